@@ -1,0 +1,33 @@
+# Everything a newcomer types. `make demo` and `make test` set up .venv by themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+REFERENCE := models/cluttered_digits.pt
+
+.PHONY: demo test test-slow check clean
+
+demo: $(READY)
+	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow and not arm and not gpu and not browser"
+
+test-slow: $(READY)
+	$(BIN)/pytest -m "slow and not gpu"
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# constraints.txt pins what CI ran; torch goes first because everything else builds on it.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed; set PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache *.bundle models/*.bundle

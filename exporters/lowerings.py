@@ -1,0 +1,54 @@
+"""What ``ulsam::subspace_attention`` means on each target: plain torch functions with the operator's signature.
+
+Shapes: ``x`` [N, C, H, W]; ``gate_scale`` [C, 1, 1, 1]; ``gate_bias`` [C]; ``score_weight`` [g, C/g, 1, 1];
+``score_bias`` [g]; subspace k owns channels k*C/g .. (k+1)*C/g - 1. H and W are static, N may be dynamic, so ``N`` is
+never named: it is the -1 of a reshape. Constants made here are folded into buffers before an exporter sees them.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def scores(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """Attention logits [N, g, H, W] of all subspaces: depthwise affine, ReLU, 3x3 max pool, grouped 1x1, ReLU."""
+    gate = torch.relu(F.conv2d(x, gate_scale, gate_bias, groups=x.shape[1]))
+    pooled = F.max_pool2d(gate, 3, 1, 1)
+    return torch.relu(F.conv2d(pooled, score_weight, score_bias, groups=subspaces))
+
+
+def broadcast(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """ONNX Runtime, TensorRT, OpenVINO: one softmax over [N, g, H*W], and a broadcast multiply by ``1 + a`` in 5-D.
+
+    ``1 + a`` is formed on the g maps, not on the C channels: C/g times fewer additions than ``x + a * x``.
+    """
+    _, channels, height, width = x.shape
+    logits = scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    attention = torch.softmax(logits.reshape(-1, subspaces, height * width), -1)
+    gain = attention.reshape(-1, subspaces, 1, height, width) + 1
+    grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
+    return (grouped * gain).reshape(-1, channels, height, width)
+
+
+def channels_last(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """TFLite: stays in 4-D, so that no TRANSPOSE, RESHAPE or BROADCAST_TO is needed in its NHWC layout.
+
+    TFLite's SOFTMAX works on the last axis only, which is the channels there: it would need two transposes a block.
+    The softmax is therefore spelled out over H and W. ``1 + a`` reaches the channels of each subspace through a 1x1
+    convolution with 0/1 weights and bias 1 (``repeat_interleave`` would become BROADCAST_TO, eight times slower).
+    """
+    channels = x.shape[1]
+    logits = scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    powers = torch.exp(logits - logits.amax((2, 3), keepdim=True))
+    attention = powers / powers.sum((2, 3), keepdim=True)
+    owner = torch.arange(channels) // (channels // subspaces)
+    spread = (owner[:, None] == torch.arange(subspaces)[None, :]).to(x.dtype)
+    return x * F.conv2d(attention, spread[:, :, None, None], torch.ones(channels, dtype=x.dtype))

@@ -1,0 +1,74 @@
+"""Target ``openvino``: the IR pair ``model.xml`` and ``model.bin`` out of the captured program, fp32 kept fp32."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, Tier
+from ulsam_deploy.third_party import installed, load_openvino, quiet, versions, words_of
+
+if TYPE_CHECKING:
+    from ulsam_deploy.program import Program
+
+
+class OpenVinoExporter(Exporter):
+    """OpenVINO IR by ``openvino.convert_model(ExportedProgram)``; ONNX takes no part."""
+
+    target = "openvino"
+    extra = "openvino"
+    runtime = "openvino"
+    precisions = ("fp32",)
+
+    def available(self) -> Availability:
+        """Whether torch and openvino are installed."""
+        return installed("torch", "openvino", extra=self.extra)
+
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:  # noqa: ARG002
+        """One softmax a block and a broadcast multiply."""
+        from . import lowerings
+
+        return lowerings.broadcast
+
+    def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
+        """Write ``model.xml`` and ``model.bin``; facts: ``operators`` (operator to count)."""
+        from .torch_noise import TORCH_WARNINGS
+
+        with words_of("OpenVINO", "convert the network"), quiet(*TORCH_WARNINGS):
+            openvino = load_openvino()
+            model = openvino.convert_model(program.exported)
+            _set_ports(model, program)
+            _stable_names(model)
+            openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+        return Artifact(
+            target=self.target,
+            precision=request.precision,
+            files=("model.xml", "model.bin"),
+            inputs=program.inputs,
+            outputs=program.outputs,
+            tier=Tier.EXPORTED,
+            toolchain=versions("torch", "openvino"),
+            facts={"operators": dict(sorted(Counter(op.get_type_name() for op in model.get_ops()).items()))},
+        )
+
+
+def _set_ports(model: Any, program: Program) -> None:
+    """Name inputs and outputs, and make their shapes those of the program: the converter leaves every axis open."""
+    for port, spec in zip(model.inputs, program.inputs):
+        port.get_tensor().set_names({spec.name})
+    for port, spec in zip(model.outputs, program.outputs):
+        port.get_tensor().set_names({spec.name})
+    model.reshape({spec.name: [-1 if size is None else size for size in spec.shape] for spec in program.inputs})
+
+
+def _stable_names(model: Any) -> None:
+    """Replace names that OpenVINO numbers by a process-wide counter (``Constant_24136``): same input, same bytes."""
+    for index, op in enumerate(model.get_ordered_ops()):
+        if re.fullmatch(rf"{op.get_type_name()}_\d+", op.get_friendly_name()):
+            op.set_friendly_name(f"{op.get_type_name()}_at_{index}")
+
+
+EXPORTER = OpenVinoExporter()

@@ -1,0 +1,88 @@
+"""Target ``tflite``: one ``model.tflite`` with NHWC inputs, by litert-torch. Static batch only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, TensorSpec, Tier
+from ulsam_deploy.errors import UsageError
+from ulsam_deploy.third_party import installed, quiet, versions, words_of
+
+if TYPE_CHECKING:
+    from ulsam_deploy.program import Program
+
+
+class TFLiteExporter(Exporter):
+    """LiteRT flatbuffer by ``litert_torch.convert``; inputs and 4-D outputs are NHWC."""
+
+    target = "tflite"
+    extra = "tflite"
+    runtime = "tflite"
+    precisions = ("fp32",)
+    dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime has given wrong answers on resizing
+
+    def available(self) -> Availability:
+        """Whether torch, litert-torch and ai-edge-litert are installed."""
+        return installed("torch", "litert_torch", "ai_edge_litert", extra=self.extra)
+
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:  # noqa: ARG002
+        """All in 4-D: no TRANSPOSE, RESHAPE or BROADCAST_TO."""
+        from . import lowerings
+
+        return lowerings.channels_last
+
+    def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
+        """Write ``model.tflite``; facts: ``operators`` (operator to count).
+
+        Raises :class:`UsageError` on a dynamic batch.
+        """
+        if any(size is None for spec in program.inputs for size in spec.shape):
+            raise UsageError("TFLite artifacts are static", expected="a fixed batch", todo="export with --batch 1 or N")
+        inputs, outputs = _channels_last(program.inputs), _channels_last(program.outputs)
+        content = _convert(program, inputs, outputs)
+        (folder / "model.tflite").write_bytes(content)
+        return Artifact(
+            target=self.target,
+            precision=request.precision,
+            files=("model.tflite",),
+            inputs=inputs,
+            outputs=outputs,
+            tier=Tier.EXPORTED,
+            toolchain=versions("torch", "litert-torch", "litert-converter", "ai-edge-litert"),
+            facts={"operators": _operators(content)},
+        )
+
+
+def _channels_last(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+    return tuple(dataclasses.replace(spec, layout="NHWC") if len(spec.shape) == 4 else spec for spec in specs)
+
+
+def _convert(program: Program, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> bytes:
+    from .torch_noise import LITERT_WARNINGS, TORCH_WARNINGS
+
+    with words_of("litert-torch", "convert the network"), quiet(*TORCH_WARNINGS, *LITERT_WARNINGS):
+        import litert_torch
+
+        from .nhwc import NhwcIO, example
+
+        litert_torch.config.show_progress = False
+        module = NhwcIO(program.exported.module(), inputs, outputs)
+        converted = litert_torch.convert(module, sample_kwargs={spec.name: example(spec) for spec in inputs})
+        return bytes(converted.model_content())
+
+
+def _operators(content: bytes) -> dict[str, int]:
+    """Operator to count as the interpreter lists them before any delegate takes some over."""
+    with words_of("LiteRT", "open what litert-torch wrote"), quiet():
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(model_content=content, experimental_op_resolver_type=plain)
+        return dict(sorted(Counter(op["op_name"] for op in interpreter._get_ops_details()).items()))
+
+
+EXPORTER = TFLiteExporter()

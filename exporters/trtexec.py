@@ -1,0 +1,44 @@
+"""The exact ``trtexec`` line that builds a kit's engine, for each generation of TensorRT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: Generation to what its tool is called and what it takes beyond the common options. Networks are strongly typed by
+#: choice from 10.12 (before, the vendor calls it incomplete), always from 11; RTX builds without trying them out.
+GENERATIONS = {
+    "8.6": ("trtexec", ()),
+    "10.0-10.11": ("trtexec", ()),
+    "10.12-10.16": ("trtexec", ("--stronglyTyped",)),
+    "11": ("trtexec", ()),
+    "rtx": ("tensorrt_rtx", ()),
+}
+#: What the device profiles run.
+DEVICES = {
+    "jetson-orin-jp6": "10.0-10.11",
+    "jetson-orin-jp7": "10.12-10.16",
+    "jetson-thor-jp7": "10.12-10.16",
+}
+
+
+def lines(recipe: Any, generations: tuple[str, ...]) -> dict[str, str]:
+    """Command lines by generation for ``recipe`` (a ``Recipe`` of the TensorRT runtime's builder)."""
+    return {name: _line(recipe, *GENERATIONS[name]) for name in generations}
+
+
+def _line(recipe: Any, tool: str, options: tuple[str, ...]) -> str:
+    words = [tool, f"--onnx={recipe.onnx}", f"--saveEngine={recipe.engine}", *options]
+    for option, which in (("minShapes", "min"), ("optShapes", "opt"), ("maxShapes", "max")):
+        if recipe.profiles:
+            words.append(f"--{option}={_shapes(recipe.profiles, which)}")
+    words += [f"--memPoolSize=workspace:{recipe.workspace_mib}", "--profilingVerbosity=detailed"]
+    if not recipe.tf32:
+        words.append("--noTF32")
+    if tool == "trtexec":  # RTX compiles on the end user's machine and times nothing while building
+        words.append(f"--timingCacheFile={recipe.timing_cache}")
+    return " ".join([*words, "--skipInference"])
+
+
+def _shapes(profiles: Mapping[str, Any], which: str) -> str:
+    return ",".join(f"{name}:{'x'.join(map(str, getattr(profile, which)))}" for name, profile in profiles.items())

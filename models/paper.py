@@ -1,0 +1,67 @@
+"""Every network of the ULSAM paper's tables as a named configuration, with the paper's figures beside the built ones.
+
+Figures: the authors' slides and poster, kept in ``paper.json``. The paper starts from rounded published baselines
+(569, 325, 149 and 300 M multiply-adds), subtracts the convolutions of the layers that it removes and adds ``2 m h w``
+(and ``2 m`` parameters) for each ULSAM, so a network that is really built never equals the paper's column exactly.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+
+@dataclass(frozen=True)
+class NamedConfiguration:
+    """One row of a table. ``config`` is what the network's ``build`` takes, with 4 subspaces.
+
+    ``printed_params_m`` and ``printed_macs_m`` are millions in the paper's own digits; ``unexplained_macs_m`` is what
+    another of its tables prints for the same network without any placement that gives it. ``params`` and ``macs`` are
+    exact for the built network at 224 x 224 (one multiply-add counted once, of convolutions and linear layers).
+    ``accuracy[data set][subspaces]`` is top-1 and, where given, top-5 in per cent; subspaces ``none`` is the backbone.
+    ``equivalent`` says which other positions would give the same figures: the paper does not say which it used.
+    """
+
+    name: str
+    network: str
+    config: Mapping[str, Any]
+    table: str
+    equivalent: str
+    printed_params_m: str
+    printed_macs_m: str
+    unexplained_macs_m: str | None
+    params: int
+    macs: int
+    accuracy: Mapping[str, Mapping[str, tuple[float, ...]]]
+    note: str
+
+
+@cache
+def named_configurations() -> tuple[NamedConfiguration, ...]:
+    """Every row, baselines first, in the order of the tables."""
+    text = files(__package__).joinpath("paper.json").read_text(encoding="utf-8")
+    return tuple(_row(row) for row in json.loads(text)["rows"])
+
+
+def _row(row: Mapping[str, Any]) -> NamedConfiguration:
+    return NamedConfiguration(
+        name=row["name"],
+        network=row["network"],
+        config={"width": row["width"], "insert": row["insert"], "substitute": row["substitute"], "subspaces": 4},
+        table=row["table"],
+        equivalent=row["equivalent"],
+        printed_params_m=row["printed"]["params_m"],
+        printed_macs_m=row["printed"]["macs_m"],
+        unexplained_macs_m=row["unexplained_macs_m"],
+        params=row["built"]["params"],
+        macs=row["built"]["macs"],
+        accuracy={
+            data: {subspaces: tuple(values) for subspaces, values in per_subspaces.items()}
+            for data, per_subspaces in row["accuracy"].items()
+        },
+        note=row["note"],
+    )

@@ -1,0 +1,98 @@
+"""Is there an NVIDIA GPU, and its memory by a thin ctypes layer over the CUDA runtime. Device-safe: no cupy, no pycuda.
+
+The probe goes through the driver and must come first: without a driver some TensorRT versions crash the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.errors import ExportError, UnavailableError
+
+#: CUDA 13 (JetPack 7), 12 (JetPack 6), 11 (JetPack 5).
+RUNTIME_LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
+HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
+
+
+def missing() -> str:
+    """What stands between this process and an NVIDIA GPU, in words; empty when nothing does."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "no NVIDIA driver (libcuda.so.1)"
+    if code := driver.cuInit(0):
+        return f"the NVIDIA driver does not start (cuInit: error {code})"
+    count = ctypes.c_int()
+    if code := driver.cuDeviceGetCount(ctypes.byref(count)):
+        return f"the NVIDIA driver does not list its GPUs (cuDeviceGetCount: error {code})"
+    return "" if count.value else "no NVIDIA GPU (the driver lists none)"
+
+
+class Stream:
+    """One CUDA stream and the device buffers used on it. Buffers grow and are kept; all go on :meth:`close`."""
+
+    def __init__(self, library: Any = None) -> None:
+        self._cuda = library or _runtime_library()
+        self._buffers: dict[str, tuple[int, int]] = {}
+        handle = ctypes.c_void_p()
+        self._call("cudaStreamCreate", ctypes.byref(handle))
+        self.handle = int(handle.value or 0)
+
+    def buffer(self, name: str, size: int) -> int:
+        """The address of the device buffer ``name``, at least ``size`` bytes."""
+        address, held = self._buffers.get(name, (0, 0))
+        if held >= size and address:
+            return address
+        if address:
+            del self._buffers[name]
+            self._call("cudaFree", ctypes.c_void_p(address))
+        pointer = ctypes.c_void_p()
+        self._call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)))
+        self._buffers[name] = int(pointer.value or 0), size
+        return self._buffers[name][0]
+
+    def upload(self, name: str, array: np.ndarray[Any, Any]) -> int:
+        """Copy a contiguous ``array`` into the buffer ``name``; returns its address. Complete after :meth:`wait`."""
+        address = self.buffer(name, array.nbytes)
+        self._copy(address, array.ctypes.data, array.nbytes, HOST_TO_DEVICE)
+        return address
+
+    def download(self, name: str, array: np.ndarray[Any, Any]) -> None:
+        """Copy the buffer ``name`` into a contiguous ``array``, which is filled after :meth:`wait`."""
+        self._copy(array.ctypes.data, self._buffers[name][0], array.nbytes, DEVICE_TO_HOST)
+
+    def wait(self) -> None:
+        """Wait until everything on the stream has happened."""
+        self._call("cudaStreamSynchronize", ctypes.c_void_p(self.handle))
+
+    def close(self) -> None:
+        """Free the buffers and the stream."""
+        for address, _ in self._buffers.values():
+            self._call("cudaFree", ctypes.c_void_p(address))
+        self._buffers.clear()
+        self._call("cudaStreamDestroy", ctypes.c_void_p(self.handle))
+
+    def _copy(self, target: int, source: int, size: int, kind: int) -> None:
+        where, whence = ctypes.c_void_p(target), ctypes.c_void_p(source)
+        stream = ctypes.c_void_p(self.handle)
+        self._call("cudaMemcpyAsync", where, whence, ctypes.c_size_t(size), ctypes.c_int(kind), stream)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        function: Callable[..., int] = getattr(self._cuda, name)
+        if code := function(*arguments):
+            raise ExportError(f"{name} failed with CUDA error {code}")
+
+
+def _runtime_library() -> Any:
+    for name in (*RUNTIME_LIBRARIES, ctypes.util.find_library("cudart")):
+        try:
+            if name:
+                return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise UnavailableError("no CUDA runtime library", expected=RUNTIME_LIBRARIES[0], todo="install the CUDA runtime")

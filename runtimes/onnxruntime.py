@@ -1,0 +1,67 @@
+"""Engine ``onnxruntime``: ONNX Runtime's CPU provider. Device-safe: standard library, numpy and onnxruntime."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.third_party import installed, words_of
+
+from .ports import check_ports
+
+#: ONNX Runtime's word for a tensor's element type, and ours.
+PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(double)": "fp64"}
+
+
+class OnnxRuntime(Runtime):
+    """One session on the CPU provider with all graph optimizations."""
+
+    name = "onnxruntime"
+    target = "onnx"
+
+    @classmethod
+    def available(cls) -> Availability:
+        """Whether onnxruntime is installed."""
+        return installed("onnxruntime", extra="onnx")
+
+    def _load(self) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.intra_op_num_threads = self.threads or 0
+        options.log_severity_level = 4  # its errors come back as exceptions; don't print them as well
+        with words_of("ONNX Runtime", f"open {self.files[0].name}"):
+            path = os.fspath(self.files[0])
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        check_ports("input", self.inputs, _shapes(self._session.get_inputs()))
+        check_ports("output", self.outputs, _shapes(self._session.get_outputs()))
+        self._names = [spec.name for spec in self.outputs]
+        self._version = onnxruntime.__version__
+
+    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        with words_of("ONNX Runtime", "run the model"):
+            return dict(zip(self._names, self._session.run(self._names, inputs)))
+
+    def _close(self) -> None:
+        del self._session
+
+    def facts(self) -> dict[str, Any]:
+        """Engine, version, threads (0: as many as cores), precision as the model states it: the engine keeps to it."""
+        options = self._session.get_session_options()
+        element = self._session.get_inputs()[0].type
+        return {
+            "engine": "ONNX Runtime",
+            "version": self._version,
+            "provider": self._session.get_providers()[0],
+            "threads": options.intra_op_num_threads,
+            "precision": PRECISIONS.get(element, element),
+        }
+
+
+def _shapes(ports: Any) -> dict[str, tuple[int | None, ...]]:
+    """Shapes by name; ONNX Runtime gives a dynamic axis as a string."""
+    return {port.name: tuple(size if isinstance(size, int) else None for size in port.shape) for port in ports}

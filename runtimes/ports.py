@@ -1,0 +1,40 @@
+"""Does the artifact really have the inputs and outputs that its specification claims? Asked of each engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ulsam_deploy.contracts import TensorSpec
+from ulsam_deploy.errors import ExportError
+
+
+def check_ports(kind: str, specs: Iterable[TensorSpec], found: Mapping[str, Sequence[int | None]]) -> None:
+    """Compare ``specs`` with ``found``, the engine's own shapes by name (artifact layout, ``None`` for a dynamic axis).
+
+    Raises :class:`ExportError` when a name is missing or a shape differs, so that a spec that says "static" is never
+    held over an artifact that isn't, nor the other way round.
+    """
+    for spec in specs:
+        if spec.name not in found:
+            raise ExportError(
+                f"the artifact has no {kind} '{spec.name}'", expected=", ".join(sorted(found)) or f"at least one {kind}"
+            )
+        wanted, given = artifact_shape(spec), tuple(found[spec.name])
+        if wanted != given:
+            raise ExportError(
+                f"{kind} '{spec.name}' of the artifact has shape {_shown(given)}",
+                expected=_shown(wanted),
+                todo="the file and its description don't belong together: export again",
+            )
+
+
+def artifact_shape(spec: TensorSpec) -> tuple[int | None, ...]:
+    """``spec.shape`` in the artifact's own axis order."""
+    if spec.layout != "NHWC":
+        return spec.shape
+    batch, channels, height, width = spec.shape
+    return batch, height, width, channels
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "x".join("N" if size is None else str(size) for size in shape) or "scalar"

@@ -1,0 +1,80 @@
+"""Engine ``pytorch``: the eager module itself, the baseline that artifacts are compared with. Not device-safe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
+from ulsam_deploy.errors import UsageError
+from ulsam_deploy.third_party import installed, words_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class PyTorch(Runtime):
+    """An ``nn.Module`` in eager mode behind the same interface. Made by :meth:`of`; there is no artifact to open."""
+
+    name = "pytorch"
+    target = "pytorch"
+    _module: nn.Module | None = None
+
+    @classmethod
+    def of(
+        cls,
+        module: nn.Module,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        *,
+        threads: int | None = None,
+    ) -> PyTorch:
+        """The baseline for ``module`` as it stands: the caller has put it in ``eval`` mode and in its dtype."""
+        runtime = cls((), inputs, outputs, threads=threads)
+        runtime._module = module
+        return runtime
+
+    @classmethod
+    def available(cls) -> Availability:
+        """Whether torch is installed."""
+        return installed("torch", extra="export")
+
+    def _load(self) -> None:
+        if self._module is None:
+            raise UsageError(
+                "the PyTorch baseline has no artifact to open", todo="make it with PyTorch.of(module, ...)"
+            )
+        import torch
+
+        self._threads_before = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+
+    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        import torch
+
+        assert self._module is not None
+        with words_of("PyTorch", "run the network"), torch.inference_mode():
+            produced = self._module(*(torch.from_numpy(inputs[spec.name]) for spec in self.inputs))
+        flat = produced if isinstance(produced, (tuple, list)) else (produced,)
+        return {spec.name: value.numpy() for spec, value in zip(self.outputs, flat)}
+
+    def _close(self) -> None:
+        import torch
+
+        torch.set_num_threads(self._threads_before)
+
+    def facts(self) -> dict[str, Any]:
+        """Engine, version, threads, and the dtype of the parameters."""
+        import torch
+
+        parameter = next(self._module.parameters(), None) if self._module is not None else None
+        names = {torch.float32: "fp32", torch.float16: "fp16", torch.float64: "fp64"}
+        return {
+            "engine": "PyTorch",
+            "version": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "precision": names.get(torch.float32 if parameter is None else parameter.dtype, "mixed"),
+        }

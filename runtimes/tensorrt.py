@@ -1,0 +1,119 @@
+"""Engine ``tensorrt``: TensorRT 8.6 to 11, or TensorRT for RTX. Device-safe: standard library, numpy and TensorRT.
+
+Opens a kit (``model.onnx`` and ``build.json``: the engine is built in memory first) or a serialized ``.plan``. An
+engine is native code: whoever calls this has checked its hash.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.errors import ExportError, UnavailableError
+from ulsam_deploy.third_party import installed, words_of
+
+from . import cuda, trt_builder
+from .ports import check_ports
+
+#: Modules with the same API, in the order of preference.
+MODULES = ("tensorrt", "tensorrt_rtx")
+DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
+
+
+class TensorRT(Runtime):
+    """One engine, one context, one stream; ``set_tensor_address`` and ``execute_async_v3`` as of TensorRT 8.5."""
+
+    name = "tensorrt"
+    target = "trt"
+    #: The device-safe builder, for the exporter that writes kits for it.
+    builder = trt_builder
+
+    @classmethod
+    def available(cls) -> Availability:
+        """Whether there is an NVIDIA GPU (asked first, by ctypes) and a TensorRT module; neither is imported."""
+        if gap := cuda.missing():
+            return Availability(False, gap, "run the kit on a machine with an NVIDIA GPU and TensorRT")
+        return installed(module_name(), extra="trt")
+
+    def _load(self) -> None:
+        here = self.available()
+        if not here.usable:
+            raise UnavailableError(here.detail, todo=here.todo)
+        self._start(import_module(module_name()), cuda.Stream())
+
+    def _start(self, trt: ModuleType, stream: cuda.Stream) -> None:
+        self._trt, self._stream = trt, stream
+        self._said: list[tuple[int, str]] = []
+        self._log = trt_builder.logger(trt, self._said)
+        with words_of(trt.__name__, f"open {self.files[0].name}"):
+            self._runtime = trt.Runtime(self._log)
+            self._engine = self._runtime.deserialize_cuda_engine(self._plan())
+            if self._engine is None:
+                raise ExportError(f"{trt.__name__} {trt.__version__} could not open the engine: {self._errors()}")
+            self._context = self._engine.create_execution_context()
+        check_ports("input", self.inputs, self._shapes("INPUT"))
+        check_ports("output", self.outputs, self._shapes("OUTPUT"))
+
+    def _plan(self) -> bytes:
+        content = self.files[0].read_bytes()
+        if self.files[0].suffix != ".onnx":
+            return content
+        recipe = trt_builder.Recipe.from_json(self.files[1].read_text(encoding="utf-8"))
+        return trt_builder.build(self._trt, content, recipe).plan
+
+    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        with words_of(self._trt.__name__, "run the engine"):
+            for name, array in inputs.items():
+                if not self._context.set_input_shape(name, array.shape):
+                    raise ExportError(f"the engine refused shape {array.shape} for '{name}': {self._errors()}")
+                self._context.set_tensor_address(name, self._stream.upload(name, array))
+            outputs = {spec.name: self._allocated(spec.name) for spec in self.outputs}
+            if not self._context.execute_async_v3(self._stream.handle):
+                raise ExportError(f"the engine did not run: {self._errors()}")
+            for name, array in outputs.items():
+                self._stream.download(name, array)
+            self._stream.wait()
+        return outputs
+
+    def _allocated(self, name: str) -> np.ndarray[Any, Any]:
+        """A host array for the output ``name`` at the current input shapes, with its device buffer bound."""
+        dtype = DTYPES[self._engine.get_tensor_dtype(name).name]
+        array: np.ndarray[Any, Any] = np.empty(tuple(self._context.get_tensor_shape(name)), dtype)
+        self._context.set_tensor_address(name, self._stream.buffer(name, array.nbytes))
+        return array
+
+    def _close(self) -> None:
+        self._stream.close()
+        del self._context, self._engine, self._runtime
+
+    def facts(self) -> dict[str, Any]:
+        """Engine, version, layers of the engine, and the element type of its inputs as precision."""
+        kinds = {self._engine.get_tensor_dtype(spec.name).name for spec in self.inputs}
+        return {
+            "engine": "TensorRT for RTX" if self._trt.__name__ == "tensorrt_rtx" else "TensorRT",
+            "version": self._trt.__version__,
+            "threads": 0,
+            "precision": {"FLOAT": "fp32", "HALF": "fp16"}.get(min(kinds), "unknown"),
+            "layers": self._engine.num_layers,
+        }
+
+    def _shapes(self, mode: str) -> dict[str, tuple[int | None, ...]]:
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        return {
+            name: tuple(None if size < 0 else int(size) for size in self._engine.get_tensor_shape(name))
+            for name in names
+            if self._engine.get_tensor_mode(name).name == mode
+        }
+
+    def _errors(self) -> str:
+        return "; ".join(text for severity, text in self._said if severity <= 1) or "no reason given"
+
+
+def module_name() -> str:
+    """The first of :data:`MODULES` that is installed, or the first of all."""
+    return next((name for name in MODULES if find_spec(name) is not None), MODULES[0])

@@ -1,0 +1,82 @@
+"""Engine ``tflite``: LiteRT, or the older tflite-runtime. Device-safe: standard library, numpy and one of the two."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.third_party import installed, quiet, version, words_of
+
+from .ports import check_ports
+
+#: Packages with the same ``Interpreter``, best first; tflite-runtime is what 32-bit ARM has.
+PACKAGES = ("ai_edge_litert", "tflite_runtime")
+
+
+def package() -> str:
+    """The first of :data:`PACKAGES` that is installed, or the first of all."""
+    return next((name for name in PACKAGES if find_spec(name) is not None), PACKAGES[0])
+
+
+class TFLite(Runtime):
+    """One interpreter with the XNNPACK delegate. Inputs are set by index, so that nothing is ever resized silently."""
+
+    name = "tflite"
+    target = "tflite"
+
+    @classmethod
+    def available(cls) -> Availability:
+        """Whether ai-edge-litert or tflite-runtime is installed."""
+        return installed(package(), extra="tflite")
+
+    def _load(self) -> None:
+        self._package = package()
+        interpreter = import_module(f"{self._package}.interpreter").Interpreter
+        with words_of("LiteRT", f"open {self.files[0].name}"), quiet():
+            self._interpreter = interpreter(os.fspath(self.files[0]), num_threads=self.threads)
+            self._interpreter.allocate_tensors()
+            signature = self._interpreter.get_signature_runner()
+        self._inputs, self._outputs = signature.get_input_details(), signature.get_output_details()
+        check_ports("input", self.inputs, _shapes(self._inputs))
+        check_ports("output", self.outputs, _shapes(self._outputs))
+
+    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        with words_of("LiteRT", "run the model"):
+            for name, array in inputs.items():
+                self._interpreter.set_tensor(self._inputs[name]["index"], array)
+            self._interpreter.invoke()
+            return {spec.name: self._interpreter.get_tensor(self._outputs[spec.name]["index"]) for spec in self.outputs}
+
+    def _close(self) -> None:
+        del self._interpreter
+
+    def facts(self) -> dict[str, Any]:
+        """Engine, version, threads, element types of the tensors as precision, and whether a delegate took over."""
+        kinds = {str(np.dtype(tensor["dtype"])) for tensor in self._interpreter.get_tensor_details()}
+        operators = [op["op_name"] for op in self._interpreter._get_ops_details()]
+        return {
+            "engine": "LiteRT" if self._package == "ai_edge_litert" else "TensorFlow Lite",
+            "version": version(self._package),
+            "threads": self.threads or 1,
+            "precision": _precision(kinds),
+            "delegated": "DELEGATE" in operators,
+        }
+
+
+def _shapes(details: Any) -> dict[str, tuple[int | None, ...]]:
+    """Shapes by name; the signature shape has -1 for a dynamic axis."""
+    return {
+        name: tuple(None if size < 0 else int(size) for size in detail["shape_signature"])
+        for name, detail in details.items()
+    }
+
+
+def _precision(kinds: set[str]) -> str:
+    """The lowest precision that takes part; int32 tensors are shapes and axes."""
+    names = {"int8": "int8", "float16": "fp16", "float32": "fp32"}
+    return next((name for kind, name in names.items() if kind in kinds), "unknown")

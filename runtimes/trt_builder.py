@@ -1,0 +1,207 @@
+"""The recipe of a TensorRT kit, and the one builder that follows it on TensorRT 8.6, 10.x, 11.x and TensorRT for RTX.
+
+Device-safe: standard library, and the ``tensorrt`` module that is handed in. It asks the module what it can do instead
+of comparing versions: networks are strongly typed wherever that exists, and the precision lives in the ONNX file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ulsam_deploy.errors import ExportError, RefusedError, UsageError
+
+SCHEMA = "ulsam-deploy/trt-build/1"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The range of shapes that an engine takes for one dynamic input, and the one that it is tuned for."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build the engine of a kit: ``build.json``.
+
+    ``profiles`` is empty for a static network. ``tf32`` is off in a kit that is to agree with fp32 arithmetic.
+    ``trtexec`` holds command lines that do the same, by generation of TensorRT.
+    """
+
+    onnx_sha256: str
+    precision: str
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    workspace_mib: int = 1024
+    tf32: bool = False
+    onnx: str = "model.onnx"
+    engine: str = "model.plan"
+    timing_cache: str = "model.timing"
+    trtexec: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """``build.json``'s text, the same bytes for the same recipe."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Read ``build.json``; raises :class:`UsageError` on another schema, or on unknown or missing keys."""
+        try:
+            found = json.loads(text)
+            schema = found.pop("schema")
+            profiles = {
+                name: Profile(**{key: tuple(shape) for key, shape in profile.items()})
+                for name, profile in found.pop("profiles").items()
+            }
+            recipe = cls(profiles=profiles, **found)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise UsageError(f"build.json cannot be read: {error}", todo="export the kit again") from error
+        if schema != SCHEMA:
+            raise UsageError(f"build.json has schema '{schema}'", expected=SCHEMA)
+        return recipe
+
+    def check(self, onnx: bytes) -> None:
+        """Raise :class:`RefusedError` unless ``onnx`` is the model that the recipe was written for."""
+        found = hashlib.sha256(onnx).hexdigest()
+        if found != self.onnx_sha256:
+            raise RefusedError(
+                f"{self.onnx} has SHA-256 {found}", expected=self.onnx_sha256, todo="export the kit again"
+            )
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What the vendor's parser made of a model: the layers of the network by type."""
+
+    layers: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A serialized engine, and its layers by type where the builder's log lists them."""
+
+    plan: bytes
+    parsed: Parsed
+    engine_layers: Mapping[str, int]
+
+
+def parse(trt: ModuleType, onnx: bytes) -> Parsed:
+    """Read ``onnx`` with the parser of ``trt``; needs no GPU with TensorRT for RTX.
+
+    Raises :class:`ExportError` with the parser's own words.
+    """
+    return _Session(trt).parse(onnx)
+
+
+def build(trt: ModuleType, onnx: bytes, recipe: Recipe, *, capability: str = "", cache: Path | None = None) -> Built:
+    """Build a serialized engine for this machine's GPU, or for the compute ``capability`` (``SM86``) with RTX.
+
+    ``cache`` is a timing cache, read if it is there and written back. Raises :class:`ExportError` with the words of the
+    parser or of the builder, :class:`RefusedError` when ``onnx`` is not the recipe's.
+    """
+    recipe.check(onnx)
+    session = _Session(trt)
+    parsed = session.parse(onnx)
+    config = session.config(recipe)
+    if capability:
+        config.num_compute_capabilities = 1
+        if not config.set_compute_capability(getattr(trt.ComputeCapability, capability), 0):
+            raise ExportError(f"{trt.__name__} does not build for {capability}")
+    timing = _read_cache(config, cache)
+    plan = session.builder.build_serialized_network(session.network, config)
+    if plan is None:
+        raise ExportError(f"{trt.__name__} {trt.__version__} could not build the engine: {session.errors()}")
+    if cache is not None and timing is not None:
+        cache.write_bytes(bytes(timing.serialize()))
+    return Built(bytes(plan), parsed, session.engine_layers())
+
+
+class _Session:
+    """A builder and a network with the log that both write to; the log must outlive them."""
+
+    def __init__(self, trt: ModuleType) -> None:
+        self.trt = trt
+        self.said: list[tuple[int, str]] = []
+        self.log = logger(trt, self.said)
+        self.builder = trt.Builder(self.log)
+        self.network = self.builder.create_network(_network_flags(trt))
+
+    def parse(self, onnx: bytes) -> Parsed:
+        parser = self.trt.OnnxParser(self.network, self.log)
+        if not parser.parse(onnx):
+            words = "; ".join(_error(parser.get_error(index)) for index in range(parser.num_errors))
+            raise ExportError(
+                f"the ONNX parser of {self.trt.__name__} {self.trt.__version__} refused the model: {words}"
+            )
+        layers = (self.network.get_layer(index).type for index in range(self.network.num_layers))
+        return Parsed(dict(sorted(Counter(layer.name for layer in layers).items())))
+
+    def config(self, recipe: Recipe) -> Any:
+        trt = self.trt
+        config = self.builder.create_builder_config()
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+        if not recipe.tf32:
+            config.clear_flag(trt.BuilderFlag.TF32)
+        if recipe.profiles:
+            profile = self.builder.create_optimization_profile()
+            for name, shapes in recipe.profiles.items():
+                profile.set_shape(name, shapes.min, shapes.opt, shapes.max)
+            if config.add_optimization_profile(profile) < 0:
+                raise ExportError(f"{trt.__name__} refused the optimization profile: {self.errors()}")
+        return config
+
+    def errors(self) -> str:
+        worst = int(self.trt.ILogger.ERROR)
+        return "; ".join(text for severity, text in self.said if severity <= worst) or "no reason given"
+
+    def engine_layers(self) -> dict[str, int]:
+        """Layers by type out of the detailed log (RTX prints them); empty where there is no such listing."""
+        lines = [line for _, text in self.said if text.startswith("Layers:") for line in text.splitlines()]
+        kinds = [line.split("LayerType: ")[1].split(",")[0] for line in lines if "LayerType: " in line]
+        return dict(sorted(Counter(kinds).items()))
+
+
+def logger(trt: ModuleType, said: list[tuple[int, str]]) -> Any:
+    """A logger that appends ``(severity, text)`` to ``said``; 0 and 1 are errors."""
+
+    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            said.append((int(severity), text))
+
+    return Log()
+
+
+def _network_flags(trt: ModuleType) -> int:
+    """Strongly typed where that exists (10.x; always so, and a no-op, in 11 and RTX); 8.x needs EXPLICIT_BATCH."""
+    flags = trt.NetworkDefinitionCreationFlag
+    wanted = getattr(flags, "STRONGLY_TYPED", None) or flags.EXPLICIT_BATCH
+    return 1 << int(wanted)
+
+
+def _error(error: Any) -> str:
+    where = error.node_name() if hasattr(error, "node_name") else ""
+    return f"{error.desc()} (node {where or error.node()})"
+
+
+def _read_cache(config: Any, cache: Path | None) -> Any:
+    """Give ``config`` the timing cache at ``cache``, empty if the file isn't there or is another GPU's or version's."""
+    if cache is None:
+        return None
+    held = cache.read_bytes() if cache.is_file() else b""
+    timing = config.create_timing_cache(held)
+    if not config.set_timing_cache(timing, ignore_mismatch=False):
+        timing = config.create_timing_cache(b"")
+        config.set_timing_cache(timing, ignore_mismatch=False)
+    return timing

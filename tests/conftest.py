@@ -1,0 +1,94 @@
+"""Artifacts of one small network with two naive ULSAM blocks, made once a session for all tests that need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ulsam_deploy import plugins
+from ulsam_deploy.contracts import Artifact, ExportRequest, Runtime
+
+
+@dataclass(frozen=True)
+class Made:
+    """An exported artifact with what is needed to run it and to judge it."""
+
+    artifact: Artifact
+    folder: Path
+    runtime: type[Runtime]
+    reference: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+
+    @property
+    def files(self) -> list[Path]:
+        return [self.folder / name for name in self.artifact.files]
+
+    def session(self, **options: Any) -> Runtime:
+        return self.runtime(self.files, self.artifact.inputs, self.artifact.outputs, threads=1, **options)
+
+    def images(self, batch: int) -> np.ndarray[Any, Any]:
+        return np.random.default_rng(batch).normal(size=(batch, 3, 32, 32)).astype(np.float32)
+
+
+def small_network(attention: bool = True) -> Any:
+    """Convolutions, two ULSAM blocks (32 channels 4 subspaces 16x16; 48 channels 2 subspaces 8x8), a classifier."""
+    import torch
+    from torch import nn
+
+    from ulsam_deploy.models.ulsam import ULSAM
+
+    torch.manual_seed(7)
+    layers = [
+        nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()),
+        ULSAM(32, 4) if attention else nn.Identity(),
+        nn.Sequential(nn.Conv2d(32, 32, 3, 2, 1, groups=32, bias=False), nn.BatchNorm2d(32), nn.ReLU6()),
+        nn.Sequential(nn.Conv2d(32, 48, 1, bias=False), nn.BatchNorm2d(48)),
+        ULSAM(48, 2) if attention else nn.Identity(),
+        nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10)),
+    ]
+    network = nn.Sequential(*layers).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, 0, 0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.7, 1.5)
+            nn.init.normal_(module.bias, 0, 0.3)
+    return network
+
+
+def export_small(target: str, batch: int | None, folder: Path, attention: bool = True) -> Made:
+    """Take the small network down the road to ``target``: capture, raise, lower, export."""
+    import torch
+
+    from ulsam_deploy.program import capture, lower, raise_attention
+
+    exporter = plugins.load(plugins.EXPORTERS, target)
+    network = small_network(attention)
+    program = raise_attention(capture(network, [(3, 32, 32)], batch))
+    assert len(program.blocks) == (2 if attention else 0)
+    lowered = lower(program, exporter.lowering(ExportRequest()))
+    artifact = exporter.export(lowered, ExportRequest(), folder)
+    exact = network.double()
+
+    def reference(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        with torch.no_grad():
+            result: np.ndarray[Any, Any] = exact(torch.from_numpy(images).double()).numpy()
+        return result
+
+    return Made(artifact, folder, plugins.load(plugins.RUNTIMES, exporter.runtime), reference)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
+    """``made(target, batch)``, with ``attention=False`` for the same network without ULSAM; each made once."""
+
+    @cache
+    def make(target: str, batch: int | None, attention: bool = True) -> Made:
+        return export_small(target, batch, tmp_path_factory.mktemp(target), attention)
+
+    return make

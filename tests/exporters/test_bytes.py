@@ -1,0 +1,69 @@
+"""Artifacts carry nothing of the machine that made them, and are the same bytes in every process."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+MADE = {"tflite": 4, "openvino": None, "trt": None, "onnx": None}
+
+EXPORT_ALL = """
+import sys, hashlib, importlib.util, pathlib
+spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
+sys.modules["conftest"] = conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+for target, batch in eval(sys.argv[3]).items():
+    folder = pathlib.Path(sys.argv[2], target)
+    folder.mkdir()
+    for file in conftest.export_small(target, batch, folder).files:
+        print(target, file.name, hashlib.sha256(file.read_bytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("target", MADE)
+def test_no_trace_of_this_machine(made, target):
+    traces = [
+        str(Path.cwd()),
+        str(Path.home()),
+        sys.prefix,
+        "site-packages",
+        f"/{getpass.getuser()}",
+        "conftest",
+        "/tmp",
+    ]
+    for file in made(target, MADE[target]).files:
+        content = file.read_bytes()
+        assert not [trace for trace in traces if trace.encode() in content], file.name
+
+
+def test_onnx_model_has_no_metadata_left(made):
+    for target in ("onnx", "trt"):
+        text = str(onnx.load(made(target, None).files[0]))
+        assert "metadata_props" not in text
+        assert "doc_string" not in text
+
+
+def test_same_bytes_in_another_process_with_another_hash_seed(made, tmp_path):
+    here = [
+        f"{target} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+        for target, batch in MADE.items()
+        for file in made(target, batch).files
+    ]
+    command = [
+        sys.executable,
+        "-c",
+        EXPORT_ALL,
+        str(Path(__file__).parents[1] / "conftest.py"),
+        str(tmp_path),
+        repr(MADE),
+    ]
+    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
+    other = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert other.stdout.splitlines() == here

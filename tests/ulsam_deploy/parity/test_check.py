@@ -1,0 +1,191 @@
+import json
+
+import numpy as np
+import pytest
+
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.parity import TOLERANCE, Floor, Golden, Word, ablation_distances, check, make_probes
+
+FIRST, SECOND = "features.1.attention", "features.3.attention"
+
+
+def test_no_false_alarm_over_120_honest_engines(case):
+    errors = []
+    for seed in range(120):
+        chunk = int(np.random.default_rng(seed).integers(1, 9))
+        report = check(
+            case.golden, case.run(order=seed, chunk=chunk, batch=[None, 1, 3, 8][seed % 4], wide=seed % 5 == 0)
+        )
+        assert (report.verdict, report.reasons) == (Verdict.PASS, ())
+        assert [block.word for block in report.blocks] == [Word.ALIVE, Word.ALIVE]
+        errors.append(report.error)
+    assert 0 < max(errors) < TOLERANCE / 2
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_dead_attention_is_found_and_named(case, block):
+    report = check(case.golden, case.faulty(dead=1, block=block))
+    assert report.verdict is Verdict.FAIL
+    assert report.blocks[block].word is Word.DEAD
+    assert report.blocks[1 - block].word is Word.ALIVE
+    assert any(f"'{(FIRST, SECOND)[block]}' is dead" in reason for reason in report.reasons)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_weakened_attention_is_found_and_named(case, block):
+    report = check(case.golden, case.faulty(dead=0.5, block=block))
+    assert report.blocks[block].liveness == pytest.approx(0.5, abs=0.02)
+    assert any(f"'{(FIRST, SECOND)[block]}' is weakened" in reason for reason in report.reasons)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+@pytest.mark.parametrize(
+    "fault", [{"subspace": 0}, {"uniform": 1}, {"transposed": 1}, {"swapped": 1}, {"pool": 1}, {"scores": 1},
+              {"steps": 256}, {"residual": 1}, {"dead": -1}, {"dead": 2}, {"dead": 0.01}]
+)  # fmt: skip
+def test_every_fault_of_the_attention_fails(case, block, fault):
+    report = check(case.golden, case.faulty(block=block, **fault))
+    assert report.verdict is Verdict.FAIL
+    assert report.error > TOLERANCE
+    assert any("Output 'logits' is" in reason and report.outputs[0].probe in reason for reason in report.reasons)
+
+
+@pytest.mark.parametrize("fault", [{"weight": 1.01}, {"weight": 0.999}, {"relu": 1}])
+def test_faults_elsewhere_fail(case, fault):
+    assert check(case.golden, case.faulty(**fault)).verdict is Verdict.FAIL
+
+
+def test_the_tolerance_bites_closely(case):
+    """Errors of 5 floors pass and of 12 fail: a tolerance a hundred times larger, or smaller, breaks this."""
+    y, floor = case.golden.outputs["logits"], case.golden.floors["logits"]
+    noise = np.random.default_rng(0).choice([-1.0, 1.0], size=y.shape) * np.sqrt(np.mean(y**2, 1, keepdims=True))
+    assert check(case.golden, {"logits": y + 5 * floor.l2 * noise}).verdict is Verdict.PASS
+    assert check(case.golden, {"logits": y + 12 * floor.l2 * noise}).verdict is Verdict.FAIL
+    one = y.copy()
+    one[3, 2] += 12 * floor.peak * np.sqrt(np.mean(y[3] ** 2))
+    report = check(case.golden, {"logits": one})
+    assert report.verdict is Verdict.FAIL
+    assert report.outputs[0].probe == case.golden.probes[3]
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_at_low_precision_only_liveness_sees_dead_attention(case, block):
+    """The tolerance of a noisy precision is wider than the whole step: without liveness this would pass."""
+    wider = 1.5 * list(ablation_distances(case.golden).values())[block]
+    floors = {name: Floor(wider * floor.l2, wider * floor.peak, 1) for name, floor in case.golden.floors.items()}
+    honest = check(case.golden, case.run(faults={"rounded": 14}), floors=floors)
+    assert honest.verdict is (Verdict.PASS, Verdict.INCONCLUSIVE)[block]  # what hides block 1 hides block 0 for good
+    assert honest.blocks[block].word is Word.ALIVE
+    dead = check(case.golden, case.run(faults={"rounded": 14, "dead": 1, "block": block}), floors=floors)
+    assert dead.error < TOLERANCE
+    assert dead.verdict is Verdict.FAIL
+    assert dead.blocks[block].word is Word.DEAD
+    assert f"'{(FIRST, SECOND)[block]}' is dead" in dead.reasons[0]
+
+
+@pytest.mark.parametrize("strength", [-1, 2])  # twice as strong, and reversed
+def test_attention_too_strong_or_reversed_is_said(case, strength):
+    report = check(case.golden, case.faulty(dead=strength, block=1))
+    assert any(f"'{SECOND}' is too strong or reversed" in reason for reason in report.reasons)
+
+
+def test_a_permuted_batch_is_said(case):
+    z = case.run()["logits"]
+    report = check(case.golden, {"logits": np.roll(z, 1, axis=0)})
+    assert report.verdict is Verdict.FAIL
+    assert any("permuted or repeated" in reason and "'natural-0'" in reason for reason in report.reasons)
+    two = z.copy()
+    two[[4, 5]] = z[[5, 4]]
+    assert any(case.golden.probes[4] in reason for reason in check(case.golden, {"logits": two}).reasons)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda z: {}, "Output 'logits' is missing"),
+        (lambda z: {"other": z}, "the artifact gave other"),
+        (lambda z: {"logits": z[:-1]}, "has shape"),
+        (lambda z: {"logits": z.T}, "has shape"),
+        (lambda z: {"logits": z[..., None]}, "has shape"),
+        (
+            lambda z: {"logits": np.where(np.arange(24)[:, None] == 5, np.nan, z)},
+            "not finite on 1 of 24 probes, first on",
+        ),
+        (lambda z: {"logits": np.where(z == z.max(), np.inf, z)}, "not finite"),
+        (lambda z: {"logits": z.astype(str)}, "not a number"),
+        (lambda z: {"logits": z + 1j}, "not a number"),
+        (lambda z: {"logits": np.zeros_like(z)}, "noise floors from the reference"),
+        (lambda z: {"logits": np.zeros(z.shape, np.int8)}, "noise floors from the reference"),
+        (lambda z: {"logits": np.repeat(z[:1], 24, axis=0)}, "permuted or repeated"),
+        (lambda z: {"logits": -z}, "noise floors from the reference"),
+        (lambda z: {"logits": 1e30 * z.astype(np.float64)}, "noise floors from the reference"),
+    ],
+)
+def test_outputs_that_are_nonsense_fail_in_words(case, change, words):
+    report = check(case.golden, change(case.run()["logits"]))
+    assert report.verdict is Verdict.FAIL
+    assert any(words in reason for reason in report.reasons), report.reasons
+    json.dumps(report.to_json(), allow_nan=False)
+
+
+def test_extra_outputs_are_ignored(case):
+    assert check(case.golden, case.run() | {"tap": np.full((1, 2), np.nan)}).verdict is Verdict.PASS
+
+
+def plain_golden(y, steps, blocks):
+    x, names = make_probes({"x": (4,)}, count=len(y))
+    twins = [{"o": y + step} for step in steps]
+    return Golden.build(x, {"o": y}, twins, [{"o": y.astype(np.float32)}], blocks=blocks, probes=names)
+
+
+def test_a_step_near_the_tolerance_is_inconclusive_and_named():
+    rng = np.random.default_rng(0)
+    y, step = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
+    golden = plain_golden(y, [1e-8 * rng.normal(size=y.shape), 1e-2 * step], ["small", "large"])
+    report = check(golden, {"o": y.astype(np.float32)})
+    assert report.verdict is Verdict.INCONCLUSIVE
+    (reason,) = report.reasons
+    assert "'small'" in reason
+    assert "could not have failed" in reason
+    alike = check(plain_golden(y, [1e-8 * step, 1e-2 * step], ["small", "large"]), {"o": y.astype(np.float32)})
+    assert ["'small'" in reason for reason in alike.reasons] == [True]  # the tolerance alone guards the large one
+    assert check(plain_golden(y, [1e-2 * step], ["large"]), {"o": y.astype(np.float32)}).verdict is Verdict.PASS
+
+
+def test_outputs_that_do_not_depend_on_the_input_are_inconclusive():
+    y = np.tile(np.array([[1.0, 2.0, 3.0]]), (6, 1))
+    report = check(plain_golden(y, [], []), {"o": y})
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "a constant might have passed" in report.reasons[0]
+
+
+def test_a_network_without_attention_is_checked_by_the_tolerance():
+    y = np.random.default_rng(0).normal(size=(6, 3))
+    golden = plain_golden(y, [], [])
+    report = check(golden, {"o": y})
+    assert (report.verdict, report.blocks, report.overall) == (Verdict.PASS, (), None)
+    assert check(golden, {"o": y * 1.00001}).verdict is Verdict.FAIL
+
+
+def test_distances_say_what_the_check_would_see(case):
+    for block, distance in enumerate(ablation_distances(case.golden).values()):
+        error = check(case.golden, case.run(np.float64, faults={"dead": 1, "block": block})).error
+        assert error == pytest.approx(distance * TOLERANCE, rel=1e-4)
+
+
+def test_top1_is_reported_and_decides_nothing(case):
+    z = case.run()["logits"]
+    assert check(case.golden, {"logits": z}).outputs[0].top1 == 1.0
+    report = check(case.golden, {"logits": 1.01 * z})
+    assert (report.verdict, report.outputs[0].top1) == (Verdict.FAIL, 1.0)
+
+
+def test_the_report_is_json(case):
+    document = json.loads(json.dumps(check(case.golden, case.faulty(dead=1, block=0)).to_json(), allow_nan=False))
+    assert document["verdict"] == "fail"
+    assert document["blocks"][0]["word"] == "dead"
+    assert document["blocks"][0]["block"] == FIRST
+    assert document["outputs"][0]["floor"]["runs"] == 3
+    assert document["outputs"][0]["error"] > 8
+    assert "noise floors" in document["outputs"][0]["explanation"]
+    assert json.loads(json.dumps(check(case.golden, {}).to_json(), allow_nan=False))["outputs"][0]["error"] is None

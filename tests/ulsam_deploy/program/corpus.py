@@ -1,0 +1,367 @@
+"""The corpus: differently written ULSAM blocks and networks, and what the raise must say of each.
+
+A case says which blocks are raised, as ``path: subspaces``, and which reasons of refusal are given. Nothing else of
+these blocks may be left in the graph. Cases with neither are networks that must be left alone without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import spellings as s
+from .spellings import Block, Branch, C, H, W
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    make: Callable[[], nn.Module]
+    blocks: Mapping[str, int] = field(default_factory=dict)
+    refusals: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[tuple[int, ...], ...] = ((3, H, W),)
+    batch: int | None = 2
+    left: int = 0  # softmaxes that belong to the rest of the network
+
+
+def net(block: nn.Module, channels: int = C) -> nn.Module:
+    """A stem, the block and a head."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.block, self.head = nn.Conv2d(3, channels, 1), block, nn.Conv2d(channels, 4, 1)
+
+        def forward(self, image: Tensor) -> Tensor | dict[str, Tensor]:
+            y = self.block(self.stem(image))
+            if isinstance(y, tuple):
+                return {"y": self.head(y[0])} | {f"map{i}": a for i, a in enumerate(y[1:])}
+            return self.head(y)
+
+    return Net()
+
+
+def raised(name: str, block: Callable[[], nn.Module], groups: int = 3, **options: object) -> Case:
+    """A block that is raised as one node, as ``block`` or, when it has one subspace, as its only branch."""
+    options = {"blocks": {"block": groups}} | options
+    return Case(name, lambda: net(block()), **options)  # type: ignore[arg-type]
+
+
+def refused(name: str, reason: str, block: Callable[[], nn.Module], path: str = "block", **options: object) -> Case:
+    """A block that is left, every subspace of it for one reason."""
+    return Case(name, lambda: net(block()), refusals=((path, reason),), **options)  # type: ignore[arg-type]
+
+
+# ---- ways to split and to join
+
+
+def by_slicing(x: Tensor, groups: int) -> list[Tensor]:
+    size = x.shape[1] // groups
+    return [x[:, i * size : (i + 1) * size] for i in range(groups)]
+
+
+def by_narrow(x: Tensor, groups: int) -> list[Tensor]:
+    size = x.shape[1] // groups
+    return [x.narrow(1, i * size, size) for i in range(groups)]
+
+
+def by_select(x: Tensor, groups: int) -> list[Tensor]:
+    grouped = x.view(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    return [grouped[:, i] for i in range(groups)]
+
+
+def by_index_select(x: Tensor, groups: int) -> list[Tensor]:
+    return [x.index_select(1, channels) for channels in torch.arange(x.shape[1]).chunk(groups)]
+
+
+def by_list(x: Tensor, groups: int) -> list[Tensor]:
+    size = x.shape[1] // groups
+    return [x[:, list(range(i * size, (i + 1) * size))] for i in range(groups)]
+
+
+def interleaved(x: Tensor, groups: int) -> list[Tensor]:
+    return [x[:, i::groups] for i in range(groups)]
+
+
+SPLITS: dict[str, Callable[[Tensor, int], object]] = {
+    "split of a size": lambda x, g: x.split(x.shape[1] // g, 1),
+    "split of sizes": lambda x, g: torch.split(x, [x.shape[1] // g] * g, dim=1),
+    "tensor_split": lambda x, g: torch.tensor_split(x, g, dim=1),
+    "slicing": by_slicing,
+    "narrow": by_narrow,
+    "unflatten and unbind": lambda x, g: x.unflatten(1, (g, -1)).unbind(1),
+    "view and select": by_select,
+    "index_select": by_index_select,
+    "a list of channels": by_list,
+}
+
+JOINS: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "stack and view": lambda p: torch.stack(p, 1).view(-1, len(p) * p[0].shape[1], H, W),
+    "stack and flatten": lambda p: torch.stack(p, dim=1).flatten(1, 2),
+    "hstack": torch.hstack,
+    "concatenate last": lambda p: torch.cat([q.movedim(1, -1) for q in p], -1).movedim(-1, 1),
+    "pairwise cat": lambda p: torch.cat([torch.cat(p[:2], 1), *p[2:]], 1),
+}
+
+# ---- ways to normalise and to weigh
+
+SOFTMAXES: dict[str, Callable[[Tensor], Tensor]] = {
+    "flatten, -1": lambda t: torch.softmax(t.flatten(2), -1).view_as(t),
+    "reshape, F.softmax": lambda t: F.softmax(t.reshape(t.shape[0], t.shape[1], -1), dim=2).reshape(t.shape),
+    "nn.Softmax": lambda t: nn.Softmax(dim=-1)(t.view(t.size(0), 1, -1)).view(t.size()),
+    "two axes": lambda t: torch.softmax(t.view(-1, H * W), 1).view(-1, 1, H, W),
+    "squeeze and unsqueeze": lambda t: torch.softmax(t.squeeze(1).flatten(1), 1).unflatten(1, (H, W)).unsqueeze(1),
+    "positions first": lambda t: F.softmax(t.permute(0, 2, 3, 1).reshape(-1, H * W, 1), 1).reshape(-1, 1, H, W),
+    "columns first": lambda t: F.softmax(t.transpose(2, 3).flatten(2), 2).view(-1, 1, W, H).transpose(2, 3),
+    "positions in the first axis": lambda t: F.softmax(t.flatten(1).t(), 0).t().view(-1, 1, H, W),
+    "float32 named": lambda t: F.softmax(t.flatten(2), -1, dtype=torch.float32).type_as(t).view_as(t),
+}
+
+WEIGHINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "x + a*x": lambda a, x: x + a * x,
+    "a*x + x": lambda a, x: a * x + x,
+    "x + x*a": lambda a, x: x + x * a,
+    "x*(1+a)": lambda a, x: x * (1 + a),
+    "(a+1)*x": lambda a, x: (a + 1.0) * x,
+    "x*(1+a), wide": lambda a, x: x * (1 + a.expand_as(x)),
+    "torch.mul and add": lambda a, x: torch.add(x, torch.mul(a, x)),
+    "addcmul": lambda a, x: torch.addcmul(x, a, x),
+    "addcmul, swapped": lambda a, x: torch.addcmul(x, x, a.expand_as(x)),
+    "repeat": lambda a, x: x + a.repeat(1, x.shape[1], 1, 1) * x,
+    "repeat_interleave": lambda a, x: x + a.repeat_interleave(x.shape[1], 1) * x,
+    "tile and cat": lambda a, x: x + torch.cat([a] * x.shape[1], 1) * x,
+    "in place": lambda a, x: (a * x).add_(x),
+    "flattened": lambda a, x: (x.flatten(2) + a.flatten(2) * x.flatten(2)).view_as(x),
+    "permuted": lambda a, x: (x.permute(0, 2, 3, 1) * (1 + a.permute(0, 2, 3, 1))).permute(0, 3, 1, 2).contiguous(),
+}
+
+
+def in_place_plus(a: Tensor, x: Tensor) -> Tensor:
+    y = x.clone()
+    y += a * x
+    return y
+
+
+# ---- ways to write the rest of a branch
+
+RELUS: dict[str, Callable[[Tensor], Tensor]] = {
+    "in place": torch.relu_,
+    "nn.ReLU(inplace)": nn.ReLU(inplace=True),
+    "clamp(min=0)": lambda t: t.clamp(min=0),
+    "clamp_min": lambda t: torch.clamp_min(t, 0.0),
+    "hardtanh": lambda t: F.hardtanh(t, 0.0, float("inf")),
+    "threshold": lambda t: F.threshold(t, 0.0, 0.0),
+    "leaky with slope 0": lambda t: F.leaky_relu(t, 0.0),
+}
+
+GATES: dict[str, Callable[[int], nn.Module]] = {
+    "no conv bias": lambda c: s.GateConvNorm(c, bias=False),
+    "norm without affine": lambda c: s.GateConvNorm(c, affine=False),
+    "conv alone": s.conv_gate,
+    "norm alone": s.norm_gate,
+    "parameter*x + parameter": s.GateAffine,
+    "parameter + mul": lambda c: s.GateAffine(c, "b+w*x"),
+    "parameter - parameter*x": lambda c: s.GateAffine(c, "b-w*x"),
+    "norm by hand": s.GateHandNorm,
+    "scaled and shifted": lambda c: s.Scaled(s.GateConvNorm(c)),
+    "two convs": lambda c: nn.Sequential(s.conv_gate(c), s.GateConvNorm(c)),
+    "dropout": lambda c: nn.Sequential(s.GateConvNorm(c), nn.Dropout2d(0.5)),
+    "contiguous": lambda c: nn.Sequential(s.GateConvNorm(c), Called(lambda t: t.contiguous())),
+    "permuted there and back": lambda c: nn.Sequential(
+        Called(lambda t: t.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)), s.GateConvNorm(c)
+    ),
+}
+
+SCORES: dict[str, Callable[[int], nn.Module]] = {
+    "no bias, no norm": s.conv_score,
+    "scaled and shifted": lambda c: s.Scaled(s.conv_score(c)),
+    "norm by hand": lambda c: nn.Sequential(s.conv_score(c), s.Scaled(nn.Identity())),
+    "dropout": lambda c: nn.Sequential(s.conv_norm_score(c), nn.Dropout(0.5)),
+    "dropout in front": lambda c: nn.Sequential(nn.Dropout(0.5), s.conv_norm_score(c)),
+    "channels_last": lambda c: nn.Sequential(
+        Called(lambda t: t.contiguous(memory_format=torch.channels_last)), s.conv_norm_score(c)
+    ),
+}
+
+
+class Called(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Tensor) -> Tensor:
+        return self.function(*args)
+
+
+SPELLED = [
+    raised("the reference form", Block),
+    *(raised(f"split: {name}", lambda f=f: Block(split=f)) for name, f in SPLITS.items()),
+    *(raised(f"join: {name}", lambda f=f: Block(join=f)) for name, f in JOINS.items()),
+    *(raised(f"softmax: {name}", lambda f=f: Block(attend=f)) for name, f in SOFTMAXES.items()),
+    *(raised(f"weigh: {name}", lambda f=f: Block(weigh=f)) for name, f in WEIGHINGS.items()),
+    raised("weigh: +=", lambda: Block(weigh=in_place_plus)),
+    *(raised(f"relu: {name}", lambda f=f: Block(relu=f, score_relu=f)) for name, f in RELUS.items()),
+    *(raised(f"gate: {name}", lambda f=f: Block(gate=f)) for name, f in GATES.items()),
+    *(raised(f"score: {name}", lambda f=f: Block(score=f)) for name, f in SCORES.items()),
+    raised("pool and ReLU swapped", lambda: Block(relu=s.pool, pool=F.relu)),
+    raised("dropout on the attention", lambda: Block(attend=s.then(s.softmax_view, nn.Dropout(0.3).eval()))),
+    raised("grouped convolutions, one softmax", s.Vectorised),
+    raised("maps together, one product", s.MapsFirst),
+    raised("scores together, one softmax", s.ScoresFirst),
+    raised("one gate, split after the pool", s.GateFirst),
+    raised("one subspace", lambda: Block(groups=1), blocks={"block.branches.0": 1}),
+    raised("one subspace a channel", lambda: Block(groups=C), groups=C),
+    raised("two subspaces", lambda: Block(groups=2), groups=2),
+    raised("a bare branch", lambda: Branch(C), groups=1),
+    raised("batch 1", Block, batch=1),
+    raised("batch 1, grouped", s.Vectorised, batch=1),
+    raised("batch 1, scores together", s.ScoresFirst, batch=1),
+    raised("dynamic batch", Block, batch=None),
+    raised("dynamic batch, grouped", s.Vectorised, batch=None),
+    raised("dynamic batch, maps returned", s.Returning, batch=None),
+    raised("maps returned", s.Returning),
+    raised("maps returned, last subspace first", s.Backwards),
+]
+
+# ---- what only looks like ULSAM
+
+AXIS = "its softmax runs over"
+APPLIED = "its attention map is not applied position by position"
+POOL = "its max pool is"
+NO_POOL = "there is no max pool between its gate and its scores"
+NO_RELU = "its scores reach the softmax without a ReLU"
+OTHER = "its attention weights another tensor than the one it is computed from"
+RESIDUAL = "it does not compute x + a*x of its own input"
+SHARED = "one module is shared by all its subspaces"
+
+
+class Crossed(Block):
+    """``order[i]`` is the branch whose attention weighs part ``i``; ``own`` decides which part it is computed from."""
+
+    def __init__(self, order: tuple[int, ...]) -> None:
+        super().__init__(len(order))
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.parts(x)
+        maps = [branch.attention(part) for branch, part in zip(self.branches, parts)]
+        return self.join([part + maps[i] * part for i, part in zip(self.order, parts)])
+
+
+class OfAnother(nn.Module):
+    """Attention computed from one tensor weighs another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.other = Branch(C), nn.Conv2d(C, C, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        other = self.other(x)
+        return other + self.branch.attention(x) * other
+
+
+class Uneven(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.small, self.large = Branch(4), Branch(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.small(x[:, :4]), self.large(x[:, 4:])], 1)
+
+
+class PoolOfInput(Branch):
+    def forward(self, x: Tensor) -> Tensor:
+        self.relu(self.gate(x))  # a dead branch, as in the variant found in the wild
+        return self.weigh(self.attend(self.score_relu(self.score(self.pool(x)))), x)
+
+
+class WideScale(nn.Module):
+    """A constant that makes three maps of one."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.scale = nn.Conv2d(channels, 1, 1), nn.Parameter(torch.ones(1, 3, 1, 1))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.conv(t) * self.scale
+
+
+def pool_of_stride_two(t: Tensor) -> Tensor:
+    return F.interpolate(F.max_pool2d(t, 3, 2, 1), size=(H, W))
+
+
+def to_every_channel(a: Tensor, x: Tensor) -> Tensor:
+    return x + a.repeat_interleave(x.shape[1] // a.shape[1], 1) * x
+
+
+def shifted(a: Tensor, x: Tensor) -> Tensor:
+    return x + torch.cat([a[:, :, 1:], a[:, :, :1]], 2) * x
+
+
+REFUSED = [
+    refused("softmax over the 1-channel axis", AXIS, lambda: Block(attend=lambda t: torch.softmax(t.flatten(2), 1))),
+    refused("softmax over the 1-channel axis, 4-D", AXIS, lambda: Block(attend=nn.Softmax(1))),
+    refused("softmax over the batch", AXIS, lambda: Block(attend=nn.Softmax(0))),
+    refused("softmax over H", AXIS, lambda: Block(attend=nn.Softmax(2))),
+    refused("softmax over W", AXIS, lambda: Block(attend=nn.Softmax(3))),
+    refused("softmax over all images", AXIS, lambda: Block(attend=lambda t: torch.softmax(t.flatten(), 0).view_as(t))),
+    refused(
+        "softmax over the subspaces",
+        AXIS,
+        lambda: Block(groups=1, score=lambda c: s.conv_norm_score(c, maps=3), attend=nn.Softmax(1), weigh=to_every_channel),
+        path="block.branches.0",
+    ),
+    refused("maps that see all channels", "read all channels", lambda: s.Vectorised(maps_see_all=True)),
+    refused(
+        "one score spread over maps",
+        "read all channels",
+        lambda: Branch(C, score=WideScale, weigh=to_every_channel),
+    ),
+    refused("pool of the input", "its max pool reads another tensor", lambda: PoolOfInput(C)),
+    refused("gate without ReLU", "its max pool reads another tensor", lambda: Block(relu=lambda t: t)),
+    refused("gate with ReLU6", "its max pool reads another tensor", lambda: Block(relu=F.relu6)),
+    refused("pool 5x5", POOL, lambda: Block(pool=lambda t: F.max_pool2d(t, 5, 1, 2))),
+    refused("pool 3x5", POOL, lambda: Block(pool=lambda t: F.max_pool2d(t, (3, 5), 1, (1, 2)))),
+    refused("pool 3x3, dilated", POOL, lambda: Block(pool=lambda t: F.max_pool2d(F.pad(t, (1,) * 4), 3, 1, 1, 2))),
+    refused("pool without padding", POOL, lambda: Block(pool=lambda t: F.max_pool2d(F.pad(t, (1,) * 4), 3, 1))),
+    refused("pool of stride 2, upsampled", NO_POOL, lambda: Block(pool=pool_of_stride_two)),
+    refused("average pool", NO_POOL, lambda: Block(pool=lambda t: F.avg_pool2d(t, 3, 1, 1))),
+    refused("no pool", NO_POOL, lambda: Block(pool=lambda t: t)),
+    refused("scores without ReLU", NO_RELU, lambda: Block(score_relu=lambda t: t)),
+    refused("scores with ReLU6", NO_RELU, lambda: Block(score_relu=F.relu6)),
+    refused("scores with a leaky ReLU", NO_RELU, lambda: Block(score_relu=F.leaky_relu)),
+    refused(
+        "temperature", "changed between their ReLU and the softmax", lambda: Block(attend=lambda t: s.softmax_view(t / 0.5))
+    ),
+    refused(
+        "negated scores", "changed between their ReLU and the softmax", lambda: Block(attend=lambda t: s.softmax_view(-1 * t))
+    ),
+    refused("one module for all groups", SHARED, s.Shared),
+    refused("one module, groups in the batch", SHARED, lambda: s.Shared(folded=True), path="block.branch"),
+    refused("a*x without x", RESIDUAL, lambda: Block(weigh=lambda a, x: a * x)),
+    refused("x + 2*a*x", RESIDUAL, lambda: Block(weigh=lambda a, x: torch.add(x, a * x, alpha=2))),
+    refused("x*(a + 2)", RESIDUAL, lambda: Block(weigh=lambda a, x: x * torch.add(a, 1, alpha=2))),
+    refused("x*(2 + a)", RESIDUAL, lambda: Block(weigh=lambda a, x: x * (2 + a))),
+    refused("x + a*relu(x)", RESIDUAL, lambda: Block(weigh=lambda a, x: x + a * F.relu(x))),
+    refused("x + a*a*x", RESIDUAL, lambda: Block(weigh=lambda a, x: x + a * a * x)),
+    refused("addcmul with a value", RESIDUAL, lambda: Block(weigh=lambda a, x: torch.addcmul(x, a, x, value=2))),
+    refused("map transposed", APPLIED, lambda: Block(attend=lambda t: s.softmax_view(t).mT), inputs=((3, 6, 6),)),
+    refused("map shifted", APPLIED, lambda: Block(weigh=shifted)),
+    refused("map of the other image", APPLIED, lambda: Block(weigh=lambda a, x: x + torch.cat([a[1:], a[:1]]) * x)),
+    refused("x mirrored", "other", lambda: Block(weigh=lambda a, x: x.mT + a * x.mT), inputs=((3, 6, 6),)),
+    refused("attention of another subspace", "its scores are computed from other channels", lambda: Crossed((1, 2, 0))),
+    refused("one attention for two subspaces", "", lambda: Crossed((0, 0, 2))),
+    refused("attention maps reversed", "not used in the order", lambda: s.Vectorised(mix=lambda a: a.flip(1))),
+    refused("attention of another tensor", OTHER, OfAnother),
+    refused("statistics of the input itself", OTHER, lambda: Block(gate=lambda _: s.GateSelfNorm())),
+    refused("score convolution 3x3", "do not come from a 1x1", lambda: Block(score=lambda c: s.conv_norm_score(c, 3))),
+    refused("uneven subspaces", "not equal runs of neighbouring channels", Uneven),
+    refused("interleaved subspaces", "", lambda: Block(split=interleaved)),
+]
+CASES = [*SPELLED, *REFUSED]

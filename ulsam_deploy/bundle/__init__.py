@@ -1,0 +1,31 @@
+"""What ships: the manifest, and writing, reading, packing and checking a bundle."""
+
+from ulsam_deploy.bundle.manifest import (
+    MANIFEST,
+    SCHEMA,
+    ArtifactRecord,
+    Evidence,
+    FileRecord,
+    Manifest,
+    ModelCard,
+    json_schema,
+)
+from ulsam_deploy.bundle.read import Bundle, read_bundle
+from ulsam_deploy.bundle.write import BundleWriter, check_writable, pack, unpack
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "ArtifactRecord",
+    "Bundle",
+    "BundleWriter",
+    "Evidence",
+    "FileRecord",
+    "Manifest",
+    "ModelCard",
+    "check_writable",
+    "json_schema",
+    "pack",
+    "read_bundle",
+    "unpack",
+]

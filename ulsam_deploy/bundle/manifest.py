@@ -1,0 +1,159 @@
+"""What ``manifest.json`` says: the one description of a bundle, from which its exact list of members follows.
+
+Standard library and numpy only; device-safe. Everything outside ``run`` follows from checkpoint, options and tools;
+times, host facts and whatever else differs between two equal exports belong in ``run``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier, Verdict
+from ulsam_deploy.errors import RefusedError
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "ArtifactRecord",
+    "Evidence",
+    "FileRecord",
+    "Manifest",
+    "ModelCard",
+    "json_schema",
+]
+
+MANIFEST = "manifest.json"
+SCHEMA = "ulsam-deploy.bundle/1"
+#: Where the published schema lives; also its ``$id``, which is a name, not an address that anything fetches.
+SCHEMA_ID = "urn:ulsam-deploy:bundle:1"
+
+# Names that mean the same file on every system and in every archive: no '..', no leading dot, drive or backslash.
+_SEGMENT = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+MEMBER_NAME = f"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}"
+_NAME_WORDS = "a relative path of letters, digits, '_', '-' and '.', with '/' between its parts"
+_SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One member: its path inside the bundle (``onnx/model.onnx``), SHA-256 and size in bytes."""
+
+    path: str = field(metadata={"pattern": MEMBER_NAME, "words": _NAME_WORDS})
+    sha256: str = field(metadata=_SHA256)
+    size: int = field(metadata={"minimum": 0})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was shown about an artifact: how far it got, what the checks concluded, and what they measured.
+
+    ``parity`` is the parity report's JSON and ``latency`` a :class:`ulsam_deploy.bench.Summary`'s, each ``None`` when
+    nothing was executed. ``engine`` is what the runtime's ``facts()`` told.
+    """
+
+    tier: Tier
+    verdict: Verdict = Verdict.UNVERIFIED
+    reasons: tuple[str, ...] = ()
+    parity: Mapping[str, Any] | None = None
+    latency: Mapping[str, Any] | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """One artifact as shipped; ``files[0]`` is what the runtime opens.
+
+    ``precision`` is what was asked for, ``effective_precision`` what the engine was seen to compute in (the same word
+    where the engine doesn't tell).
+    """
+
+    target: str
+    precision: str
+    effective_precision: str
+    files: tuple[FileRecord, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    toolchain: Mapping[str, str]
+    facts: Mapping[str, Any]
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The model that went in. ``sha256`` is the checkpoint file's; ``parameters`` counts its trained numbers."""
+
+    name: str
+    sha256: str = field(metadata=_SHA256)
+    network: str
+    config: Mapping[str, Any]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    blocks: tuple[Block, ...]
+    refusals: tuple[Refusal, ...]
+    parameters: int = field(metadata={"minimum": 0})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole bundle. ``extras`` are members that belong to no artifact (``report.html``, a bill of materials)."""
+
+    model: ModelCard
+    artifacts: tuple[ArtifactRecord, ...]
+    golden: FileRecord | None = None
+    extras: tuple[FileRecord, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+    schema: str = field(
+        default=SCHEMA,
+        metadata={"pattern": re.escape(SCHEMA), "words": f"{SCHEMA} (another version wants another ulsam-deploy)"},
+    )
+
+    def members(self) -> Iterator[FileRecord]:
+        """Every file of the bundle except the manifest itself."""
+        for artifact in self.artifacts:
+            yield from artifact.files
+        if self.golden is not None:
+            yield self.golden
+        yield from self.extras
+
+    def to_json(self) -> str:
+        """Deterministic text: the same manifest gives the same bytes. Raises :class:`ExportError` on a value (of
+        ``facts``, ``config``, ...) that JSON can't hold, naming its path.
+        """
+        return strict.dumps(strict.encode(self, MANIFEST))
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Manifest:
+        """Read :meth:`to_json`'s text; raises :class:`RefusedError` naming what is unknown, missing or mistyped."""
+        raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        manifest = strict.decode(cls, strict.loads(raw, MANIFEST), MANIFEST)
+        _check_members(manifest)
+        return manifest
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``manifest.json``, published as ``docs/bundle.schema.json``."""
+    return strict.schema(Manifest, SCHEMA_ID)
+
+
+def _check_members(manifest: Manifest) -> None:
+    """Refuse a list of members that no folder can hold, or in which an artifact can't be told from another."""
+    kinds = [(artifact.target, artifact.precision) for artifact in manifest.artifacts]
+    for artifact, kind in zip(manifest.artifacts, kinds):
+        if not artifact.files:
+            raise RefusedError(f"{MANIFEST}: the {artifact.target!a} artifact has no files", expected="at least one")
+        if kinds.count(kind) > 1:
+            raise RefusedError(f"{MANIFEST}: two artifacts for target {kind[0]!a} in precision {kind[1]!a}")
+    # Compared without case, because a bundle must survive a disk that has none.
+    taken = {MANIFEST}
+    folders: set[str] = set()
+    for record in manifest.members():
+        name = record.path.lower()
+        parents = {name[:index] for index, letter in enumerate(name) if letter == "/"}
+        if name in taken or name in folders or parents & taken:
+            raise RefusedError(f"{MANIFEST}: the member {record.path!a} is listed twice, or is a folder and a file")
+        taken.add(name)
+        folders |= parents

@@ -1,0 +1,79 @@
+"""Opens a bundle, from a folder or from a ``.zip``, and checks that it is what its manifest says.
+
+Standard library and numpy only; device-safe.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulsam_deploy.bundle import archive
+from ulsam_deploy.bundle.manifest import ArtifactRecord, Manifest
+from ulsam_deploy.bundle.members import check_members, load_manifest
+from ulsam_deploy.errors import UsageError
+
+__all__ = ["Bundle", "read_bundle"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle. For one that came out of a ``.zip``, ``root`` is a temporary folder that lives as long as
+    this object.
+    """
+
+    root: Path
+    manifest: Manifest
+
+    def verify_integrity(self) -> None:
+        """Check every member; raises :class:`RefusedError` naming the first that is extra, missing, linked or altered.
+
+        What an engine opens afterwards is read again by the engine: this guards against a bundle that was altered
+        on its way, not against someone who can write to the folder at the same moment.
+        """
+        check_members(self.root, self.manifest)
+
+    def artifact(self, target: str, precision: str = "") -> ArtifactRecord:
+        """The artifact for ``target`` (the first one unless ``precision`` chooses); raises :class:`UsageError`."""
+        for record in self.manifest.artifacts:
+            if record.target == target and precision in ("", record.precision):
+                return record
+        present = ", ".join(f"{record.target} {record.precision}" for record in self.manifest.artifacts)
+        raise UsageError(f"the bundle has no artifact for '{' '.join((target, precision)).strip()}'", expected=present)
+
+    def files(self, record: ArtifactRecord) -> tuple[Path, ...]:
+        """Where the files of ``record`` lie; the first one is what the runtime opens."""
+        return tuple(self.root / file.path for file in record.files)
+
+    @property
+    def golden(self) -> Path | None:
+        """Where the probe inputs and reference outputs lie, if the bundle has any."""
+        return None if self.manifest.golden is None else self.root / self.manifest.golden.path
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Open the bundle folder or ``.zip`` at ``path``.
+
+    A ``.zip`` is unpacked and its members are checked at once; of a folder only the manifest is read, so call
+    :meth:`Bundle.verify_integrity` before an engine opens anything. Raises :class:`UsageError` when there is no
+    bundle, :class:`RefusedError` when it isn't sound.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Bundle(path.resolve(), load_manifest(path)[0])
+    if not path.exists():
+        raise UsageError(f"there is no bundle at {path}", expected="a bundle folder, or a .zip made from one")
+    folder = Path(tempfile.mkdtemp(prefix="ulsam-deploy-"))
+    try:
+        bundle = Bundle(folder, archive.extract(path, folder))
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            todo = "free some space, or set TMPDIR to another folder"
+            raise UsageError(f"{path} couldn't be unpacked to {folder}: {error.strerror}", todo=todo) from error
+        raise
+    weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
+    return bundle

@@ -1,0 +1,12 @@
+"""Safe reading of a checkpoint into tensors, and the network that they belong to.
+
+A checkpoint is a stranger's file: nothing in it runs unless the user says so by name. Networks are found by entry
+points; this package never imports one itself.
+"""
+
+from ulsam_deploy.checkpoint.factory import from_factory
+from ulsam_deploy.checkpoint.networks import build, identify
+from ulsam_deploy.checkpoint.reading import Checkpoint, read
+from ulsam_deploy.checkpoint.writing import write
+
+__all__ = ["Checkpoint", "build", "from_factory", "identify", "read", "write"]

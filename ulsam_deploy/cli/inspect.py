@@ -1,0 +1,93 @@
+"""``ulsam-deploy inspect``: what is inside a checkpoint or a bundle."""
+
+from __future__ import annotations
+
+import argparse
+
+from ulsam_deploy import census, source
+from ulsam_deploy.bundle import MANIFEST, read_bundle, strict
+from ulsam_deploy.census import Census, Counted
+from ulsam_deploy.cli import words
+from ulsam_deploy.contracts import Block
+from ulsam_deploy.errors import Exit
+from ulsam_deploy.options import ExportOptions
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """A folder or a ``.zip`` with a manifest is a bundle; anything else is read as a checkpoint."""
+    path = arguments.path
+    if path.is_dir() or path.suffix == ".zip":
+        return _bundle(arguments)
+    return _checkpoint(arguments)
+
+
+def _bundle(arguments: argparse.Namespace) -> Exit:
+    bundle = read_bundle(arguments.path)
+    bundle.verify_integrity()
+    manifest = bundle.manifest
+    if arguments.json:
+        words.print_json("inspect", {"manifest": strict.encode(manifest, MANIFEST)})
+        return Exit.OK
+    card = manifest.model
+    print(f"{card.name}: {card.network}, {card.parameters:,} parameters, checkpoint sha256 {card.sha256}")
+    if card.blocks:
+        rows = [(b.path, str(b.channels), str(b.subspaces), f"{b.height}x{b.width}") for b in card.blocks]
+        print("\n" + words.table(("ULSAM block", "channels", "subspaces", "map"), rows))
+    print("\n" + words.table(words.ARTIFACT_COLUMNS, [words.artifact_row(a, a.evidence) for a in manifest.artifacts]))
+    return Exit.OK
+
+
+def _checkpoint(arguments: argparse.Namespace) -> Exit:
+    options = ExportOptions(
+        model=arguments.path,
+        arch=arguments.arch,
+        factory=arguments.factory,
+        variant=arguments.variant,
+        inputs=tuple(arguments.input),
+        trust_pickle=arguments.trust_pickle,
+        allow_globals=tuple(arguments.allow_global),
+    )
+    count = census.count(source.load(options))
+    if arguments.json:
+        words.print_json("inspect", strict.encode(count, "inspect"))
+    else:
+        print(_describe(count))
+    return Exit.OK
+
+
+def _describe(found: Census) -> str:
+    """The census as text."""
+    total = found.total
+    shapes = ", ".join("x".join(map(str, shape)) for shape in found.inputs)
+    lines = [f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs"]
+    if found.backbone:
+        bare = found.backbone
+        lines.append(
+            f"without ULSAM: {bare.parameters:,} parameters ({_change(total.parameters, bare.parameters)}), "
+            f"{bare.macs / 1e6:,.3f} M MACs ({_change(total.macs, bare.macs)})"
+        )
+    if found.blocks:
+        columns = ("ULSAM block", "channels", "subspaces", "map", "parameters", "share", "MACs", "share")
+        rows = [_row(block, cost, total) for block, cost in zip(found.blocks, found.costs)]
+        lines += ["", words.table(columns, rows)]
+    lines += [f"{refusal.path}: left as it is, {refusal.reason}" for refusal in found.refusals]
+    if not found.blocks and not found.refusals:
+        lines.append("no ULSAM block was found")
+    return "\n".join(lines)
+
+
+def _change(now: int, before: int) -> str:
+    return f"with it {100 * (now - before) / before:+.2f} %"
+
+
+def _row(block: Block, cost: Counted, total: Counted) -> tuple[str, ...]:
+    return (
+        block.path,
+        str(block.channels),
+        str(block.subspaces),
+        f"{block.height}x{block.width}",
+        f"{cost.parameters:,}",
+        f"{100 * cost.parameters / total.parameters:.3f} %",
+        f"{cost.macs:,}",
+        f"{100 * cost.macs / max(total.macs, 1):.3f} %",
+    )

@@ -1,0 +1,77 @@
+"""``ulsam-deploy new``: a fresh network with ULSAM, written as a checkpoint that everything else here can read."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy import plugins
+from ulsam_deploy.cli import words
+from ulsam_deploy.contracts import Network
+from ulsam_deploy.errors import Exit, UsageError
+
+_CONFIG = ("insert", "substitute", "subspaces", "variant", "width", "classes", "in_channels")
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Write the checkpoint, or list what there is."""
+    networks: dict[str, Network] = {
+        name: plugins.load(plugins.MODELS, name) for name in plugins.registered(plugins.MODELS)
+    }
+    if arguments.list:
+        return _list(networks, arguments)
+    network, config = _choose(networks, arguments)
+    output = arguments.output or Path(f"{arguments.name}.pt")
+    parameters = _write(network, config, arguments, output)
+    if arguments.json:
+        words.print_json("new", {"path": str(output), "network": network.name, "parameters": parameters})
+    else:
+        print(f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks")
+        print(f"Next: ulsam-export {output} --target all")
+    return Exit.OK
+
+
+def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+    asked = {name: value for name in _CONFIG if (value := getattr(arguments, name)) is not None}
+    if arguments.name in networks:
+        return networks[arguments.name], asked
+    for network in networks.values():
+        if arguments.name in network.named():
+            return network, {**network.named()[arguments.name], **asked}
+    raise UsageError(
+        f"no network or configuration is called '{arguments.name}'" if arguments.name else "no network was named",
+        expected=", ".join(networks),
+        todo="see 'ulsam-deploy new --list' for the paper's configurations",
+    )
+
+
+def _write(network: Network, config: Mapping[str, Any], arguments: argparse.Namespace, output: Path) -> int:
+    import torch
+
+    from ulsam_deploy import checkpoint
+
+    torch.manual_seed(arguments.seed)
+    model = network.build(config)
+    shape = arguments.input or network.input_shape(config)
+    checkpoint.write(output, model, network, config, shape)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _list(networks: Mapping[str, Network], arguments: argparse.Namespace) -> Exit:
+    rows = [
+        (name, network.name, _said(config)) for network in networks.values() for name, config in network.named().items()
+    ]
+    if arguments.json:
+        named = {name: dict(config) for network in networks.values() for name, config in network.named().items()}
+        words.print_json("new", {"networks": list(networks), "named": named})
+        return Exit.OK
+    print(f"networks: {', '.join(networks)}\n")
+    print(words.table(("configuration", "network", "ULSAM"), rows))
+    return Exit.OK
+
+
+def _said(config: Mapping[str, Any]) -> str:
+    parts = [f"{how} {','.join(map(str, config[how]))}" for how in ("insert", "substitute") if config.get(how)]
+    return "; ".join([*parts, f"g={config.get('subspaces')}"] if parts else ["none (baseline)"])

@@ -1,0 +1,52 @@
+"""How results are shown in plain text: tables, sizes, and the rows that describe artifacts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ulsam_deploy.bundle import ArtifactRecord, Evidence
+
+ARTIFACT_COLUMNS = ("target", "artifact", "size", "evidence", "error", "liveness", "p50", "verdict")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns padded to their widest cell, two spaces apart, a rule under the headings."""
+    widths = [max(len(cell) for cell in column) for column in zip(columns, *rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (columns, *rows)]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def size(count: float) -> str:
+    """Bytes as people say them."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def artifact_row(record: ArtifactRecord, evidence: Evidence) -> tuple[str, ...]:
+    """One line of a results table; error in noise floors, liveness a block, p50 of one run."""
+    parity = evidence.parity or {}
+    errors = [output["error"] for output in parity.get("outputs", [])]
+    alive = [f"{block['liveness']:.2f}" for block in parity.get("blocks", []) if block["liveness"] is not None]
+    p50 = (evidence.latency or {}).get("p50")
+    return (
+        record.target,
+        record.files[0].path,
+        size(sum(file.size for file in record.files)),
+        evidence.tier.label,
+        "-" if not errors else "far off" if None in errors else f"{max(errors):.2f} floors",
+        " ".join(alive) or "-",
+        f"{p50:.2f} ms" if p50 is not None else "-",
+        evidence.verdict.value,
+    )
+
+
+def print_json(schema: str, document: Mapping[str, Any]) -> None:
+    """One JSON document with its schema id, and nothing else, on stdout."""
+    json.dump({"schema": f"ulsam-deploy.{schema}/1", **document}, sys.stdout, indent=2, sort_keys=True, allow_nan=False)
+    sys.stdout.write("\n")

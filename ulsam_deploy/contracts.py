@@ -1,0 +1,294 @@
+"""The nouns that travel along the road, and the two contracts that the wings fulfil.
+
+Standard library and numpy only; device-safe. Arrays cross every boundary in *PyTorch's* layout (images NCHW); a
+runtime alone knows that its artifact wants NHWC.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from ulsam_deploy.errors import UsageError
+
+if TYPE_CHECKING:  # torch stays out of every device-safe module
+    from torch import nn
+
+    from ulsam_deploy.program import Program
+
+    ArrayMap = Mapping[str, np.ndarray[Any, Any]]
+else:
+    ArrayMap = Mapping
+
+
+class Tier(enum.IntEnum):
+    """How far an artifact was shown to work; a report never claims more than was reached."""
+
+    EXPORTED = 1
+    PARSED = 2
+    COMPILED = 3
+    EXECUTED = 4
+    EMULATED_ON_DEVICE_CPU = 5
+    MEASURED_ON_DEVICE = 6
+
+    @property
+    def label(self) -> str:
+        """The word used on the command line and in reports, e.g. ``emulated-on-device-cpu``."""
+        return self.name.lower().replace("_", "-")
+
+    @classmethod
+    def from_label(cls, label: str) -> Tier:
+        """The tier called ``label``; raises :class:`UsageError` that lists the known ones."""
+        for tier in cls:
+            if tier.label == label:
+                return tier
+        raise UsageError(f"unknown evidence tier '{label}'", expected=", ".join(t.label for t in cls))
+
+
+class Verdict(str, enum.Enum):
+    """What a check concluded. ``UNVERIFIED``: nothing was executed, so nothing was checked."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of an artifact.
+
+    ``shape`` is in PyTorch's order with ``None`` for a dynamic axis; ``layout`` is how the *artifact* stores it:
+    ``"as-is"``, or ``"NHWC"`` for a 4-D tensor whose channels come last in the artifact.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    layout: str = "as-is"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One ULSAM block that was raised: its module path in PyTorch and its geometry (H x W may be dynamic: 0)."""
+
+    path: str
+    channels: int
+    subspaces: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that looks like ULSAM attention and was left as it is, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What an exporter leaves for one target and one precision.
+
+    ``files`` are names inside the artifact's folder; the first one is what the runtime opens. ``tier`` is what the
+    exporter itself reached (``EXPORTED``, ``PARSED`` or ``COMPILED``). ``toolchain`` maps package to version. ``facts``
+    are JSON-able findings (operator counts, the compile log's summary, the exact ``trtexec`` line).
+    """
+
+    target: str
+    precision: str
+    files: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tier: Tier
+    toolchain: Mapping[str, str]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can be used here: its version, or what is missing and what to install."""
+
+    usable: bool
+    detail: str
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What was asked of an exporter, besides the program. ``device`` names a device profile or is empty."""
+
+    precision: str = "fp32"
+    device: str = ""
+
+
+class Exporter(abc.ABC):
+    """One target format. Entry point group ``ulsam_deploy.exporters``: a module-level instance."""
+
+    target: ClassVar[str]
+    extra: ClassVar[str]
+    runtime: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]]
+    dynamic_batch: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def available(self) -> Availability:
+        """Whether the converter is installed, without importing it (``importlib.util.find_spec`` and metadata)."""
+
+    @abc.abstractmethod
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:
+        """The torch function that says what ``ulsam::subspace_attention`` means on this target (same signature)."""
+
+    @abc.abstractmethod
+    def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
+        """Write the artifact of an already lowered ``program`` into the existing empty ``folder``.
+
+        Raises :class:`~ulsam_deploy.errors.ExportError` with the converter's own words.
+        """
+
+
+class Runtime(abc.ABC):
+    """One engine holding one loaded artifact. Entry point group ``ulsam_deploy.runtimes``: a class.
+
+    A context manager with one way to run. Subclasses fill the four hooks; checking names, shapes and dtypes and
+    converting layouts happens here, once, so that a static artifact given another batch is always an error.
+    """
+
+    name: ClassVar[str]
+    target: ClassVar[str]
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self.files, self.inputs, self.outputs = tuple(files), tuple(inputs), tuple(outputs)
+        self.threads = threads
+
+    @classmethod
+    @abc.abstractmethod
+    def available(cls) -> Availability:
+        """Whether the engine can run here, without importing it where that is costly."""
+
+    @abc.abstractmethod
+    def _load(self) -> None:
+        """Open ``self.files`` with the engine."""
+
+    @abc.abstractmethod
+    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Run once; arrays are in the artifact's own layout and dtype."""
+
+    @abc.abstractmethod
+    def _close(self) -> None:
+        """Let go of the engine's memory."""
+
+    @abc.abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """``engine``, ``version``, ``threads`` and ``precision`` really used, asked of the engine where it tells."""
+
+    def __enter__(self) -> Runtime:
+        self._load()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def run(self, inputs: ArrayMap) -> dict[str, np.ndarray[Any, Any]]:
+        """Run one batch, by name, in PyTorch's layout; raises :class:`UsageError` on a wrong name, shape or dtype."""
+        ready = {spec.name: _to_artifact(spec, check_array(spec, inputs)) for spec in self.inputs}
+        unknown = set(inputs) - set(ready)
+        if unknown:
+            raise UsageError(f"unknown input '{min(unknown)}'", expected=", ".join(spec.name for spec in self.inputs))
+        produced = self._run(ready)
+        return {spec.name: _from_artifact(spec, produced[spec.name]) for spec in self.outputs}
+
+
+def check_array(spec: TensorSpec, inputs: ArrayMap) -> np.ndarray[Any, Any]:
+    """The array for ``spec`` out of ``inputs``, or a :class:`UsageError` that names what differs."""
+    if spec.name not in inputs:
+        raise UsageError(f"input '{spec.name}' is missing", expected=", ".join(sorted(inputs)) or "at least one array")
+    array = np.asarray(inputs[spec.name])
+    wanted = "x".join("N" if size is None else str(size) for size in spec.shape)
+    given = "x".join(map(str, array.shape))
+    if array.ndim != len(spec.shape) or any(w not in (None, g) for w, g in zip(spec.shape, array.shape)):
+        hint = "feed the shape that the artifact was made for"
+        if array.ndim == len(spec.shape) and all(w in (None, g) for w, g in zip(spec.shape[1:], array.shape[1:])):
+            hint = f"this artifact is static: feed batches of {spec.shape[0]}, or export with --batch {array.shape[0]}"
+        raise UsageError(f"input '{spec.name}' has shape {given}", expected=wanted, todo=hint)
+    if array.dtype != np.dtype(spec.dtype):
+        raise UsageError(f"input '{spec.name}' has dtype {array.dtype}", expected=spec.dtype)
+    return array
+
+
+def _to_artifact(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else array)
+
+
+def _from_artifact(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array.transpose(0, 3, 1, 2) if spec.layout == "NHWC" else array
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """A network that a wing's :class:`Network` read out of a checkpoint's keys and shapes."""
+
+    network: str
+    config: Mapping[str, Any]
+
+
+class Network(abc.ABC):
+    """One family of networks. Entry point group ``ulsam_deploy.models``: a module-level instance.
+
+    ``config`` is a JSON-able mapping; the same one always builds the same network.
+    """
+
+    name: ClassVar[str]
+
+    @abc.abstractmethod
+    def recognize(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any] | None:
+        """The configuration whose ``state_dict`` has these keys and shapes, or ``None``; never guesses."""
+
+    @abc.abstractmethod
+    def build(self, config: Mapping[str, Any]) -> nn.Module:
+        """A freshly initialised network in ``eval`` mode; raises :class:`UsageError` on an impossible ``config``."""
+
+    @abc.abstractmethod
+    def input_shape(self, config: Mapping[str, Any]) -> tuple[int, int, int]:
+        """The default input, channels x height x width."""
+
+    def resemble(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any] | None:  # noqa: ARG002
+        """A buildable configuration that these keys resemble, to name what differs in an error; or ``None``."""
+        return None
+
+    def named(self) -> Mapping[str, Mapping[str, Any]]:
+        """Configurations that have a name of their own, for ``--arch NAME``."""
+        return {}
+
+    def blocks(self, config: Mapping[str, Any]) -> int | None:  # noqa: ARG002
+        """How many ULSAM blocks the network has; ``None`` where that is not known."""
+        return None
+
+    def backbone(self, config: Mapping[str, Any]) -> Mapping[str, Any] | None:  # noqa: ARG002
+        """The configuration of the same network without ULSAM; ``None`` where there is none."""
+        return None
+
+    def rename(self, keys: Iterable[str]) -> dict[str, str]:  # noqa: ARG002
+        """Our name of each key that is written in another layout of this network; ``{}`` when none is.
+
+        Applied before :meth:`recognize`; keys that the result leaves out keep their names.
+        """
+        return {}
+
+    def warnings(self, state_dict: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002
+        """What a user should know about these weights although they load, a sentence each."""
+        return ()

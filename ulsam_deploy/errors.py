@@ -1,0 +1,77 @@
+"""Errors as part of the product: what was found, what was expected, what to do, and the exit code that follows.
+
+Standard library only; device-safe.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+
+
+class Exit(enum.IntEnum):
+    """Exit codes of every command (documented in ``docs/command-line.md``)."""
+
+    OK = 0
+    CHECK_FAILED = 1
+    USAGE = 2
+    EXPORT_FAILED = 3
+    UNAVAILABLE = 4
+    INCONCLUSIVE = 5
+    REFUSED = 6
+    INTERRUPTED = 130
+
+
+#: When several outcomes apply to one command, the first of these wins.
+PRECEDENCE = (Exit.REFUSED, Exit.EXPORT_FAILED, Exit.CHECK_FAILED, Exit.UNAVAILABLE, Exit.INCONCLUSIVE)
+
+
+def combine(codes: Iterable[int]) -> Exit:
+    """The one exit code for several outcomes, by :data:`PRECEDENCE`; ``OK`` when none of them is an error."""
+    present = set(codes)
+    return next((code for code in PRECEDENCE if code in present), Exit.OK)
+
+
+class UlsamError(Exception):
+    """Base of every error that a user is meant to read.
+
+    ``found`` says what was met, ``expected`` what should have been there, ``todo`` what to do next.
+    """
+
+    exit_code = Exit.EXPORT_FAILED
+
+    def __init__(self, found: str, *, expected: str = "", todo: str = "") -> None:
+        super().__init__(found)
+        self.found, self.expected, self.todo = found, expected, todo
+
+    def __str__(self) -> str:
+        lines = [self.found]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.todo:
+            lines.append(f"  do this:  {self.todo}")
+        return "\n".join(lines)
+
+
+class UsageError(UlsamError):
+    """The command line, a configuration or an argument is wrong (exit 2)."""
+
+    exit_code = Exit.USAGE
+
+
+class ExportError(UlsamError):
+    """Capture, rewrite, conversion or compilation failed (exit 3)."""
+
+    exit_code = Exit.EXPORT_FAILED
+
+
+class UnavailableError(UlsamError):
+    """A backend, a device or an evidence tier that was asked for is not to be had here (exit 4)."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+class RefusedError(UlsamError):
+    """Integrity or trust: a hash that differs, a pickle that would run code (exit 6)."""
+
+    exit_code = Exit.REFUSED

@@ -1,0 +1,248 @@
+"""The check itself: an artifact's outputs against the golden set, and a verdict with reasons. numpy only; device-safe.
+
+It fails when an output is farther from the reference than its tolerance on any probe, or when a block's attention is
+dead, weakened, too strong or reversed. It is inconclusive, and never a pass, when it could not have failed: a block
+whose loss would neither break the tolerance nor show in the liveness, or outputs that a constant would match as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import ArrayMap, Verdict
+from ulsam_deploy.parity.golden import Golden
+from ulsam_deploy.parity.liveness import Liveness, Word, is_beyond, liveness, overall
+from ulsam_deploy.parity.noise import TOLERANCE, Floor, explain, relative, scales
+from ulsam_deploy.parity.sketch import Array, compact
+
+#: Removing a block's attention must move an output by this many tolerances for the tolerance alone to guard it.
+DISTANCE = 4.0
+
+#: Some probe's reference must lie this many tolerances from the mean one, or an artifact that ignores its input and
+#: gives a constant would pass, or nearly.
+CONTRAST = 2.0
+
+
+@dataclass(frozen=True)
+class OutputCheck:
+    """One output. ``error`` is the largest over probes, in noise floors (infinite when it cannot be compared).
+
+    ``probe`` and ``statistic`` (``l2`` or ``peak``) say where. ``top1``: part of probes with the same largest element,
+    for class scores only; reported, and decides nothing.
+    """
+
+    output: str
+    error: float
+    tolerance: float
+    floor: Floor
+    probe: str
+    statistic: str
+    top1: float | None
+    explanation: str
+
+
+@dataclass(frozen=True)
+class BlockCheck:
+    """One attention block: its liveness, and ``distance``: how far its removal moves an output, in tolerances."""
+
+    block: str
+    liveness: float
+    low: float
+    high: float
+    word: Word
+    distance: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of :func:`check`; ``reasons`` are whole sentences, none for a pass."""
+
+    verdict: Verdict
+    tolerance: float
+    outputs: tuple[OutputCheck, ...]
+    blocks: tuple[BlockCheck, ...]
+    overall: float | None
+    reasons: tuple[str, ...]
+
+    @property
+    def error(self) -> float:
+        """The largest error of any output, in noise floors; 0 when no output could be compared."""
+        return max((output.error for output in self.outputs), default=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON-able values; what is not finite becomes ``None``."""
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
+
+
+def check(
+    golden: Golden,
+    produced: ArrayMap,
+    *,
+    tolerance: float = TOLERANCE,
+    floors: Mapping[str, Floor] | None = None,
+) -> Report:
+    """Hold the outputs ``produced`` on all probes of ``golden``, (P, ...) by name, against it.
+
+    ``tolerance`` is in noise floors. ``floors``: those of the artifact's precision, from honest runs in it; default:
+    the golden set's own, of float32. Outputs that the golden set does not name (taps) are ignored.
+    """
+    used = dict(floors if floors is not None else golden.floors)
+    arrays, faults = _admit(golden, produced)
+    outputs = tuple(_check_output(golden, name, arrays.get(name), used[name], tolerance) for name in golden.outputs)
+    faults += [_far(output) for output in outputs if math.isfinite(output.error) and output.error > tolerance]
+    if not set(golden.outputs) <= set(arrays):
+        return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
+    distances = ablation_distances(golden, tolerance=tolerance, floors=used)
+    blocks = tuple(_block(alive, distances[alive.block]) for alive in liveness(golden, arrays, used))
+    faults += _swapped(golden, arrays, used, tolerance)
+    faults += [sentence for block in blocks if (sentence := _lost(block))]
+    doubts = [_unguarded(block) for block in blocks if _is_unguarded(block)]
+    doubts += _insensitive(golden, used, tolerance)
+    verdict = Verdict.FAIL if faults else Verdict.INCONCLUSIVE if doubts else Verdict.PASS
+    whole = overall(golden, arrays, used)
+    return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(faults + doubts))
+
+
+def ablation_distances(
+    golden: Golden, *, tolerance: float = TOLERANCE, floors: Mapping[str, Floor] | None = None
+) -> dict[str, float]:
+    """How far removing each block's attention moves the output that it moves most, in tolerances, by block."""
+    used = floors if floors is not None else golden.floors
+    distances = dict.fromkeys(golden.blocks, 0.0)
+    for name, outputs in golden.outputs.items():
+        y = compact(outputs)
+        for block, step in zip(golden.blocks, golden.ablated[name]):
+            moved = _in_floors(compact(step), scales(y), used[name]).max() / tolerance
+            distances[block] = max(distances[block], float(moved))
+    return distances
+
+
+def _admit(golden: Golden, produced: ArrayMap) -> tuple[dict[str, Array], list[str]]:
+    """The outputs that can be compared, compact, and a sentence for each that cannot."""
+    arrays: dict[str, Array] = {}
+    faults = []
+    for name, shape in golden.shapes.items():
+        wanted = (len(golden.probes), *shape)
+        if name not in produced:
+            faults.append(f"Output '{name}' is missing; the artifact gave {', '.join(sorted(produced)) or 'none'}.")
+            continue
+        array = np.asarray(produced[name])
+        if array.dtype.kind not in "fiub":
+            faults.append(f"Output '{name}' has dtype {array.dtype}, which is not a number.")
+        elif array.shape != wanted:
+            faults.append(f"Output '{name}' has shape {array.shape}; the reference has {wanted}.")
+        elif not np.all(np.isfinite(array)):
+            bad = ~np.isfinite(array).reshape(len(golden.probes), -1).all(1)
+            first = golden.probes[int(np.argmax(bad))]
+            faults.append(f"Output '{name}' is not finite on {bad.sum()} of {len(bad)} probes, first on '{first}'.")
+        else:
+            arrays[name] = compact(array)
+    return arrays, faults
+
+
+def _in_floors(delta: Array, scale: Array, floor: Floor) -> Array:
+    """Both statistics of ``delta`` (P, K) in noise floors, (2, P): l2 and peak."""
+    l2, peak = relative(delta, scale)
+    return np.stack([l2 / floor.l2, peak / floor.peak])
+
+
+def _check_output(golden: Golden, name: str, z: Array | None, floor: Floor, tolerance: float) -> OutputCheck:
+    words = explain(name, floor, tolerance)
+    if z is None:
+        return OutputCheck(name, math.inf, tolerance, floor, "", "", None, words)
+    y = compact(golden.outputs[name])
+    errors = _in_floors(z - y, scales(y), floor)
+    statistic, probe = np.unravel_index(int(np.argmax(errors)), errors.shape)
+    scores = len(golden.shapes[name]) == 1 and golden.shapes[name][0] == y.shape[1] > 1
+    top1 = float(np.mean(z.argmax(1) == y.argmax(1))) if scores else None
+    where, kind = golden.probes[int(probe)], ("l2", "peak")[int(statistic)]
+    return OutputCheck(name, float(errors.max()), tolerance, floor, where, kind, top1, words)
+
+
+def _block(alive: Liveness, distance: float) -> BlockCheck:
+    return BlockCheck(alive.block, alive.value, alive.low, alive.high, alive.word, distance, alive.note)
+
+
+def _far(output: OutputCheck) -> str:
+    kind = {"l2": "root mean square", "peak": "largest element"}[output.statistic]
+    return (
+        f"Output '{output.output}' is {output.error:.3g} noise floors from the reference on probe '{output.probe}' "
+        f"({kind}); {output.tolerance:g} are allowed."
+    )
+
+
+def _lost(block: BlockCheck) -> str:
+    """The sentence for a block whose attention is not what it should be, or an empty string."""
+    figures = f"liveness {block.liveness:.2f}, between {block.low:.2f} and {block.high:.2f}"
+    if block.word in (Word.DEAD, Word.WEAKENED):
+        return f"The attention of block '{block.block}' is {block.word.value}: {figures}."
+    if is_beyond(block.low, block.high):
+        return (
+            f"The attention of block '{block.block}' is too strong or reversed, or more than attention is wrong along "
+            f"its step: {figures}."
+        )
+    return ""
+
+
+def _is_unguarded(block: BlockCheck) -> bool:
+    """Whether losing this block's attention could have gone unseen.
+
+    Seen would be a loss that breaks the tolerance, or one that the liveness can tell: with float16 or int8 noise the
+    step often lies below the tolerance while its direction, over many probes, is still plain.
+    """
+    return block.distance < DISTANCE and block.word is Word.INCONCLUSIVE
+
+
+def _unguarded(block: BlockCheck) -> str:
+    return (
+        f"Losing the attention of block '{block.block}' would move no output by more than {block.distance:.2g} "
+        f"tolerances ({DISTANCE:g} are needed), and its liveness is inconclusive ({block.note}): this check could not "
+        f"have failed; use probes that move it more."
+    )
+
+
+def _insensitive(golden: Golden, floors: Mapping[str, Floor], tolerance: float) -> list[str]:
+    """A sentence for each output that hardly differs between probes, which a constant would match."""
+    sentences = []
+    for name, outputs in golden.outputs.items():
+        y = compact(outputs)
+        spread = _in_floors(y - y.mean(0), scales(y), floors[name]).max() / tolerance
+        if spread < CONTRAST:
+            sentences.append(
+                f"The reference output '{name}' differs between probes by {spread:.2g} tolerances only "
+                f"({CONTRAST:g} are needed): a constant might have passed; use more and other probes."
+            )
+    return sentences
+
+
+def _swapped(golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float) -> list[str]:
+    """A sentence when failing probes hold, within the tolerance, what the reference gives for other probes."""
+    name = next(iter(golden.outputs))
+    y, z = compact(golden.outputs[name]), arrays[name]
+    scale = scales(y)
+    wrong = np.flatnonzero(_in_floors(z - y, scale, floors[name]).max(0) > tolerance)
+    for p in wrong:
+        like = np.flatnonzero(_in_floors(z[p] - y, scale, floors[name]).max(0) <= tolerance)
+        if like.size:
+            return [
+                f"Output '{name}' on probe '{golden.probes[p]}' is the reference's on probe "
+                f"'{golden.probes[int(like[0])]}': the batch seems to be permuted or repeated."
+            ]
+    return []
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value.value if isinstance(value, Word | Verdict) else value

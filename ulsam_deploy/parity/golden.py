@@ -1,0 +1,205 @@
+"""What an artifact is held against: probes, float64 reference outputs, ablation steps, noise floors; one npz file.
+
+numpy only; device-safe. A device needs this file, numpy and an engine to verify an artifact, and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import ArrayMap
+from ulsam_deploy.errors import ExportError, RefusedError, UsageError
+from ulsam_deploy.parity.noise import Floor, as_json, noise_floors
+from ulsam_deploy.parity.sketch import LIMIT, Array, compact
+
+_SCHEMA = "ulsam-deploy/golden/1"
+_MAX_BYTES = 2**31  # unpacked; a larger file is refused before anything is read
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Probes and what the reference makes of them. P probes, B attention blocks.
+
+    ``inputs``: any numeric dtype, (P, ...). ``outputs``: float64 (P, ...), of the captured, unrewritten model.
+    ``ablated``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes. ``shapes``: each
+    output's real shape without the batch. An output of more than ``sketch.LIMIT`` values a probe is kept as its count
+    sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of float32.
+    Raises :class:`ExportError` when the arrays do not fit each other or are not finite.
+    """
+
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+    ablated: Mapping[str, Array]
+    shapes: Mapping[str, tuple[int, ...]]
+    floors: Mapping[str, Floor]
+    blocks: tuple[str, ...]
+    probes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        problem = _problem(self)
+        if problem:
+            raise ExportError(f"the golden set is not consistent: {problem}")
+
+    @classmethod
+    def build(
+        cls,
+        inputs: ArrayMap,
+        reference: ArrayMap,
+        twins: Sequence[ArrayMap],
+        honest: Sequence[ArrayMap],
+        *,
+        blocks: Sequence[str],
+        probes: Sequence[str],
+    ) -> Golden:
+        """A golden set out of whole runs, each a mapping from output name to (P, ...).
+
+        ``reference``: float64 outputs; ``twins``: one run a block, float64, with that block's attention removed;
+        ``honest``: float32 runs that make the noise floors (:func:`~ulsam_deploy.parity.noise.noise_floors`).
+        Runs of dense outputs may be given batch by batch through :func:`~ulsam_deploy.parity.sketch.compact` first,
+        as long as all of them are: set the true shapes then with :func:`dataclasses.replace`.
+        """
+        if len(twins) != len(blocks):
+            raise ExportError(f"{len(twins)} ablated twins were given for {len(blocks)} blocks", expected="one a block")
+        outputs, ablated = {}, {}
+        for name, whole in reference.items():
+            y = compact(whole)
+            kept = whole.shape if y.shape[1] == int(np.prod(whole.shape[1:])) else y.shape
+            outputs[name] = y.reshape(kept)
+            steps = np.stack([compact(twin[name]) - y for twin in twins]) if twins else np.zeros((0, *y.shape))
+            ablated[name] = steps.astype(np.float32).reshape(len(blocks), *kept)
+        return cls(
+            inputs={name: np.asarray(array) for name, array in inputs.items()},
+            outputs=outputs,
+            ablated=ablated,
+            shapes={name: tuple(whole.shape[1:]) for name, whole in reference.items()},
+            floors=noise_floors(reference, honest),
+            blocks=tuple(blocks),
+            probes=tuple(probes),
+        )
+
+    def take(self, order: Sequence[int]) -> Golden:
+        """The golden set of some of the probes, in another order: a smaller check, or a permuted batch."""
+        index = np.asarray(order, dtype=np.intp)
+        return Golden(
+            inputs={name: array[index] for name, array in self.inputs.items()},
+            outputs={name: array[index] for name, array in self.outputs.items()},
+            ablated={name: array[:, index] for name, array in self.ablated.items()},
+            shapes=self.shapes,
+            floors=self.floors,
+            blocks=self.blocks,
+            probes=tuple(self.probes[i] for i in index),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write one npz; the same set gives the same bytes (members in order, no dates; names live in ``meta``)."""
+        meta = {
+            "schema": _SCHEMA,
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "floors": as_json(dict(self.floors)),
+            "blocks": list(self.blocks),
+            "probes": list(self.probes),
+        }
+        members = {"meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)}
+        members |= {f"input_{i}": array for i, array in enumerate(self.inputs.values())}
+        members |= {f"output_{i}": array for i, array in enumerate(self.outputs.values())}
+        members |= {f"ablated_{i}": self.ablated[name] for i, name in enumerate(self.outputs)}
+        with path.open("wb") as file:
+            np.savez_compressed(file, **members)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> Golden:
+        """Read what :meth:`save` wrote; nothing in the file can run code.
+
+        Raises :class:`UsageError` when there is no such file, :class:`RefusedError` when it is not a sound golden set.
+        """
+        try:
+            members = _read(path)
+            meta = json.loads(members["meta"].tobytes())
+            if meta["schema"] != _SCHEMA:
+                raise ValueError(f"its schema is '{meta['schema']}' and not '{_SCHEMA}'")
+            return cls(
+                inputs={name: members[f"input_{i}"] for i, name in enumerate(meta["inputs"])},
+                outputs={name: members[f"output_{i}"] for i, name in enumerate(meta["outputs"])},
+                ablated={name: members[f"ablated_{i}"] for i, name in enumerate(meta["outputs"])},
+                shapes={name: tuple(int(n) for n in shape) for name, shape in meta["shapes"].items()},
+                floors={name: Floor(**floor) for name, floor in meta["floors"].items()},
+                blocks=tuple(str(block) for block in meta["blocks"]),
+                probes=tuple(str(probe) for probe in meta["probes"]),
+            )
+        except FileNotFoundError as error:
+            raise UsageError(f"there is no file '{path}'", expected="a golden set (golden.npz)") from error
+        except _DAMAGE as error:
+            why = error.found if isinstance(error, ExportError) else f"{type(error).__name__}: {error}"
+            raise RefusedError(
+                f"'{path.name}' is not a sound golden set: {why}",
+                expected="the golden.npz of a bundle, unchanged",
+                todo="export the bundle again, or copy it again",
+            ) from error
+
+
+#: What damaged or hostile bytes can raise on the way through zip, zlib, npy, JSON and the checks.
+_DAMAGE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError, SyntaxError,
+    RuntimeError, zipfile.BadZipFile, zlib.error, ExportError,
+)  # fmt: skip
+
+
+def _read(path: Path) -> dict[str, Array]:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    if size > _MAX_BYTES:
+        raise ValueError(f"it would unpack to {size} bytes, more than {_MAX_BYTES}")
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _problem(golden: Golden) -> str:
+    """What is wrong with the set, in words, or an empty string."""
+    count = len(golden.probes)
+    if count == 0 or len(set(golden.probes)) != count:
+        return "it needs at least one probe, each with a name of its own"
+    if not golden.outputs or not golden.inputs:
+        return "it has no inputs or no outputs"
+    if len(set(golden.blocks)) != len(golden.blocks):
+        return "two blocks have one name"
+    for what in (golden.ablated, golden.shapes, golden.floors):
+        if set(what) != set(golden.outputs):
+            return f"its parts name different outputs: {sorted(what)} and {sorted(golden.outputs)}"
+    for name, array in golden.inputs.items():
+        if array.shape[:1] != (count,) or not _is_finite(array):
+            return f"input '{name}' has shape {array.shape} or values that are not finite; {count} probes are named"
+    return next((words for name in golden.outputs if (words := _output_problem(golden, name))), "")
+
+
+def _output_problem(golden: Golden, name: str) -> str:
+    shape, floor = golden.shapes[name], golden.floors[name]
+    size = int(np.prod(shape))
+    if size <= 0:
+        return f"output '{name}' is empty"
+    kept = (len(golden.probes), *(shape if size <= LIMIT else (LIMIT,)))
+    wanted: tuple[tuple[str, Array, tuple[int, ...], Any], ...] = (
+        ("output", golden.outputs[name], kept, np.float64),
+        ("ablation step of output", golden.ablated[name], (len(golden.blocks), *kept), np.float32),
+    )
+    for what, array, right, dtype in wanted:
+        if array.shape != right or array.dtype != dtype:
+            return f"the {what} '{name}' is {array.dtype}{array.shape}, not {np.dtype(dtype)}{right}"
+        if not _is_finite(array):
+            return f"the {what} '{name}' has values that are not finite"
+    if not all(np.isfinite(value) and value > 0 for value in (floor.l2, floor.peak)):
+        return f"the noise floor of output '{name}' is not a positive number"
+    return ""
+
+
+def _is_finite(array: Array) -> bool:
+    return array.dtype.kind in "fiub" and bool(np.all(np.isfinite(array)))

@@ -1,0 +1,191 @@
+"""Is the attention of each block still there? Read off the outputs alone, for any artifact. numpy only; device-safe.
+
+With ``y`` the reference, ``t_b`` the twin without the attention of block b and ``z`` the artifact, the least squares
+solution of ``z - y = sum_b c_b (t_b - y)`` over all probes and outputs gives the liveness ``1 - c_b``: 1 where the
+artifact takes the whole step from twin to reference, 0 where the attention is dead.
+
+Every row is divided by the size of the probe's output and the output's noise floor ("whitened"), so that huge and tiny
+probes, and outputs of any unit, count alike. The half width of the interval adds in quadrature what can mislead:
+three jackknife standard errors over probes (Efron 1982; probes are the unit that was sampled, elements of one probe
+are not independent); three times what noise of one floor in each value would do; and the bias of a *systematic* error,
+such as weights rounded once for all probes, which does not average out over probes. Such an error aligns with the step
+by chance, with a cosine near ``1 / sqrt(d_s d_r)`` for the effective numbers of directions of step and residual
+(participation ratios), so the bias is that times residual over step. Over 672 simulated blocks with weights rounded to
+6 .. 12 bits the interval with this term always held the truth; without it, 31 in 100 did not. It is what makes a poor
+int8 artifact inconclusive instead of wrongly "dead".
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ulsam_deploy.parity.golden import Golden
+from ulsam_deploy.parity.noise import Floor, scales
+from ulsam_deploy.parity.sketch import Array, compact
+
+#: From here on a block counts as whole, and up to here as dead. Honest fp16 artifacts were seen at 0.96 and above,
+#: dead blocks at 0.03 and below (fp32: both exact to three digits); 0.1 leaves room on either side.
+ALIVE, DEAD = 0.9, 0.1
+
+#: An interval on both sides of this could be either, so nothing is concluded from it.
+_MIDDLE = 0.5
+
+#: A block whose step, less its best imitation by the other blocks' steps, keeps less than this part of its squared
+#: length (an angle under 2 degrees) has no direction of its own: second-order effects of its neighbours are larger.
+_OWN_PART = 1e-3
+
+_SIGMAS = 3.0
+_RIDGE = 1e-12
+
+
+class Word(str, enum.Enum):
+    """What the interval of a liveness says."""
+
+    ALIVE = "alive"
+    WEAKENED = "weakened"
+    DEAD = "dead"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """Liveness of one block: the estimate and its interval (``low``..``high``, infinite where nothing is known).
+
+    ``note`` says why nothing can be concluded, and is empty otherwise.
+    """
+
+    block: str
+    value: float
+    low: float
+    high: float
+    word: Word
+    note: str = ""
+
+
+def liveness(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
+    """The liveness of every block of ``golden``, in its order; empty when it has none.
+
+    ``produced``: finite outputs (P, ...) of the artifact, raw or compact; ``floors``: of the artifact's precision.
+    """
+    return _estimate(golden.blocks, *_whitened(golden, produced, floors))
+
+
+def overall(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> Liveness | None:
+    """The liveness of all blocks together, along the sum of their steps; ``None`` when there is no block."""
+    if not golden.blocks:
+        return None
+    steps, error = _whitened(golden, produced, floors)
+    return _estimate(("all blocks",), steps.sum(0, keepdims=True), error)[0]
+
+
+def classify(low: float, high: float) -> Word:
+    """The word for an interval: it must lie on one side of the middle, and reach into ``alive`` or ``dead``.
+
+    Nothing is concluded from one that lies outside -0.1..1.1 altogether: lost attention alone cannot do that.
+    """
+    if is_beyond(low, high):
+        return Word.INCONCLUSIVE
+    if low > _MIDDLE and high >= ALIVE:
+        return Word.ALIVE
+    if high < _MIDDLE and low <= DEAD:
+        return Word.DEAD
+    if low > DEAD and high < ALIVE:
+        return Word.WEAKENED
+    return Word.INCONCLUSIVE
+
+
+def is_beyond(low: float, high: float) -> bool:
+    """Whether a liveness is certainly above 1.1 or below -0.1: attention too strong, reversed, or more is wrong."""
+    return low > 1.0 + DEAD or high < -DEAD
+
+
+def _whitened(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Array, Array]:
+    """The steps (B, P, K) and the artifact's error (P, K) of all outputs side by side, in noise floors."""
+    steps, errors = [], []
+    for name in golden.outputs:
+        y = compact(golden.outputs[name])
+        weight = 1.0 / (scales(y) * floors[name].l2)[:, None]
+        steps.append(golden.ablated[name].reshape(len(golden.blocks), *y.shape) * weight)
+        errors.append((compact(produced[name]) - y) * weight)
+    return np.concatenate(steps, axis=2), np.concatenate(errors, axis=1)
+
+
+def _estimate(blocks: tuple[str, ...], steps: Array, error: Array) -> tuple[Liveness, ...]:
+    if not blocks:
+        return ()
+    grams = np.einsum("bpk,cpk->pbc", steps, steps, optimize=True)  # the normal equations of each probe
+    crosses = np.einsum("bpk,pk->pb", steps, error, optimize=True)
+    gram = grams.sum(0)
+    size = np.sqrt(np.diagonal(gram))
+    unit = np.where(size > 0, size, 1.0)
+    c = _solve(gram, crosses.sum(0), unit)
+    own = _own_part(gram, unit)
+    length = unit * np.sqrt(np.maximum(own, _RIDGE))  # of each step, less what the others can imitate
+    residual = error - np.tensordot(c, steps, 1)
+    directions = np.array([_directions(step) for step in steps]) * _directions(residual)
+    half = np.sqrt(
+        np.square(_SIGMAS * _jackknife(grams, crosses, unit))
+        + np.square(_SIGMAS / length)
+        + np.square(residual).sum() / (np.square(length) * directions)
+    )
+    return tuple(
+        _conclude(block, 1.0 - float(c[b]), float(half[b]), _hidden(b, blocks, gram, unit, own[b]))
+        for b, block in enumerate(blocks)
+    )
+
+
+def _directions(rows: Array) -> float:
+    """In how many directions the rows (P, K) lie: the participation ratio of their squared singular values."""
+    gram = rows @ rows.T
+    squares = float(np.square(gram).sum())
+    return float(np.trace(gram)) ** 2 / squares if squares > 0 else 1.0
+
+
+def _solve(gram: Array, cross: Array, unit: Array) -> Array:
+    """``gram @ c = cross`` (also stacked), in units of the step lengths; the tiny ridge keeps it solvable."""
+    scaled = gram / np.outer(unit, unit) + _RIDGE * np.eye(len(unit))
+    return np.asarray(np.linalg.solve(scaled, (cross / unit)[..., None])[..., 0] / unit)
+
+
+def _own_part(gram: Array, unit: Array) -> Array:
+    """The part of each step's squared length that the other steps cannot imitate, 0..1 (B,); 0 for a zero step."""
+    scaled = gram / np.outer(unit, unit) + _RIDGE * np.eye(len(unit))
+    part = 1.0 / np.diagonal(np.linalg.inv(scaled))
+    return np.where(np.diagonal(gram) > 0, np.clip(part, 0.0, 1.0), 0.0)
+
+
+def _jackknife(grams: Array, crosses: Array, unit: Array) -> Array:
+    """The standard error of each coefficient when probes are left out one by one (B,); infinite for one probe."""
+    probes = len(grams)
+    if probes < 2:
+        return np.full(len(unit), np.inf)
+    without = _solve(grams.sum(0) - grams, crosses.sum(0) - crosses, unit)
+    return np.asarray(np.sqrt((probes - 1) / probes * np.square(without - without.mean(0)).sum(0)))
+
+
+def _hidden(b: int, blocks: tuple[str, ...], gram: Array, unit: Array, own: float) -> str:
+    """Why the step of block ``b`` has no direction of its own, or an empty string."""
+    if gram[b, b] == 0:
+        return "removing its attention changes no output"
+    if own >= _OWN_PART:
+        return ""
+    alike = np.abs(gram[b] / (unit[b] * unit))
+    alike[b] = -1.0
+    return f"its step cannot be told from that of '{blocks[int(np.argmax(alike))]}'"
+
+
+def _conclude(block: str, value: float, half: float, note: str) -> Liveness:
+    if note:
+        return Liveness(block, value, -math.inf, math.inf, Word.INCONCLUSIVE, note)
+    low, high = value - half, value + half
+    word = classify(low, high)
+    if is_beyond(low, high):
+        note = f"the artifact errs by {1.0 - value:.2f} of its step, which lost attention alone cannot do"
+    elif word is Word.INCONCLUSIVE:
+        note = f"noise or other errors hide its step: the interval is {low:.2f} to {high:.2f}"
+    return Liveness(block, value, low, high, word, note)

@@ -1,0 +1,100 @@
+"""How far honest runs differ from the float64 reference, and so how far an artifact may. numpy only; device-safe.
+
+Two statistics per probe, both relative to the root mean square of the reference output of that probe:
+``l2``, the root mean square error, sees what is spread out; ``peak``, the largest error of one element, sees what is
+local and would drown in the mean of a large output. Each has its own floor, because the largest of N honest errors is
+several times their root mean square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import ArrayMap
+from ulsam_deploy.errors import ExportError
+from ulsam_deploy.parity.sketch import Array, compact
+
+#: The one multiple of the noise floor that is allowed: honest engines sum in other orders and with other algorithms
+#: (Winograd, fused batch norms) than the few runs that made the floor.
+TOLERANCE = 8.0
+
+#: No floor lies below this many unit roundoffs of float32: a run may happen to equal the reference on few probes.
+_MIN_ROUNDOFFS = 4.0
+_ROUNDOFF = 2.0**-24
+
+#: A probe whose reference is smaller than this part of the median probe's is measured on that part instead.
+_DEGENERATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The noise floor of one output: the largest relative error over ``runs`` honest runs and all probes."""
+
+    l2: float
+    peak: float
+    runs: int
+
+
+def scales(reference: Array) -> Array:
+    """The positive size of each probe's output, float64 (P,): its root mean square, guarded against degenerate probes.
+
+    ``reference`` is compact, (P, K). An output that is zero on every probe has scale 1: errors are then absolute.
+    """
+    rms = np.sqrt(np.mean(np.square(reference), axis=1))
+    present = rms[rms > 0]
+    if present.size == 0:
+        return np.ones_like(rms)
+    guarded: Array = np.maximum(rms, _DEGENERATE * float(np.median(present)))
+    return guarded
+
+
+def relative(delta: Array, scale: Array) -> tuple[Array, Array]:
+    """The statistics ``(l2, peak)``, each float64 (P,), of the differences ``delta`` (P, K) at ``scale`` (P,)."""
+    return np.sqrt(np.mean(np.square(delta), axis=1)) / scale, np.max(np.abs(delta), axis=1) / scale
+
+
+def noise_floors(reference: ArrayMap, honest: Sequence[ArrayMap]) -> dict[str, Floor]:
+    """The floor of each output from at least one honest run: the largest error over runs and probes.
+
+    ``reference``: float64 outputs (P, ...) by name; ``honest``: the same outputs by runs in the precision asked for.
+    The maximum and not a mean or quantile: it needs no assumption about how errors are spread, and it stays usable
+    with two or three runs. Raises :class:`ExportError` without runs, or when one is not finite.
+    """
+    if not honest:
+        raise ExportError("no honest run was given to measure the noise floor", expected="at least one run")
+    return {name: _floor(name, compact(outputs), [run[name] for run in honest]) for name, outputs in reference.items()}
+
+
+def _floor(name: str, reference: Array, runs: Sequence[Array]) -> Floor:
+    scale = scales(reference)
+    lowest = _MIN_ROUNDOFFS * _ROUNDOFF
+    l2, peak = lowest, lowest * max(1.0, float(np.max(relative(reference, scale)[1])))
+    for run in runs:
+        if not np.all(np.isfinite(run)):
+            raise ExportError(
+                f"the PyTorch model itself gives values that are not finite in output '{name}'",
+                expected="finite outputs on every probe",
+                todo="look for an overflow in the model, or use probes of a smaller range",
+            )
+        run_l2, run_peak = relative(compact(run) - reference, scale)
+        l2, peak = max(l2, float(run_l2.max())), max(peak, float(run_peak.max()))
+    return Floor(l2, peak, len(runs))
+
+
+def explain(output: str, floor: Floor, tolerance: float = TOLERANCE) -> str:
+    """One sentence with the figures that make the tolerance of ``output``."""
+    runs = "1 honest run" if floor.runs == 1 else f"{floor.runs} honest runs"
+    return (
+        f"Output '{output}' may differ from the float64 reference by {tolerance:g} noise floors: the floor, the "
+        f"largest relative error of {runs} over all probes, is {floor.l2:.1e} (root mean square) and {floor.peak:.1e} "
+        f"(largest element), so that {tolerance * floor.l2:.1e} and {tolerance * floor.peak:.1e} are allowed."
+    )
+
+
+def as_json(floors: dict[str, Floor]) -> dict[str, Any]:
+    """``floors`` as JSON-able values."""
+    return {name: {"l2": floor.l2, "peak": floor.peak, "runs": floor.runs} for name, floor in floors.items()}

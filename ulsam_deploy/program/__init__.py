@@ -1,0 +1,21 @@
+"""The Program: ``torch.export`` capture, raise, lower, proof, and evaluation in float64 with ablated twins."""
+
+from ulsam_deploy.program.evaluate import Evaluator, batches
+from ulsam_deploy.program.lowering import Lowering, lower
+from ulsam_deploy.program.program import MAX_BATCH, Program, capture
+from ulsam_deploy.program.proof import prove
+from ulsam_deploy.program.raising import raise_attention
+from ulsam_deploy.program.truth import make_golden
+
+__all__ = [
+    "MAX_BATCH",
+    "Evaluator",
+    "Lowering",
+    "Program",
+    "batches",
+    "capture",
+    "lower",
+    "make_golden",
+    "prove",
+    "raise_attention",
+]

@@ -1,0 +1,221 @@
+"""From attention branches to whole blocks: finds ``y = x + a*x`` over all subspaces of one tensor ``x``.
+
+Everything between the operations that compute is movement, and movement is compared by origins (:mod:`moves`): a
+block is a set of products whose elements come from ``x`` position by position, weighted by the attention of their own
+subspace at their own position, and put together again in the order of ``x``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.fx import Graph, Node
+
+from ulsam_deploy.program.graph import Constants, common_module, shape_of
+from ulsam_deploy.program.moves import Origins, reached, sources, upstream
+from ulsam_deploy.program.units import Affine, NotUlsamError, Unit, is_softmax, looks_like_attention, read_unit
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A node ``x' + a*x'``: ``x_origin`` and ``score_origin`` say where each element's ``x'`` and ``a`` are from.
+
+    ``product`` is the node that ``a`` multiplies, ``softmaxes`` are the nodes that ``a`` consists of.
+    """
+
+    node: Node
+    product: Node
+    x_origin: Tensor
+    score_origin: Tensor
+    softmaxes: frozenset[Node]
+
+
+@dataclass(frozen=True)
+class Match:
+    """One ULSAM block: output node ``y``, input node ``x``, its units in channel order and the gate of each."""
+
+    y: Node
+    x: Node
+    units: tuple[Unit, ...]
+    gates: tuple[Affine, ...]
+    path: str
+
+    @property
+    def subspaces(self) -> int:
+        """Number of attention maps."""
+        return sum(unit.maps for unit in self.units)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a graph holds: blocks to raise, and look-alikes as ``(softmax nodes, reason)``."""
+
+    matches: tuple[Match, ...]
+    refused: tuple[tuple[tuple[Node, ...], str], ...]
+
+
+class _Scores:
+    """Who owns which attention map: softmaxes hold the origins of the scores that they normalise."""
+
+    def __init__(self, units: Sequence[Unit], origins: Origins) -> None:
+        self.given = {unit.softmax: unit.order for unit in units}
+        self._maps = {unit: origins.of(unit.scores) for unit in units}
+        self._owner = {
+            int(maps[0, k, 0, 0]): (unit, k) for unit, maps in self._maps.items() for k in range(maps.shape[1])
+        }
+
+    def owner(self, origin: Tensor) -> tuple[Unit, int]:
+        """The unit and the number of its map that weigh one channel; ``origin`` has shape ``(N, H, W)``."""
+        first = int(origin[0, 0, 0])
+        if first not in self._owner:
+            raise NotUlsamError("its attention map is not applied position by position (transposed, mixed or shifted)")
+        unit, number = self._owner[first]
+        if not torch.equal(origin, self._maps[unit][:, number]):
+            raise NotUlsamError("its attention map is not applied position by position (transposed, mixed or shifted)")
+        return unit, number
+
+
+def find_blocks(graph: Graph, constants: Constants) -> Findings:
+    """All ULSAM blocks of ``graph``, and the look-alikes with the reason why they are not."""
+    origins = Origins(constants)
+    units: list[Unit] = []
+    reasons: dict[Node, str] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and is_softmax(node) and looks_like_attention(node, constants):
+            try:
+                units.append(read_unit(node, constants, origins))
+            except NotUlsamError as reason:
+                reasons[node] = str(reason)
+    scores = _Scores(units, origins)
+    pieces = {piece.node: piece for piece in _pieces(graph, scores, origins)}
+    matches: list[Match] = []
+    done: set[Node] = set()
+    for piece in pieces.values():
+        if piece.node in done:
+            continue
+        try:
+            match = _assemble(piece, pieces, scores, origins)
+        except NotUlsamError as reason:
+            reasons.update({softmax: str(reason) for softmax in piece.softmaxes})
+            continue
+        matches.append(match)
+        done |= sources(match.y)
+    raised = {unit.softmax for match in matches for unit in match.units}
+    weighing = {softmax for piece in pieces.values() for softmax in piece.softmaxes}
+    for unit in units:
+        if unit.softmax not in raised | set(reasons):
+            what = "its subspaces are not put together again in channel order"
+            reasons[unit.softmax] = what if unit.softmax in weighing else "it does not compute x + a*x of its own input"
+    unraised = {softmax: reason for softmax, reason in reasons.items() if softmax not in raised}
+    return Findings(tuple(matches), tuple(_grouped(unraised)))
+
+
+def _grouped(reasons: dict[Node, str]) -> Iterator[tuple[tuple[Node, ...], str]]:
+    """Refused softmaxes that read the same tensor for the same reason are one refusal."""
+    groups: dict[tuple[str, str], list[Node]] = {}
+    for softmax, reason in reasons.items():
+        parent = common_module([softmax]).rsplit(".", 3)
+        groups.setdefault((reason, parent[0]), []).append(softmax)
+    for (reason, _), nodes in groups.items():
+        yield tuple(nodes), reason
+
+
+def _pieces(graph: Graph, scores: _Scores, origins: Origins) -> Iterator[Piece]:
+    for node in graph.nodes:
+        for attention, product, residual in _readings(node):
+            softmaxes = sources(attention)
+            if not softmaxes <= set(scores.given):
+                continue
+            shape = shape_of(node)
+            x_origin = origins.of(product).expand(shape)
+            if torch.equal(x_origin, origins.of(residual).expand(shape)):
+                score_origin = origins.of(attention, scores.given).expand(shape)
+                yield Piece(node, product, x_origin, score_origin, frozenset(softmaxes))
+                break
+
+
+def _readings(node: Node) -> Iterator[tuple[Node, Node, Node]]:
+    """Every reading of ``node`` as ``a * product + residual``: ``x + a*x``, ``x * (1 + a)`` and ``addcmul``."""
+    if node.kwargs or not all(isinstance(arg, Node) for arg in node.args):
+        return
+    if node.target is aten.add.Tensor:
+        for product, residual in _both(node):
+            if product.target is aten.mul.Tensor:
+                yield from ((a, x, residual) for a, x in _both(product))
+    elif node.target is aten.mul.Tensor:
+        for factor, x in _both(node):
+            if factor.target is aten.add.Tensor:
+                yield from ((a, x, x) for a, one in ((factor.args[0], factor.args[1]),) if _is_one(a, one))  # type: ignore[misc]
+    elif node.target is aten.addcmul.default:
+        residual, left, right = node.args
+        yield from ((left, right, residual), (right, left, residual))  # type: ignore[misc]
+
+
+def _is_one(a: object, one: object) -> bool:
+    return isinstance(a, Node) and one in (1, 1.0)
+
+
+def _both(node: Node) -> tuple[tuple[Node, Node], ...]:
+    """The two operands of a binary node in both orders; nothing when one is a number."""
+    left, right = node.args[:2]
+    if not isinstance(left, Node) or not isinstance(right, Node) or node.kwargs:
+        return ()
+    return (left, right), (right, left)
+
+
+def _assemble(first: Piece, pieces: Mapping[Node, Piece], scores: _Scores, origins: Origins) -> Match:
+    """The block that ``first`` is part of."""
+    x, y, x_origin = _ends(first, pieces, origins)
+    score_origin = origins.of(y, {node: piece.score_origin for node, piece in pieces.items()})
+    owners = [scores.owner(score_origin[:, channel]) for channel in range(x_origin.shape[1])]
+    order = list(dict.fromkeys(owners))
+    size, remainder = divmod(len(owners), len(order))
+    if remainder or any(owner != order[channel // size] for channel, owner in enumerate(owners)):
+        raise NotUlsamError("its subspaces are not equal runs of neighbouring channels")
+    units = tuple(dict.fromkeys(unit for unit, _ in order))
+    if order != [(unit, k) for unit in units for k in range(unit.maps)]:
+        raise NotUlsamError("its attention maps are not used in the order of their channels")
+    gates = _gates(units, x_origin, size, origins)
+    if len({unit.kernel for unit in units}) < len(units):
+        raise NotUlsamError("one module is shared by all its subspaces")
+    nodes = [y, *(unit.softmax for unit in units), *(unit.scores for unit in units)]
+    return Match(y, x, units, gates, common_module(nodes))
+
+
+def _ends(first: Piece, pieces: Mapping[Node, Piece], origins: Origins) -> tuple[Node, Node, Tensor]:
+    """The block's input and output node: ``y`` holds, element by element, pieces made of the elements of ``x``.
+
+    One subspace alone fits that too; the whole block is the largest that does.
+    """
+    given = {node: piece.x_origin for node, piece in pieces.items()}
+    candidates = [node for node in upstream(first.product) if len(shape_of(node)) == 4]
+    for y in sorted(sorted(reached(first.node)), key=lambda node: -math.prod(shape_of(node))):
+        if len(shape_of(y)) != 4 or not sources(y) <= set(pieces):
+            continue
+        x_origin = origins.of(y, given)
+        for x in sorted(candidates):
+            if shape_of(x) == shape_of(y) and torch.equal(origins.of(x), x_origin):
+                return x, y, x_origin
+    raise NotUlsamError("its subspaces are not put together again in channel order")
+
+
+def _gates(units: Sequence[Unit], x_origin: Tensor, size: int, origins: Origins) -> tuple[Affine, ...]:
+    """For each unit the reading of its gate whose source is exactly the channels of ``x`` that its maps weigh."""
+    gates, start = [], 0
+    for unit in units:
+        own = x_origin[:, start : start + size * unit.maps]
+        read = [(gate, origins.of(gate.source)) for gate in unit.gates]
+        fitting = [gate for gate, origin in read if torch.equal(origin, own)]
+        if not fitting and any(torch.isin(origin, x_origin).all() for _, origin in read):
+            raise NotUlsamError("its scores are computed from other channels than they weight")
+        if not fitting:
+            raise NotUlsamError("its attention weights another tensor than the one it is computed from")
+        gates.append(fitting[0])
+        start += size * unit.maps
+    return tuple(gates)

@@ -1,0 +1,204 @@
+"""Reading and editing the graph of an ``ExportedProgram``: constants, concrete shapes, module paths, new buffers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.export.graph_signature import (
+    ExportGraphSignature,
+    InputKind,
+    InputSpec,
+    OutputKind,
+    OutputSpec,
+    TensorArgument,
+)
+from torch.fx import Graph, Node
+from torch.fx.node import map_aggregate, map_arg
+
+
+def concrete(value: Any) -> int:
+    """A size as an integer: a symbolic one by the value it had while capturing."""
+    return int(value.node.hint) if isinstance(value, torch.SymInt) else int(value)
+
+
+def shape_of(node: Node) -> tuple[int, ...]:
+    """The concrete shape of the tensor that ``node`` produces; ``()`` for a node that yields no single tensor."""
+    value = node.meta.get("val")
+    return tuple(concrete(size) for size in value.shape) if isinstance(value, Tensor) else ()
+
+
+def module_paths(node: Node) -> tuple[str, ...]:
+    """Paths of the modules around ``node``, outermost first, e.g. ``('', 'features', 'features.3')``."""
+    return tuple(path for path, _ in node.meta.get("nn_module_stack", {}).values())
+
+
+def common_module(nodes: Sequence[Node]) -> str:
+    """The path of the innermost module that contains all ``nodes``."""
+    stacks = [module_paths(node) for node in nodes]
+    path = ""
+    for level in zip(*stacks):
+        if len(set(level)) > 1:
+            break
+        path = level[0]
+    return path
+
+
+def constant_leaves(
+    program: ExportedProgram, exact: Mapping[str, Tensor], dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """Placeholder name to tensor for every parameter, buffer and constant of ``program``.
+
+    ``dtype`` converts floating-point tensors; where it is float64 the values in ``exact`` (by target) replace the
+    float32 ones that were rounded from them.
+    """
+    leaves = {}
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT or spec.target is None or not isinstance(spec.arg, TensorArgument):
+            continue
+        tensor = program.state_dict.get(spec.target, program.constants.get(spec.target))
+        if dtype is torch.float64:
+            tensor = exact.get(spec.target, tensor)
+        if isinstance(tensor, Tensor):
+            converts = dtype is not None and tensor.is_floating_point()
+            leaves[spec.arg.name] = tensor.detach().to(dtype) if converts else tensor.detach()
+    return leaves
+
+
+def call(node: Node, value_of: Callable[[Node], Any], dtype: torch.dtype | None = None) -> Any:
+    """The value of a ``call_function`` node; where ``dtype`` is given, floating dtypes named in the graph become it."""
+    args, kwargs = map_aggregate(
+        map_arg((node.args, node.kwargs), value_of),
+        lambda item: dtype if dtype and isinstance(item, torch.dtype) and item.is_floating_point else item,
+    )
+    assert callable(node.target)
+    return node.target(*args, **kwargs)
+
+
+class Constants:
+    """Values of nodes that depend on no user input: parameters, buffers, and what is computed from them."""
+
+    def __init__(
+        self, program: ExportedProgram, exact: Mapping[str, Tensor] | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        self._leaves = constant_leaves(program, exact or {}, dtype)
+        self._dtype = dtype
+        self._known: dict[Node, bool] = {}
+        self._values: dict[Node, Any] = {}
+
+    def known(self, node: Node) -> bool:
+        """Whether ``node`` has a value without any user input."""
+        if node not in self._known:
+            if node.op == "placeholder":
+                self._known[node] = node.name in self._leaves
+            else:
+                self._known[node] = node.op == "call_function" and all(map(self.known, node.all_input_nodes))
+        return self._known[node]
+
+    def value(self, node: Node) -> Any:
+        """The value of a :meth:`known` node."""
+        if node not in self._values:
+            leaf = node.op == "placeholder"
+            self._values[node] = self._leaves[node.name] if leaf else call(node, self.value, self._dtype)
+        return self._values[node]
+
+
+class Editor:
+    """A private copy of a program's graph to change; :meth:`finish` gives the new ``ExportedProgram``.
+
+    ``exact`` collects the float64 values of the buffers that were added, by target.
+    """
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self.exact: dict[str, Tensor] = {}
+        self._program = program
+        self._module = copy.deepcopy(program.graph_module)
+        self._inputs = list(program.graph_signature.input_specs)
+        self._outputs = list(program.graph_signature.output_specs)
+        self._state = dict(program.state_dict)
+        self._twins: dict[str, Node] = dict(zip((node.name for node in program.graph.nodes), self._module.graph.nodes))
+        placeholders = self.graph.find_nodes(op="placeholder")
+        self._first_input = placeholders[0]
+        self.fake_mode = next(
+            node.meta["val"].fake_mode for node in self.graph.nodes if hasattr(node.meta.get("val"), "fake_mode")
+        )
+
+    @property
+    def graph(self) -> Graph:
+        """The graph under change."""
+        graph: Graph = self._module.graph
+        return graph
+
+    def twin(self, node: Node) -> Node:
+        """What stands in this copy for ``node`` of the original graph, replacements included."""
+        return self._twins[node.name]
+
+    def add_buffer(self, name: str, tensor: Tensor) -> Node:
+        """A new constant input called ``name`` (made unique) in front of all others.
+
+        A float64 ``tensor`` is stored as float32 and kept in :attr:`exact` as it is.
+        """
+        if tensor.dtype is torch.float64:
+            node = self.add_buffer(name, tensor.to(torch.float32))
+            self.exact[str(node.target)] = tensor
+            return node
+        with self.graph.inserting_before(self._first_input):
+            node = self.graph.placeholder(name)
+        node.target = target = node.name  # the graph made the name unique
+        node.meta["val"] = self.fake_mode.from_tensor(tensor, static_shapes=True)
+        self._state[target] = tensor
+        at = [n.name for n in self.graph.find_nodes(op="placeholder")].index(node.name)
+        self._inputs.insert(
+            at, InputSpec(InputKind.BUFFER, TensorArgument(name=node.name), target=target, persistent=True)
+        )
+        return node
+
+    def add_output(self, node: Node) -> None:
+        """Append the tensor of ``node`` to the program's outputs."""
+        output = self.graph.output_node()
+        output.args = ((*output.args[0], node),)  # type: ignore[misc]
+        self._outputs.append(OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(name=node.name), target=None))
+
+    def replace(self, node: Node, by: Node) -> None:
+        """Let ``by`` stand wherever ``node`` was used, the program's outputs included."""
+        node.replace_all_uses_with(by)
+        self._twins = {name: by if twin is node else twin for name, twin in self._twins.items()}
+        for i, spec in enumerate(self._outputs):
+            if isinstance(spec.arg, TensorArgument) and spec.arg.name == node.name:
+                self._outputs[i] = OutputSpec(spec.kind, TensorArgument(name=by.name), spec.target)
+
+    def finish(self) -> ExportedProgram:
+        """Drop what nobody uses and build the program anew; torch's own verifier checks it."""
+        self.graph.eliminate_dead_code()
+        self._drop_unused_constants()
+        self.graph.lint()
+        self._module.recompile()
+        old = self._program
+        return ExportedProgram(
+            root=self._module,
+            graph=self.graph,
+            graph_signature=ExportGraphSignature(self._inputs, self._outputs),
+            state_dict=self._state,
+            range_constraints=old.range_constraints,
+            module_call_graph=old.module_call_graph[:1],
+            example_inputs=old.example_inputs,
+            constants=old.constants,
+            verifiers=old.verifiers,
+        )
+
+    def _drop_unused_constants(self) -> None:
+        dead = {
+            node.name: node
+            for node, spec in zip(self.graph.find_nodes(op="placeholder"), self._inputs)
+            if not node.users and spec.kind in (InputKind.PARAMETER, InputKind.BUFFER)
+        }
+        kept = [spec for spec in self._inputs if spec.arg.name not in dead]
+        self._inputs = kept
+        for node in dead.values():
+            self.graph.erase_node(node)
+        targets = {spec.target for spec in kept}
+        self._state = {name: tensor for name, tensor in self._state.items() if name in targets}

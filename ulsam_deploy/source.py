@@ -1,0 +1,89 @@
+"""From a file, or the user's own code, to a network with its weights: the first step of the road."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy import checkpoint
+from ulsam_deploy.errors import UsageError
+from ulsam_deploy.options import ExportOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network in ``eval`` mode and what is known about it. ``expected_blocks`` is ``None`` where nobody knows."""
+
+    model: nn.Module
+    network: str
+    config: Mapping[str, Any]
+    input_shapes: tuple[tuple[int, ...], ...]
+    expected_blocks: int | None
+    notes: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        """How many trained numbers the network has."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+
+def load(options: ExportOptions) -> Source:
+    """Read ``options.model`` and build its network; the errors are those of :mod:`ulsam_deploy.checkpoint`."""
+    weights = checkpoint.read(options.model, trust_pickle=options.trust_pickle, allow_globals=options.allow_globals)
+    if options.factory:
+        return _from_factory(options, weights)
+    network, config = checkpoint.identify(weights, options.arch, options.variant)
+    model = checkpoint.build(weights, network, config)
+    shapes = options.inputs or (_stored_shape(weights.metadata) or network.input_shape(config),)
+    notes = (*weights.notes, *network.warnings(weights.tensors))
+    return Source(model, network.name, config, shapes, network.blocks(config), notes)
+
+
+def _from_factory(options: ExportOptions, weights: checkpoint.Checkpoint) -> Source:
+    assert options.factory
+    model = checkpoint.from_factory(options.factory, weights).eval()
+    stored = _stored_shape(weights.metadata)
+    shapes = options.inputs or ((stored,) if stored else ())
+    if not shapes:
+        raise UsageError(
+            f"the input shape of '{options.factory}' is not known",
+            expected="--input CxHxW, once for each input",
+            todo="add, for example, --input 3x224x224",
+        )
+    return Source(model, options.factory, {}, shapes, None, weights.notes)
+
+
+def _stored_shape(metadata: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """The input shape that ``ulsam-deploy new`` or a training script left beside the weights."""
+    stored = metadata.get("ulsam_deploy")
+    shape = stored.get("input") if isinstance(stored, Mapping) else None
+    if isinstance(shape, (list, tuple)) and shape and all(isinstance(size, int) and size > 0 for size in shape):
+        return tuple(shape)
+    return None
+
+
+def file_digest(options: ExportOptions) -> str:
+    """SHA-256 of the checkpoint file, in hexadecimal; raises :class:`UsageError` when it cannot be read."""
+    return file_digest_of(options.model)
+
+
+def file_digest_of(path: Path) -> str:
+    """SHA-256 of the file at ``path``, in hexadecimal; raises :class:`UsageError` when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+            return digest.hexdigest()
+    except OSError as error:
+        raise UsageError(
+            f"cannot read '{path}': {error.strerror}",
+            expected="an existing file",
+            todo="check the path (a fresh checkpoint is made by 'ulsam-deploy new')",
+        ) from error

@@ -1,0 +1,118 @@
+"""Living with other people's tools: is one installed, which version, keep it quiet, pass its words on.
+
+Standard library only; device-safe. Nothing here imports the tool in question.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from types import ModuleType
+from typing import IO
+
+from ulsam_deploy.contracts import Availability
+from ulsam_deploy.errors import ExportError, UlsamError
+
+#: Errors of native converters can be whole IR dumps; a person reads about this much.
+MOST_WORDS = 600
+
+
+def version(package: str) -> str:
+    """The installed version of the distribution that holds ``package``, or an empty string where none is recorded."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Package to installed version, in the order given."""
+    return {package: version(package) for package in packages}
+
+
+def installed(*packages: str, extra: str) -> Availability:
+    """Whether all ``packages`` can be imported (none of them is); names the missing ones and the extra to install."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        return Availability(False, f"not installed: {', '.join(missing)}", f"pip install 'ulsam-deploy[{extra}]'")
+    return Availability(True, ", ".join(f"{package} {version(package)}".strip() for package in packages))
+
+
+def load_openvino() -> ModuleType:
+    """``import openvino`` without its telemetry, which by default reports every import and conversion to its maker.
+
+    It forks a process an event to do so and writes to the home folder. Without the package that sends, OpenVINO (and
+    NNCF) use their own stand-in that does nothing.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: "not to be imported"
+    return import_module("openvino")
+
+
+@contextlib.contextmanager
+def words_of(tool: str, doing: str) -> Iterator[None]:
+    """Turn whatever ``tool`` raises inside the block into an :class:`ExportError` with the tool's own words."""
+    try:
+        yield
+    except UlsamError:
+        raise
+    except Exception as error:
+        raise ExportError(f"{tool} could not {doing}: {_words(str(error)) or type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def quiet(*ignored: str) -> Iterator[None]:
+    """Keep a tool's chatter off stdout and stderr, native code's too, and drop Python warnings that match ``ignored``.
+
+    ``ignored`` are regular expressions for the start of a warning's message. What was said is thrown away unless the
+    block fails: then its lines about errors are added to the exception's text, since native tools often print the
+    reason and raise something vague. Use it inside :func:`words_of`.
+    """
+    with tempfile.TemporaryFile() as log, warnings.catch_warnings():
+        for message in ignored:
+            warnings.filterwarnings("ignore", message=message)
+        try:
+            with _redirected(log):
+                yield
+        except UlsamError:
+            raise
+        except Exception as error:
+            log.seek(0)
+            said = [line for line in log.read().decode(errors="replace").splitlines() if "error" in line.lower()]
+            raise RuntimeError("\n".join([str(error) or type(error).__name__, *said])) from error
+
+
+@contextlib.contextmanager
+def _redirected(log: IO[bytes]) -> Iterator[None]:
+    """Point file descriptors 1 and 2 at ``log``: C++ libraries write there without asking Python."""
+    _flush()
+    saved = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in saved:
+            os.dup2(log.fileno(), number)
+        yield
+    finally:
+        _flush()
+        for number, copy in saved.items():
+            os.dup2(copy, number)
+            os.close(copy)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def _words(text: str) -> str:
+    """``text`` without blank lines, terminal colours and folders of this machine, cut to what a person reads."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    plain = re.sub(r"(?:/[\w.+-]+){2,}/([\w.+-]+)", r"\1", plain)
+    short = "\n".join(line.strip() for line in plain.splitlines() if line.strip())
+    return short if len(short) <= MOST_WORDS else short[:MOST_WORDS] + " ..."

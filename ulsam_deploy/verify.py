@@ -1,0 +1,130 @@
+"""Runs an artifact on the engine that is here and says what that shows. numpy and the engine only; device-safe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy import plugins
+from ulsam_deploy.bench import measure
+from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence
+from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
+from ulsam_deploy.errors import Exit, UlsamError, UnavailableError
+from ulsam_deploy.parity import Golden, check
+
+Array = np.ndarray[Any, Any]
+
+
+def runtime_for(target: str) -> type[Runtime]:
+    """The engine that runs artifacts of ``target``; raises :class:`UnavailableError` when it cannot run here."""
+    reasons: list[Availability] = []
+    for name in plugins.registered(plugins.RUNTIMES):
+        engine: type[Runtime] = plugins.load(plugins.RUNTIMES, name)
+        if engine.target == target:
+            here = engine.available()
+            if here.usable:
+                return engine
+            reasons.append(here)
+    raise UnavailableError(
+        f"no engine here can run '{target}' artifacts" + (f": {reasons[0].detail}" if reasons else ""),
+        todo=reasons[0].todo if reasons and reasons[0].todo else "run 'ulsam-deploy doctor'",
+    )
+
+
+def produce(runtime: Runtime, golden: Golden) -> dict[str, Array]:
+    """The outputs of ``runtime`` on all probes, ``(P, ...)`` by name; a dynamic batch is run in several sizes."""
+    batch = runtime.inputs[0].shape[0]
+    parts = [
+        runtime.run({spec.name: golden.inputs[spec.name][chosen] for spec in runtime.inputs})
+        for chosen in _slices(len(golden.probes), batch)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _slices(count: int, batch: int | None) -> Iterator[slice]:
+    sizes = [batch] if batch else [1, 3, 4]
+    start = turn = 0
+    while start < count:
+        size = sizes[turn % len(sizes)]
+        yield slice(start, start + size)
+        start, turn = start + size, turn + 1
+
+
+def execute(
+    target: str,
+    files: Sequence[Path],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    golden: Golden,
+    *,
+    timed: bool = True,
+) -> Evidence:
+    """Run the artifact in ``files`` on all probes and check it; with ``timed``, time single runs as well."""
+    with runtime_for(target)(files, inputs, outputs) as runtime:
+        report = check(golden, produce(runtime, golden))
+        latency = _latency(runtime, golden) if timed else None
+        return Evidence(
+            tier=Tier.EXECUTED,
+            verdict=report.verdict,
+            reasons=report.reasons,
+            parity=report.to_json(),
+            latency=latency,
+            engine=runtime.facts(),
+        )
+
+
+def _latency(runtime: Runtime, golden: Golden) -> dict[str, Any]:
+    """Time of one run on the first probes, inputs and outputs as host arrays, in milliseconds."""
+    batch = runtime.inputs[0].shape[0] or 1
+    feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}
+    summary = measure(lambda: runtime.run(feed), warmup=2, min_seconds=0.2, min_count=20).summary()
+    return {**asdict(summary), "batch": batch}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One artifact of a bundle as it was found here; ``error`` says why it could not be run."""
+
+    record: ArtifactRecord
+    evidence: Evidence | None
+    error: UlsamError | None = None
+
+    @property
+    def exit_code(self) -> Exit:
+        """What this artifact contributes to the exit code."""
+        if self.error is not None:
+            return self.error.exit_code
+        return verdict_code(self.evidence) if self.evidence else Exit.OK
+
+
+def verdict_code(evidence: Evidence) -> Exit:
+    """The exit code that a verdict stands for."""
+    codes: Mapping[Verdict, Exit] = {Verdict.FAIL: Exit.CHECK_FAILED, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
+    return codes.get(evidence.verdict, Exit.OK)
+
+
+def verify_bundle(bundle: Bundle, targets: Sequence[str] = ()) -> list[Checked]:
+    """Check the integrity of ``bundle``, then run every artifact (of ``targets``, where given) that can run here.
+
+    Raises :class:`~ulsam_deploy.errors.RefusedError` before any engine opens anything, when a byte is not as recorded.
+    """
+    bundle.verify_integrity()
+    golden = Golden.load(bundle.golden) if bundle.golden else None
+    records = [record for record in bundle.manifest.artifacts if not targets or record.target in targets]
+    for target in targets:
+        bundle.artifact(target)  # says which ones there are
+    return [_verify(bundle, record, golden) for record in records]
+
+
+def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None) -> Checked:
+    if golden is None:
+        return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
+    try:
+        evidence = execute(record.target, bundle.files(record), record.inputs, record.outputs, golden)
+    except UlsamError as error:
+        return Checked(record, None, error)
+    return Checked(record, evidence)
