@@ -6,6 +6,7 @@ parser reads the model and its compiler builds an engine, without a GPU, as evid
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -84,8 +85,6 @@ def _generations(opset: int, device: str) -> tuple[str, ...]:
 def _recipe(
     builder: Any, program: Program, request: ExportRequest, content: bytes, generations: tuple[str, ...]
 ) -> Any:
-    import dataclasses
-
     def at(batch: int, shape: tuple[int | None, ...]) -> tuple[int, ...]:
         return tuple(batch if size is None else size for size in shape)
 

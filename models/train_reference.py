@@ -28,7 +28,7 @@ from .ulsam import ULSAM, SubSpace
 SEED = 1
 IMAGES, BATCH, DECAY, SMOOTHING = 8_000, 32, 0.02, 0.05
 #: Epochs and highest learning rate; each cycle has images of its own.
-CYCLES = ((7, 3e-3), (4, 1.5e-3))
+CYCLES = ((7, 3e-3), (6, 1.5e-3))
 #: How steep the scores of each block start (the weight of ``bn_point``): diffuse where maps are large, else peaky.
 SCORE_GAIN = {3: 2.0, 6: 3.0, 10: 4.0, 13: 4.0}
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.contracts import Availability, Runtime
-from ulsam_deploy.third_party import installed, load_openvino, words_of
+from ulsam_deploy.third_party import installed, load_openvino, quiet, words_of
 
 from .ports import check_ports
 
@@ -33,7 +33,7 @@ class OpenVino(Runtime):
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if self.threads is not None:
             config["INFERENCE_NUM_THREADS"] = self.threads
-        with words_of("OpenVINO", f"open {self.files[0].name}"):
+        with words_of("OpenVINO", f"open {self.files[0].name}"), quiet():
             self._model = openvino.Core().compile_model(self.files[0], "CPU", config)
         check_ports("input", self.inputs, _shapes(self._model.inputs))
         check_ports("output", self.outputs, _shapes(self._model.outputs))

@@ -1,4 +1,7 @@
-"""Engine ``pytorch``: the eager module itself, the baseline that artifacts are compared with. Not device-safe."""
+"""Engine ``pytorch``: the eager module itself, the baseline that artifacts are compared with. Not device-safe.
+
+torch is imported on use only, so that looking through the engines does not load it.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_device_safe_modules_import_with_numpy_alone(wheel: Path, tmp_path: Path
         (site / folder.name).symlink_to(folder)
     code = """
 import importlib, pkgutil, sys
-import ulsam_deploy.bench, ulsam_deploy.bundle, ulsam_deploy.parity, ulsam_deploy.runtimes, ulsam_deploy.verify
+import ulsam_deploy.bench, ulsam_deploy.bundle, ulsam_deploy.parity, ulsam_deploy.runtimes, ulsam_deploy.evidence
 for package in (ulsam_deploy.bench, ulsam_deploy.bundle, ulsam_deploy.parity, ulsam_deploy.runtimes):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if not module.name.endswith(".pytorch"):
@@ -63,6 +63,8 @@ for package in (ulsam_deploy.bench, ulsam_deploy.bundle, ulsam_deploy.parity, ul
 from ulsam_deploy.cli import main
 sys.exit(main(["doctor"]))
 """
-    done = subprocess.run([tmp_path / "bare" / "bin" / "python", "-c", code], capture_output=True, text=True)
+    done = subprocess.run(
+        [tmp_path / "bare" / "bin" / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "pip install 'ulsam-deploy[onnx]'" in done.stdout

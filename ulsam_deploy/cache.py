@@ -7,6 +7,7 @@ a log line and a miss.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -72,14 +73,16 @@ class Cache:
             with staging(entry) as partial:
                 shutil.copytree(folder, partial / _FILES)
                 (partial / _INDEX).write_text(strict.dumps(_index(partial / _FILES)))
-                partial.rename(entry)
+                try:
+                    partial.rename(entry)
+                except OSError as error:
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        raise
+                    return  # another run has just put the same entry
             self._trim(entry)
         except OSError as error:
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return  # another run has just put the same entry
-            _LOG.warning(
-                "the cache %s can't be written: %s", self.root, error.strerror or "not every file could be copied"
-            )
+            reason = error.strerror or "not every file could be copied"
+            _LOG.warning("the cache %s can't be written: %s", self.root, reason)
 
     def release(self, key: str) -> None:
         """Let go of an entry that :meth:`get` returned, so that it may be evicted."""
@@ -91,7 +94,10 @@ class Cache:
         """Lock the entry against eviction; false when it is being removed."""
         if key in self._held:
             return True
-        lock = os.open(self.root / key, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            lock = os.open(self.root / key, os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return False
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             present = os.path.samestat(os.fstat(lock), (self.root / key).stat())
@@ -111,12 +117,16 @@ class Cache:
         return False
 
     def _trim(self, newest: Path) -> None:
-        entries = [(path.stat().st_mtime_ns, path) for path in self.root.iterdir() if not path.name.startswith(".")]
-        total = {path: _size(path) for _, path in entries}
-        excess = sum(total.values()) - self.limit
-        for _, path in sorted(entries):
+        """Evict the least recently used entries until the rest fits; ``newest`` stays."""
+        entries = []
+        for path in self.root.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another run evicts at the same time
+                if not path.name.startswith("."):
+                    entries.append((path.stat().st_mtime_ns, path, _size(path)))
+        excess = sum(size for _, _, size in entries) - self.limit
+        for _, path, size in sorted(entries):
             if excess > 0 and path != newest and _evict(path):
-                excess -= total[path]
+                excess -= size
 
 
 def cache_root() -> Path:
@@ -151,7 +161,8 @@ def _sound(entry: Path) -> bool:
 
 
 def _size(folder: Path) -> int:
-    return sum(entry.stat(follow_symlinks=False).st_size for _, entry in walk(folder))
+    files = (entry for _, entry in walk(folder) if not entry.is_dir(follow_symlinks=False))
+    return sum(entry.stat(follow_symlinks=False).st_size for entry in files)
 
 
 def _evict(entry: Path) -> bool:

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy import plugins, source, verify
+from ulsam_deploy import plugins, source
 from ulsam_deploy._version import __version__
 from ulsam_deploy.bundle import Bundle, BundleWriter, Evidence, Manifest, ModelCard, check_writable, strict
 from ulsam_deploy.cache import Cache, key, source_digest
 from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, TensorSpec
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError, UsageError, combine
+from ulsam_deploy.evidence import execute, runtime_for, verdict_code
 from ulsam_deploy.options import PROBES, ExportOptions
 from ulsam_deploy.parity import Golden, make_probes
 from ulsam_deploy.progress import Progress
@@ -53,9 +54,8 @@ class Outcome:
         """What this target contributes to the exit code."""
         if self.made is None:
             return self.error.exit_code if self.error and self.required else Exit.OK
-        evidence = self.made.evidence
-        missed = evidence.tier < options.require
-        return combine([verify.verdict_code(evidence), Exit.UNAVAILABLE if missed else Exit.OK])
+        missed = self.made.evidence.tier < options.require
+        return combine([verdict_code(self.made.evidence), Exit.UNAVAILABLE if missed else Exit.OK])
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
     progress = progress or Progress()
     check_writable(options.bundle)
     targets = _targets(options)
-    road = _Road(options, progress)
-    with BundleWriter(options.bundle) as writer:
+    with _Road(options, progress) as road, BundleWriter(options.bundle) as writer:
         outcomes = [_one_target(road, target, writer.folder) for target in targets]
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]
@@ -165,6 +164,12 @@ class _Road:
         # What a user's own factory does cannot be hashed, so its exports are never reused.
         self._cache = Cache() if options.cache and not options.factory else None
         self._scratch = tempfile.TemporaryDirectory(prefix="ulsam-deploy-")
+
+    def __enter__(self) -> _Road:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._scratch.cleanup()
 
     @functools.cached_property
     def digest(self) -> str:
@@ -288,7 +293,7 @@ class _Road:
         artifact = exporter.export(lowered, request, folder)
         files = [folder / name for name in artifact.files]
         try:
-            evidence = verify.execute(exporter.target, files, artifact.inputs, artifact.outputs, self.golden)
+            evidence = execute(exporter.target, files, artifact.inputs, artifact.outputs, self.golden)
         except UnavailableError as error:
             evidence = Evidence(artifact.tier, reasons=(f"Not run here: {error.found}.",))
         return Made(artifact, evidence)
@@ -306,7 +311,7 @@ def _words(spec: TensorSpec) -> str:
 def _engine(exporter: Exporter) -> str:
     """The engine and machine that evidence was gathered on: it is not carried to another one."""
     try:
-        engine = verify.runtime_for(exporter.target).available().detail
+        engine = runtime_for(exporter.target).available().detail
     except UnavailableError:
         engine = "none"
     return f"{engine} on {platform.machine()} {platform.processor()} {platform.system()}"

@@ -90,13 +90,21 @@ def quiet(*ignored: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _redirected(log: IO[bytes]) -> Iterator[None]:
-    """Point file descriptors 1 and 2 at ``log``: C++ libraries write there without asking Python."""
+    """Point file descriptors 1 and 2 at ``log``: C++ libraries write there without asking Python.
+
+    ``sys.stdout`` and ``sys.stderr`` as well, for they need not be those two, as in a notebook.
+    """
     _flush()
     saved = {number: os.dup(number) for number in (1, 2)}
     try:
         for number in saved:
             os.dup2(log.fileno(), number)
-        yield
+        with (
+            open(1, "w", closefd=False, errors="replace") as text,
+            contextlib.redirect_stdout(text),
+            contextlib.redirect_stderr(text),
+        ):
+            yield
     finally:
         _flush()
         for number, copy in saved.items():

@@ -9,8 +9,7 @@ import pytest
 from ulsam_deploy.contracts import Tier
 
 
-@pytest.mark.parametrize("batch", [None, 4])
-@pytest.mark.parametrize("target", ["onnx", "trt"])
+@pytest.mark.parametrize(("target", "batch"), [("onnx", None), ("onnx", 4), ("trt", None)])
 def test_onnx_has_one_softmax_a_block_and_no_expand(made, target, batch):
     operators = Counter(made(target, batch).artifact.facts["operators"])
     assert operators["Softmax"] == 2

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import importlib.util
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from torch import nn
 
 from ulsam_deploy import checkpoint
 from ulsam_deploy.checkpoint import read, write
-from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError, UsageError
+from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
 
 WEIGHTS = {"conv.weight": torch.arange(8.0).reshape(2, 4), "conv.bias": torch.tensor([0.5, -0.5])}
 
@@ -140,6 +141,13 @@ def test_unreadable_file():
 def test_empty_file():
     Path("model.pt").touch()
     with pytest.raises(ExportError, match="empty"):
+        read("model.pt")
+
+
+def test_without_torch(monkeypatch):
+    save(WEIGHTS)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match="PyTorch"):
         read("model.pt")
 
 

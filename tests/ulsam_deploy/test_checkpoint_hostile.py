@@ -201,8 +201,8 @@ FILES = {
     "overlapping members": archive({f"archive/data/{n}": bytes(9000) for n in range(3)} | members(GOOD)).replace(
         struct.pack("<II", 9000, 9000), struct.pack("<II", 20_000, 20_000)
     ),
-    "deep tuple": with_pickle(b"\x80\x02})" + b"\x85" * 3_000_000 + b"K\x01s."),
-    "deep tuple, old format": legacy_with_pickle(b"\x80\x02})" + b"\x85" * 3_000_000 + b"K\x01s."),
+    "deep tuple": with_pickle(b"\x80\x02})" + b"\x85" * 900_000 + b"K\x01s."),
+    "deep tuple, old format": legacy_with_pickle(b"\x80\x02})" + b"\x85" * 900_000 + b"K\x01s."),
     "deep list": with_pickle(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."),
     "huge pickle": with_pickle(b"\x80\x02" + b"N0" * (1 << 20) + b"N."),
     "stack underflow": with_pickle(b"\x80\x02R."),

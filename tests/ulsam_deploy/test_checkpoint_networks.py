@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ulsam_deploy import plugins
-from ulsam_deploy.checkpoint import Checkpoint, build, from_factory, identify, read, write
+from ulsam_deploy.checkpoint import Checkpoint, build, from_factory, identify, input_shape, read, remarks, write
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UsageError
 
 CONFIG = {"width": 0.35, "classes": 3, "in_channels": 1, "insert": [3], "substitute": [13], "subspaces": 2}
@@ -156,6 +156,32 @@ def test_what_the_file_says_is_held_against_its_weights(weights, change):
 )
 def test_nonsense_about_itself_is_ignored(weights, value):
     assert identify(of(weights, ulsam_deploy=value))[0].name == "mobilenet_v2"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([1, 96, 64], (1, 96, 64)),
+        ([3, 96, 96], (1, 224, 224)),
+        ([1, 0, 96], (1, 224, 224)),
+        ([1, 96, 10**9], (1, 224, 224)),
+        ([1, 96.0, 96], (1, 224, 224)),
+        ([1, 96], (1, 224, 224)),
+        ("1x96x96", (1, 224, 224)),
+        (None, (1, 224, 224)),
+    ],
+)
+def test_input_is_what_the_file_says_if_that_makes_sense(weights, told, expected):
+    said = {"network": "mobilenet_v2", "config": CONFIG, "input": told}
+    assert input_shape(of(weights, ulsam_deploy=said), network(), CONFIG) == expected
+    assert input_shape(of(weights), network(), CONFIG) == (1, 224, 224)
+
+
+def test_remarks_are_of_the_file_and_of_the_network(weights):
+    found = Checkpoint(weights, {}, "00", "model.pt", notes=("something was converted",))
+    first, second = remarks(found, network())
+    assert first == "something was converted"
+    assert "bn_dws" in second
 
 
 def test_read_write_round_trip_of_a_changed_network(model, tmp_path):

@@ -29,6 +29,9 @@ MAX_DEPTH = 64
 #: 64-bit seeds and byte counts fit; longer integers are another way to make a reader slow.
 MAX_INTEGER = 2**64
 
+#: Type hints by class, because evaluating the text of an annotation is most of the time that reading takes.
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
 _SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 _SCHEMA_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -89,6 +92,12 @@ def schema(cls: type[Any], identifier: str) -> dict[str, Any]:
     return {**head, **reference, "$defs": definitions}
 
 
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    if cls not in _HINTS:
+        _HINTS[cls] = typing.get_type_hints(cls)
+    return _HINTS[cls]
+
+
 class _Decoder:
     """Walks a type and a JSON value side by side."""
 
@@ -124,7 +133,7 @@ class _Decoder:
 
     def instance(self, cls: type[Any], value: Any, where: str) -> Any:
         given = self.expect(dict, f"an object ({cls.__name__})", value, where)
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for key in given:
             if key not in fields:
@@ -222,7 +231,7 @@ def _schema_of(kind: Any, rules: Mapping[str, Any], definitions: dict[str, Any])
 
 def _schema_reference(cls: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     if cls.__name__ not in definitions:
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         properties = {f.name: _schema_of(hints[f.name], f.metadata, definitions) for f in dataclasses.fields(cls)}
         definitions[cls.__name__] = {
             "type": "object",

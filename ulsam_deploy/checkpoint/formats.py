@@ -14,6 +14,7 @@ import pickle
 import re
 import warnings
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -112,7 +113,7 @@ def _check_archive(data: bytes, name: str, *, trust: bool) -> None:
         raise broken(name, "its members claim more bytes than the file has, or are compressed (torch.save never does)")
     top = min(tops)
     odd = [entry for entry in names if not (entry.startswith(top) and _MEMBER.fullmatch(entry[len(top) :]))]
-    odd += sorted({entry for entry in names if names.count(entry) > 1}) if len(set(names)) < len(names) else []
+    odd += [entry for entry, count in Counter(names).items() if count > 1]
     if odd and not trust:
         shown = ", ".join(odd[:5])
         raise refused(name, f"it has members that torch.save does not write: {shown}", "--trust-pickle")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 _LISTED = 8
+#: A stranger's file may not ask for a capture at a size that fills the memory.
+MAX_SIDE = 2048
 
 
 def identify(
@@ -43,6 +45,23 @@ def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]) -
     model = network.build(config)
     fill(model, renamed(checkpoint, network), f"'{checkpoint.name}' does not fit {network.name}")
     return model.eval()
+
+
+def input_shape(checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Channels x height x width: what the file says if that makes sense, else the network's default."""
+    usual = network.input_shape(config)
+    declared = checkpoint.metadata.get("ulsam_deploy")
+    told = declared.get("input") if isinstance(declared, dict) else None
+    if not isinstance(told, list) or len(told) != 3 or any(type(size) is not int for size in told):
+        return usual
+    if told[0] != usual[0] or not all(1 <= size <= MAX_SIDE for size in told[1:]):
+        return usual
+    return told[0], told[1], told[2]
+
+
+def remarks(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
+    """What a user should know: how reading changed the weights, and what the network says about them."""
+    return (*checkpoint.notes, *network.warnings(renamed(checkpoint, network)))
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:

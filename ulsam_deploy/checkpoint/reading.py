@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.checkpoint.formats import EXPECTED, broken, decode
-from ulsam_deploy.errors import ExportError, UsageError
+from ulsam_deploy.errors import ExportError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +51,10 @@ def read(path: str | Path, *, trust_pickle: bool = False, allow_globals: Collect
     """
     path = Path(path)
     data = _contents(path)
+    if importlib.util.find_spec("torch") is None:
+        raise UnavailableError(
+            "reading a checkpoint needs PyTorch, which is not installed", todo="pip install 'ulsam-deploy[export]'"
+        )
     found, strings = decode(data, path.name, trust=trust_pickle, allow=frozenset(allow_globals))
     weights, beside, notes = _unwrap(found, path.name)
     _check_tensors(weights, path.name, len(data))

@@ -9,7 +9,7 @@ from ulsam_deploy.bundle import Evidence, read_bundle, strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.contracts import Tier
 from ulsam_deploy.errors import Exit, UnavailableError, combine
-from ulsam_deploy.verify import Checked, verify_bundle
+from ulsam_deploy.evidence import Checked, verify_bundle
 
 
 def run(arguments: argparse.Namespace) -> Exit:

@@ -8,7 +8,7 @@ subspace at their own position, and put together again in the order of ``x``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,16 @@ from torch.fx import Graph, Node
 
 from ulsam_deploy.program.graph import Constants, common_module, shape_of
 from ulsam_deploy.program.moves import Origins, reached, sources, upstream
-from ulsam_deploy.program.units import Affine, NotUlsamError, Unit, is_softmax, looks_like_attention, read_unit
+from ulsam_deploy.program.units import (
+    POOLS_ANOTHER,
+    Affine,
+    NotUlsamError,
+    Unit,
+    is_softmax,
+    looks_like_attention,
+    read_softmax,
+    read_unit,
+)
 
 aten = torch.ops.aten
 
@@ -38,12 +47,17 @@ class Piece:
 
 @dataclass(frozen=True)
 class Match:
-    """One ULSAM block: output node ``y``, input node ``x``, its units in channel order and the gate of each."""
+    """One ULSAM block: output node ``y``, input node ``x``, its units in channel order and the gate of each.
+
+    ``maps`` are the origins of its attention maps, ``(N, g, H, W)``; ``orders`` those of the softmaxes that yield them.
+    """
 
     y: Node
     x: Node
     units: tuple[Unit, ...]
     gates: tuple[Affine, ...]
+    maps: Tensor
+    orders: Mapping[Node, Tensor]
     path: str
 
     @property
@@ -61,10 +75,10 @@ class Findings:
 
 
 class _Scores:
-    """Who owns which attention map: softmaxes hold the origins of the scores that they normalise."""
+    """Who owns which attention map: softmaxes hold the origins of the scores that they normalise (``orders``)."""
 
-    def __init__(self, units: Sequence[Unit], origins: Origins) -> None:
-        self.given = {unit.softmax: unit.order for unit in units}
+    def __init__(self, units: Iterable[Unit], orders: Mapping[Node, Tensor], origins: Origins) -> None:
+        self.orders = orders
         self._maps = {unit: origins.of(unit.scores) for unit in units}
         self._owner = {
             int(maps[0, k, 0, 0]): (unit, k) for unit, maps in self._maps.items() for k in range(maps.shape[1])
@@ -84,15 +98,7 @@ class _Scores:
 def find_blocks(graph: Graph, constants: Constants) -> Findings:
     """All ULSAM blocks of ``graph``, and the look-alikes with the reason why they are not."""
     origins = Origins(constants)
-    units: list[Unit] = []
-    reasons: dict[Node, str] = {}
-    for node in graph.nodes:
-        if node.op == "call_function" and is_softmax(node) and looks_like_attention(node, constants):
-            try:
-                units.append(read_unit(node, constants, origins))
-            except NotUlsamError as reason:
-                reasons[node] = str(reason)
-    scores = _Scores(units, origins)
+    scores, reasons = _read_scores(graph, constants, origins)
     pieces = {piece.node: piece for piece in _pieces(graph, scores, origins)}
     matches: list[Match] = []
     done: set[Node] = set()
@@ -106,22 +112,39 @@ def find_blocks(graph: Graph, constants: Constants) -> Findings:
             continue
         matches.append(match)
         done |= sources(match.y)
-    raised = {unit.softmax for match in matches for unit in match.units}
+    raised = {softmax for match in matches for softmax in match.orders}
     weighing = {softmax for piece in pieces.values() for softmax in piece.softmaxes}
-    for unit in units:
-        if unit.softmax not in raised | set(reasons):
-            what = "its subspaces are not put together again in channel order"
-            reasons[unit.softmax] = what if unit.softmax in weighing else "it does not compute x + a*x of its own input"
+    for softmax in scores.orders:
+        what = "its subspaces are not put together again in channel order"
+        reasons.setdefault(softmax, what if softmax in weighing else "it does not compute x + a*x of its own input")
     unraised = {softmax: reason for softmax, reason in reasons.items() if softmax not in raised}
-    return Findings(tuple(matches), tuple(_grouped(unraised)))
+    return Findings(tuple(matches), tuple(_grouped(unraised, constants)))
 
 
-def _grouped(reasons: dict[Node, str]) -> Iterator[tuple[tuple[Node, ...], str]]:
-    """Refused softmaxes that read the same tensor for the same reason are one refusal."""
-    groups: dict[tuple[str, str], list[Node]] = {}
+def _read_scores(graph: Graph, constants: Constants, origins: Origins) -> tuple[_Scores, dict[Node, str]]:
+    """Every branch that ends in a softmax as ULSAM's does, and the softmaxes that only look like it, with the reason."""
+    units: dict[Node, Unit] = {}
+    orders: dict[Node, Tensor] = {}
+    reasons: dict[Node, str] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and is_softmax(node) and looks_like_attention(node, constants, origins):
+            try:
+                scores, order = read_softmax(node, constants, origins)
+                units.update({s: read_unit(s, constants, origins) for s in scores if s not in units})
+                orders[node] = order
+            except NotUlsamError as reason:
+                reasons[node] = str(reason)
+    return _Scores(units.values(), orders, origins), reasons
+
+
+def _grouped(reasons: dict[Node, str], constants: Constants) -> Iterator[tuple[tuple[Node, ...], str]]:
+    """Refused softmaxes whose chains start at the same tensor are, for the same reason, one refusal."""
+    groups: dict[tuple[str, Node], list[Node]] = {}
     for softmax, reason in reasons.items():
-        parent = common_module([softmax]).rsplit(".", 3)
-        groups.setdefault((reason, parent[0]), []).append(softmax)
+        start = softmax
+        while len(inputs := [node for node in start.all_input_nodes if not constants.known(node)]) == 1:
+            start = inputs[0]
+        groups.setdefault((reason, start), []).append(softmax)
     for (reason, _), nodes in groups.items():
         yield tuple(nodes), reason
 
@@ -130,12 +153,12 @@ def _pieces(graph: Graph, scores: _Scores, origins: Origins) -> Iterator[Piece]:
     for node in graph.nodes:
         for attention, product, residual in _readings(node):
             softmaxes = sources(attention)
-            if not softmaxes <= set(scores.given):
+            if not softmaxes or not softmaxes <= scores.orders.keys():
                 continue
             shape = shape_of(node)
             x_origin = origins.of(product).expand(shape)
             if torch.equal(x_origin, origins.of(residual).expand(shape)):
-                score_origin = origins.of(attention, scores.given).expand(shape)
+                score_origin = origins.of(attention, scores.orders).expand(shape)
                 yield Piece(node, product, x_origin, score_origin, frozenset(softmaxes))
                 break
 
@@ -150,7 +173,7 @@ def _readings(node: Node) -> Iterator[tuple[Node, Node, Node]]:
                 yield from ((a, x, residual) for a, x in _both(product))
     elif node.target is aten.mul.Tensor:
         for factor, x in _both(node):
-            if factor.target is aten.add.Tensor:
+            if factor.target is aten.add.Tensor and not factor.kwargs:
                 yield from ((a, x, x) for a, one in ((factor.args[0], factor.args[1]),) if _is_one(a, one))  # type: ignore[misc]
     elif node.target is aten.addcmul.default:
         residual, left, right = node.args
@@ -172,7 +195,8 @@ def _both(node: Node) -> tuple[tuple[Node, Node], ...]:
 def _assemble(first: Piece, pieces: Mapping[Node, Piece], scores: _Scores, origins: Origins) -> Match:
     """The block that ``first`` is part of."""
     x, y, x_origin = _ends(first, pieces, origins)
-    score_origin = origins.of(y, {node: piece.score_origin for node, piece in pieces.items()})
+    parts = [pieces[node] for node in sources(y)]
+    score_origin = origins.of(y, {part.node: part.score_origin for part in parts})
     owners = [scores.owner(score_origin[:, channel]) for channel in range(x_origin.shape[1])]
     order = list(dict.fromkeys(owners))
     size, remainder = divmod(len(owners), len(order))
@@ -184,8 +208,9 @@ def _assemble(first: Piece, pieces: Mapping[Node, Piece], scores: _Scores, origi
     gates = _gates(units, x_origin, size, origins)
     if len({unit.kernel for unit in units}) < len(units):
         raise NotUlsamError("one module is shared by all its subspaces")
-    nodes = [y, *(unit.softmax for unit in units), *(unit.scores for unit in units)]
-    return Match(y, x, units, gates, common_module(nodes))
+    maps = torch.cat([origins.of(unit.scores) for unit in units], 1)
+    orders = {softmax: scores.orders[softmax] for part in parts for softmax in part.softmaxes}
+    return Match(y, x, units, gates, maps, orders, common_module([y, *orders, *(unit.scores for unit in units)]))
 
 
 def _ends(first: Piece, pieces: Mapping[Node, Piece], origins: Origins) -> tuple[Node, Node, Tensor]:
@@ -193,12 +218,11 @@ def _ends(first: Piece, pieces: Mapping[Node, Piece], origins: Origins) -> tuple
 
     One subspace alone fits that too; the whole block is the largest that does.
     """
-    given = {node: piece.x_origin for node, piece in pieces.items()}
     candidates = [node for node in upstream(first.product) if len(shape_of(node)) == 4]
     for y in sorted(sorted(reached(first.node)), key=lambda node: -math.prod(shape_of(node))):
-        if len(shape_of(y)) != 4 or not sources(y) <= set(pieces):
+        if len(shape_of(y)) != 4 or not sources(y) <= pieces.keys():
             continue
-        x_origin = origins.of(y, given)
+        x_origin = origins.of(y, {node: pieces[node].x_origin for node in sources(y)})
         for x in sorted(candidates):
             if shape_of(x) == shape_of(y) and torch.equal(origins.of(x), x_origin):
                 return x, y, x_origin
@@ -210,12 +234,14 @@ def _gates(units: Sequence[Unit], x_origin: Tensor, size: int, origins: Origins)
     gates, start = [], 0
     for unit in units:
         own = x_origin[:, start : start + size * unit.maps]
-        read = [(gate, origins.of(gate.source)) for gate in unit.gates]
+        read = [(gate, origins.of(gate.source)[:, gate.channels]) for gate in unit.gates]
         fitting = [gate for gate, origin in read if torch.equal(origin, own)]
+        if not fitting and torch.equal(origins.of(unit.gate.source)[:, unit.gate.channels], own):
+            raise NotUlsamError(POOLS_ANOTHER)
         if not fitting and any(torch.isin(origin, x_origin).all() for _, origin in read):
             raise NotUlsamError("its scores are computed from other channels than they weight")
         if not fitting:
-            raise NotUlsamError("its attention weights another tensor than the one it is computed from")
+            raise NotUlsamError("its gate is not a per-channel affine of the tensor that its attention weights")
         gates.append(fitting[0])
         start += size * unit.maps
     return tuple(gates)

@@ -79,6 +79,10 @@ def call(node: Node, value_of: Callable[[Node], Any], dtype: torch.dtype | None 
     return node.target(*args, **kwargs)
 
 
+def _tags(node: Node) -> Sequence[torch.Tag]:
+    return node.target.tags if isinstance(node.target, torch._ops.OpOverload) else ()
+
+
 class Constants:
     """Values of nodes that depend on no user input: parameters, buffers, and what is computed from them."""
 
@@ -96,7 +100,8 @@ class Constants:
             if node.op == "placeholder":
                 self._known[node] = node.name in self._leaves
             else:
-                self._known[node] = node.op == "call_function" and all(map(self.known, node.all_input_nodes))
+                inputs_known = node.op == "call_function" and all(map(self.known, node.all_input_nodes))
+                self._known[node] = inputs_known and torch.Tag.nondeterministic_seeded not in _tags(node)
         return self._known[node]
 
     def value(self, node: Node) -> Any:
@@ -121,8 +126,9 @@ class Editor:
         self._outputs = list(program.graph_signature.output_specs)
         self._state = dict(program.state_dict)
         self._twins: dict[str, Node] = dict(zip((node.name for node in program.graph.nodes), self._module.graph.nodes))
-        placeholders = self.graph.find_nodes(op="placeholder")
-        self._first_input = placeholders[0]
+        self._replaced: dict[Node, Node] = {}
+        self._added = 0
+        self._first_input = self.graph.find_nodes(op="placeholder")[0]
         self.fake_mode = next(
             node.meta["val"].fake_mode for node in self.graph.nodes if hasattr(node.meta.get("val"), "fake_mode")
         )
@@ -135,7 +141,10 @@ class Editor:
 
     def twin(self, node: Node) -> Node:
         """What stands in this copy for ``node`` of the original graph, replacements included."""
-        return self._twins[node.name]
+        twin = self._twins[node.name]
+        while twin in self._replaced:
+            twin = self._replaced[twin]
+        return twin
 
     def add_buffer(self, name: str, tensor: Tensor) -> Node:
         """A new constant input called ``name`` (made unique) in front of all others.
@@ -151,10 +160,9 @@ class Editor:
         node.target = target = node.name  # the graph made the name unique
         node.meta["val"] = self.fake_mode.from_tensor(tensor, static_shapes=True)
         self._state[target] = tensor
-        at = [n.name for n in self.graph.find_nodes(op="placeholder")].index(node.name)
-        self._inputs.insert(
-            at, InputSpec(InputKind.BUFFER, TensorArgument(name=node.name), target=target, persistent=True)
-        )
+        spec = InputSpec(InputKind.BUFFER, TensorArgument(name=node.name), target=target, persistent=True)
+        self._inputs.insert(self._added, spec)
+        self._added += 1
         return node
 
     def add_output(self, node: Node) -> None:
@@ -166,7 +174,7 @@ class Editor:
     def replace(self, node: Node, by: Node) -> None:
         """Let ``by`` stand wherever ``node`` was used, the program's outputs included."""
         node.replace_all_uses_with(by)
-        self._twins = {name: by if twin is node else twin for name, twin in self._twins.items()}
+        self._replaced[node] = by
         for i, spec in enumerate(self._outputs):
             if isinstance(spec.arg, TensorArgument) and spec.arg.name == node.name:
                 self._outputs[i] = OutputSpec(spec.kind, TensorArgument(name=by.name), spec.target)

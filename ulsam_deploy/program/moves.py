@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,13 +23,17 @@ from ulsam_deploy.program.graph import Constants, concrete, shape_of
 aten = torch.ops.aten
 
 _MOVES = {
-    aten.alias, aten.broadcast_to, aten.cat, aten.chunk, aten.clone, aten.contiguous, aten.detach, aten.expand,
-    aten.expand_as, aten.flatten, aten.index_select, aten.movedim, aten.narrow, aten.permute, aten.repeat,
-    aten.repeat_interleave, aten.reshape, aten.reshape_as, aten.select, aten.slice, aten.split,
-    aten.split_with_sizes, aten.squeeze, aten.stack, aten.t, aten.tile, aten.transpose, aten.unbind,
-    aten.unflatten, aten.unsqueeze, aten.view, aten.view_as, aten._unsafe_view,
+    aten.alias, aten.broadcast_to, aten.cat, aten.channel_shuffle, aten.chunk, aten.clone, aten.contiguous, aten.copy,
+    aten.detach, aten.dstack, aten.expand, aten.expand_as, aten.flatten, aten.flip, aten.hstack, aten.index,
+    aten.index_select, aten.movedim, aten.narrow, aten.permute, aten.repeat, aten.repeat_interleave, aten.reshape,
+    aten.reshape_as, aten.roll, aten.select, aten.slice, aten.slice_scatter, aten.split, aten.split_with_sizes,
+    aten.squeeze, aten.stack, aten.t, aten.tensor_split, aten.tile, aten.transpose, aten.unbind, aten.unflatten,
+    aten.unsqueeze, aten.view, aten.view_as, aten.vstack, aten._unsafe_view,
 }  # fmt: skip
 _CASTS = {aten.to, aten._to_copy, aten.type_as}
+_DROPOUTS = {aten.dropout, aten.feature_dropout}
+_UNREAD = {aten.copy, aten.expand_as, aten.reshape_as, aten.type_as, aten.view_as}  # of the other input: only its shape
+_EMPTY = {aten.empty, aten.empty_like, aten.new_empty, aten.new_zeros, aten.zeros, aten.zeros_like}
 
 
 def is_move(node: Node) -> bool:
@@ -37,8 +42,8 @@ def is_move(node: Node) -> bool:
         return False
     if node.target is operator.getitem:
         return isinstance(node.args[0], Node) and is_move(node.args[0])
-    packet = getattr(node.target, "overloadpacket", None)
-    if packet is aten.dropout:
+    packet = _packet(node)
+    if packet in _DROPOUTS:
         return not node.args[2]
     if packet in _CASTS:
         source = node.args[0]
@@ -46,13 +51,23 @@ def is_move(node: Node) -> bool:
     return packet in _MOVES
 
 
+def _packet(node: Node) -> object:
+    return getattr(node.target, "overloadpacket", None)
+
+
+def _carried(move: Node) -> list[Node]:
+    """The inputs of a movement whose elements it moves: not its indices, nor what it overwrites."""
+    if _packet(move) is aten.copy:
+        return [move.args[1]]  # type: ignore[list-item]
+    if _packet(move) is aten.slice_scatter:
+        return [move.args[0], move.args[1]]  # type: ignore[list-item]
+    first = move.args[0]
+    return [item for item in (first if isinstance(first, (list, tuple)) else [first]) if isinstance(item, Node)]
+
+
 def sources(node: Node) -> set[Node]:
-    """The nodes that are not movements and whose elements may reach ``node``."""
-    if not is_move(node):
-        return {node}
-    first = node.args[0]
-    carried = first if isinstance(first, (list, tuple)) else [first]
-    return set().union(*(sources(item) for item in carried if isinstance(item, Node)))
+    """The nodes that are not movements and whose elements may reach ``node``; tensors made to be filled don't count."""
+    return {item for item in upstream(node) if not is_move(item) and _packet(item) not in _EMPTY}
 
 
 def only_source(node: Node) -> Node | None:
@@ -63,10 +78,14 @@ def only_source(node: Node) -> Node | None:
 
 def upstream(node: Node) -> Iterator[Node]:
     """``node`` and everything whose elements it holds by movements alone, nearest first."""
-    yield node
-    if is_move(node):
-        for source in node.all_input_nodes:
-            yield from upstream(source)
+    seen, todo = {node}, deque([node])
+    while todo:
+        current = todo.popleft()
+        yield current
+        for source in _carried(current) if is_move(current) else ():
+            if source not in seen:
+                seen.add(source)
+                todo.append(source)
 
 
 def reached(node: Node) -> Iterator[Node]:
@@ -79,6 +98,11 @@ def reached(node: Node) -> Iterator[Node]:
             if user not in seen and is_move(user):
                 seen.add(user)
                 todo.append(user)
+
+
+def _is_size(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, int) or (isinstance(value, torch.SymInt) and value.node.has_hint())
 
 
 class Origins:
@@ -101,13 +125,16 @@ class Origins:
 
     def of(self, node: Node, given: Mapping[Node, Tensor] | None = None) -> Tensor:
         """The origin of every element of ``node``, int64 of its shape; ``given`` overrides that of some nodes."""
-        result: Tensor = self._of(node, given or {})
+        result: Tensor = self._of(node, dict(given or {}))
         return result
 
-    def _of(self, node: Node, given: Mapping[Node, Tensor]) -> Any:
-        if node in given:
-            return given[node]
-        if not is_move(node):
+    def _of(self, node: Node, found: dict[Node, Any]) -> Any:
+        if node not in found:
+            found[node] = self._computed(node, found)
+        return found[node]
+
+    def _computed(self, node: Node, found: dict[Node, Any]) -> Any:
+        if not is_move(node) or not self._by_known_indices(node):
             value = node.meta["val"]
             if not isinstance(value, Tensor):
                 return concrete(value)
@@ -115,8 +142,13 @@ class Origins:
                 return self._constants.value(node)  # positions for index_select and the like
             start = self.start(node)
             return torch.arange(start, start + math.prod(shape_of(node))).reshape(shape_of(node))
-        args, kwargs = map_arg((node.args, node.kwargs), lambda n: self._of(n, given))
-        if getattr(node.target, "overloadpacket", None) in _CASTS | {aten.dropout}:
+        args, kwargs = map_arg((node.args, node.kwargs), lambda n: self._of(n, found))
+        if _packet(node) in _CASTS | _DROPOUTS:
             return args[0]
         assert callable(node.target)
         return node.target(*args, **kwargs)
+
+    def _by_known_indices(self, move: Node) -> bool:
+        """Whether a movement goes the same way for every input: its indices are constants or sizes."""
+        others = (node for node in move.all_input_nodes if node not in _carried(move))
+        return _packet(move) in _UNREAD or all(self._constants.known(node) or _is_size(node) for node in others)

@@ -27,8 +27,10 @@ def raise_attention(program: Program) -> Program:
     constants = Constants(program.exported, dtype=torch.float64)
     findings = find_blocks(program.exported.graph, constants)
     paths = _unique([_named(match.path) for match in findings.matches])
-    for number, match in enumerate(findings.matches):
-        _replace(editor, match, number, paths[number])
+    arguments = [_replace(editor, match, number, paths[number]) for number, match in enumerate(findings.matches)]
+    editor.graph.eliminate_dead_code()
+    for match, of_block in zip(findings.matches, arguments):
+        _keep_maps(editor, match, of_block)
     blocks = tuple(_describe(match, path) for match, path in zip(findings.matches, paths))
     return dataclasses.replace(
         program,
@@ -69,7 +71,8 @@ def folded_weights(match: Match) -> dict[str, Tensor]:
     }
 
 
-def _replace(editor: Editor, match: Match, number: int, path: str) -> None:
+def _replace(editor: Editor, match: Match, number: int, path: str) -> tuple[Any, ...]:
+    """Put one node in the place of ``match``; gives its arguments."""
     buffers = [editor.add_buffer(f"ulsam_{number}_{name}", tensor) for name, tensor in folded_weights(match).items()]
     x, y = editor.twin(match.x), editor.twin(match.y)
     arguments: tuple[Any, ...] = (x, *buffers, match.subspaces)
@@ -77,7 +80,7 @@ def _replace(editor: Editor, match: Match, number: int, path: str) -> None:
         raised = editor.graph.call_function(SUBSPACE_ATTENTION, arguments)
     raised.meta = _meta_of_block(y, match.path) | {"ulsam_block": path}
     editor.replace(y, by=raised)
-    _keep_maps(editor, match, arguments)
+    return arguments
 
 
 def _meta_of_block(y: Node, path: str) -> dict[str, object]:
@@ -89,23 +92,21 @@ def _meta_of_block(y: Node, path: str) -> dict[str, object]:
 
 def _keep_maps(editor: Editor, match: Match, arguments: tuple[Any, ...]) -> None:
     """Serve whoever else uses the attention (a network that returns it) from one ``attention_maps`` node."""
-    editor.graph.eliminate_dead_code()
-    alive = set(editor.graph.nodes)
-    maps, first = None, 0
-    for unit in match.units:
-        in_order = bool((unit.order.flatten().diff() == 1).all())
-        softmax = editor.twin(unit.softmax)
-        if softmax in alive and in_order:
-            with editor.graph.inserting_before(softmax):
-                if maps is None:
-                    maps = editor.graph.call_function(ATTENTION_MAPS, arguments)
-                    batch, _, height, width = unit.scores.meta["val"].shape
-                    maps.meta = {"val": softmax.meta["val"].new_empty((batch, match.subspaces, height, width))}
-                part = editor.graph.call_function(torch.ops.aten.slice.Tensor, (maps, 1, first, first + unit.maps))
-                part.meta = {"val": maps.meta["val"][:, first : first + unit.maps]}
-                shaped = editor.graph.call_function(
-                    torch.ops.aten.reshape.default, (part, [-1, *shape_of(softmax)[1:]])
-                )
-                shaped.meta = {"val": softmax.meta["val"]}
-            editor.replace(softmax, by=shaped)
-        first += unit.maps
+    x, shape = arguments[0], match.maps.shape
+    maps: Node | None = None
+    for node, order in sorted(match.orders.items()):
+        softmax = editor.twin(node)
+        first = int((match.maps[0, :, 0, 0] == order.flatten()[0]).nonzero().sum())
+        count = order.numel() // (shape[0] * shape[2] * shape[3])
+        in_order = torch.equal(match.maps[:, first : first + count].flatten(), order.flatten())
+        if not softmax.users or not in_order or not x < softmax:
+            continue
+        with editor.graph.inserting_before(softmax):
+            if maps is None:
+                maps = editor.graph.call_function(ATTENTION_MAPS, arguments)
+                maps.meta = {"val": x.meta["val"][:, : shape[1]]}
+            part = editor.graph.call_function(torch.ops.aten.slice.Tensor, (maps, 1, first, first + count))
+            part.meta = {"val": maps.meta["val"][:, first : first + count]}
+            shaped = editor.graph.call_function(torch.ops.aten.reshape.default, (part, [-1, *shape_of(node)[1:]]))
+            shaped.meta = {"val": softmax.meta["val"]}
+        editor.replace(softmax, by=shaped)

@@ -9,6 +9,7 @@ raises :class:`NotUlsamError` with the reason.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +18,27 @@ from torch import Tensor
 from torch.fx import Node
 
 from ulsam_deploy.program.graph import Constants, shape_of
-from ulsam_deploy.program.moves import Origins, is_move, only_source, reached
+from ulsam_deploy.program.moves import Origins, only_source, reached, sources
 
 aten = torch.ops.aten
 _ADDS, _MULS = (aten.add.Tensor,), (aten.mul.Tensor,)
+_SUBS, _DIVS = (aten.sub.Tensor,), (aten.div.Tensor,)
+_CONVS = (aten.conv2d.default, aten.conv2d.padding)
+_POOLS = (aten.max_pool2d.default, aten.max_pool2d_with_indices.default)
 _BATCH_NORMS = (aten._native_batch_norm_legit_no_training.default, aten.batch_norm.default)
 _SOFTMAXES = (aten.softmax.int, aten._softmax.default)
+#: ReLU in other words: the operator and the arguments after the tensor with which it is one.
+_RELUS: dict[Any, tuple[Any, ...]] = {
+    aten.relu.default: (),
+    aten.clamp.default: (0,),
+    aten.clamp_min.default: (0,),
+    aten.hardtanh.default: (0, float("inf")),
+    aten.leaky_relu.default: (0,),
+    aten.threshold.default: (0, 0),
+}
+_ACTIVATIONS = (*_RELUS, aten.relu6.default, aten.elu.default, aten.gelu.default, aten.silu.default)
+
+POOLS_ANOTHER = "its max pool reads another tensor than the gated branch (depthwise affine, then ReLU)"
 
 
 class NotUlsamError(Exception):
@@ -31,35 +47,44 @@ class NotUlsamError(Exception):
 
 @dataclass(frozen=True)
 class Affine:
-    """``scale * source + bias`` per channel; float64 of shape ``(C,)``."""
+    """``scale * source[:, channels] + bias``; float64 ``scale`` and ``bias`` of shape ``(len(channels),)``."""
 
     scale: Tensor
     bias: Tensor
     source: Node
+    channels: Tensor
+
+    @classmethod
+    def identity(cls, source: Node, channels: Tensor) -> Affine:
+        """The ``channels`` of ``source`` as they are."""
+        ones = torch.ones(len(channels), dtype=torch.float64)
+        return cls(ones, torch.zeros_like(ones), source, channels)
+
+    def at(self, channels: Tensor) -> Affine:
+        """Only some of these channels."""
+        return Affine(self.scale[channels], self.bias[channels], self.source, self.channels[channels])
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One softmax and its branch: ``maps`` attention maps computed from one run of channels.
+    """One branch: ``maps`` attention maps computed from as many equal runs of channels.
 
-    ``scores`` is the node ``(N, maps, H, W)`` that the softmax normalises, ``order`` the origin of every element of the
-    softmax. ``gates`` are the readings of what the gate's ReLU sees, from the nearest source to the
-    farthest: a batch norm in front may belong to the block or to the network, and only the block's input can tell.
-    ``score_weight`` ``(maps, C/maps)`` and ``score_bias`` ``(maps,)`` are float64; ``kernel`` is the node of the score
-    weights.
+    ``scores`` is the node ``(N, maps, H, W)`` whose maps a softmax normalises. ``gate`` is what is max-pooled;
+    ``gates`` are the readings of what its ReLU sees, from the nearest source to the farthest: a batch norm in front
+    may belong to the block or to the network, and only the block's input can tell. ``score_weight`` ``(maps, C/maps)``
+    and ``score_bias`` ``(maps,)`` are float64; ``kernel`` tells whose score weights these are.
     """
 
-    softmax: Node
     scores: Node
-    order: Tensor
+    gate: Affine
     gates: tuple[Affine, ...]
-    kernel: Node
+    kernel: tuple[object, ...]
     score_weight: Tensor
     score_bias: Tensor
 
     @property
     def maps(self) -> int:
-        """How many attention maps this softmax yields per image."""
+        """How many attention maps this branch yields per image."""
         return len(self.score_bias)
 
 
@@ -68,90 +93,147 @@ def is_softmax(node: Node) -> bool:
     return node.target in _SOFTMAXES
 
 
-def looks_like_attention(softmax: Node, constants: Constants) -> bool:
-    """Whether scores from a 1x1 convolution are normalised and then weight something: worth a reason if refused."""
-    scores = only_source(softmax.all_input_nodes[0])
-    while scores is not None and scores.target is aten.relu.default:
-        scores = only_source(scores.all_input_nodes[0])
-    if scores is None or scores.meta["val"].ndim != 4:
-        return False
-    conv = _peel(scores, constants)[-1].source
+def is_relu(node: Node) -> bool:
+    """Whether ``node`` is a ReLU, in any of torch's spellings."""
+    return node.target in _RELUS and node.args[1:] == _RELUS[node.target] and not node.kwargs
+
+
+def looks_like_attention(softmax: Node, constants: Constants, origins: Origins) -> bool:
+    """Whether scores as ULSAM makes them are normalised and then weight something: worth a reason if refused.
+
+    Such scores come from a convolution and have at least one of the two marks: a max pool before, an activation after.
+    """
     weighs = any(
         user.target in (*_MULS, *_ADDS, aten.addcmul.default) for node in reached(softmax) for user in node.users
     )
-    return weighs and conv.target is aten.conv2d.default and _is_pointwise(conv)
+    scores = [node for node in sources(softmax.all_input_nodes[0]) if len(shape_of(node)) == 4]
+    return weighs and any(_from_marked_convolution(node, constants, origins) for node in scores)
 
 
-def read_unit(softmax: Node, constants: Constants, origins: Origins) -> Unit:
-    """The attention branch that ends in ``softmax``; raises :class:`NotUlsamError` where it differs from ULSAM's."""
-    scores = only_source(softmax.all_input_nodes[0])
-    if scores is None:
-        raise NotUlsamError("its softmax reads scores put together from several tensors")
-    if scores.target is not aten.relu.default:
-        raise NotUlsamError("its scores reach the softmax without a ReLU")
-    if scores.meta["val"].ndim != 4:
-        raise NotUlsamError("its scores are not a map of shape N x k x H x W")
-    order = origins.of(softmax.all_input_nodes[0])
-    _check_axis(order - origins.start(scores), int(softmax.args[1]), shape_of(scores))  # type: ignore[arg-type]
+def _from_marked_convolution(node: Node, constants: Constants, origins: Origins) -> bool:
+    activated = False
+    while True:
+        node = _peel(node, constants, origins)[-1].source
+        if node.target not in _ACTIVATIONS:
+            break
+        activated, node = True, node.all_input_nodes[0]
+    if node.target not in _CONVS:
+        return False
+    pooled, _ = _selection(node.all_input_nodes[0], origins)
+    return activated or pooled.target in _POOLS or (is_relu(pooled) and pooled.all_input_nodes[0].target in _POOLS)
 
-    norm = _peel(scores.all_input_nodes[0], constants)[-1]
+
+def read_softmax(softmax: Node, constants: Constants, origins: Origins) -> tuple[list[Node], Tensor]:
+    """The score nodes ``(N, k, H, W)`` that ``softmax`` normalises, and the origin of each of its elements."""
+    normalised = softmax.all_input_nodes[0]
+    scores = sorted(sources(normalised))
+    for node in scores:
+        if len(shape_of(node)) != 4:
+            raise NotUlsamError("its scores are not a map of shape N x k x H x W")
+        if not is_relu(node) and is_relu(_peel(node, constants, origins)[-1].source):
+            raise NotUlsamError("its scores are changed between their ReLU and the softmax")
+        if not is_relu(node):
+            raise NotUlsamError("its scores reach the softmax without a ReLU")
+    order = origins.of(normalised)
+    _check_rows(order.movedim(int(softmax.args[1]), -1), scores, origins)  # type: ignore[call-overload]
+    return scores, order
+
+
+def _check_rows(order: Tensor, scores: Sequence[Node], origins: Origins) -> None:
+    """Each softmax row (the last axis) must hold all H*W positions of one map of one image, and nothing else."""
+    height, width = shape_of(scores[0])[2:]
+    rows = order.reshape(-1, order.shape[-1]).sort(1).values
+    if rows.shape[1] == 1 and height * width > 1:
+        raise NotUlsamError("its softmax runs over an axis of length 1, so the attention is 1 everywhere")
+    maps = [origins.of(node).flatten(2).flatten(0, 1) for node in scores]
+    fits = all(of_one.shape[1] == rows.shape[1] for of_one in maps)
+    if not fits or len(rows[:, 0].unique()) < len(rows) or not _are_rows_of(rows, torch.cat(maps)):
+        raise NotUlsamError(f"its softmax runs over {rows.shape[1]} elements that are not one {height}x{width} map")
+
+
+def _are_rows_of(rows: Tensor, table: Tensor) -> bool:
+    """Whether every row is one of ``table``, whose rows are distinct ascending runs."""
+    table = table[table[:, 0].argsort()]
+    at = torch.searchsorted(table[:, 0].contiguous(), rows[:, 0].contiguous()).clamp_max(len(table) - 1)
+    return torch.equal(table[at], rows)
+
+
+def read_unit(scores: Node, constants: Constants, origins: Origins) -> Unit:
+    """The branch that ends in the ReLU ``scores``; raises :class:`NotUlsamError` where it differs from ULSAM's."""
+    norm = _peel(scores.all_input_nodes[0], constants, origins)[-1]
     conv = norm.source
-    weight, conv_bias, groups = _pointwise(conv, constants)
-    maps = weight.shape[0]
-    if groups not in (1, maps) or (groups == 1 and maps > 1):
-        raise NotUlsamError(f"its {maps} score maps each read all channels instead of a subspace of their own")
-
-    pool = conv.all_input_nodes[0]
-    gate = _check_pool(pool)
-    if gate.target is not aten.relu.default:
-        raise NotUlsamError("its max pool reads another tensor than the gated branch (depthwise affine, then ReLU)")
+    if conv.target not in _CONVS or not _is_pointwise(conv):
+        raise NotUlsamError("its scores do not come from a 1x1 convolution")
+    weight, bias, groups = _weights(conv, constants)
+    if groups != len(weight):
+        raise NotUlsamError(f"its {len(weight)} score maps each read all channels instead of a subspace of their own")
+    rows, size = norm.channels, weight.shape[1]
+    read = (rows[:, None] * size + torch.arange(size)).flatten()
+    relu, seen, channels = _gate(conv.all_input_nodes[0], origins)
+    gates = _peel(seen, constants, origins, through_depthwise=True)
     kernel = conv.args[1]
     assert isinstance(kernel, Node)
     return Unit(
-        softmax=softmax,
         scores=scores,
-        order=order,
-        gates=_peel(gate.all_input_nodes[0], constants, through_depthwise=True),
-        kernel=kernel,
-        score_weight=norm.scale[:, None] * weight.flatten(1),
-        score_bias=norm.scale * conv_bias + norm.bias,
+        gate=Affine.identity(relu, channels[read]),
+        gates=tuple(gate.at(channels[read]) for gate in gates),
+        kernel=(kernel, *rows.tolist()),
+        score_weight=norm.scale[:, None] * weight.flatten(1)[rows],
+        score_bias=norm.scale * bias[rows] + norm.bias,
     )
 
 
-def _check_axis(order: Tensor, dim: int, shape: tuple[int, ...]) -> None:
-    """Each softmax row must hold all H*W positions of one map of one image, and nothing else."""
-    size = shape[2] * shape[3]
-    rows = order.movedim(dim, -1).reshape(-1, order.shape[dim])
-    if rows.shape[1] == 1 and size > 1:
-        raise NotUlsamError("its softmax runs over an axis of length 1, so the attention is 1 everywhere")
-    whole = rows.shape[1] == size and bool((rows // size == rows[:, :1] // size).all())
-    if not whole or rows.flatten().sort().values.diff().eq(0).any():
-        raise NotUlsamError(
-            f"its softmax runs over {rows.shape[1]} elements that are not one {shape[2]}x{shape[3]} map"
-        )
+def _gate(pooled: Node, origins: Origins) -> tuple[Node, Node, Tensor]:
+    """What is pooled, what its ReLU sees, and the channels of that which reach ``pooled``.
+
+    Max pool and ReLU commute, so they may come in either order.
+    """
+    node, channels = _selection(pooled, origins)
+    if is_relu(node):
+        node, inner = _selection(node.all_input_nodes[0], origins)
+        seen = _check_pool(node)
+        return seen, seen, inner[channels]
+    relu, inner = _selection(_check_pool(node), origins)
+    if not is_relu(relu):
+        raise NotUlsamError(POOLS_ANOTHER)
+    return relu, relu.all_input_nodes[0], inner[channels]
+
+
+def _selection(node: Node, origins: Origins) -> tuple[Node, Tensor]:
+    """The node that ``node`` takes whole channels of, and which; ``node`` and all its channels where it moved more."""
+    own = torch.arange(shape_of(node)[1]) if len(shape_of(node)) > 1 else torch.arange(0)
+    source = only_source(node)
+    if source is None or len(shape_of(node)) != 4 or len(shape_of(source)) != 4:
+        return node, own
+    _, channels, height, width = shape_of(source)
+    taken, whole = origins.of(node), origins.of(source)
+    picked = (taken[0, :, 0, 0] - origins.start(source)) // (height * width)
+    inside = bool(((picked >= 0) & (picked < channels)).all())
+    return (source, picked) if inside and torch.equal(taken, whole[:, picked]) else (node, own)
 
 
 def _check_pool(pool: Node) -> Node:
     """The input of a 3x3, stride 1, padding 1 max pool."""
-    if pool.target is operator.getitem and isinstance(pool.args[0], Node):
+    if pool.target is operator.getitem and pool.args[1] == 0 and isinstance(pool.args[0], Node):
         pool = pool.args[0]
-    if pool.target not in (aten.max_pool2d.default, aten.max_pool2d_with_indices.default):
+    if pool.target not in _POOLS:
         raise NotUlsamError("there is no max pool between its gate and its scores")
 
     def pair(position: int, default: list[int]) -> list[int]:
         given: Any = pool.args[position] if len(pool.args) > position else default
-        value: list[int] = list(given) or [3, 3]
+        value: list[int] = list(given)
         return value * 2 if len(value) == 1 else value
 
-    kernel, stride, padding = pair(1, [3]), pair(2, []), pair(3, [0])
-    if len(pool.args) > 2 and not pool.args[2]:
-        stride = kernel
-    if (kernel, stride, padding, pair(4, [1])) != ([3, 3], [1, 1], [1, 1], [1, 1]):
-        raise NotUlsamError(
-            f"its max pool is {kernel[0]}x{kernel[1]} stride {stride[0]} padding {padding[0]}, "
-            "not 3x3 stride 1 padding 1"
-        )
+    kernel = pair(1, [3])
+    stride, padding, dilation = pair(2, []) or kernel, pair(3, [0]), pair(4, [1])
+    if (kernel, stride, padding, dilation) != ([3, 3], [1, 1], [1, 1], [1, 1]):
+        sizes = f"{_by(kernel)} stride {_by(stride)} padding {_by(padding)} dilation {_by(dilation)}"
+        raise NotUlsamError(f"its max pool is {sizes}, not 3x3 stride 1x1 padding 1x1 dilation 1x1")
     return pool.all_input_nodes[0]
+
+
+def _by(pair: Sequence[int]) -> str:
+    return "x".join(map(str, pair))
 
 
 def _is_pointwise(conv: Node) -> bool:
@@ -160,17 +242,11 @@ def _is_pointwise(conv: Node) -> bool:
     assert isinstance(weight, Node)
     stride: Any = conv.args[3] if len(conv.args) > 3 else [1]
     padding: Any = conv.args[4] if len(conv.args) > 4 else [0]
-    return (
-        tuple(weight.meta["val"].shape[2:]) == (1, 1)
-        and set(stride) == {1}
-        and (padding == "valid" or padding == "same" or set(padding) == {0})
-    )
+    return shape_of(weight)[2:] == (1, 1) and set(stride) == {1} and (isinstance(padding, str) or set(padding) == {0})
 
 
-def _pointwise(conv: Node, constants: Constants) -> tuple[Tensor, Tensor, int]:
-    """Weight, bias (zeros where there is none) and groups of a 1x1 convolution."""
-    if conv.target is not aten.conv2d.default or not _is_pointwise(conv):
-        raise NotUlsamError("its scores do not come from a 1x1 convolution")
+def _weights(conv: Node, constants: Constants) -> tuple[Tensor, Tensor, int]:
+    """Weight, bias (zeros where there is none) and groups of a convolution."""
     weight_node, bias_node = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
     assert isinstance(weight_node, Node)
     if not constants.known(weight_node) or (isinstance(bias_node, Node) and not constants.known(bias_node)):
@@ -180,42 +256,43 @@ def _pointwise(conv: Node, constants: Constants) -> tuple[Tensor, Tensor, int]:
     return weight, bias, int(conv.args[6]) if len(conv.args) > 6 else 1  # type: ignore[arg-type]
 
 
-def _peel(node: Node, constants: Constants, *, through_depthwise: bool = False) -> tuple[Affine, ...]:
+def _peel(
+    node: Node, constants: Constants, origins: Origins, *, through_depthwise: bool = False
+) -> tuple[Affine, ...]:
     """Walk back over per-channel affine steps; every stop on the way is a reading of ``node``."""
-    channels = shape_of(node)[1]
-    scale, bias = torch.ones(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
-    readings = [Affine(scale, bias, node)]
-    while step := _affine_step(node, channels, constants, through_depthwise):
-        scale, bias, node = scale * step.scale, scale * step.bias + bias, step.source
-        readings.append(Affine(scale, bias, node))
+    reading = Affine.identity(node, torch.arange(shape_of(node)[1]))
+    readings = [reading]
+    while step := _affine_step(reading.source, constants, origins, through_depthwise):
+        inner = step.at(reading.channels)
+        scale, bias = reading.scale * inner.scale, reading.scale * inner.bias + reading.bias
+        reading = Affine(scale, bias, inner.source, inner.channels)
+        readings.append(reading)
     return tuple(readings)
 
 
-def _affine_step(node: Node, channels: int, constants: Constants, through_depthwise: bool) -> Affine | None:
+def _affine_step(node: Node, constants: Constants, origins: Origins, through_depthwise: bool) -> Affine | None:
+    """``node`` as an affine function, channel by channel, of the node before it; ``None`` where it is none."""
     if node.target is operator.getitem and isinstance(node.args[0], Node) and node.args[0].target in _BATCH_NORMS:
         node = node.args[0]
     if node.target in _BATCH_NORMS:
         return _batch_norm(node, constants)
-    if through_depthwise and node.target is aten.conv2d.default and _is_pointwise(node):
-        weight, bias, groups = _pointwise(node, constants)
+    if through_depthwise and node.target in _CONVS and _is_pointwise(node):
+        weight, bias, groups = _weights(node, constants)
         source = node.all_input_nodes[0]
-        if groups == channels and shape_of(source)[1] == channels:
-            return Affine(weight.flatten(), bias, source)
-        return None
-    if node.target in (*_ADDS, *_MULS) and not node.kwargs:
-        return _constant_step(node, channels, constants)
-    if is_move(node) and node.all_input_nodes and shape_of(node) == shape_of(node.all_input_nodes[0]):
-        source = node.all_input_nodes[0]
-        origins = Origins(constants)
-        if torch.equal(origins.of(node), origins.of(source)):
-            return Affine(torch.ones(channels), torch.zeros(channels), source)
-    return None
+        depthwise = groups == len(weight) == shape_of(source)[1]
+        return Affine(weight.flatten(), bias, source, torch.arange(groups)) if depthwise else None
+    if node.target in (*_ADDS, *_MULS, *_SUBS, *_DIVS) and not node.kwargs:
+        return _constant_step(node, constants)
+    source, channels = _selection(node, origins)
+    return None if source is node else Affine.identity(source, channels)
 
 
 def _batch_norm(node: Node, constants: Constants) -> Affine | None:
     """``(z - mean) / sqrt(var + eps) * weight + bias`` as scale and bias."""
     source, weight, bias, mean, var = node.args[:5]
     if not isinstance(mean, Node) or not isinstance(var, Node) or not isinstance(source, Node):
+        return None
+    if not all(constants.known(given) for given in (weight, bias, mean, var) if isinstance(given, Node)):
         return None
     if node.target is aten.batch_norm.default and node.args[5]:
         return None
@@ -224,22 +301,40 @@ def _batch_norm(node: Node, constants: Constants) -> Affine | None:
     if isinstance(weight, Node):
         scale = scale * constants.value(weight)
     shift = -constants.value(mean) * scale
-    return Affine(scale, shift + constants.value(bias) if isinstance(bias, Node) else shift, source)
+    shift = shift + constants.value(bias) if isinstance(bias, Node) else shift
+    return Affine(scale, shift, source, torch.arange(len(scale)))
 
 
-def _constant_step(node: Node, channels: int, constants: Constants) -> Affine | None:
-    """Multiplication by, or addition of, a constant that is one number a channel."""
-    for source, other in (node.args[:2], node.args[1::-1]):
-        if not isinstance(source, Node) or constants.known(source):
+def _constant_step(node: Node, constants: Constants) -> Affine | None:
+    """Arithmetic with a constant that is one number a channel."""
+    left, right = node.args[:2]
+    for source, other, swapped in ((left, right, False), (right, left, True)):
+        if not isinstance(source, Node) or constants.known(source) or shape_of(source) != shape_of(node):
             continue
-        value = constants.value(other) if isinstance(other, Node) and constants.known(other) else other
-        if isinstance(value, (int, float)):
-            value = torch.tensor(float(value), dtype=torch.float64)
-        if not isinstance(value, Tensor) or value.numel() not in (1, channels):
+        value = _per_channel(other, shape_of(node)[1], constants)
+        if value is None or (swapped and node.target in _DIVS):
             continue
-        if value.numel() > 1 and (value.ndim < 3 or value.shape[-3] != channels):
-            continue
-        per_channel = value.to(torch.float64).reshape(-1).expand(channels)
-        ones, zeros = torch.ones(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
-        return Affine(per_channel, zeros, source) if node.target in _MULS else Affine(ones, per_channel, source)
+        scale, bias = torch.ones_like(value), torch.zeros_like(value)
+        if node.target in _MULS:
+            scale = value
+        elif node.target in _DIVS:
+            scale = 1 / value
+        elif node.target in _ADDS:
+            bias = value
+        else:
+            scale, bias = (-scale, value) if swapped else (scale, -value)
+        return Affine(scale, bias, source, torch.arange(len(value)))
     return None
+
+
+def _per_channel(value: Any, channels: int, constants: Constants) -> Tensor | None:
+    """A number, or a constant that broadcasts to one number a channel, as float64 of shape ``(channels,)``."""
+    if isinstance(value, Node):
+        value = constants.value(value) if constants.known(value) else None
+    if isinstance(value, (int, float)):
+        value = torch.tensor(float(value))
+    if not isinstance(value, Tensor) or value.numel() not in (1, channels):
+        return None
+    if value.numel() > 1 and (value.ndim < 3 or value.shape[-3] != channels):
+        return None
+    return value.to(torch.float64).reshape(-1).expand(channels)

@@ -30,6 +30,11 @@ def swap_for_link(path: Path) -> None:
     path.symlink_to(elsewhere)
 
 
+def swap_for_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 def swap_for_pipe(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
@@ -47,7 +52,7 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "link to a file": (lambda root: swap_for_link(root / "onnx/model.onnx"), "'onnx/model.onnx' is a link"),
     "link to a folder": (lambda root: swap_for_link(root / "onnx"), "'onnx' is in the bundle but not"),
     "pipe": (lambda root: swap_for_pipe(root / "golden.npz"), "'golden.npz' is a link, a folder or a special"),
-    "folder for a file": (lambda root: ((root / "golden.npz").unlink(), (root / "golden.npz").mkdir()), "is a link, a"),
+    "folder for a file": (lambda root: swap_for_folder(root / "golden.npz"), "is a link, a"),
     "manifest is a link": (lambda root: swap_for_link(root / "x" / ".." / MANIFEST), "is a link or a special file"),
     "manifest is a pipe": (lambda root: swap_for_pipe(root / MANIFEST), "is a link or a special file"),
     "manifest is huge": (lambda root: os.truncate(root / MANIFEST, 17 << 20), "is larger than"),

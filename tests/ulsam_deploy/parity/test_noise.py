@@ -11,7 +11,7 @@ def test_floor_is_the_largest_error_over_runs_and_probes():
     one, two = y.copy(), y.copy()
     one[1] += 2e-3  # every element of one probe: 1e-3 by both statistics
     two[2, 0] += 4e-3  # one of four elements: l2 1e-3, peak 2e-3
-    floor = noise_floors({"logits": y}, [{"logits": one}, {"logits": two}])["logits"]
+    floor = noise_floors({"logits": y}, [{"logits": two}, {"logits": one}])["logits"]
     assert floor.l2 == pytest.approx(1e-3)
     assert floor.peak == pytest.approx(2e-3)
     assert floor.runs == 2

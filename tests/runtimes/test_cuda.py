@@ -1,0 +1,94 @@
+"""The GPU probe on this machine, and the memory layer on a stand-in whose device memory is host memory.
+
+The stand-in is used because no CUDA runtime can be had without an NVIDIA driver; on a GPU the tests marked ``gpu`` run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ulsam_deploy.errors import ExportError
+from ulsam_deploy.runtimes import cuda
+from ulsam_deploy.runtimes.tensorrt import TensorRT
+
+
+class HostMemory:
+    """The five functions of the CUDA runtime that are used, on host memory; counts what is alive."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails, self.alive = fails, {}
+
+    def __getattribute__(self, name: str):
+        if name.startswith("cuda") and name == object.__getattribute__(self, "fails"):
+            return lambda *_: 2
+        return object.__getattribute__(self, name)
+
+    def cudaMalloc(self, pointer, size):  # noqa: N802
+        block = ctypes.create_string_buffer(size.value)
+        pointer._obj.value = ctypes.addressof(block)
+        self.alive[pointer._obj.value] = block
+        return 0
+
+    def cudaFree(self, pointer):  # noqa: N802
+        del self.alive[pointer.value]
+        return 0
+
+    def cudaMemcpyAsync(self, target, source, size, kind, stream):  # noqa: N802
+        device = target if kind.value == cuda.HOST_TO_DEVICE else source
+        assert device.value in self.alive
+        assert size.value <= len(self.alive[device.value])
+        ctypes.memmove(target, source, size.value)
+        return 0
+
+    def cudaStreamCreate(self, pointer):  # noqa: N802
+        pointer._obj.value = 7
+        return 0
+
+    def cudaStreamSynchronize(self, stream):  # noqa: N802
+        return 0 if stream.value == 7 else 1
+
+    cudaStreamDestroy = cudaStreamSynchronize  # noqa: N815
+
+
+def test_what_goes_up_comes_down_and_everything_is_freed():
+    memory = HostMemory()
+    stream = cuda.Stream(memory)
+    for size in (3, 2, 5):  # grows, is kept, grows
+        sent = np.arange(size, dtype=np.float32)
+        stream.upload("x", sent)
+        back = np.empty_like(sent)
+        stream.download("x", back)
+        stream.wait()
+        assert np.array_equal(back, sent)
+        assert len(memory.alive) == 1
+    stream.close()
+    assert not memory.alive
+
+
+@pytest.mark.parametrize("name", ["cudaMalloc", "cudaMemcpyAsync", "cudaStreamSynchronize"])
+def test_failure_is_an_error_that_names_the_call(name):
+    stream = cuda.Stream(HostMemory(fails=name))
+
+    def use():
+        stream.upload("x", np.zeros(3, np.float32))
+        stream.wait()
+
+    with pytest.raises(ExportError, match=f"{name} failed with CUDA error 2"):
+        use()
+
+
+@pytest.mark.skipif(not cuda.missing(), reason="there is a GPU")
+def test_without_a_gpu_tensorrt_says_what_is_missing_and_is_not_imported():
+    found = TensorRT.available()
+    assert not found.usable
+    assert "NVIDIA" in found.detail
+    code = (
+        "import sys; from ulsam_deploy.runtimes.tensorrt import TensorRT; TensorRT.available();"
+        "assert not [name for name in sys.modules if name.startswith('tensorrt')]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
