@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy import plugins
 from ulsam_deploy.cli import words
 from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import Exit, UsageError
+from ulsam_deploy.parity import make_probes
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _CONFIG = ("insert", "substitute", "subspaces", "variant", "width", "classes", "in_channels")
 
@@ -55,8 +59,32 @@ def _write(network: Network, config: Mapping[str, Any], arguments: argparse.Name
     torch.manual_seed(arguments.seed)
     model = network.build(config)
     shape = arguments.input or network.input_shape(config)
+    _calibrate(model, shape)
     checkpoint.write(output, model, network, config, shape)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Give every batch norm the statistics of probe images.
+
+    As initialised (mean 0, variance 1) a deep network's signal fades to nothing on its way, attention included, and
+    there would be nothing to check an artifact with.
+    """
+    import torch
+    from torch import nn
+
+    images, _ = make_probes({"image": shape}, count=16)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the plain mean over all batches
+        norm.train()
+    with torch.no_grad():
+        for batch in torch.from_numpy(images["image"]).split(8):
+            model(batch)
+    for norm, momentum in zip(norms, usual):
+        norm.momentum = momentum
+        norm.eval()
 
 
 def _list(networks: Mapping[str, Network], arguments: argparse.Namespace) -> Exit:

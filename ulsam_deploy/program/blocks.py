@@ -122,7 +122,7 @@ def find_blocks(graph: Graph, constants: Constants) -> Findings:
 
 
 def _read_scores(graph: Graph, constants: Constants, origins: Origins) -> tuple[_Scores, dict[Node, str]]:
-    """Every branch that ends in a softmax as ULSAM's does, and the softmaxes that only look like it, with the reason."""
+    """Every branch that ends in a softmax as ULSAM's does, and why the softmaxes that only look like it do not."""
     units: dict[Node, Unit] = {}
     orders: dict[Node, Tensor] = {}
     reasons: dict[Node, str] = {}

@@ -256,9 +256,7 @@ def _weights(conv: Node, constants: Constants) -> tuple[Tensor, Tensor, int]:
     return weight, bias, int(conv.args[6]) if len(conv.args) > 6 else 1  # type: ignore[arg-type]
 
 
-def _peel(
-    node: Node, constants: Constants, origins: Origins, *, through_depthwise: bool = False
-) -> tuple[Affine, ...]:
+def _peel(node: Node, constants: Constants, origins: Origins, *, through_depthwise: bool = False) -> tuple[Affine, ...]:
     """Walk back over per-channel affine steps; every stop on the way is a reading of ``node``."""
     reading = Affine.identity(node, torch.arange(shape_of(node)[1]))
     readings = [reading]

@@ -45,7 +45,7 @@ def net(block: nn.Module, channels: int = C) -> nn.Module:
     return Net()
 
 
-def raised(name: str, block: Callable[[], nn.Module], groups: int = 3, **options: object) -> Case:
+def raised(name: str, block: Callable[[], nn.Module], groups: int = 2, **options: object) -> Case:
     """A block that is raised as one node, as ``block`` or, when it has one subspace, as its only branch."""
     options = {"blocks": {"block": groups}} | options
     return Case(name, lambda: net(block()), **options)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def by_narrow(x: Tensor, groups: int) -> list[Tensor]:
 
 
 def by_select(x: Tensor, groups: int) -> list[Tensor]:
-    grouped = x.view(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    grouped = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
     return [grouped[:, i] for i in range(groups)]
 
 
@@ -106,6 +106,15 @@ JOINS: dict[str, Callable[[list[Tensor]], Tensor]] = {
     "concatenate last": lambda p: torch.cat([q.movedim(1, -1) for q in p], -1).movedim(-1, 1),
     "pairwise cat": lambda p: torch.cat([torch.cat(p[:2], 1), *p[2:]], 1),
 }
+
+
+
+def assigned(parts: list[Tensor]) -> Tensor:
+    y = torch.empty(parts[0].shape[0], C, H, W)
+    for i, part in enumerate(parts):
+        y[:, i * part.shape[1] : (i + 1) * part.shape[1]] = part
+    return y
+
 
 # ---- ways to normalise and to weigh
 
@@ -199,6 +208,8 @@ class Called(nn.Module):
         return self.function(*args)
 
 
+APART = {"block.branches.0": 1, "block.branches.1": 1}
+
 SPELLED = [
     raised("the reference form", Block),
     *(raised(f"split: {name}", lambda f=f: Block(split=f)) for name, f in SPLITS.items()),
@@ -211,19 +222,26 @@ SPELLED = [
     *(raised(f"score: {name}", lambda f=f: Block(score=f)) for name, f in SCORES.items()),
     raised("pool and ReLU swapped", lambda: Block(relu=s.pool, pool=F.relu)),
     raised("dropout on the attention", lambda: Block(attend=s.then(s.softmax_view, nn.Dropout(0.3).eval()))),
-    raised("grouped convolutions, one softmax", s.Vectorised),
+    raised("grouped convolutions, one softmax", s.Vectorised, groups=3),
     raised("maps together, one product", s.MapsFirst),
     raised("scores together, one softmax", s.ScoresFirst),
     raised("one gate, split after the pool", s.GateFirst),
     raised("one subspace", lambda: Block(groups=1), blocks={"block.branches.0": 1}),
     raised("one subspace a channel", lambda: Block(groups=C), groups=C),
-    raised("two subspaces", lambda: Block(groups=2), groups=2),
+    raised("three subspaces", lambda: Block(groups=3), groups=3),
+    raised("slices of the output assigned", lambda: Block(join=assigned)),
+    raised("grouped scores, one softmax a map", lambda: s.Vectorised(apart=True), groups=3),
+    raised("gate without an affine", lambda: Block(gate=lambda _: nn.Identity())),
     raised("a bare branch", lambda: Branch(C), groups=1),
+    # Exact as one-subspace blocks: what moves channels between them is not part of them.
+    raised("interleaved subspaces", lambda: Block(split=interleaved), blocks=APART),
+    raised("subspaces put together in another order", lambda: Block(join=lambda p: torch.cat(p[::-1], 1)), blocks=APART),
+    raised("one module, groups in the batch", lambda: s.Shared(folded=True), blocks={"block.branch": 1}),
     raised("batch 1", Block, batch=1),
-    raised("batch 1, grouped", s.Vectorised, batch=1),
+    raised("batch 1, grouped", s.Vectorised, groups=3, batch=1),
     raised("batch 1, scores together", s.ScoresFirst, batch=1),
     raised("dynamic batch", Block, batch=None),
-    raised("dynamic batch, grouped", s.Vectorised, batch=None),
+    raised("dynamic batch, grouped", s.Vectorised, groups=3, batch=None),
     raised("dynamic batch, maps returned", s.Returning, batch=None),
     raised("maps returned", s.Returning),
     raised("maps returned, last subspace first", s.Backwards),
@@ -236,7 +254,7 @@ APPLIED = "its attention map is not applied position by position"
 POOL = "its max pool is"
 NO_POOL = "there is no max pool between its gate and its scores"
 NO_RELU = "its scores reach the softmax without a ReLU"
-OTHER = "its attention weights another tensor than the one it is computed from"
+OTHER = "its gate is not a per-channel affine of the tensor that its attention weights"
 RESIDUAL = "it does not compute x + a*x of its own input"
 SHARED = "one module is shared by all its subspaces"
 
@@ -305,7 +323,7 @@ def shifted(a: Tensor, x: Tensor) -> Tensor:
 
 
 REFUSED = [
-    refused("softmax over the 1-channel axis", AXIS, lambda: Block(attend=lambda t: torch.softmax(t.flatten(2), 1))),
+    refused("softmax over the 1-channel axis", AXIS, lambda: Block(attend=lambda t: t.flatten(2).softmax(1).view_as(t))),
     refused("softmax over the 1-channel axis, 4-D", AXIS, lambda: Block(attend=nn.Softmax(1))),
     refused("softmax over the batch", AXIS, lambda: Block(attend=nn.Softmax(0))),
     refused("softmax over H", AXIS, lambda: Block(attend=nn.Softmax(2))),
@@ -315,7 +333,7 @@ REFUSED = [
         "softmax over the subspaces",
         AXIS,
         lambda: Block(groups=1, score=lambda c: s.conv_norm_score(c, maps=3), attend=nn.Softmax(1), weigh=to_every_channel),
-        path="block.branches.0",
+        path="block.branches.0.attend",
     ),
     refused("maps that see all channels", "read all channels", lambda: s.Vectorised(maps_see_all=True)),
     refused(
@@ -342,8 +360,7 @@ REFUSED = [
     refused(
         "negated scores", "changed between their ReLU and the softmax", lambda: Block(attend=lambda t: s.softmax_view(-1 * t))
     ),
-    refused("one module for all groups", SHARED, s.Shared),
-    refused("one module, groups in the batch", SHARED, lambda: s.Shared(folded=True), path="block.branch"),
+    refused("one module for all groups", SHARED, s.Shared, path="block.branch"),
     refused("a*x without x", RESIDUAL, lambda: Block(weigh=lambda a, x: a * x)),
     refused("x + 2*a*x", RESIDUAL, lambda: Block(weigh=lambda a, x: torch.add(x, a * x, alpha=2))),
     refused("x*(a + 2)", RESIDUAL, lambda: Block(weigh=lambda a, x: x * torch.add(a, 1, alpha=2))),
@@ -362,6 +379,5 @@ REFUSED = [
     refused("statistics of the input itself", OTHER, lambda: Block(gate=lambda _: s.GateSelfNorm())),
     refused("score convolution 3x3", "do not come from a 1x1", lambda: Block(score=lambda c: s.conv_norm_score(c, 3))),
     refused("uneven subspaces", "not equal runs of neighbouring channels", Uneven),
-    refused("interleaved subspaces", "", lambda: Block(split=interleaved)),
 ]
 CASES = [*SPELLED, *REFUSED]

@@ -72,7 +72,7 @@ class GateSelfNorm(nn.Module):
     """A normalisation by the input's own statistics: no constant affine."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)), training=False)
+        return F.batch_norm(x, x.mean((0, 2, 3)).detach(), x.var((0, 2, 3)).detach(), training=False)
 
 
 def then(*steps: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -169,7 +169,7 @@ class Block(nn.Module):
 
     def __init__(
         self,
-        groups: int = 3,
+        groups: int = 2,
         channels: int = C,
         split: Callable[[Tensor, int], Sequence[Tensor]] = chunk,
         join: Callable[[Sequence[Tensor]], Tensor] = join,
@@ -228,7 +228,7 @@ class ScoresFirst(Block):
 class GateFirst(Block):
     """One gate and one pool over all channels; each subspace has a score convolution of its own."""
 
-    def __init__(self, groups: int = 3) -> None:
+    def __init__(self, groups: int = 2) -> None:
         super().__init__(groups, gate=lambda _: nn.Identity())
         self.gate = GateConvNorm(C)
 
@@ -239,13 +239,20 @@ class GateFirst(Block):
 
 
 class Vectorised(nn.Module):
-    """All subspaces at once: grouped convolutions and one softmax. ``mix`` reorders the maps before they weigh."""
+    """All subspaces at once: grouped convolutions and one softmax, or one a map.
+
+    ``mix`` reorders the maps before they weigh.
+    """
 
     def __init__(
-        self, groups: int = 3, mix: Callable[[Tensor], Tensor] = lambda a: a, maps_see_all: bool = False
+        self,
+        groups: int = 3,
+        mix: Callable[[Tensor], Tensor] = lambda a: a,
+        maps_see_all: bool = False,
+        apart: bool = False,
     ) -> None:
         super().__init__()
-        self.groups, self.mix = groups, mix
+        self.groups, self.mix, self.apart = groups, mix, apart
         self.gate = GateConvNorm(C)
         score = nn.Conv2d(C, groups, 1, groups=1 if maps_see_all else groups)
         self.score = nn.Sequential(score, nn.BatchNorm2d(groups))
@@ -253,8 +260,9 @@ class Vectorised(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         s = F.relu(self.score(pool(F.relu(self.gate(x)))))
-        a = self.mix(torch.softmax(s.flatten(2), -1)).view(n, self.groups, 1, h, w)
-        grouped = x.view(n, self.groups, c // self.groups, h, w)
+        a = torch.cat([softmax_view(m) for m in s.chunk(self.groups, 1)], 1) if self.apart else softmax_view(s)
+        a = self.mix(a).reshape(n, self.groups, 1, h, w)
+        grouped = x.reshape(n, self.groups, c // self.groups, h, w)
         return (grouped + a * grouped).view(n, c, h, w)
 
 
