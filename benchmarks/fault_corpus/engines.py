@@ -1,0 +1,113 @@
+"""Artifacts by the public tools, and the engines that run them in many settings."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ulsam_deploy.contracts import Runtime, TensorSpec
+from ulsam_deploy.evidence import produce
+from ulsam_deploy.parity import Golden
+from ulsam_deploy.runtimes.onnxruntime import OnnxRuntime
+from ulsam_deploy.runtimes.openvino import OpenVino
+from ulsam_deploy.third_party import load_openvino, quiet
+
+from .subjects import Subject
+
+Outputs = dict[str, np.ndarray[Any, Any]]
+
+
+def naive_onnx(subject: Subject, model: nn.Module, path: Path, *, batch: int | None = None, **options: Any) -> Path:
+    """``model`` by torch's older exporter, which everybody has: no part of this project takes part.
+
+    ``batch``: a number, or ``None`` for dynamic.
+    """
+    program = subject.captured
+    names = [spec.name for spec in program.inputs], [spec.name for spec in program.outputs]
+    axes = {name: {0: "batch"} for name in (*names[0], *names[1])} if batch is None else None
+    content = io.BytesIO()
+    with warnings.catch_warnings(), quiet():
+        warnings.simplefilter("ignore")  # a deprecated exporter, and a tracer that warns of every shape it reads
+        torch.onnx.export(
+            model, (torch.zeros(batch or 2, *subject.shape),), content, dynamo=False, input_names=names[0],
+            output_names=names[1], dynamic_axes=axes, **{"opset_version": 17, **options},
+        )  # fmt: skip
+    path.write_bytes(content.getvalue())
+    return path
+
+
+def openvino_from_onnx(onnx: Path, path: Path, *, half: bool = False) -> Path:
+    """OpenVINO's reading of ``onnx`` as ``path`` (``.xml``); ``half``: weights stored in float16."""
+    openvino = load_openvino()
+    with quiet():
+        openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=half)
+    return path
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Inputs and outputs of an artifact at a batch size (``None``: dynamic)."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, subject: Subject, batch: int | None = None) -> Ports:
+        """Those of the network itself."""
+
+        def sized(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+            return tuple(replace(spec, shape=(batch, *spec.shape[1:])) for spec in specs)
+
+        return cls(sized(subject.captured.inputs), sized(subject.captured.outputs))
+
+
+class OnnxAt(OnnxRuntime):
+    """ONNX Runtime at an optimization level: ``disable_all``, ``basic``, ``extended`` or ``all``."""
+
+    level = "all"
+
+    def _load(self) -> None:
+        import onnxruntime
+
+        super()._load()
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(
+            onnxruntime.GraphOptimizationLevel, f"ORT_{self.level.upper()}" if "_" in self.level
+            else f"ORT_ENABLE_{self.level.upper()}",
+        )  # fmt: skip
+        options.intra_op_num_threads = self.threads or 0
+        options.log_severity_level = 4
+        self._session = onnxruntime.InferenceSession(self.files[0], options, providers=["CPUExecutionProvider"])
+
+
+def run(path: Path, ports: Ports, golden: Golden, *, threads: int = 1, level: str = "all") -> Outputs:
+    """All probes of ``golden`` through the engine that opens ``path``; a dynamic batch is run in several sizes."""
+    runtime: Runtime
+    if path.suffix == ".onnx":
+        runtime = OnnxAt([path], ports.inputs, ports.outputs, threads=threads)
+        runtime.level = level
+    elif path.suffix == ".tflite":
+        from ulsam_deploy.runtimes.tflite import TFLite
+
+        runtime = TFLite([path], ports.inputs, ports.outputs, threads=threads)
+    else:
+        runtime = OpenVino([path, path.with_suffix(".bin")], ports.inputs, ports.outputs, threads=threads)
+    with runtime:
+        return produce(runtime, golden)
+
+
+def torch_run(model: nn.Module, golden: Golden, names: Mapping[int, str] | list[str], batch: int = 8) -> Outputs:
+    """All probes through a torch module, eager or compiled, in float32."""
+    (images,) = golden.inputs.values()
+    with torch.inference_mode():
+        parts = [model(torch.from_numpy(images[i : i + batch])) for i in range(0, len(images), batch)]
+    flat = [part if isinstance(part, (tuple, list)) else (part,) for part in parts]
+    return {name: np.concatenate([part[k].float().numpy() for part in flat]) for k, name in enumerate(names)}
