@@ -65,9 +65,13 @@ def _set_ports(model: Any, program: Program) -> None:
 
 
 def _stable_names(model: Any) -> None:
-    """Replace names that OpenVINO numbers by a process-wide counter (``Constant_24136``): same input, same bytes."""
+    """Replace names that OpenVINO numbers by process-wide counters (``Model3``, ``Multiply_24136``): same bytes always.
+
+    A folded constant keeps the number of the operator that it came from, so the name need not be of its own type.
+    """
+    model.set_friendly_name("model")
     for index, op in enumerate(model.get_ordered_ops()):
-        if re.fullmatch(rf"{op.get_type_name()}_\d+", op.get_friendly_name()):
+        if op.get_type_name() != "Parameter" and re.fullmatch(r"[A-Z][A-Za-z]*_\d+", op.get_friendly_name()):
             op.set_friendly_name(f"{op.get_type_name()}_at_{index}")
 
 

@@ -36,13 +36,14 @@ def to_opset_17(model: onnx.ModelProto) -> onnx.ModelProto:
             del node.attribute[:]
             node.attribute.extend([*kept, helper.make_attribute("axes", axes)])
             del node.input[1:]
-    _drop_unused(lowered)
+    drop_unused(lowered)
     lowered.opset_import[0].version = 17
     lowered.ir_version = IR_VERSION
     return onnx_model.check(lowered)
 
 
-def _drop_unused(model: onnx.ModelProto) -> None:
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Remove the initializers of ``model`` that no node reads."""
     used = {name for node in model.graph.node for name in node.input}
     for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in used]:
         model.graph.initializer.remove(tensor)

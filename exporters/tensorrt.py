@@ -1,7 +1,7 @@
 """Target ``trt``: the kit that a TensorRT machine builds its engine from: ``model.onnx`` and ``build.json``.
 
 An engine fits one GPU and one TensorRT version, so none is shipped. Where TensorRT for RTX is installed, the vendor's
-parser reads the model and its compiler builds an engine, without a GPU, as evidence.
+parser reads the model and its compiler builds engines, without a GPU, as evidence.
 """
 
 from __future__ import annotations
@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy import plugins
-from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, Tier
-from ulsam_deploy.third_party import installed, quiet, versions, words_of
+from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, Study, Tier
+from ulsam_deploy.devices import TensorRTProfile, device, devices
+from ulsam_deploy.errors import ExportError, UnavailableError
+from ulsam_deploy.third_party import installed, versions
 
-from . import trtexec
+from . import trt_evidence, trtexec
 
 if TYPE_CHECKING:
+    import onnx
+
+    from ulsam_deploy.parity import Golden
     from ulsam_deploy.program import Program
 
 #: What a dynamic batch may be; tuned for 1, as on an edge device.
 LARGEST_BATCH = 16
-#: TensorRT for RTX builds for this without a GPU: the GA10x desktop parts, the nearest to Orin (SM87) that it knows.
-EVIDENCE_CAPABILITY = "SM86"
-PARSER = "tensorrt_rtx"
 
 
 class TensorRTExporter(Exporter):
@@ -34,35 +36,45 @@ class TensorRTExporter(Exporter):
     target = "trt"
     extra = "trt"
     runtime = "tensorrt"
-    precisions = ("fp32",)
+    precisions = ("fp32", "fp16")
 
     def available(self) -> Availability:
         """Whether the ONNX tools are installed; TensorRT itself is only needed for evidence."""
         return installed("torch", "onnx", "onnxscript", "onnxsim", extra=self.extra)
 
-    def lowering(self, request: ExportRequest) -> Callable[..., Any]:  # noqa: ARG002
-        """One softmax a block and a broadcast multiply."""
-        from . import lowerings
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:
+        """One softmax a block; the gain in the form that suits the precision, and in 4-D for a DLA."""
+        from . import lowerings, trt_lowerings
 
-        return lowerings.broadcast
+        if request.dla:
+            return trt_lowerings.accelerator
+        return lowerings.broadcast if request.precision == "fp32" else trt_lowerings.separate
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.onnx`` and ``build.json``; facts: ``opset``, ``operators``, ``trtexec``, ``evidence``.
+        """Write ``model.onnx`` and ``build.json``; facts: ``opset``, ``operators``, ``trtexec``, ``lint``,
+        ``evidence``, ``dla``.
 
         The tier is ``COMPILED`` when TensorRT for RTX built an engine and no Jetson was asked for (RTX has no Jetson
         GPU among its targets), ``PARSED`` when its parser accepted the model, ``EXPORTED`` where it isn't installed.
+        Raises :class:`ExportError` where the device asked for is documented to refuse the model.
         """
         from . import onnx_model
-        from .opset17 import to_opset_17
 
-        model = to_opset_17(onnx_model.to_model(program, 18))
+        profiles = _profiles(request.device)
+        model = _model(program, request)
+        found = {**onnx_model.facts(model), **_lint(model, profiles, request)}
         onnx_model.write(model, folder / "model.onnx")
         content = (folder / "model.onnx").read_bytes()
-        builder = plugins.load(plugins.RUNTIMES, self.runtime).builder
-        found = onnx_model.facts(model)
-        recipe = _recipe(builder, program, request, content, _generations(found["opset"], request.device))
+        builder = self._builder()
+        recipe = _recipe(builder, program, request, content)
+        accepting = [profile for name, profile in profiles.items() if not found["lint"][name]]
+        generations = dict.fromkeys(profile.generation for profile in accepting)
+        recipe = dataclasses.replace(recipe, trtexec=trtexec.lines(recipe, tuple(generations)))
         (folder / "build.json").write_text(recipe.to_json(), encoding="utf-8")
-        tier, evidence = _evidence(builder, content, recipe, request.device)
+        tier, evidence, trt = Tier.EXPORTED, dict[str, Any](), trt_evidence.parser()
+        if trt is not None:
+            jetson = request.device.startswith("jetson")
+            tier, evidence = trt_evidence.evidence(trt, builder, content, recipe, jetson)
         return Artifact(
             target=self.target,
             precision=request.precision,
@@ -70,21 +82,80 @@ class TensorRTExporter(Exporter):
             inputs=program.inputs,
             outputs=program.outputs,
             tier=tier,
-            toolchain=versions(*onnx_model.PACKAGES, *([PARSER] if evidence else [])),
+            toolchain=versions(*onnx_model.PACKAGES, *([trt_evidence.PARSER] if evidence else [])),
             facts={**found, "trtexec": dict(recipe.trtexec), "evidence": evidence},
         )
 
+    def study(self, artifact: Artifact, folder: Path, golden: Golden) -> Study | None:
+        """The parsed network, run in NumPy, against ``golden``; ``None`` where TensorRT for RTX isn't installed."""
+        trt = trt_evidence.parser()
+        if trt is None:
+            return None
+        from . import trt_study
 
-def _generations(opset: int, device: str) -> tuple[str, ...]:
-    """The generations of TensorRT to write command lines for: the device's, or all that read ``opset``."""
-    if device in trtexec.DEVICES:
-        return (trtexec.DEVICES[device],)
-    return tuple(name for name in trtexec.GENERATIONS if opset <= 17 or name != "8.6")
+        session = self._builder().Session(trt)
+        session.parse((folder / artifact.files[0]).read_bytes())
+        found = trt_study.study(artifact, session, golden)
+        said = (trt_evidence.words(artifact.facts["evidence"]), *_dla_words(artifact))
+        return dataclasses.replace(found, reasons=(*said, *found.reasons))
+
+    def _builder(self) -> Any:
+        return plugins.load(plugins.RUNTIMES, self.runtime).builder
 
 
-def _recipe(
-    builder: Any, program: Program, request: ExportRequest, content: bytes, generations: tuple[str, ...]
-) -> Any:
+def _profiles(name: str) -> dict[str, TensorRTProfile]:
+    """The TensorRT of the device ``name``, or of all devices by name.
+
+    Raises :class:`UnavailableError` for a device without an NVIDIA GPU.
+    """
+    known = {found.name: found.tensorrt for found in devices().values() if found.tensorrt}
+    if not name:
+        return known
+    profile = device(name).tensorrt
+    if profile is None:
+        raise UnavailableError(f"{name} has no NVIDIA GPU, so no TensorRT", expected=", ".join(known))
+    return {name: profile}
+
+
+def _model(program: Program, request: ExportRequest) -> onnx.ModelProto:
+    """The ONNX model in the types, and for a DLA the operators, that were asked for."""
+    from . import onnx_fp16, onnx_model, trt_dla
+    from .opset17 import to_opset_17
+
+    model = to_opset_17(onnx_model.to_model(program, 18))
+    if request.dla:
+        model = trt_dla.to_dla(model)
+    return onnx_fp16.to_fp16(model) if request.precision == "fp16" else model
+
+
+def _lint(model: onnx.ModelProto, profiles: dict[str, TensorRTProfile], request: ExportRequest) -> dict[str, Any]:
+    """``lint``: what each device is documented to refuse; ``dla``: the forecast where one was asked for.
+
+    Raises :class:`ExportError` when the device asked for refuses the model, or every device does.
+    """
+    from ulsam_deploy.lint import lint_tensorrt, plan_dla
+
+    found = {name: [item.message for item in lint_tensorrt(model, profile)] for name, profile in profiles.items()}
+    if all(found.values()):
+        name, messages = next(iter(found.items()))
+        raise ExportError(f"TensorRT {profiles[name].version} ({name}) refuses the model: " + "; ".join(messages))
+    if not request.dla:
+        return {"lint": found}
+    plan = plan_dla(model)
+    if plan.findings:
+        raise ExportError("a DLA refuses the model: " + "; ".join(item.message for item in plan.findings))
+    return {"lint": found, "dla": dataclasses.asdict(plan)}
+
+
+def _dla_words(artifact: Artifact) -> tuple[str, ...]:
+    plan = artifact.facts.get("dla")
+    if not plan:
+        return ()
+    names = ", ".join(f"{item['node']} ({item['message']})" for item in plan["fallbacks"]) or "none"
+    return (f"Forecast for the DLA: {plan['loadables']} loadables; fallbacks to the GPU: {names}.",)
+
+
+def _recipe(builder: Any, program: Program, request: ExportRequest, content: bytes) -> Any:
     def at(batch: int, shape: tuple[int | None, ...]) -> tuple[int, ...]:
         return tuple(batch if size is None else size for size in shape)
 
@@ -93,25 +164,7 @@ def _recipe(
         for spec in program.inputs
         if None in spec.shape
     }
-    recipe = builder.Recipe(hashlib.sha256(content).hexdigest(), request.precision, profiles)
-    return dataclasses.replace(recipe, trtexec=trtexec.lines(recipe, generations))
-
-
-def _evidence(builder: Any, content: bytes, recipe: Any, device: str) -> tuple[Tier, dict[str, Any]]:
-    """What the vendor's own tools made of the model, as far as they are installed."""
-    if not installed(PARSER, extra="trt").usable:
-        return Tier.EXPORTED, {}
-    with words_of("TensorRT for RTX", "be loaded"), quiet():
-        import tensorrt_rtx
-    built = builder.build(tensorrt_rtx, content, recipe, capability=EVIDENCE_CAPABILITY)
-    jetson = device.startswith("jetson")
-    evidence = {
-        "engine": f"TensorRT for RTX {tensorrt_rtx.__version__}",
-        "compute_capability": EVIDENCE_CAPABILITY,
-        "network_layers": dict(built.parsed.layers),
-        "engine_layers": dict(built.engine_layers),
-    }
-    return (Tier.PARSED if jetson else Tier.COMPILED), evidence
+    return builder.Recipe(hashlib.sha256(content).hexdigest(), request.precision, profiles, dla=request.dla)
 
 
 EXPORTER = TensorRTExporter()

@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-#: Generation to what its tool is called and what it takes beyond the common options. Networks are strongly typed by
-#: choice from 10.12 (before, the vendor calls it incomplete), always from 11; RTX builds without trying them out.
+#: Generation to what its tool is called and how it is told of float16: networks are strongly typed by choice from
+#: 10.12 (before, the vendor calls it incomplete: the flag permits the types of the file), always from 11 and in RTX.
 GENERATIONS = {
-    "8.6": ("trtexec", ()),
-    "10.0-10.11": ("trtexec", ()),
-    "10.12-10.16": ("trtexec", ("--stronglyTyped",)),
-    "11": ("trtexec", ()),
-    "rtx": ("tensorrt_rtx", ()),
-}
-#: What the device profiles run.
-DEVICES = {
-    "jetson-orin-jp6": "10.0-10.11",
-    "jetson-orin-jp7": "10.12-10.16",
-    "jetson-thor-jp7": "10.12-10.16",
+    "8.6": ("trtexec", "weak"),
+    "10.0-10.11": ("trtexec", "weak"),
+    "10.12-10.16": ("trtexec", "--stronglyTyped"),
+    "11": ("trtexec", ""),
+    "rtx": ("tensorrt_rtx", ""),
 }
 
 
@@ -27,8 +21,14 @@ def lines(recipe: Any, generations: tuple[str, ...]) -> dict[str, str]:
     return {name: _line(recipe, *GENERATIONS[name]) for name in generations}
 
 
-def _line(recipe: Any, tool: str, options: tuple[str, ...]) -> str:
-    words = [tool, f"--onnx={recipe.onnx}", f"--saveEngine={recipe.engine}", *options]
+def _line(recipe: Any, tool: str, typing: str) -> str:
+    words = [tool, f"--onnx={recipe.onnx}", f"--saveEngine={recipe.engine}"]
+    if typing == "weak":
+        words += [f"--{recipe.precision}"] if recipe.precision != "fp32" else []
+    elif typing:
+        words.append(typing)
+    if recipe.dla:
+        words += ["--useDLACore=0", "--allowGPUFallback"]
     for option, which in (("minShapes", "min"), ("optShapes", "opt"), ("maxShapes", "max")):
         if recipe.profiles:
             words.append(f"--{option}={_shapes(recipe.profiles, which)}")

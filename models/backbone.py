@@ -22,7 +22,7 @@ from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import UsageError
 
 from .layout import renamed
-from .paper import named_configurations
+from .paper import figures, named_configurations
 from .ulsam import REFERENCE, ULSAM, variant_warning
 
 _BLOCK = re.compile(r"(attention|features)\.(\d{1,3})\.subspaces\.(\d{1,5})\.")
@@ -191,6 +191,10 @@ class Family(Network):
         """The paper's configurations of this network; see :mod:`.paper`."""
         rows = (row for row in named_configurations() if row.network == self.name)
         return {row.name: Config.read(row.config).as_mapping() for row in rows}
+
+    def figures(self) -> dict[str, dict[str, str]]:
+        """The paper's figures beside the built network's; see :func:`.paper.figures`."""
+        return {row.name: figures(row) for row in named_configurations() if row.network == self.name}
 
     def rename(self, keys: Iterable[str]) -> dict[str, str]:
         """See :mod:`.layout`."""

@@ -28,7 +28,7 @@ _SPLIT_SEED = 2020
 def cluttered_digits(split: Split, count: int, seed: int) -> tuple[Array, Array]:
     """``count`` images, float32 ``[count, 1, 96, 96]`` in 0..1, and their labels, int64 ``[count]``.
 
-    The two splits share no digit instance, for the clutter neither. NumPy's legacy generator draws, whose stream is
+    The two splits share no digit instance, not even in the clutter. NumPy's legacy generator draws, whose stream is
     frozen: the same seed gives the same images under every NumPy version.
     """
     digits, labels = _instances(split)

@@ -65,3 +65,28 @@ def _row(row: Mapping[str, Any]) -> NamedConfiguration:
         },
         note=row["note"],
     )
+
+
+def figures(row: NamedConfiguration) -> dict[str, str]:
+    """A row's figures as they are printed: by column, the paper's beside those of the built network (224 x 224, g = 4).
+
+    ``paper top-1`` is per cent on ImageNet with 4 subspaces (a baseline: without ULSAM), or on another data set, which
+    it then names, where the paper gives nothing for ImageNet; ``-`` where it gives nothing at all.
+    """
+    slip = f" (elsewhere {row.unexplained_macs_m} M)" if row.unexplained_macs_m else ""
+    return {
+        "paper params": f"{row.printed_params_m} M",
+        "built params": f"{row.params:,}",
+        "paper MACs": f"{row.printed_macs_m} M{slip}",
+        "built MACs": f"{row.macs / 1e6:.3f} M",
+        "paper top-1": _top_1(row),
+    }
+
+
+def _top_1(row: NamedConfiguration) -> str:
+    key = str(row.config["subspaces"]) if row.config["insert"] or row.config["substitute"] else "none"
+    for data in sorted(row.accuracy, key=lambda name: (name != "imagenet", name)):
+        if key in row.accuracy[data]:
+            top = f"{row.accuracy[data][key][0]:.2f} %"
+            return top if data == "imagenet" else f"{top} ({data})"
+    return "-"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import platform
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from ulsam_deploy.errors import ExportError, UnavailableError
 #: CUDA 13 (JetPack 7), 12 (JetPack 6), 11 (JetPack 5).
 RUNTIME_LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
+#: The driver's numbers for the two halves of the compute capability.
+CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 
 
 def missing() -> str:
@@ -31,6 +35,48 @@ def missing() -> str:
     if code := driver.cuDeviceGetCount(ctypes.byref(count)):
         return f"the NVIDIA driver does not list its GPUs (cuDeviceGetCount: error {code})"
     return "" if count.value else "no NVIDIA GPU (the driver lists none)"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The GPU that an engine is built for, and what drives it; versions as ``12.6``."""
+
+    gpu: str
+    capability: str
+    driver: str
+    cuda: str
+    architecture: str
+
+
+def machine(driver: Any = None, runtime: Any = None) -> Machine:
+    """The first GPU of this machine, asked of the driver; raises :class:`UnavailableError` when there is none."""
+    if driver is None:
+        if gap := missing():
+            raise UnavailableError(gap, todo="run this on a machine with an NVIDIA GPU and TensorRT")
+        driver = ctypes.CDLL("libcuda.so.1")
+    library = runtime if runtime is not None else _runtime_library()
+    name = ctypes.create_string_buffer(256)
+    device, major, minor, version = (ctypes.c_int() for _ in range(4))
+    _ask(driver, "cuDeviceGet", ctypes.byref(device), ctypes.c_int(0))
+    _ask(driver, "cuDeviceGetName", name, ctypes.c_int(len(name)), device)
+    _ask(driver, "cuDeviceGetAttribute", ctypes.byref(major), ctypes.c_int(CAPABILITY_MAJOR), device)
+    _ask(driver, "cuDeviceGetAttribute", ctypes.byref(minor), ctypes.c_int(CAPABILITY_MINOR), device)
+    _ask(driver, "cuDriverGetVersion", ctypes.byref(version))
+    driver_version = _dotted(version.value)
+    _ask(library, "cudaRuntimeGetVersion", ctypes.byref(version))
+    capability = f"{major.value}.{minor.value}"
+    return Machine(name.value.decode(), capability, driver_version, _dotted(version.value), platform.machine())
+
+
+def _dotted(version: int) -> str:
+    """CUDA's 12060 as ``12.6``."""
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
+def _ask(library: Any, name: str, *arguments: Any) -> None:
+    function: Callable[..., int] = getattr(library, name)
+    if code := function(*arguments):
+        raise ExportError(f"{name} failed with CUDA error {code}")
 
 
 class Stream:
@@ -83,9 +129,7 @@ class Stream:
         self._call("cudaMemcpyAsync", where, whence, ctypes.c_size_t(size), ctypes.c_int(kind), stream)
 
     def _call(self, name: str, *arguments: Any) -> None:
-        function: Callable[..., int] = getattr(self._cuda, name)
-        if code := function(*arguments):
-            raise ExportError(f"{name} failed with CUDA error {code}")
+        _ask(self._cuda, name, *arguments)
 
 
 def _runtime_library() -> Any:

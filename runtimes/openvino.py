@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
 from ulsam_deploy.third_party import installed, load_openvino, quiet, words_of
 
 from .ports import check_ports
@@ -22,6 +24,22 @@ class OpenVino(Runtime):
 
     name = "openvino"
     target = "openvino"
+    opens = (".xml",)
+    script = """\
+import openvino
+
+
+def run(path, inputs):
+    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = model(list(inputs.values()))
+    return {min(port.names, default=f"output_{i}"): array for i, (port, array) in enumerate(results.items())}
+"""
+
+    @classmethod
+    def files_of(cls, path: Path) -> tuple[Path, ...]:
+        """The ``.xml`` and, where there is one, the ``.bin`` beside it."""
+        weights = path.with_suffix(".bin")
+        return (path, weights) if weights.exists() else (path,)
 
     @classmethod
     def available(cls) -> Availability:
@@ -29,16 +47,34 @@ class OpenVino(Runtime):
         return installed("openvino", extra="openvino")
 
     def _load(self) -> None:
+        self._model = self._compile(exposed=False)
+        check_ports("input", self.inputs, _shapes(self._model.inputs))
+        check_ports("output", self.outputs, _shapes(self._model.outputs))
+        self._request = self._model.create_infer_request()
+        self._version = load_openvino().get_version()
+
+    def _compile(self, *, exposed: bool) -> Any:
         openvino = load_openvino()
         config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         if self.threads is not None:
             config["INFERENCE_NUM_THREADS"] = self.threads
         with words_of("OpenVINO", f"open {self.files[0].name}"), quiet():
-            self._model = openvino.Core().compile_model(self.files[0], "CPU", config)
-        check_ports("input", self.inputs, _shapes(self._model.inputs))
-        check_ports("output", self.outputs, _shapes(self._model.outputs))
-        self._request = self._model.create_infer_request()
-        self._version = openvino.get_version()
+            core = openvino.Core()
+            model = core.read_model(os.fspath(self.files[0]))
+            _name_ports(model)
+            if exposed:
+                _expose(model)
+            return core.compile_model(model, "CPU", config)
+
+    def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs as the model states them."""
+        return _specs(self._model.inputs), _specs(self._model.outputs)
+
+    def _values(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        model = self._compile(exposed=True)
+        with words_of("OpenVINO", "run the model with all of its values as outputs"):
+            produced = model(inputs)
+        return {str(i): produced[i] for i in range(len(model.outputs)) if produced[i].dtype.kind == "f"}
 
     def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         with words_of("OpenVINO", "run the model"):
@@ -63,6 +99,30 @@ class OpenVino(Runtime):
             "precision": {"f32": "fp32", "f16": "fp16"}.get(hint, hint),
             "layer_precisions": dict(sorted(layers.items())),
         }
+
+
+def _name_ports(model: Any) -> None:
+    """Give a name to each input and output that has none, as those have that come straight from PyTorch."""
+    for kind, ports in (("input", model.inputs), ("output", model.outputs)):
+        for index, port in enumerate(ports):
+            if not port.get_names():
+                port.get_tensor().set_names({f"{kind}_{index}"})
+
+
+def _expose(model: Any) -> None:
+    """Make the results of all operators outputs."""
+    inner = [op for op in model.get_ordered_ops() if op.get_type_name() not in ("Parameter", "Constant", "Result")]
+    model.add_outputs([port for op in inner for port in op.outputs()])
+
+
+def _specs(ports: Any) -> tuple[TensorSpec, ...]:
+    shapes = _shapes(ports)
+    names = [min(port.get_names()) for port in ports]
+    kinds = [port.get_element_type() for port in ports]
+    return tuple(
+        TensorSpec(name, shapes[name], kind.to_dtype().name if kind.is_real() else str(kind))
+        for name, kind in zip(names, kinds)
+    )
 
 
 def _shapes(ports: Any) -> dict[str, tuple[int | None, ...]]:

@@ -1,11 +1,13 @@
 """Engine ``tensorrt``: TensorRT 8.6 to 11, or TensorRT for RTX. Device-safe: standard library, numpy and TensorRT.
 
-Opens a kit (``model.onnx`` and ``build.json``: the engine is built in memory first) or a serialized ``.plan``. An
-engine is native code: whoever calls this has checked its hash.
+Opens a kit (``model.onnx`` and ``build.json``: the engine is built in memory first) or a serialized ``.plan``, which is
+held against its sidecar before TensorRT sees it. An engine is native code: whoever opens one without a sidecar has
+decided to trust it.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -13,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
 from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.third_party import installed, words_of
 
-from . import cuda, trt_builder
+from . import cuda, trt_builder, trt_engine
 from .ports import check_ports
 
 #: Modules with the same API, in the order of preference.
@@ -30,6 +32,8 @@ class TensorRT(Runtime):
 
     name = "tensorrt"
     target = "trt"
+    opens = (".plan", ".engine")
+    native = True
     #: The device-safe builder, for the exporter that writes kits for it.
     builder = trt_builder
 
@@ -44,10 +48,10 @@ class TensorRT(Runtime):
         here = self.available()
         if not here.usable:
             raise UnavailableError(here.detail, todo=here.todo)
-        self._start(import_module(module_name()), cuda.Stream())
+        self._start(import_module(module_name()), cuda.Stream(), cuda.machine())
 
-    def _start(self, trt: ModuleType, stream: cuda.Stream) -> None:
-        self._trt, self._stream = trt, stream
+    def _start(self, trt: ModuleType, stream: cuda.Stream, here: cuda.Machine) -> None:
+        self._trt, self._stream, self._machine = trt, stream, here
         self._said: list[tuple[int, str]] = []
         self._log = trt_builder.logger(trt, self._said)
         with words_of(trt.__name__, f"open {self.files[0].name}"):
@@ -59,12 +63,24 @@ class TensorRT(Runtime):
         check_ports("input", self.inputs, self._shapes("INPUT"))
         check_ports("output", self.outputs, self._shapes("OUTPUT"))
 
+    def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs as the engine states them."""
+        return self._specs("INPUT"), self._specs("OUTPUT")
+
+    def _specs(self, mode: str) -> tuple[TensorSpec, ...]:
+        kinds = {name: self._engine.get_tensor_dtype(name).name for name in self._shapes(mode)}
+        return tuple(
+            TensorSpec(name, shape, DTYPES.get(kinds[name], kinds[name])) for name, shape in self._shapes(mode).items()
+        )
+
     def _plan(self) -> bytes:
-        content = self.files[0].read_bytes()
+        """The engine's bytes; notes the precision that it was built for."""
         if self.files[0].suffix != ".onnx":
-            return content
+            plan, self._precision = trt_engine.checked_plan(self.files[0], self._trt, self._machine)
+            return plan
         recipe = trt_builder.Recipe.from_json(self.files[1].read_text(encoding="utf-8"))
-        return trt_builder.build(self._trt, content, recipe).plan
+        self._precision = recipe.precision
+        return trt_builder.build(self._trt, self.files[0].read_bytes(), recipe).plan
 
     def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         with words_of(self._trt.__name__, "run the engine"):
@@ -92,14 +108,14 @@ class TensorRT(Runtime):
         del self._context, self._engine, self._runtime
 
     def facts(self) -> dict[str, Any]:
-        """Engine, version, layers of the engine, and the element type of its inputs as precision."""
-        kinds = {self._engine.get_tensor_dtype(spec.name).name for spec in self.inputs}
+        """Engine, version, machine, layers of the engine, and the precision that its recipe or sidecar states."""
         return {
             "engine": "TensorRT for RTX" if self._trt.__name__ == "tensorrt_rtx" else "TensorRT",
             "version": self._trt.__version__,
             "threads": 0,
-            "precision": {"FLOAT": "fp32", "HALF": "fp16"}.get(min(kinds), "unknown"),
+            "precision": self._precision,
             "layers": self._engine.num_layers,
+            **asdict(self._machine),
         }
 
     def _shapes(self, mode: str) -> dict[str, tuple[int | None, ...]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
 from ulsam_deploy.third_party import installed, quiet, version, words_of
 
 from .ports import check_ports
@@ -28,6 +28,21 @@ class TFLite(Runtime):
 
     name = "tflite"
     target = "tflite"
+    opens = (".tflite",)
+    script = """\
+from ai_edge_litert.interpreter import Interpreter
+
+
+def run(path, inputs):
+    interpreter = Interpreter(path)
+    interpreter.allocate_tensors()
+    if len(interpreter.get_signature_list()) == 1:
+        return interpreter.get_signature_runner()(**inputs)
+    for detail in interpreter.get_input_details():
+        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
+    interpreter.invoke()
+    return {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
+"""
 
     @classmethod
     def available(cls) -> Availability:
@@ -36,14 +51,32 @@ class TFLite(Runtime):
 
     def _load(self) -> None:
         self._package = package()
-        interpreter = import_module(f"{self._package}.interpreter").Interpreter
         with words_of("LiteRT", f"open {self.files[0].name}"), quiet():
-            self._interpreter = interpreter(os.fspath(self.files[0]), num_threads=self.threads)
-            self._interpreter.allocate_tensors()
-            signature = self._interpreter.get_signature_runner()
-        self._inputs, self._outputs = signature.get_input_details(), signature.get_output_details()
+            self._interpreter = self._open()
+            self._inputs, self._outputs = _ports(self._interpreter)
         check_ports("input", self.inputs, _shapes(self._inputs))
         check_ports("output", self.outputs, _shapes(self._outputs))
+
+    def _open(self, **options: Any) -> Any:
+        interpreter = import_module(f"{self._package}.interpreter").Interpreter
+        opened = interpreter(os.fspath(self.files[0]), num_threads=self.threads, **options)
+        opened.allocate_tensors()
+        return opened
+
+    def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs of the one signature, or of the whole graph where the file has none."""
+        return _specs(self._inputs), _specs(self._outputs)
+
+    def _values(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        plain = import_module(f"{self._package}.interpreter").OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        with words_of("LiteRT", "run the model with all of its values kept"), quiet():
+            opened = self._open(experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
+            for name, array in inputs.items():
+                opened.set_tensor(self._inputs[name]["index"], array)
+            opened.invoke()
+            indices = sorted({int(index) for op in opened._get_ops_details() for index in op["outputs"]})
+            arrays = {str(index): opened.get_tensor(index) for index in indices}
+        return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
 
     def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         with words_of("LiteRT", "run the model"):
@@ -66,6 +99,21 @@ class TFLite(Runtime):
             "precision": _precision(kinds),
             "delegated": "DELEGATE" in operators,
         }
+
+
+def _ports(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Details of inputs and outputs by name."""
+    if len(interpreter.get_signature_list()) == 1:
+        signature = interpreter.get_signature_runner()
+        return signature.get_input_details(), signature.get_output_details()
+    details = interpreter.get_input_details(), interpreter.get_output_details()
+    inputs, outputs = ({detail["name"]: detail for detail in ports} for ports in details)
+    return inputs, outputs
+
+
+def _specs(details: Any) -> tuple[TensorSpec, ...]:
+    shapes = _shapes(details)
+    return tuple(TensorSpec(name, shapes[name], np.dtype(detail["dtype"]).name) for name, detail in details.items())
 
 
 def _shapes(details: Any) -> dict[str, tuple[int | None, ...]]:

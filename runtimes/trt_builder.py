@@ -34,7 +34,8 @@ class Recipe:
     """How to build the engine of a kit: ``build.json``.
 
     ``profiles`` is empty for a static network. ``tf32`` is off in a kit that is to agree with fp32 arithmetic.
-    ``trtexec`` holds command lines that do the same, by generation of TensorRT.
+    ``dla``: place on core 0 of the DLA what runs there, the rest on the GPU. ``trtexec`` holds command lines that do
+    the same, by generation of TensorRT.
     """
 
     onnx_sha256: str
@@ -42,6 +43,7 @@ class Recipe:
     profiles: Mapping[str, Profile] = field(default_factory=dict)
     workspace_mib: int = 1024
     tf32: bool = False
+    dla: bool = False
     onnx: str = "model.onnx"
     engine: str = "model.plan"
     timing_cache: str = "model.timing"
@@ -86,11 +88,11 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Built:
-    """A serialized engine, and its layers by type where the builder's log lists them."""
+    """A serialized engine, and the ``listing`` of its layers, a line each, where the builder's log has one (RTX)."""
 
     plan: bytes
     parsed: Parsed
-    engine_layers: Mapping[str, int]
+    listing: str
 
 
 def parse(trt: ModuleType, onnx: bytes) -> Parsed:
@@ -98,7 +100,7 @@ def parse(trt: ModuleType, onnx: bytes) -> Parsed:
 
     Raises :class:`ExportError` with the parser's own words.
     """
-    return _Session(trt).parse(onnx)
+    return Session(trt).parse(onnx)
 
 
 def build(trt: ModuleType, onnx: bytes, recipe: Recipe, *, capability: str = "", cache: Path | None = None) -> Built:
@@ -108,7 +110,7 @@ def build(trt: ModuleType, onnx: bytes, recipe: Recipe, *, capability: str = "",
     parser or of the builder, :class:`RefusedError` when ``onnx`` is not the recipe's.
     """
     recipe.check(onnx)
-    session = _Session(trt)
+    session = Session(trt)
     parsed = session.parse(onnx)
     config = session.config(recipe)
     if capability:
@@ -121,10 +123,10 @@ def build(trt: ModuleType, onnx: bytes, recipe: Recipe, *, capability: str = "",
         raise ExportError(f"{trt.__name__} {trt.__version__} could not build the engine: {session.errors()}")
     if cache is not None and timing is not None:
         cache.write_bytes(bytes(timing.serialize()))
-    return Built(bytes(plan), parsed, session.engine_layers())
+    return Built(bytes(plan), parsed, session.listing())
 
 
-class _Session:
+class Session:
     """A builder and a network with the log that both write to; the log must outlive them."""
 
     def __init__(self, trt: ModuleType) -> None:
@@ -132,10 +134,11 @@ class _Session:
         self.said: list[tuple[int, str]] = []
         self.log = logger(trt, self.said)
         self.builder = trt.Builder(self.log)
-        self.network = self.builder.create_network(_network_flags(trt))
+        self.network = self.builder.create_network(network_flags(trt))
 
     def parse(self, onnx: bytes) -> Parsed:
-        parser = self.trt.OnnxParser(self.network, self.log)
+        """Read ``onnx`` into ``network``; raises :class:`ExportError` with the parser's own words."""
+        self.parser = parser = self.trt.OnnxParser(self.network, self.log)  # it owns the network's weights
         if not parser.parse(onnx):
             words = "; ".join(_error(parser.get_error(index)) for index in range(parser.num_errors))
             raise ExportError(
@@ -145,12 +148,12 @@ class _Session:
         return Parsed(dict(sorted(Counter(layer.name for layer in layers).items())))
 
     def config(self, recipe: Recipe) -> Any:
+        """The builder's configuration for ``recipe``; raises :class:`ExportError` on an impossible profile."""
         trt = self.trt
         config = self.builder.create_builder_config()
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, recipe.workspace_mib << 20)
         config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-        if not recipe.tf32:
-            config.clear_flag(trt.BuilderFlag.TF32)
+        _set_precision(trt, config, recipe)
         if recipe.profiles:
             profile = self.builder.create_optimization_profile()
             for name, shapes in recipe.profiles.items():
@@ -160,14 +163,13 @@ class _Session:
         return config
 
     def errors(self) -> str:
+        """What the log holds of errors."""
         worst = int(self.trt.ILogger.ERROR)
         return "; ".join(text for severity, text in self.said if severity <= worst) or "no reason given"
 
-    def engine_layers(self) -> dict[str, int]:
-        """Layers by type out of the detailed log (RTX prints them); empty where there is no such listing."""
-        lines = [line for _, text in self.said if text.startswith("Layers:") for line in text.splitlines()]
-        kinds = [line.split("LayerType: ")[1].split(",")[0] for line in lines if "LayerType: " in line]
-        return dict(sorted(Counter(kinds).items()))
+    def listing(self) -> str:
+        """The detailed lines about the engine's layers out of the log; empty where there are none."""
+        return "\n".join(text for _, text in self.said if text.startswith("Layers:"))
 
 
 def logger(trt: ModuleType, said: list[tuple[int, str]]) -> Any:
@@ -183,11 +185,37 @@ def logger(trt: ModuleType, said: list[tuple[int, str]]) -> Any:
     return Log()
 
 
-def _network_flags(trt: ModuleType) -> int:
-    """Strongly typed where that exists (10.x; always so, and a no-op, in 11 and RTX); 8.x needs EXPLICIT_BATCH."""
+def strongly_typed(trt: ModuleType) -> bool:
+    """Whether networks take their types from the file: always in 11 and RTX, which have no precision flags any more.
+
+    In 10.x it is a choice, which the vendor calls complete from 10.12 on; nothing in the API tells the two apart.
+    """
+    if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        return False
+    if not hasattr(trt.BuilderFlag, "FP16"):
+        return True
+    major, minor = (int(part) for part in trt.__version__.split(".")[:2])
+    return (major, minor) >= (10, 12)
+
+
+def network_flags(trt: ModuleType) -> int:
+    """The flags of a new network: strongly typed where that is complete; 8.x needs EXPLICIT_BATCH, 10.x nothing."""
     flags = trt.NetworkDefinitionCreationFlag
-    wanted = getattr(flags, "STRONGLY_TYPED", None) or flags.EXPLICIT_BATCH
-    return 1 << int(wanted)
+    if strongly_typed(trt):
+        return 1 << int(flags.STRONGLY_TYPED)
+    return 0 if hasattr(flags, "STRONGLY_TYPED") else 1 << int(flags.EXPLICIT_BATCH)
+
+
+def _set_precision(trt: ModuleType, config: Any, recipe: Recipe) -> None:
+    """What a weakly typed network needs to be told, and the DLA."""
+    if not recipe.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if recipe.precision == "fp16" and not strongly_typed(trt):
+        config.set_flag(trt.BuilderFlag.FP16)
+    if recipe.dla:
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = 0
+        config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
 def _error(error: Any) -> str:

@@ -83,6 +83,12 @@ def export_small(target: str, batch: int | None, folder: Path, attention: bool =
     return Made(artifact, folder, plugins.load(plugins.RUNTIMES, exporter.runtime), reference)
 
 
+@pytest.fixture
+def export_again(tmp_path: Path) -> Callable[[str, int | None], Made]:
+    """``export_again(target, batch)``: a fresh export of the same network in the same process."""
+    return lambda target, batch: export_small(target, batch, tmp_path)
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
     """``made(target, batch)``, with ``attention=False`` for the same network without ULSAM; each made once."""

@@ -17,7 +17,7 @@ DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "_version.py"),
     *("parity", "bench", "bundle"),
 )
-ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch"}
+ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
 
 
 def modules(*places: str) -> Iterator[Path]:
@@ -71,9 +71,11 @@ def rank(module: str) -> int | None:
     storeys = [
         {"contracts", "errors", "plugins", "_version", "third_party"},
         {"bundle", "parity", "bench"},
-        {"cache", "options", "progress", "checkpoint", "evidence"},
-        {"program", "source"},
+        {"cache", "devices", "options", "progress", "checkpoint", "evidence"},
+        {"own_probes", "diverge"},
+        {"lint", "program", "source"},
         {"census", "pipeline"},
+        {"foreign"},
         {"api", "cli", "__main__"},
     ]
     parts = module.split(".")

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:  # torch stays out of every device-safe module
     from torch import nn
 
+    from ulsam_deploy.parity import Golden
     from ulsam_deploy.program import Program
 
     ArrayMap = Mapping[str, np.ndarray[Any, Any]]
@@ -123,10 +124,27 @@ class Availability:
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What was asked of an exporter, besides the program. ``device`` names a device profile or is empty."""
+    """What was asked of an exporter, besides the program. ``device`` names a device profile or is empty.
+
+    ``dla``: for that device's deep learning accelerator.
+    """
 
     precision: str = "fp32"
     device: str = ""
+    dla: bool = False
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a host could show about an artifact without its engine: :meth:`Exporter.study`.
+
+    ``verdict`` is ``FAIL`` where something is wrong, and ``UNVERIFIED`` otherwise: nothing was executed. ``reasons``
+    are whole sentences; ``facts`` JSON-able findings.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    facts: Mapping[str, Any]
 
 
 class Exporter(abc.ABC):
@@ -153,6 +171,10 @@ class Exporter(abc.ABC):
         Raises :class:`~ulsam_deploy.errors.ExportError` with the converter's own words.
         """
 
+    def study(self, artifact: Artifact, folder: Path, golden: Golden) -> Study | None:  # noqa: ARG002
+        """What can be shown about ``artifact``, in ``folder``, where no engine runs it; ``None``: nothing more."""
+        return None
+
 
 class Runtime(abc.ABC):
     """One engine holding one loaded artifact. Entry point group ``ulsam_deploy.runtimes``: a class.
@@ -163,6 +185,12 @@ class Runtime(abc.ABC):
 
     name: ClassVar[str]
     target: ClassVar[str]
+    #: Suffixes of the files that :meth:`ports` can read when nobody described them; empty: none.
+    opens: ClassVar[tuple[str, ...]] = ()
+    #: Whether an artifact is native code that runs when it is opened: a stranger's is refused.
+    native: ClassVar[bool] = False
+    #: Source of a function ``run(path, inputs)`` with the engine's public API alone: what a bug report carries.
+    script: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -196,6 +224,28 @@ class Runtime(abc.ABC):
     def facts(self) -> dict[str, Any]:
         """``engine``, ``version``, ``threads`` and ``precision`` really used, asked of the engine where it tells."""
 
+    @classmethod
+    def files_of(cls, path: Path) -> tuple[Path, ...]:
+        """Every file of the artifact that is opened by ``path``, that one first.
+
+        Raises :class:`~ulsam_deploy.errors.RefusedError` when it refers to files that are none of its own.
+        """
+        return (path,)
+
+    def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs as the open artifact itself states them, in its own axis order (layout ``as-is``)."""
+        raise UnavailableError(f"{self.name} cannot say what inputs and outputs a file has")
+
+    def values(self, inputs: ArrayMap) -> dict[str, np.ndarray[Any, Any]]:
+        """Every floating-point tensor inside the artifact, in its own layout, for one batch as in :meth:`run`.
+
+        The engine may fuse less than usual while it shows them.
+        """
+        return self._values(self._ready(inputs))
+
+    def _values(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:  # noqa: ARG002
+        raise UnavailableError(f"{self.name} cannot show the values inside an artifact")
+
     def __enter__(self) -> Runtime:
         self._load()
         return self
@@ -205,12 +255,16 @@ class Runtime(abc.ABC):
 
     def run(self, inputs: ArrayMap) -> dict[str, np.ndarray[Any, Any]]:
         """Run one batch, by name, in PyTorch's layout; raises :class:`UsageError` on a wrong name, shape or dtype."""
-        ready = {spec.name: _to_artifact(spec, check_array(spec, inputs)) for spec in self.inputs}
+        produced = self._run(self._ready(inputs))
+        return {spec.name: _from_artifact(spec, produced[spec.name]) for spec in self.outputs}
+
+    def _ready(self, inputs: ArrayMap) -> dict[str, np.ndarray[Any, Any]]:
+        """``inputs`` checked, and in the artifact's own layout."""
+        ready = {spec.name: to_artifact(spec, check_array(spec, inputs)) for spec in self.inputs}
         unknown = set(inputs) - set(ready)
         if unknown:
             raise UsageError(f"unknown input '{min(unknown)}'", expected=", ".join(spec.name for spec in self.inputs))
-        produced = self._run(ready)
-        return {spec.name: _from_artifact(spec, produced[spec.name]) for spec in self.outputs}
+        return ready
 
 
 def check_array(spec: TensorSpec, inputs: ArrayMap) -> np.ndarray[Any, Any]:
@@ -230,7 +284,8 @@ def check_array(spec: TensorSpec, inputs: ArrayMap) -> np.ndarray[Any, Any]:
     return array
 
 
-def _to_artifact(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def to_artifact(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """``array``, in PyTorch's axis order, as the artifact stores it."""
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else array)
 
 
@@ -272,6 +327,10 @@ class Network(abc.ABC):
 
     def named(self) -> Mapping[str, Mapping[str, Any]]:
         """Configurations that have a name of their own, for ``--arch NAME``."""
+        return {}
+
+    def figures(self) -> Mapping[str, Mapping[str, str]]:
+        """What is known about each configuration of :meth:`named`, as printed: by its name, then by a column's title."""
         return {}
 
     def blocks(self, config: Mapping[str, Any]) -> int | None:  # noqa: ARG002

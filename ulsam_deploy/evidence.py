@@ -35,12 +35,12 @@ def runtime_for(target: str) -> type[Runtime]:
     )
 
 
-def produce(runtime: Runtime, golden: Golden) -> dict[str, Array]:
-    """The outputs of ``runtime`` on all probes, ``(P, ...)`` by name; a dynamic batch is run in several sizes."""
-    batch = runtime.inputs[0].shape[0]
+def produce(runtime: Runtime, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of ``runtime`` on ``inputs``, both ``(P, ...)`` by name; a dynamic batch is run in several sizes."""
+    count = len(next(iter(inputs.values())))
     parts = [
-        runtime.run({spec.name: golden.inputs[spec.name][chosen] for spec in runtime.inputs})
-        for chosen in _slices(len(golden.probes), batch)
+        runtime.run({spec.name: inputs[spec.name][chosen] for spec in runtime.inputs})
+        for chosen in _slices(count, runtime.inputs[0].shape[0])
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -65,7 +65,7 @@ def execute(
 ) -> Evidence:
     """Run the artifact in ``files`` on all probes and check it; with ``timed``, time single runs as well."""
     with runtime_for(target)(files, inputs, outputs) as runtime:
-        report = check(golden, produce(runtime, golden))
+        report = check(golden, produce(runtime, golden.inputs))
         latency = _latency(runtime, golden) if timed else None
         return Evidence(
             tier=Tier.EXECUTED,
@@ -83,6 +83,14 @@ def _latency(runtime: Runtime, golden: Golden) -> dict[str, Any]:
     feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}
     summary = measure(lambda: runtime.run(feed), warmup=2, min_seconds=0.2, min_count=20).summary()
     return {**asdict(summary), "batch": batch}
+
+
+def worst_batch(evidence: Evidence, golden: Golden, size: int) -> slice:
+    """The batch of ``size`` probes with the largest error; the first one where no output could be compared."""
+    outputs = (evidence.parity or {}).get("outputs", [])
+    errors = {output["probe"]: output["error"] for output in outputs if output["error"] is not None}
+    worst = golden.probes.index(max(errors, key=errors.__getitem__)) if errors else 0
+    return slice(worst // size * size, worst // size * size + size)
 
 
 @dataclass(frozen=True)

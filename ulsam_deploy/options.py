@@ -33,6 +33,7 @@ class ExportOptions:
     precision: str = "fp32"
     probes: Path | None = None
     device: str = ""
+    dla: bool = False
     require: Tier = Tier.EXPORTED
     trust_pickle: bool = False
     allow_globals: tuple[str, ...] = ()

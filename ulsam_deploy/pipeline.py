@@ -6,24 +6,26 @@ nothing changed never imports torch, and a backend that is missing or fails neve
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import platform
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy import plugins, source
+from ulsam_deploy import own_probes, plugins, source
 from ulsam_deploy._version import __version__
 from ulsam_deploy.bundle import Bundle, BundleWriter, Evidence, Manifest, ModelCard, check_writable, strict
 from ulsam_deploy.cache import Cache, key, source_digest
-from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, TensorSpec
+from ulsam_deploy.contracts import ArrayMap, Artifact, Exporter, ExportRequest, TensorSpec, Verdict
+from ulsam_deploy.devices import check_dla, device
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError, UsageError, combine
-from ulsam_deploy.evidence import execute, runtime_for, verdict_code
+from ulsam_deploy.evidence import execute, runtime_for, verdict_code, worst_batch
 from ulsam_deploy.options import PROBES, ExportOptions
-from ulsam_deploy.parity import Golden, make_probes
+from ulsam_deploy.parity import Golden
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.third_party import version
 
@@ -76,8 +78,12 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
     """
     progress = progress or Progress()
     check_writable(options.bundle)
+    if options.device:
+        device(options.device)
+    if options.dla:
+        check_dla(options.device, options.precision, options.batch)
     targets = _targets(options)
-    with _Road(options, progress) as road, BundleWriter(options.bundle) as writer:
+    with Road(options, progress) as road, BundleWriter(options.bundle) as writer:
         outcomes = [_one_target(road, target, writer.folder) for target in targets]
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]
@@ -107,7 +113,7 @@ def _targets(options: ExportOptions) -> list[tuple[str, bool]]:
     return [(name, True) for name in dict.fromkeys(options.targets)]
 
 
-def _one_target(road: _Road, target: tuple[str, bool], folder: Path) -> Outcome:
+def _one_target(road: Road, target: tuple[str, bool], folder: Path) -> Outcome:
     """Export and verify one target; its failure is an outcome, the network's own failure is raised."""
     name, required = target
     try:
@@ -156,7 +162,7 @@ def _run_section(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-class _Road:
+class Road:
     """The stages of one export, each done once and only when something needs it."""
 
     def __init__(self, options: ExportOptions, progress: Progress) -> None:
@@ -165,7 +171,7 @@ class _Road:
         self._cache = Cache() if options.cache and not options.factory else None
         self._scratch = tempfile.TemporaryDirectory(prefix="ulsam-deploy-")
 
-    def __enter__(self) -> _Road:
+    def __enter__(self) -> Road:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -180,7 +186,7 @@ class _Road:
     def key(self) -> str:
         """Changes with anything that the program or the golden set depends on."""
         o = self.options
-        probes = source.file_digest_of(o.probes) if o.probes else ""
+        probes = own_probes.digest(o.probes) if o.probes else ""
         asked = [o.arch, o.factory, o.variant, o.inputs, o.batch, o.trust_pickle, sorted(o.allow_globals), probes]
         return key("truth", self.digest, o.model.stem, asked, PROBES, source_digest(), version("torch"))
 
@@ -231,7 +237,7 @@ class _Road:
         captured, raised = self.captured, self.raised
         with self.progress.stage("reference") as said:
             shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in captured.inputs}
-            probes, names = make_probes(shapes, count=PROBES, batch=captured.batch or 1)
+            probes, names = own_probes.with_built_in(self.options.probes, shapes, captured.batch or 1)
             golden = make_golden(captured, raised, probes, names)
             said.append(f"{len(names)} probes in float64, {len(raised.blocks)} ablated twins, noise floors")
         folder = Path(self._scratch.name, "truth")
@@ -282,7 +288,7 @@ class _Road:
         return made
 
     def _request(self) -> ExportRequest:
-        return ExportRequest(self.options.precision, self.options.device)
+        return ExportRequest(self.options.precision, self.options.device, self.options.dla)
 
     def _make(self, exporter: Exporter, folder: Path) -> Made:
         from ulsam_deploy.program import lower, prove
@@ -294,9 +300,41 @@ class _Road:
         files = [folder / name for name in artifact.files]
         try:
             evidence = execute(exporter.target, files, artifact.inputs, artifact.outputs, self.golden)
+            if evidence.verdict is Verdict.FAIL:
+                with runtime_for(exporter.target)(files, artifact.inputs, artifact.outputs) as runtime:
+                    evidence = self.located(evidence, self.golden, runtime.values)
         except UnavailableError as error:
             evidence = Evidence(artifact.tier, reasons=(f"Not run here: {error.found}.",))
+            if study := exporter.study(artifact, folder, self.golden):
+                artifact = dataclasses.replace(artifact, facts={**artifact.facts, "study": study.facts})
+                evidence = dataclasses.replace(evidence, verdict=study.verdict, reasons=evidence.reasons + study.reasons)
         return Made(artifact, evidence)
+
+    def located(
+        self, evidence: Evidence, golden: Golden, values: Callable[[ArrayMap], ArrayMap], precision: str = "fp32"
+    ) -> Evidence:
+        """``evidence`` of a failure with one reason more: the first module of the network that differs.
+
+        ``values`` gives every tensor inside the artifact for one batch of the inputs of ``golden``.
+        """
+        from ulsam_deploy.diverge import first_divergence
+        from ulsam_deploy.program import module_points
+
+        feed = {name: golden.inputs[name][worst_batch(evidence, golden, self.batch)] for name in golden.inputs}
+        captured = self.captured
+        with self.progress.stage("where") as said:
+            try:
+                divergence = first_divergence(module_points(captured, feed, precision), values(feed))
+            except UlsamError as error:
+                said.append(f"not found: {error.found.splitlines()[0]}")
+                return evidence
+            said.append(divergence.module or "nowhere")
+        return dataclasses.replace(evidence, reasons=(*evidence.reasons, divergence.sentence()))
+
+    @property
+    def batch(self) -> int:
+        """How many probes are run at once; one where the batch is dynamic."""
+        return self.options.batch or 1
 
     def notes(self) -> tuple[str, ...]:
         """What the user should know besides the outcomes."""

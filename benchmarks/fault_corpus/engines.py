@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
@@ -18,6 +19,7 @@ from ulsam_deploy.evidence import produce
 from ulsam_deploy.parity import Golden
 from ulsam_deploy.runtimes.onnxruntime import OnnxRuntime
 from ulsam_deploy.runtimes.openvino import OpenVino
+from ulsam_deploy.runtimes.tflite import TFLite
 from ulsam_deploy.third_party import load_openvino, quiet
 
 from .subjects import Subject
@@ -40,8 +42,18 @@ def naive_onnx(subject: Subject, model: nn.Module, path: Path, *, batch: int | N
             model, (torch.zeros(batch or 2, *subject.shape),), content, dynamo=False, input_names=names[0],
             output_names=names[1], dynamic_axes=axes, **{"opset_version": 17, **options},
         )  # fmt: skip
-    path.write_bytes(content.getvalue())
+    path.write_bytes(_with_shapes(content.getvalue(), Ports.of(subject, batch)))
     return path
+
+
+def _with_shapes(content: bytes, ports: Ports) -> bytes:
+    """The model with its outputs' sizes, which the tracing exporter leaves open behind a reshape."""
+    model = onnx.load_from_string(content)
+    for value, spec in zip(model.graph.output, ports.outputs):
+        for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape):
+            if size is not None:
+                dim.dim_value = size
+    return model.SerializeToString()
 
 
 def openvino_from_onnx(onnx: Path, path: Path, *, half: bool = False) -> Path:
@@ -88,23 +100,24 @@ class OnnxAt(OnnxRuntime):
         self._session = onnxruntime.InferenceSession(self.files[0], options, providers=["CPUExecutionProvider"])
 
 
-def run(path: Path, ports: Ports, golden: Golden, *, threads: int = 1, level: str = "all") -> Outputs:
-    """All probes of ``golden`` through the engine that opens ``path``; a dynamic batch is run in several sizes."""
-    runtime: Runtime
+def opened(path: Path, ports: Ports, *, threads: int = 1, level: str = "all") -> Runtime:
+    """The engine for ``path``, by its suffix."""
     if path.suffix == ".onnx":
-        runtime = OnnxAt([path], ports.inputs, ports.outputs, threads=threads)
-        runtime.level = level
-    elif path.suffix == ".tflite":
-        from ulsam_deploy.runtimes.tflite import TFLite
-
-        runtime = TFLite([path], ports.inputs, ports.outputs, threads=threads)
-    else:
-        runtime = OpenVino([path, path.with_suffix(".bin")], ports.inputs, ports.outputs, threads=threads)
-    with runtime:
-        return produce(runtime, golden)
+        session = OnnxAt([path], ports.inputs, ports.outputs, threads=threads)
+        session.level = level
+        return session
+    engine: type[Runtime] = TFLite if path.suffix == ".tflite" else OpenVino
+    files = [path] if path.suffix == ".tflite" else [path, path.with_suffix(".bin")]
+    return engine(files, ports.inputs, ports.outputs, threads=threads)
 
 
-def torch_run(model: nn.Module, golden: Golden, names: Mapping[int, str] | list[str], batch: int = 8) -> Outputs:
+def run(path: Path, ports: Ports, golden: Golden, *, threads: int = 1, level: str = "all") -> Outputs:
+    """All probes of ``golden`` through the engine for ``path``; a dynamic batch is run in several sizes."""
+    with opened(path, ports, threads=threads, level=level) as runtime:
+        return produce(runtime, golden.inputs)
+
+
+def torch_run(model: Callable[[Any], Any], golden: Golden, names: list[str], batch: int = 8) -> Outputs:
     """All probes through a torch module, eager or compiled, in float32."""
     (images,) = golden.inputs.values()
     with torch.inference_mode():

@@ -42,7 +42,7 @@ ATTENTION = {
     "no pool": "pool missing",
     "pool of input": "pool of the input",
     "average": "average pool",
-    "zero padding": "pool padded with zeros before the ReLU",
+    "end padding": "pool padded at one end only",
     "pool 5": "pool 5 x 5",
     "no residual": "residual of the attention missing",
     "no bias": "score bias dropped",
@@ -94,17 +94,15 @@ class Wrong(nn.Module):
         """One score map ``[N, 1, H, W]``."""
         fault = self.fault
         gate = subspace.bn_dws(subspace.conv_dws(x))
-        if fault == "zero padding":
-            pooled = F.relu(F.max_pool2d(F.pad(gate + 0.5, (1, 1, 1, 1)), 3, 1) - 0.5)
-        else:
-            gate = gate if fault == "no gate relu" else F.relu(gate)
-            pools: dict[str, Callable[[Tensor], Tensor]] = {
-                "no pool": lambda t: t,
-                "average": lambda t: F.avg_pool2d(t, 3, 1, 1),
-                "pool 5": lambda t: F.max_pool2d(t, 5, 1, 2),
-                "pool of input": lambda _: F.max_pool2d(x, 3, 1, 1),
-            }
-            pooled = pools.get(fault, lambda t: F.max_pool2d(t, 3, 1, 1))(gate)
+        gate = gate if fault == "no gate relu" else F.relu(gate)
+        pools: dict[str, Callable[[Tensor], Tensor]] = {
+            "no pool": lambda t: t,
+            "average": lambda t: F.avg_pool2d(t, 3, 1, 1),
+            "pool 5": lambda t: F.max_pool2d(t, 5, 1, 2),
+            "pool of input": lambda _: F.max_pool2d(x, 3, 1, 1),
+            "end padding": lambda t: F.max_pool2d(F.pad(t, (0, 2, 0, 2)), 3, 1),
+        }
+        pooled = pools.get(fault, lambda t: F.max_pool2d(t, 3, 1, 1))(gate)
         raw = subspace.conv_point(pooled)
         if fault == "no bias" and subspace.conv_point.bias is not None:
             raw = raw - subspace.bn_point(torch.zeros_like(raw)) / _slope(subspace.bn_point)

@@ -50,6 +50,13 @@ def test_onnx_model_has_no_metadata_left(made):
         assert "doc_string" not in text
 
 
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_same_bytes_again_in_the_same_process(made, export_again, target):
+    first, second = made(target, None), export_again(target, None)
+    for name in first.artifact.files:
+        assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
+
+
 def test_same_bytes_in_another_process_with_another_hash_seed(made, tmp_path):
     here = [
         f"{target} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"

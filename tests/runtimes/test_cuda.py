@@ -6,13 +6,14 @@ The stand-in is used because no CUDA runtime can be had without an NVIDIA driver
 from __future__ import annotations
 
 import ctypes
+import platform
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from ulsam_deploy.errors import ExportError
+from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.runtimes import cuda
 from ulsam_deploy.runtimes.tensorrt import TensorRT
 
@@ -80,6 +81,42 @@ def test_failure_is_an_error_that_names_the_call(name):
 
     with pytest.raises(ExportError, match=f"{name} failed with CUDA error 2"):
         use()
+
+
+class Driver:
+    """The CUDA driver and runtime of an Orin, as far as they are asked."""
+
+    def cuDeviceGet(self, device, number):  # noqa: N802
+        device._obj.value = 5
+        return 0
+
+    def cuDeviceGetName(self, name, size, device):  # noqa: N802
+        name.value = b"Orin"
+        return 0 if (size.value, device.value) == (256, 5) else 1
+
+    def cuDeviceGetAttribute(self, value, which, device):  # noqa: N802
+        value._obj.value = {75: 8, 76: 7}[which.value]
+        return 0
+
+    def cuDriverGetVersion(self, version):  # noqa: N802
+        version._obj.value = 12060
+        return 0
+
+    def cudaRuntimeGetVersion(self, version):  # noqa: N802
+        version._obj.value = 13020
+        return 0
+
+
+def test_a_machine_is_described_by_its_driver():
+    found = cuda.machine(Driver(), Driver())
+    assert (found.gpu, found.capability, found.driver, found.cuda) == ("Orin", "8.7", "12.6", "13.2")
+    assert found.architecture == platform.machine()
+
+
+@pytest.mark.skipif(not cuda.missing(), reason="there is a GPU")
+def test_without_a_gpu_there_is_no_machine_to_describe():
+    with pytest.raises(UnavailableError, match="NVIDIA"):
+        cuda.machine()
 
 
 @pytest.mark.skipif(not cuda.missing(), reason="there is a GPU")

@@ -12,13 +12,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ulsam_deploy.bench import measure
 from ulsam_deploy.contracts import TensorSpec
 from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
-from ulsam_deploy.runtimes import cuda
-from ulsam_deploy.runtimes.tensorrt import TensorRT
+from ulsam_deploy.runtimes import cuda, trt_builder, trt_engine
+from ulsam_deploy.runtimes.tensorrt import TensorRT, module_name
 from ulsam_deploy.runtimes.trt_builder import Profile, Recipe, build, parse
 
 RECIPE = Recipe("0" * 64, "fp32", {"x": Profile((1, 3), (1, 3), (8, 3))}, trtexec={"11": "trtexec --onnx=model.onnx"})
+MACHINE = cuda.Machine("Orin", "8.7", "12.6", "12.6", "aarch64")
 SPECS = (TensorSpec("x", (None, 3)),), (TensorSpec("y", (None, 3)),)
 
 
@@ -60,7 +62,7 @@ def test_builds_an_engine_without_a_gpu_and_reads_one_softmax_a_block(made, rtx)
     built = build(rtx, kit.files[0].read_bytes(), recipe_for(kit), capability="SM86")
     assert len(built.plan) > 10_000
     assert built.parsed.layers["SOFTMAX"] == 2
-    assert sum(built.engine_layers.values()) > 5
+    assert built.listing.count("LayerType: ") > 5
 
 
 def test_parsers_own_words_are_passed_on(rtx):
@@ -171,7 +173,7 @@ def started(tmp_path, content=b"plan"):
     (tmp_path / "model.plan").write_bytes(content)
     runtime, stream = TensorRT([tmp_path / "model.plan"], *SPECS), HostStream()
     trt = SimpleNamespace(__name__="tensorrt", __version__="11.0", ILogger=object, Runtime=lambda log: StandIn())
-    runtime._start(trt, stream)
+    runtime._start(trt, stream, MACHINE)
     return runtime, stream
 
 
@@ -180,7 +182,7 @@ def test_run_goes_up_through_the_engine_and_down(tmp_path):
     for batch in (1, 5, 2):
         x = np.random.default_rng(batch).normal(size=(batch, 3)).astype(np.float32)
         assert np.array_equal(runtime.run({"x": x})["y"], 2 * x)
-    assert runtime.facts()["precision"] == "fp32"
+    assert (runtime.facts()["precision"], runtime.facts()["gpu"]) == ("unknown", "Orin")
     runtime._close()
     assert stream.closed
 
@@ -194,6 +196,67 @@ def test_batch_beyond_the_profile_is_an_error(tmp_path):
 def test_foreign_bytes_are_not_an_engine(tmp_path):
     with pytest.raises(ExportError, match="could not open the engine"):
         started(tmp_path, b"noise")
+
+
+def test_engine_is_held_against_its_sidecar_before_tensorrt_sees_it(tmp_path):
+    side = trt_engine.Sidecar("0" * 64, "0" * 64, "fp32", "tensorrt 11.0", MACHINE)
+    (tmp_path / "model.plan.json").write_text(side.to_json())
+    with pytest.raises(RefusedError, match="SHA-256"):
+        started(tmp_path)
+    side = dataclasses.replace(side, plan_sha256=hashlib.sha256(b"plan").hexdigest())
+    (tmp_path / "model.plan.json").write_text(side.to_json())
+    runtime, _ = started(tmp_path)
+    assert runtime.facts()["precision"] == "fp32"
+
+
+class Flags(SimpleNamespace):
+    """Enumerations of one generation, as far as the builder asks for them."""
+
+
+GENERATIONS = {
+    "8.6.1": (Flags(EXPLICIT_BATCH=0), Flags(FP16=1, TF32=2, GPU_FALLBACK=3), 1, [1]),
+    "10.3.0": (Flags(EXPLICIT_BATCH=0, STRONGLY_TYPED=1), Flags(FP16=1, TF32=2, GPU_FALLBACK=3), 0, [1]),
+    "10.13.3": (Flags(EXPLICIT_BATCH=0, STRONGLY_TYPED=1), Flags(FP16=1, TF32=2, GPU_FALLBACK=3), 2, []),
+    "11.4.0": (Flags(STRONGLY_TYPED=1), Flags(TF32=2, GPU_FALLBACK=3), 2, []),
+    "1.7.1": (Flags(STRONGLY_TYPED=0), Flags(TF32=2, GPU_FALLBACK=3), 1, []),
+}
+
+
+@pytest.mark.parametrize("version", GENERATIONS)
+def test_each_generation_is_told_of_precision_in_its_own_way(version):
+    creation, kinds, network, fp16 = GENERATIONS[version]
+    trt = SimpleNamespace(
+        __version__=version, NetworkDefinitionCreationFlag=creation, BuilderFlag=kinds, DeviceType=Flags(DLA=7)
+    )
+    told = []
+    config = SimpleNamespace(set_flag=told.append, clear_flag=lambda flag: told.append(-flag))
+    assert trt_builder.network_flags(trt) == network
+    trt_builder._set_precision(trt, config, dataclasses.replace(RECIPE, precision="fp16"))
+    assert told == [-2, *fp16]
+    told.clear()
+    trt_builder._set_precision(trt, config, dataclasses.replace(RECIPE, precision="fp16", dla=True))
+    assert told == [-2, *fp16, 3]
+    assert (config.default_device_type, config.DLA_core) == (7, 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(cuda.missing()), reason="needs an NVIDIA GPU")
+def test_engine_built_to_disk_runs_is_timed_and_is_refused_when_tampered_with(made, tmp_path):
+    kit = made("trt", None)
+    trt = __import__(module_name())
+    plan = trt_engine.build_kit(kit.folder, tmp_path / "out", trt, cuda.machine())
+    images = kit.images(3)
+    with TensorRT([plan], kit.artifact.inputs, kit.artifact.outputs) as session:
+        found = session.run({"input": images})["logits"]
+        assert measure(lambda: session.run({"input": images}), warmup=2, min_seconds=0.1, min_count=20).summary().p50
+    expected = kit.reference(images)
+    assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-5
+    plan.write_bytes(plan.read_bytes()[:-1] + b"!")
+    with (
+        pytest.raises(RefusedError, match="SHA-256"),
+        TensorRT([plan], kit.artifact.inputs, kit.artifact.outputs),
+    ):
+        pass
 
 
 def test_sha_of_the_kit_is_that_of_its_model(made):

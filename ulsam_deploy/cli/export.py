@@ -29,6 +29,7 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         precision=arguments.precision,
         probes=arguments.probes,
         device=arguments.device,
+        dla=arguments.dla,
         require=arguments.require,
         trust_pickle=arguments.trust_pickle,
         allow_globals=tuple(arguments.allow_global),

@@ -88,15 +88,19 @@ def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
 
 
 def _list(networks: Mapping[str, Network], arguments: argparse.Namespace) -> Exit:
-    rows = [
-        (name, network.name, _said(config)) for network in networks.values() for name, config in network.named().items()
-    ]
+    named = {name: (network, config) for network in networks.values() for name, config in network.named().items()}
+    figures = {name: dict(known) for network in networks.values() for name, known in network.figures().items()}
     if arguments.json:
-        named = {name: dict(config) for network in networks.values() for name, config in network.named().items()}
-        words.print_json("new", {"networks": list(networks), "named": named})
+        configs = {name: dict(config) for name, (_, config) in named.items()}
+        words.print_json("new", {"networks": list(networks), "named": configs, "figures": figures})
         return Exit.OK
+    columns = list(dict.fromkeys(title for known in figures.values() for title in known))
+    rows = [
+        (name, network.name, _said(config), *(figures.get(name, {}).get(title, "-") for title in columns))
+        for name, (network, config) in named.items()
+    ]
     print(f"networks: {', '.join(networks)}\n")
-    print(words.table(("configuration", "network", "ULSAM"), rows))
+    print(words.table(("configuration", "network", "ULSAM", *columns), rows))
     return Exit.OK
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,8 +75,9 @@ def _export(commands: Any) -> None:
         "--batch", type=_words(options.parse_batch), default=1, metavar="N", help="batch size, or 'dynamic' (default 1)"
     )
     parser.add_argument("--precision", default="fp32", metavar="NAME", help="precision of the artifacts (default fp32)")
-    parser.add_argument("--probes", type=Path, metavar="FILE.npz", help="your own inputs, checked besides the built-in")
+    parser.add_argument("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
     parser.add_argument("--device", default="", metavar="NAME", help="a device profile, such as jetson-orin-jp6")
+    parser.add_argument("--dla", action="store_true", help="for the device's deep learning accelerator (trt only)")
     parser.add_argument(
         "--require",
         type=_words(Tier.from_label),
@@ -107,8 +109,10 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(commands: Any) -> None:
-    parser = _command(commands, "verify", "check every artifact of a bundle that can run here")
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle folder or .zip")
+    parser = _command(
+        commands, "verify", "check every artifact of a bundle that can run here, or any artifact against a checkpoint"
+    )
+    parser.add_argument("path", type=Path, metavar="BUNDLE|ARTIFACT", help="a bundle; or an artifact, with --against")
     parser.add_argument("--target", action="append", metavar="NAME", help="check this target only; may be repeated")
     parser.add_argument(
         "--require",
@@ -117,6 +121,33 @@ def _verify(commands: Any) -> None:
         metavar="TIER",
         help="least evidence that every artifact must reach here",
     )
+    against = parser.add_argument_group("an artifact that any tool made: .onnx, .xml, .tflite or .plan")
+    against.add_argument("--against", type=Path, metavar="MODEL", help="the checkpoint that it should be equal to")
+    against.add_argument("--layout", choices=("NCHW", "NHWC"), help="of its inputs (default: worked out)")
+    against.add_argument(
+        "--precision", choices=("fp32", "fp16"), help="what it is judged as (default: as its inputs and outputs are)"
+    )
+    against.add_argument("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
+    against.add_argument("--reproduce", type=Path, metavar="DIR", help="leave a failure here: inputs, outputs, script")
+    against.add_argument(
+        "--time-limit", type=_words(_positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
+    )
+    against.add_argument(
+        "--memory-limit", type=_words(_positive), default=8.0, metavar="GIB", help="of address space (default 8)"
+    )
+    against.add_argument("--trust-native", action="store_true", help="let a TensorRT engine, which is code, run")
+    against.add_argument("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    _model_options(parser)
+
+
+def _positive(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise UsageError(f"'{text}' is no limit", expected="a positive number")
+    return number
 
 
 def _inspect(commands: Any) -> None:

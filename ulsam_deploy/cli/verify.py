@@ -1,20 +1,46 @@
-"""``ulsam-deploy verify``: check again, here, what a bundle says of itself."""
+"""``ulsam-deploy verify``: check again, here, what a bundle says of itself, or any artifact against a checkpoint."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 
 from ulsam_deploy.bundle import Evidence, read_bundle, strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.contracts import Tier
-from ulsam_deploy.errors import Exit, UnavailableError, combine
+from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.evidence import Checked, verify_bundle
+
+#: Words that only make sense together with ``--against``, and what they are when not given.
+AGAINST_ONLY: Mapping[str, object] = {
+    "layout": None, "precision": None, "reproduce": None, "probes": None, "arch": None, "factory": None,
+    "variant": None, "input": [], "trust_native": False, "trust_pickle": False, "allow_global": [], "no_cache": False,
+}  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> Exit:
+    """One of the two; they share the table and the meaning of the exit code."""
+    if arguments.against:
+        from ulsam_deploy.cli import against
+
+        return against.run(arguments)
+    given = [name for name, default in AGAINST_ONLY.items() if getattr(arguments, name) != default]
+    if given:
+        option = "model" if given[0] == "factory" else given[0].replace("_", "-")
+        raise UsageError(f"--{option} needs --against", expected="ulsam-deploy verify --against MODEL ARTIFACT")
+    if arguments.path.is_file() and arguments.path.suffix != ".zip":
+        raise UsageError(
+            f"'{arguments.path}' is a file and not a bundle",
+            expected="a bundle folder or .zip",
+            todo=f"to hold an artifact against its checkpoint: ulsam-deploy verify --against MODEL {arguments.path}",
+        )
+    return _bundle(arguments)
+
+
+def _bundle(arguments: argparse.Namespace) -> Exit:
     """Integrity first, then every artifact; an engine that is missing counts only when its target was asked for."""
-    bundle = read_bundle(arguments.bundle)
+    bundle = read_bundle(arguments.path)
     checked = verify_bundle(bundle, arguments.target or ())
     code = combine(_code(item, arguments) for item in checked)
     if not any(item.evidence for item in checked) and code is Exit.OK:

@@ -29,15 +29,20 @@ def size(count: float) -> str:
 
 
 def artifact_row(record: ArtifactRecord, evidence: Evidence) -> tuple[str, ...]:
-    """One line of a results table; error in noise floors, liveness a block, p50 of one run."""
+    """One line of a results table, for an artifact of a bundle."""
+    return evidence_row(record.target, record.files[0].path, sum(file.size for file in record.files), evidence)
+
+
+def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:
+    """One line of a results table; size ``count`` in bytes, error in noise floors, liveness a block, p50 of one run."""
     parity = evidence.parity or {}
     errors = [output["error"] for output in parity.get("outputs", [])]
     alive = [f"{block['liveness']:.2f}" for block in parity.get("blocks", []) if block["liveness"] is not None]
     p50 = (evidence.latency or {}).get("p50")
     return (
-        record.target,
-        record.files[0].path,
-        size(sum(file.size for file in record.files)),
+        target,
+        name,
+        size(count),
         evidence.tier.label,
         "-" if not errors else "far off" if None in errors else f"{max(errors):.2f} floors",
         " ".join(alive) or "-",

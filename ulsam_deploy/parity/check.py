@@ -1,22 +1,24 @@
 """The check itself: an artifact's outputs against the golden set, and a verdict with reasons. numpy only; device-safe.
 
 It fails when an output is farther from the reference than its tolerance on any probe, or when a block's attention is
-dead, weakened, too strong or reversed. It is inconclusive, and never a pass, when it could not have failed: a block
-whose loss would neither break the tolerance nor show in the liveness, or outputs that a constant would match as well.
+dead, weakened, uniform, too strong or reversed. It is inconclusive, and never a pass, when it could not have failed: a
+block whose loss would neither break the tolerance nor show in the liveness, or outputs that a constant would match as
+well. Where only the *map* of a block could be wrong unseen, because its attention is as good as uniform on every probe,
+a pass says so.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap, Verdict
 from ulsam_deploy.parity.golden import Golden
-from ulsam_deploy.parity.liveness import Liveness, Word, is_beyond, liveness, overall
+from ulsam_deploy.parity.liveness import Liveness, Word, is_beyond, liveness, overall, shape
 from ulsam_deploy.parity.noise import TOLERANCE, Floor, explain, relative, scales
 from ulsam_deploy.parity.sketch import Array, compact
 
@@ -48,7 +50,10 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class BlockCheck:
-    """One attention block: its liveness, and ``distance``: how far its removal moves an output, in tolerances."""
+    """One attention block: its liveness, and ``distance``: how far its removal moves an output, in tolerances.
+
+    ``shape`` and ``shape_distance`` are the same for making it uniform instead; ``None`` without uniform twins.
+    """
 
     block: str
     liveness: float
@@ -57,11 +62,13 @@ class BlockCheck:
     word: Word
     distance: float
     note: str
+    shape: Liveness | None = None
+    shape_distance: float | None = None
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of :func:`check`; ``reasons`` are whole sentences, none for a pass."""
+    """The outcome of :func:`check`; ``reasons`` are whole sentences. For a pass: what it could not have seen, if any."""
 
     verdict: Verdict
     tolerance: float
@@ -99,27 +106,32 @@ def check(
     faults += [_far(output) for output in outputs if math.isfinite(output.error) and output.error > tolerance]
     if not set(golden.outputs) <= set(arrays):
         return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
-    distances = ablation_distances(golden, tolerance=tolerance, floors=used)
-    blocks = tuple(_block(alive, distances[alive.block]) for alive in liveness(golden, arrays, used))
+    blocks = _blocks(golden, arrays, used, tolerance)
     faults += _swapped(golden, arrays, used, tolerance)
     faults += [sentence for block in blocks if (sentence := _lost(block))]
     doubts = [_unguarded(block) for block in blocks if _is_unguarded(block)]
     doubts += _insensitive(golden, used, tolerance)
     verdict = Verdict.FAIL if faults else Verdict.INCONCLUSIVE if doubts else Verdict.PASS
     whole = overall(golden, arrays, used)
-    return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(faults + doubts))
+    reasons = faults + doubts + [_unseen_map(block) for block in blocks if _is_flat(block)]
+    return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons))
 
 
 def ablation_distances(
     golden: Golden, *, tolerance: float = TOLERANCE, floors: Mapping[str, Floor] | None = None
 ) -> dict[str, float]:
     """How far removing each block's attention moves the output that it moves most, in tolerances, by block."""
-    used = floors if floors is not None else golden.floors
+    return _distances(golden, golden.ablated, floors if floors is not None else golden.floors, tolerance)
+
+
+def _distances(
+    golden: Golden, twins: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
+) -> dict[str, float]:
     distances = dict.fromkeys(golden.blocks, 0.0)
     for name, outputs in golden.outputs.items():
         y = compact(outputs)
-        for block, step in zip(golden.blocks, golden.ablated[name]):
-            moved = _in_floors(compact(step), scales(y), used[name]).max() / tolerance
+        for block, step in zip(golden.blocks, twins[name]):
+            moved = _in_floors(compact(step), scales(y), floors[name]).max() / tolerance
             distances[block] = max(distances[block], float(moved))
     return distances
 
@@ -166,8 +178,17 @@ def _check_output(golden: Golden, name: str, z: Array | None, floor: Floor, tole
     return OutputCheck(name, float(errors.max()), tolerance, floor, where, kind, top1, words)
 
 
-def _block(alive: Liveness, distance: float) -> BlockCheck:
-    return BlockCheck(alive.block, alive.value, alive.low, alive.high, alive.word, distance, alive.note)
+def _blocks(
+    golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
+) -> tuple[BlockCheck, ...]:
+    alive = liveness(golden, arrays, floors)
+    removed = _distances(golden, golden.ablated, floors, tolerance)
+    blocks = [BlockCheck(a.block, a.value, a.low, a.high, a.word, removed[a.block], a.note) for a in alive]
+    if not golden.evened:
+        return tuple(blocks)
+    evened = _distances(golden, golden.evened, floors, tolerance)
+    shapes = zip(blocks, shape(golden, arrays, floors))
+    return tuple(replace(block, shape=found, shape_distance=evened[block.block]) for block, found in shapes)
 
 
 def _far(output: OutputCheck) -> str:
@@ -188,7 +209,28 @@ def _lost(block: BlockCheck) -> str:
             f"The attention of block '{block.block}' is too strong or reversed, or more than attention is wrong along "
             f"its step: {figures}."
         )
+    if block.shape is not None and block.shape.word is Word.DEAD:
+        low, high = block.shape.low, block.shape.high
+        return (
+            f"The attention of block '{block.block}' is uniform: it takes {block.shape.value:.2f} of the step from "
+            f"uniform attention to its own, between {low:.2f} and {high:.2f}."
+        )
     return ""
+
+
+def _is_flat(block: BlockCheck) -> bool:
+    """Whether a fault in how this block's map is computed could go unseen: its map is as good as uniform."""
+    if block.shape is None or block.shape_distance is None or block.distance < DISTANCE:
+        return False
+    return block.shape_distance < DISTANCE and block.shape.word is Word.INCONCLUSIVE
+
+
+def _unseen_map(block: BlockCheck) -> str:
+    return (
+        f"Note: the attention of block '{block.block}' is as good as uniform on every probe (making it so moves no output "
+        f"by more than {block.shape_distance:.2g} tolerances): that it is there was checked, how its map is computed "
+        f"could not be; use probes on which it looks somewhere."
+    )
 
 
 def _is_unguarded(block: BlockCheck) -> bool:

@@ -9,7 +9,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ class Golden:
     """Probes and what the reference makes of them. P probes, B attention blocks.
 
     ``inputs``: any numeric dtype, (P, ...). ``outputs``: float64 (P, ...), of the captured, unrewritten model.
-    ``ablated``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes. ``shapes``: each
+    ``ablated``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes; ``evened``: the step
+    that making it uniform, 1/(H*W) everywhere, makes, or empty where nobody computed that. ``shapes``: each
     output's real shape without the batch. An output of more than ``sketch.LIMIT`` values a probe is kept as its count
     sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of float32.
     Raises :class:`ExportError` when the arrays do not fit each other or are not finite.
@@ -42,6 +43,7 @@ class Golden:
     floors: Mapping[str, Floor]
     blocks: tuple[str, ...]
     probes: tuple[str, ...]
+    evened: Mapping[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -56,29 +58,36 @@ class Golden:
         twins: Sequence[ArrayMap],
         honest: Sequence[ArrayMap],
         *,
+        evened: Sequence[ArrayMap] = (),
         blocks: Sequence[str],
         probes: Sequence[str],
     ) -> Golden:
         """A golden set out of whole runs, each a mapping from output name to (P, ...).
 
-        ``reference``: float64 outputs; ``twins``: one run a block, float64, with that block's attention removed;
+        ``reference``: float64 outputs; ``twins``: one run a block, float64, with that block's attention removed, and
+        ``evened`` with it made uniform;
         ``honest``: float32 runs that make the noise floors (:func:`~ulsam_deploy.parity.noise.noise_floors`).
         Runs of dense outputs may be given batch by batch through :func:`~ulsam_deploy.parity.sketch.compact` first,
         as long as all of them are: set the true shapes then with :func:`dataclasses.replace`.
         """
-        if len(twins) != len(blocks):
-            raise ExportError(f"{len(twins)} ablated twins were given for {len(blocks)} blocks", expected="one a block")
-        outputs, ablated = {}, {}
+        for what, runs in (("ablated", twins), ("uniform", evened)):
+            if len(runs) != len(blocks) and (runs or runs is twins):
+                raise ExportError(
+                    f"{len(runs)} {what} twins were given for {len(blocks)} blocks", expected="one a block"
+                )
+        outputs, ablated, flat = {}, {}, {}
         for name, whole in reference.items():
             y = compact(whole)
             kept = whole.shape if y.shape[1] == int(np.prod(whole.shape[1:])) else y.shape
             outputs[name] = y.reshape(kept)
-            steps = np.stack([compact(twin[name]) - y for twin in twins]) if twins else np.zeros((0, *y.shape))
-            ablated[name] = steps.astype(np.float32).reshape(len(blocks), *kept)
+            ablated[name] = _steps(name, twins, y).reshape(len(blocks), *kept)
+            if evened:
+                flat[name] = _steps(name, evened, y).reshape(len(blocks), *kept)
         return cls(
             inputs={name: np.asarray(array) for name, array in inputs.items()},
             outputs=outputs,
             ablated=ablated,
+            evened=flat,
             shapes={name: tuple(whole.shape[1:]) for name, whole in reference.items()},
             floors=noise_floors(reference, honest),
             blocks=tuple(blocks),
@@ -92,6 +101,7 @@ class Golden:
             inputs={name: array[index] for name, array in self.inputs.items()},
             outputs={name: array[index] for name, array in self.outputs.items()},
             ablated={name: array[:, index] for name, array in self.ablated.items()},
+            evened={name: array[:, index] for name, array in self.evened.items()},
             shapes=self.shapes,
             floors=self.floors,
             blocks=self.blocks,
@@ -113,6 +123,7 @@ class Golden:
         members |= {f"input_{i}": array for i, array in enumerate(self.inputs.values())}
         members |= {f"output_{i}": array for i, array in enumerate(self.outputs.values())}
         members |= {f"ablated_{i}": self.ablated[name] for i, name in enumerate(self.outputs)}
+        members |= {f"evened_{i}": self.evened[name] for i, name in enumerate(self.outputs) if self.evened}
         with path.open("wb") as file:
             np.savez_compressed(file, **members)  # type: ignore[arg-type]
 
@@ -131,6 +142,9 @@ class Golden:
                 inputs={name: members[f"input_{i}"] for i, name in enumerate(meta["inputs"])},
                 outputs={name: members[f"output_{i}"] for i, name in enumerate(meta["outputs"])},
                 ablated={name: members[f"ablated_{i}"] for i, name in enumerate(meta["outputs"])},
+                evened={
+                    name: members[f"evened_{i}"] for i, name in enumerate(meta["outputs"]) if "evened_0" in members
+                },
                 shapes={name: tuple(int(n) for n in shape) for name, shape in meta["shapes"].items()},
                 floors={name: Floor(**floor) for name, floor in meta["floors"].items()},
                 blocks=tuple(str(block) for block in meta["blocks"]),
@@ -145,6 +159,12 @@ class Golden:
                 expected="the golden.npz of a bundle, unchanged",
                 todo="export the bundle again, or copy it again",
             ) from error
+
+
+def _steps(name: str, twins: Sequence[ArrayMap], y: Array) -> Array:
+    """What each twin makes of output ``name``, less the reference ``y`` (P, K): float32 (B, P, K)."""
+    steps = [compact(twin[name]) - y for twin in twins]
+    return np.stack(steps).astype(np.float32) if steps else np.zeros((0, *y.shape), np.float32)
 
 
 #: What damaged or hostile bytes can raise on the way through zip, zlib, npy, JSON and the checks.
@@ -172,7 +192,7 @@ def _problem(golden: Golden) -> str:
         return "it has no inputs or no outputs"
     if len(set(golden.blocks)) != len(golden.blocks):
         return "two blocks have one name"
-    for what in (golden.ablated, golden.shapes, golden.floors):
+    for what in (golden.ablated, golden.shapes, golden.floors, golden.evened or golden.ablated):
         if set(what) != set(golden.outputs):
             return f"its parts name different outputs: {sorted(what)} and {sorted(golden.outputs)}"
     for name, array in golden.inputs.items():
@@ -190,6 +210,7 @@ def _output_problem(golden: Golden, name: str) -> str:
     wanted: tuple[tuple[str, Array, tuple[int, ...], Any], ...] = (
         ("output", golden.outputs[name], kept, np.float64),
         ("ablation step of output", golden.ablated[name], (len(golden.blocks), *kept), np.float32),
+        ("uniform step of output", (golden.evened or golden.ablated)[name], (len(golden.blocks), *kept), np.float32),
     )
     for what, array, right, dtype in wanted:
         if array.shape != right or array.dtype != dtype:

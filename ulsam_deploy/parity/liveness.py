@@ -76,6 +76,20 @@ def liveness(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str,
     return _estimate(golden.blocks, *_whitened(golden, produced, floors))
 
 
+def shape(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
+    """How much of the step from *uniform* attention to the reference each block took; empty where no twin tells.
+
+    1 where its map is the reference's, 0 where it is the same everywhere. Estimated beside the liveness, so that
+    attention that is removed altogether does not count as uniform.
+    """
+    if not golden.evened:
+        return ()
+    steps, error = _whitened(golden, produced, floors)
+    evened, _ = _whitened(golden, produced, floors, golden.evened)
+    names = (*golden.blocks, *(f"uniform {block}" for block in golden.blocks))
+    return _estimate(names, np.concatenate([steps, evened]), error)[len(golden.blocks) :]
+
+
 def overall(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> Liveness | None:
     """The liveness of all blocks together, along the sum of their steps; ``None`` when there is no block."""
     if not golden.blocks:
@@ -105,13 +119,22 @@ def is_beyond(low: float, high: float) -> bool:
     return low > 1.0 + DEAD or high < -DEAD
 
 
-def _whitened(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Array, Array]:
-    """The steps (B, P, K) and the artifact's error (P, K) of all outputs side by side, in noise floors."""
+def _whitened(
+    golden: Golden,
+    produced: Mapping[str, Array],
+    floors: Mapping[str, Floor],
+    twins: Mapping[str, Array] | None = None,
+) -> tuple[Array, Array]:
+    """The steps (B, P, K) and the artifact's error (P, K) of all outputs side by side, in noise floors.
+
+    ``twins``: the steps of other twins than the ablated ones.
+    """
+    made = golden.ablated if twins is None else twins
     steps, errors = [], []
     for name in golden.outputs:
         y = compact(golden.outputs[name])
         weight = 1.0 / (scales(y) * floors[name].l2)[:, None]
-        steps.append(golden.ablated[name].reshape(len(golden.blocks), *y.shape) * weight)
+        steps.append(made[name].reshape(len(golden.blocks), *y.shape) * weight)
         errors.append((compact(produced[name]) - y) * weight)
     return np.concatenate(steps, axis=2), np.concatenate(errors, axis=1)
 

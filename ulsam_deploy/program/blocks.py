@@ -173,15 +173,12 @@ def _readings(node: Node) -> Iterator[tuple[Node, Node, Node]]:
                 yield from ((a, x, residual) for a, x in _both(product))
     elif node.target is aten.mul.Tensor:
         for factor, x in _both(node):
-            if factor.target is aten.add.Tensor and not factor.kwargs:
-                yield from ((a, x, x) for a, one in ((factor.args[0], factor.args[1]),) if _is_one(a, one))  # type: ignore[misc]
+            a, one = factor.args[:2] if factor.target is aten.add.Tensor and not factor.kwargs else (None, None)
+            if isinstance(a, Node) and one == 1:
+                yield a, x, x
     elif node.target is aten.addcmul.default:
-        residual, left, right = node.args
-        yield from ((left, right, residual), (right, left, residual))  # type: ignore[misc]
-
-
-def _is_one(a: object, one: object) -> bool:
-    return isinstance(a, Node) and one in (1, 1.0)
+        residual, left, right = (arg for arg in node.args if isinstance(arg, Node))
+        yield from ((left, right, residual), (right, left, residual))
 
 
 def _both(node: Node) -> tuple[tuple[Node, Node], ...]:

@@ -6,7 +6,7 @@ in front of its block with the reference, so only what follows the block is comp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,16 @@ from torch.fx import Node
 from ulsam_deploy.program.graph import call, constant_leaves
 from ulsam_deploy.program.operator import SUBSPACE_ATTENTION
 from ulsam_deploy.program.program import Program
+
+
+def removed(x: Tensor) -> Tensor:
+    """A block without its attention."""
+    return x
+
+
+def uniform(x: Tensor) -> Tensor:
+    """A block whose attention is the same everywhere: ``x + x / (H*W)``."""
+    return x * (1 + 1 / (x.shape[2] * x.shape[3]))
 
 
 @dataclass
@@ -45,11 +55,16 @@ class Evaluator:
         """The program's outputs by name, in this evaluator's dtype."""
         return self._finish(_Moment(0, self._begin(inputs)), None)
 
-    def twins(self, inputs: Sequence[Tensor]) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-        """The outputs, and for each raised block in order the outputs with that block's attention removed."""
+    def twins(
+        self, inputs: Sequence[Tensor], instead: Callable[[Tensor], Tensor] = removed
+    ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+        """The outputs, and for each raised block in order the outputs with that block's attention removed.
+
+        ``instead``: what takes the place of the block, :func:`removed` or :func:`uniform`.
+        """
         moments: list[_Moment] = []
         reference = self._finish(_Moment(0, self._begin(inputs)), moments)
-        return reference, [self._without(moment) for moment in moments]
+        return reference, [self._without(moment, instead) for moment in moments]
 
     def maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The attention maps ``(N, g, H, W)`` of every raised block, in order."""
@@ -62,13 +77,25 @@ class Evaluator:
             for moment in moments
         ]
 
+    @torch.no_grad()
+    def every(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Node, Any]]:
+        """Every operator in graph order with its value."""
+        values = self._begin(inputs)
+        for node in self._nodes:
+            if node.op == "call_function":
+                values[node] = call(node, values.__getitem__, self._dtype)
+                yield node, values[node]
+            for used in node.all_input_nodes:
+                if self._last_use[used] is node:
+                    del values[used]
+
     def _begin(self, inputs: Sequence[Tensor]) -> dict[Node, Any]:
         given = (t.to(self._dtype) if t.is_floating_point() else t for t in inputs)
         return {**self._constants, **dict(zip(self._inputs, given, strict=True))}
 
-    def _without(self, moment: _Moment) -> dict[str, Tensor]:
+    def _without(self, moment: _Moment, instead: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         block = self._nodes[moment.position]
-        values = {**moment.values, block: moment.values[block.args[0]]}
+        values = {**moment.values, block: instead(moment.values[block.args[0]])}
         return self._finish(_Moment(moment.position + 1, values), None)
 
     @torch.no_grad()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
+from torch.export import ExportedProgram, ModuleCallEntry
 from torch.export.graph_signature import (
     ExportGraphSignature,
     InputKind,
@@ -19,6 +20,7 @@ from torch.export.graph_signature import (
 )
 from torch.fx import Graph, Node
 from torch.fx.node import map_aggregate, map_arg
+from torch.utils._pytree import tree_structure
 
 
 def concrete(value: Any) -> int:
@@ -70,13 +72,17 @@ def constant_leaves(
 
 
 def call(node: Node, value_of: Callable[[Node], Any], dtype: torch.dtype | None = None) -> Any:
-    """The value of a ``call_function`` node; where ``dtype`` is given, floating dtypes named in the graph become it."""
+    """The value of a ``call_function`` node; where ``dtype`` is given, floating dtypes named in the graph become it.
+
+    So does the floating dtype of a tensor that is made from nothing, such as ``torch.empty(2, 3)``.
+    """
     args, kwargs = map_aggregate(
         map_arg((node.args, node.kwargs), value_of),
         lambda item: dtype if dtype and isinstance(item, torch.dtype) and item.is_floating_point else item,
     )
     assert callable(node.target)
-    return node.target(*args, **kwargs)
+    value = node.target(*args, **kwargs)
+    return value.to(dtype) if dtype and isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _tags(node: Node) -> Sequence[torch.Tag]:
@@ -171,6 +177,13 @@ class Editor:
         output.args = ((*output.args[0], node),)  # type: ignore[misc]
         self._outputs.append(OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(name=node.name), target=None))
 
+    def drop_outputs(self, kind: OutputKind) -> None:
+        """Forget the outputs of ``kind``."""
+        output = self.graph.output_node()
+        pairs = [(node, spec) for node, spec in zip(output.args[0], self._outputs) if spec.kind is not kind]  # type: ignore[arg-type]
+        output.args = (tuple(node for node, _ in pairs),)
+        self._outputs = [spec for _, spec in pairs]
+
     def replace(self, node: Node, by: Node) -> None:
         """Let ``by`` stand wherever ``node`` was used, the program's outputs included."""
         node.replace_all_uses_with(by)
@@ -192,11 +205,18 @@ class Editor:
             graph_signature=ExportGraphSignature(self._inputs, self._outputs),
             state_dict=self._state,
             range_constraints=old.range_constraints,
-            module_call_graph=old.module_call_graph[:1],
+            module_call_graph=[self._call_entry(old.module_call_graph[0])],
             example_inputs=old.example_inputs,
             constants=old.constants,
             verifiers=old.verifiers,
         )
+
+    def _call_entry(self, entry: ModuleCallEntry) -> ModuleCallEntry:
+        """How the network is called from outside: as before, with the user outputs that there are now."""
+        assert entry.signature is not None
+        returned = [spec.arg for spec in self._outputs if spec.kind is OutputKind.USER_OUTPUT]
+        spec = tree_structure(tuple(0 for _ in returned))
+        return ModuleCallEntry(entry.fqn, dataclasses.replace(entry.signature, outputs=returned, out_spec=spec))
 
     def _drop_unused_constants(self) -> None:
         dead = {

@@ -32,6 +32,12 @@ _MOVES = {
 }  # fmt: skip
 _CASTS = {aten.to, aten._to_copy, aten.type_as}
 _DROPOUTS = {aten.dropout, aten.feature_dropout}
+#: A view may rely on strides, which numbers in place of elements need not share.
+_BY_SHAPE: dict[Any, Any] = {
+    aten.view.default: aten.reshape.default,
+    aten._unsafe_view.default: aten.reshape.default,
+    aten.view_as.default: aten.reshape_as.default,
+}
 _UNREAD = {aten.copy, aten.expand_as, aten.reshape_as, aten.type_as, aten.view_as}  # of the other input: only its shape
 _EMPTY = {aten.empty, aten.empty_like, aten.new_empty, aten.new_zeros, aten.zeros, aten.zeros_like}
 
@@ -48,7 +54,7 @@ def is_move(node: Node) -> bool:
     if packet in _CASTS:
         source = node.args[0]
         return isinstance(source, Node) and source.meta["val"].dtype == node.meta["val"].dtype
-    return packet in _MOVES
+    return packet in _MOVES and node.target is not aten.view.dtype
 
 
 def _packet(node: Node) -> object:
@@ -145,8 +151,9 @@ class Origins:
         args, kwargs = map_arg((node.args, node.kwargs), lambda n: self._of(n, found))
         if _packet(node) in _CASTS | _DROPOUTS:
             return args[0]
-        assert callable(node.target)
-        return node.target(*args, **kwargs)
+        target = _BY_SHAPE.get(node.target, node.target)
+        assert callable(target)
+        return target(*args, **kwargs)
 
     def _by_known_indices(self, move: Node) -> bool:
         """Whether a movement goes the same way for every input: its indices are constants or sizes."""

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import OutputKind
 
 from ulsam_deploy.contracts import Block, Refusal, TensorSpec
 from ulsam_deploy.errors import ExportError, UsageError
+from ulsam_deploy.program.graph import Editor
 
 #: The batch that a dynamic program is traced with: larger than one, so that no dimension is mistaken for a constant.
 TRACED_BATCH = 2
@@ -113,7 +115,7 @@ def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int 
             todo="try --batch 1" if batch is None else "see the cause above; torch.export must succeed on this network",
         ) from error
     return Program(
-        exported,
+        _without_mutations(exported),
         tuple(TensorSpec(name, (batch, *shape)) for name, shape in zip(names, input_shapes)),
         tuple(
             TensorSpec(
@@ -122,6 +124,22 @@ def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int 
             for name, result in zip(_output_names(flat.names, results), results)
         ),
     )
+
+
+def _without_mutations(exported: ExportedProgram) -> ExportedProgram:
+    """The program without the outputs that would overwrite its caller's tensors; refuses a network with a memory."""
+    remembered = exported.graph_signature.buffers_to_mutate
+    if remembered:
+        raise ExportError(
+            f"the network changes its own buffer '{min(remembered.values()).removeprefix('model.')}' while it runs",
+            expected="a network whose outputs depend on its inputs and weights only",
+            todo="keep what it remembers outside of the network, as an input and an output",
+        )
+    if not exported.graph_signature.user_inputs_to_mutate:
+        return exported
+    editor = Editor(exported)
+    editor.drop_outputs(OutputKind.USER_INPUT_MUTATION)
+    return editor.finish()
 
 
 def _first_line(error: BaseException) -> str:

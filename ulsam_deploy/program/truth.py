@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ulsam_deploy.parity import Golden
-from ulsam_deploy.program.evaluate import Evaluator, batches
+from ulsam_deploy.program.evaluate import Evaluator, batches, removed, uniform
 from ulsam_deploy.program.program import Program
 
 Array = np.ndarray[Any, Any]
@@ -28,10 +28,10 @@ def make_golden(captured: Program, raised: Program, probes: Mapping[str, Array],
     inputs = {spec.name: torch.from_numpy(probes[spec.name]) for spec in captured.inputs}
     size = captured.batch or _TOGETHER
     reference = _run(Evaluator(captured), inputs, size)
-    twins = _twins(raised, inputs, size)
+    twins, evened = (_twins(raised, inputs, size, instead) for instead in (removed, uniform))
     honest = [_run(Evaluator(program, torch.float32), inputs, n, way) for program, n, way in _ways(captured, raised)]
     blocks = [block.path for block in raised.blocks]
-    return Golden.build(probes, reference, twins, honest, blocks=blocks, probes=names)
+    return Golden.build(probes, reference, twins, honest, evened=evened, blocks=blocks, probes=names)
 
 
 def _ways(captured: Program, raised: Program) -> list[tuple[Program, int, Callable[[], AbstractContextManager[Any]]]]:
@@ -74,9 +74,11 @@ def _run(
         return _joined([evaluator.run(batch) for batch in batches(inputs, size)])
 
 
-def _twins(raised: Program, inputs: Mapping[str, Tensor], size: int) -> list[dict[str, Array]]:
+def _twins(
+    raised: Program, inputs: Mapping[str, Tensor], size: int, instead: Callable[[Tensor], Tensor]
+) -> list[dict[str, Array]]:
     evaluator = Evaluator(raised)
-    parts = [evaluator.twins(batch)[1] for batch in batches(inputs, size)]
+    parts = [evaluator.twins(batch, instead)[1] for batch in batches(inputs, size)]
     return [_joined([part[block] for part in parts]) for block in range(len(raised.blocks))]
 
 

@@ -135,7 +135,8 @@ def read_softmax(softmax: Node, constants: Constants, origins: Origins) -> tuple
         if not is_relu(node):
             raise NotUlsamError("its scores reach the softmax without a ReLU")
     order = origins.of(normalised)
-    _check_rows(order.movedim(int(softmax.args[1]), -1), scores, origins)  # type: ignore[call-overload]
+    dim: Any = softmax.args[1]
+    _check_rows(order.movedim(dim, -1), scores, origins)
     return scores, order
 
 
@@ -147,7 +148,7 @@ def _check_rows(order: Tensor, scores: Sequence[Node], origins: Origins) -> None
         raise NotUlsamError("its softmax runs over an axis of length 1, so the attention is 1 everywhere")
     maps = [origins.of(node).flatten(2).flatten(0, 1) for node in scores]
     fits = all(of_one.shape[1] == rows.shape[1] for of_one in maps)
-    if not fits or len(rows[:, 0].unique()) < len(rows) or not _are_rows_of(rows, torch.cat(maps)):
+    if not fits or len(set(rows[:, 0].tolist())) < len(rows) or not _are_rows_of(rows, torch.cat(maps)):
         raise NotUlsamError(f"its softmax runs over {rows.shape[1]} elements that are not one {height}x{width} map")
 
 
@@ -330,7 +331,7 @@ def _per_channel(value: Any, channels: int, constants: Constants) -> Tensor | No
     if isinstance(value, Node):
         value = constants.value(value) if constants.known(value) else None
     if isinstance(value, (int, float)):
-        value = torch.tensor(float(value))
+        value = torch.tensor(float(value), dtype=torch.float64)
     if not isinstance(value, Tensor) or value.numel() not in (1, channels):
         return None
     if value.numel() > 1 and (value.ndim < 3 or value.shape[-3] != channels):

@@ -17,7 +17,7 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -134,6 +134,13 @@ def limit_files(number: int) -> Callable[[], bool]:
     return lambda: number * step < 40_000
 
 
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """``error`` and everything that was being handled when it was raised."""
+    while error is not None:
+        yield error
+        error = error.__context__
+
+
 def child(scene: Scene, mode: str, number: int) -> int:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -151,10 +158,13 @@ def child(scene: Scene, mode: str, number: int) -> int:
             struck = limit_files(number)
         scene.act()
         sys.settrace(None)
-    except UlsamError as error:
-        return IN_WORDS if "No space" in str(error) or "too large" in str(error) else UNEXPECTED
-    except KeyboardInterrupt:
-        return STRUCK
+    except BaseException as error:
+        # Struck inside the standard library's own clean-up, an interrupt may surface as that clean-up's error.
+        if mode == "interrupt" and any(isinstance(link, KeyboardInterrupt) for link in chain(error)):
+            return STRUCK
+        if isinstance(error, UlsamError) and ("No space" in str(error) or "too large" in str(error)):
+            return IN_WORDS
+        raise
     return DONE if struck() else BEYOND
 
 

@@ -137,10 +137,10 @@ def test_a_repeated_entry_is_refused(bundle: Bundle, tmp_path: Path) -> None:
 def test_entries_that_share_their_bytes_cannot_outgrow_the_archive(bundle: Bundle, tmp_path: Path) -> None:
     path = pack(bundle, tmp_path / "model.zip")
     data = bytearray(path.read_bytes())
-    entry = data.index(b"PK\x01\x02")  # the manifest's line in the central directory: declare two sizes of 2 GiB
+    entry = data.rindex(b"PK\x01\x02")  # a line of the central directory: declare two sizes of 2 GiB
     data[entry + 20 : entry + 28] = (2**31).to_bytes(4, "little") * 2
     path.write_bytes(data)
-    with pytest.raises(RefusedError, match=r"larger than|declares more"):
+    with pytest.raises(RefusedError, match="declares more bytes than it has"):
         read_bundle(path)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from ulsam_deploy.cli import main
 
 Run = Callable[..., tuple[int, str]]

@@ -17,13 +17,13 @@ C, H, W = 12, 6, 5
 
 
 def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights and statistics under which every step of a block matters and its attention is far from uniform."""
+    """Weights and statistics under which every ReLU sees both signs and attention is far from uniform."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if not tensor.is_floating_point():
             continue
         noise = torch.randn(tensor.shape, generator=generator)
-        positive = name.endswith(("running_var", "std"))
+        positive = name.endswith(("running_var", "std", "bias", "b", "beta"))
         tensor.data = noise.abs() + 0.5 if positive else noise
     return model.eval()
 
@@ -263,7 +263,7 @@ class Vectorised(nn.Module):
         a = torch.cat([softmax_view(m) for m in s.chunk(self.groups, 1)], 1) if self.apart else softmax_view(s)
         a = self.mix(a).reshape(n, self.groups, 1, h, w)
         grouped = x.reshape(n, self.groups, c // self.groups, h, w)
-        return (grouped + a * grouped).view(n, c, h, w)
+        return (grouped + a * grouped).reshape(n, c, h, w)
 
 
 class Shared(nn.Module):

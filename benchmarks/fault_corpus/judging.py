@@ -1,0 +1,108 @@
+"""One artifact judged: by this project's check, with the place that it names, and by the rules of other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.diverge import Point, first_divergence
+from ulsam_deploy.errors import UlsamError
+from ulsam_deploy.parity import Floor, Golden, Report, check
+from ulsam_deploy.program import half_floors, module_points
+
+from .engines import Outputs, Ports, opened, torch_run
+from .rules import RULES, passes
+from .subjects import Subject
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of one artifact. ``place`` is where its fault is; ``named`` whether the verdict says so.
+
+    ``verdict`` is ``refused`` when the engine did not open or run it. ``rules``: the other tools' that passed it.
+    ``error`` is in noise floors. ``named`` is ``None`` where there is no place, or where it was not asked for.
+    """
+
+    subject: str
+    name: str
+    target: str
+    faulty: bool
+    verdict: str
+    error: float = 0.0
+    rules: frozenset[str] = frozenset()
+    place: str = ""
+    named: bool | None = None
+    said: tuple[str, ...] = ()
+
+    def right(self, rule: str = "") -> bool:
+        """Whether the verdict, or that of another tool's ``rule``, is the right one; inconclusive never is."""
+        if rule:
+            return (rule in self.rules) is not self.faulty
+        return self.verdict == "pass" if not self.faulty else self.verdict in ("fail", "refused")
+
+
+@dataclass
+class Judge:
+    """Judges the artifacts of one subject; what they share is made once."""
+
+    subject: Subject
+    _half: tuple[Golden, dict[str, Floor]] | None = None
+    _points: dict[int, list[Point]] = field(default_factory=dict)
+    _eager: Outputs = field(default_factory=dict)
+
+    def artifact(
+        self, name: str, target: str, outputs: Callable[[], Outputs], *, faulty: bool, half: bool = False,
+        place: str = "", path: Path | None = None,
+    ) -> Judged:  # fmt: skip
+        """Run and judge one artifact; with ``path``, a failing one is opened again to see where it goes wrong."""
+        about = {"subject": self.subject.name, "name": name, "target": target, "faulty": faulty, "place": place}
+        try:
+            produced = outputs()
+        except UlsamError as error:
+            return Judged(**about, verdict="refused", said=(str(error).splitlines()[0],))  # type: ignore[arg-type]
+        report = self._check(produced, half)
+        reasons = report.reasons
+        if path is not None and place and report.verdict is Verdict.FAIL:
+            reasons = (*reasons, self._where(report, path))
+        rules = frozenset(rule for rule, passed in RULES.items() if passes(passed, self._reference(), produced))
+        return Judged(
+            **about, verdict=report.verdict.value, error=report.error, rules=rules,
+            named=names(place, reasons) if place and (path or half) else None, said=reasons,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    def _check(self, produced: Outputs, half: bool) -> Report:
+        golden = self.subject.golden
+        if not half:
+            return check(golden, produced)
+        if self._half is None:
+            self._half = half_floors(self.subject.captured, self.subject.raised, golden)
+        kept, floors = self._half
+        chosen = [golden.probes.index(probe) for probe in kept.probes]
+        return check(kept, {name: array[chosen] for name, array in produced.items()}, floors=floors)
+
+    def _reference(self) -> Outputs:
+        """What other tools compare with: PyTorch's own float32 outputs."""
+        if not self._eager:
+            self._eager = torch_run(self.subject.model, self.subject.golden, list(self.subject.golden.outputs))
+        return self._eager
+
+    def _where(self, report: Report, path: Path) -> str:
+        """The sentence about the first module that differs, on the probe with the largest error."""
+        worst = max(report.outputs, key=lambda output: output.error if np.isfinite(output.error) else -1.0)
+        probe = self.subject.golden.probes.index(worst.probe) if worst.probe else 0
+        feed = {name: array[probe : probe + 1] for name, array in self.subject.golden.inputs.items()}
+        if probe not in self._points:
+            self._points[probe] = module_points(self.subject.captured, feed)
+        with opened(path, Ports.of(self.subject)) as runtime:
+            return first_divergence(self._points[probe], runtime.values(feed)).sentence()
+
+
+def names(place: str, reasons: tuple[str, ...]) -> bool:
+    """Whether a reason names ``place``, a module inside it, or the one right around it (where tools fuse layers)."""
+    around = place.rpartition(".")[0] or place
+    said = [word for reason in reasons for word in reason.split("'")[1:2]]
+    return any(word == around or f"{word}.".startswith(f"{around}.") or word == place for word in said if word)

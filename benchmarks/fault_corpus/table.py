@@ -1,0 +1,58 @@
+"""The tables of the fault corpus, as Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from .judging import Judged
+from .rules import RULES
+
+BEGIN, END = "<!-- made by benchmarks/faults.py -->", "<!-- end -->"
+
+
+def summary(judged: Sequence[Judged]) -> str:
+    """Found, missed and false alarms of the check and of every other rule, and what the check got wrong."""
+    faults, honest = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
+    rows = [
+        f"{len(faults)} faulty artifacts and {len(honest)} honest ones of {len({one.subject for one in judged})} networks:",
+        "",
+        "| rule | faults found | faults missed | false alarms |",
+        "|---|---|---|---|",
+    ]
+    for rule, title in {"": "**this project's check**", **{rule: rule for rule in RULES}}.items():
+        found = sum(one.right(rule) or one.verdict == "refused" for one in faults)
+        alarms = sum(not one.right(rule) for one in honest)
+        rows.append(f"| {title} | {found} | {len(faults) - found} | {alarms} |")
+    placed = [one for one in faults if one.named is not None]
+    wrong = [f"* {one.name} ({one.subject}, {one.target}): {one.verdict}" for one in judged if not one.right()]
+    unnamed = [f"* {one.name} at `{one.place}` ({one.subject}): {one.said[-1]}" for one in placed if not one.named]
+    rows += ["", f"Of {len(placed)} faults with a place that was asked for, the verdict names it for "
+                 f"{sum(bool(one.named) for one in placed)}."]  # fmt: skip
+    largest = max((one.error for one in honest), default=0.0)
+    smallest = min((one.error for one in faults if one.verdict == "fail"), default=0.0)
+    rows.append(
+        f"Largest error of an honest artifact: {largest:.2g} noise floors; smallest of a fault found: {smallest:.3g}."
+    )
+    for title, lines in (("Judged wrongly", wrong), ("Not named", unnamed)):
+        rows += ["", f"{title}:", "", *lines] if lines else []
+    return "\n".join(rows)
+
+
+def kinds(judged: Sequence[Judged]) -> str:
+    """One row a kind of fault: how many artifacts, how many each rule finds."""
+    faults = [one for one in judged if one.faulty]
+    counts = Counter(one.name for one in faults)
+    rows = [f"| fault | artifacts | this check | {' | '.join(RULES)} |", "|---" * (len(RULES) + 3) + "|"]
+    for name, count in counts.items():
+        same = [one for one in faults if one.name == name]
+        found = [sum(one.right(rule) or one.verdict == "refused" for one in same) for rule in ("", *RULES)]
+        rows.append(f"| {name} | {count} | {' | '.join(map(str, found))} |")
+    return "\n".join(rows)
+
+
+def page(text: str, judged: Sequence[Judged]) -> str:
+    """``text`` with the tables between its two marks made anew."""
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{summary(judged)}\n\n### By kind of fault\n\n{kinds(judged)}\n\n{END}{after}"

@@ -1,0 +1,115 @@
+"""Does the parity check find every fault, and does it cry wolf? Builds the corpus, judges it, prints the table.
+
+python benchmarks/faults.py            all networks; several minutes
+python benchmarks/faults.py --quick    the smallest network alone
+python benchmarks/faults.py --write    put the tables into docs/how-the-checks-work.md as well
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fault_corpus.engines import Ports, naive_onnx, openvino_from_onnx, run
+from fault_corpus.faults import ATTENTION, Fault, attention_fault, attention_faults, other_faults
+from fault_corpus.honest import honest, other_lowering, own, own_outputs
+from fault_corpus.judging import Judge, Judged
+from fault_corpus.subjects import Subject, subjects
+from fault_corpus.table import page, summary
+
+PAGE = Path(__file__).parents[1] / "docs" / "how-the-checks-work.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Judge the parity check by faulty and honest artifacts.")
+    parser.add_argument("--quick", action="store_true", help="the smallest network alone")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    arguments = parser.parse_args()
+    judged: list[Judged] = []
+    with tempfile.TemporaryDirectory() as name:
+        makers = subjects(Path(name))
+        for number, make in enumerate(makers[:1] if arguments.quick else makers):
+            folder = Path(name, str(number))
+            folder.mkdir()
+            for one in everything(make(), number, folder):
+                judged.append(one)
+                mark = "" if one.right() else "   <-- WRONG"
+                print(f"{time.strftime('%X')} {one.subject[:20]:20} {one.name[:50]:50} {one.target:8}"
+                      f" {one.verdict:8}{one.error:10.3g} {one.named or ''}{mark}", flush=True)  # fmt: skip
+    print(summary(judged))
+    if arguments.write:
+        PAGE.write_text(page(PAGE.read_text(), judged))
+
+
+def everything(subject: Subject, number: int, folder: Path) -> Iterator[Judged]:
+    """Every artifact of one network, judged."""
+    judge = Judge(subject)
+    for one in honest(subject, folder):
+        yield judge.artifact(one.name, one.target, one.outputs, faulty=False, half=one.half)
+    if number == 0:
+        for one in (*(own(subject, folder, target) for target in ("onnx", "openvino", "tflite")),
+                    own(subject, folder, "tflite", 4), own(subject, folder, "openvino", None),
+                    other_lowering(subject, folder)):  # fmt: skip
+            yield judge.artifact(one.name, one.target, one.outputs, faulty=False)
+        yield from tflite_faults(judge, folder)
+    for fault in chosen(subject, number):
+        yield faulty(judge, fault, folder, "openvino" if number == 2 else "onnx")
+    for path in subject.blocks:
+        yield dead_in_half(judge, path, folder)
+
+
+def chosen(subject: Subject, number: int) -> Iterator[Fault]:
+    """All kinds on the first and on the trained network, others on the rest: the corpus is to run in minutes."""
+    kinds = tuple(ATTENTION)
+    if number == 3:
+        for path in subject.blocks:
+            for kind in ("removed", "subspace", "uniform"):
+                yield attention_fault(subject, kind, path)
+        return
+    # The blocks take turns with the kinds: another start puts a kind into another block.
+    some = {0: kinds, 1: kinds[1::2], 2: kinds[1::3]}.get(number, kinds[1:])
+    yield from attention_faults(subject, some)
+    others = list(other_faults(subject))
+    yield from {1: others[:14], 2: others[14:]}.get(number, others)
+
+
+def faulty(judge: Judge, fault: Fault, folder: Path, target: str) -> Judged:
+    """Export the faulty network with a public tool, run it, judge it."""
+    subject, path = judge.subject, naive_onnx(judge.subject, fault.model, folder / "faulty.onnx")
+    if target == "openvino":
+        path = openvino_from_onnx(path, folder / "faulty.xml")
+    return judge.artifact(
+        fault.name,
+        target,
+        lambda: run(path, Ports.of(subject), subject.golden),
+        faulty=True,
+        place=fault.place,
+        path=path,
+    )
+
+
+def dead_in_half(judge: Judge, block: str, folder: Path) -> Judged:
+    """A block's attention removed in an artifact that stores its weights in float16."""
+    subject = judge.subject
+    fault = attention_fault(subject, "removed", block)
+    onnx = naive_onnx(subject, fault.model, folder / "faulty.onnx")
+    path = openvino_from_onnx(onnx, folder / "faulty.xml", half=True)
+    name = f"{fault.name}, weights in float16"
+    outputs = lambda: run(path, Ports.of(subject), subject.golden)  # noqa: E731
+    return judge.artifact(name, "openvino", outputs, faulty=True, half=True, place=block)
+
+
+def tflite_faults(judge: Judge, folder: Path) -> Iterator[Judged]:
+    """Faulty lowerings, which is how attention would be lost on this target."""
+    from fault_corpus.lowerings import FAULTY
+
+    for name, lowering in FAULTY.items():
+        outputs = lambda how=lowering: own_outputs(judge.subject, folder, "tflite", how)  # noqa: E731
+        yield judge.artifact(name, "tflite", outputs, faulty=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Is what TensorRT's parser understood what was meant? The parsed network in NumPy against the float64 reference.
+
+In float16 three models of rounding give a band, and each block's attention is judged by a twin at the same precision:
+the parsed network with that block's attention removed, under the same rounding. What rounded weights do is common to
+both and drops out, so that the step between the two shows the attention where the outputs alone would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import Artifact, Study, Verdict
+from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.evidence import produce
+from ulsam_deploy.parity import Golden, check
+from ulsam_deploy.parity.check import Report
+from ulsam_deploy.parity.liveness import Liveness, Word, liveness
+from ulsam_deploy.parity.noise import Floor, noise_floors
+from ulsam_deploy.parity.sketch import compact
+
+from .trt_network import ParsedNetwork, ParsedRuntime
+from .trt_rounding import ACCUMULATED, DECLARED, FUSED, STORED, Array, Rounding
+
+#: Probes that are interpreted: a few seconds for a MobileNet at 224 x 224.
+PROBES = 8
+#: The rounding of float16 is this much coarser than that of float32 (11 bits against 24).
+COARSER = 2.0**13
+
+
+def study(artifact: Artifact, session: Any, golden: Golden) -> Study:
+    """Hold the network that ``session`` parsed against ``golden``, or say why it cannot be interpreted."""
+    chosen = golden.take(spread(len(golden.probes), artifact.inputs[0].shape[0] or 1))
+    try:
+        if artifact.precision == "fp16":
+            return _half(artifact, session, chosen)
+        return _single(artifact, session, chosen)
+    except UnavailableError as error:
+        return Study(Verdict.UNVERIFIED, (f"The parsed network was not checked: {error.found}.",), {})
+
+
+def spread(count: int, batch: int) -> list[int]:
+    """At least :data:`PROBES` of ``count`` probes, evenly spread, in whole batches."""
+    wanted = min(count, batch * -(-PROBES // batch))
+    return [int(position) for position in np.linspace(0, count - 1, wanted).round()]
+
+
+def _single(artifact: Artifact, session: Any, golden: Golden) -> Study:
+    report = check(golden, _run(artifact, session, golden, DECLARED))
+    alive = " ".join(f"{block.liveness:.2f}" for block in report.blocks)
+    sentence = (
+        f"The network as TensorRT's parser read it, run in NumPy, is {report.error:.2g} noise floors from the "
+        f"reference ({report.tolerance:g} are allowed)" + (f"; liveness {alive}." if alive else ".")
+    )
+    failed = report.verdict is Verdict.FAIL
+    facts = {"probes": list(golden.probes), "parsed": report.to_json()}
+    return Study(Verdict.FAIL if failed else Verdict.UNVERIFIED, (sentence, *_reasons(report)), facts)
+
+
+def _reasons(report: Report) -> tuple[str, ...]:
+    return report.reasons if report.verdict is Verdict.FAIL else ()
+
+
+def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
+    runs = {model.name: _run(artifact, session, golden, model) for model in (FUSED, STORED, ACCUMULATED)}
+    least = noise_floors(golden.outputs, [runs[FUSED.name]])
+    reports = {FUSED.name: check(golden, runs[FUSED.name], floors=coarser(golden.floors))}
+    reports |= {model.name: check(golden, runs[model.name], floors=least) for model in (STORED, ACCUMULATED)}
+    survivals = _survivals(artifact, session, golden, runs[STORED.name])
+    lost = [block for block in survivals if block.word in (Word.DEAD, Word.WEAKENED)]
+    far = [f"{name}: {reason}" for name, report in reports.items() for reason in _far(report)]
+    reasons = (_band_words(least, reports, survivals), *far, *map(_lost_words, lost))
+    facts = {
+        "probes": list(golden.probes),
+        "floors": {name: {"l2": floor.l2, "peak": floor.peak} for name, floor in least.items()},
+        "models": {name: report.to_json() for name, report in reports.items()},
+        "survival": {
+            block.block: {"value": block.value, "low": block.low, "high": block.high, "word": block.word.value}
+            for block in survivals
+            if np.isfinite([block.value, block.low, block.high]).all()
+        },
+    }
+    return Study(Verdict.FAIL if far or lost else Verdict.UNVERIFIED, reasons, facts)
+
+
+def coarser(floors: Mapping[str, Floor]) -> dict[str, Floor]:
+    """The noise floors of float32 scaled to float16's rounding: an upper bound on what an honest float16 run shows.
+
+    Without it a fault that is common to all models of rounding, such as a padding misread, would set its own floor.
+    """
+    return {name: Floor(floor.l2 * COARSER, floor.peak * COARSER, floor.runs) for name, floor in floors.items()}
+
+
+def _far(report: Report) -> list[str]:
+    """Reasons that concern the outputs; the attention is judged by the twins of the same precision."""
+    return [reason for reason in report.reasons if reason.startswith("Output")]
+
+
+def _survivals(artifact: Artifact, session: Any, golden: Golden, whole: Mapping[str, Array]) -> list[Liveness]:
+    """How much of each block's step is left under :data:`STORED`, by a twin of the same precision.
+
+    Empty when the parsed network doesn't have one softmax a block: then nothing says which belongs to which.
+    """
+    softmaxes = ParsedNetwork(session.trt, session.network, session).softmaxes
+    if len(softmaxes) != len(golden.blocks):
+        return []
+    found: list[Liveness] = []
+    for number, softmax in enumerate(softmaxes):
+        twin = _run(artifact, session, golden, STORED, softmax)
+        alone = replace(
+            golden,
+            ablated={name: steps[[number]] for name, steps in golden.ablated.items()},
+            blocks=golden.blocks[number : number + 1],
+        )
+        # An artifact that differs from the float64 twin by what the attention does in float16.
+        moved = {
+            name: compact(y) + compact(golden.ablated[name][number]) + compact(whole[name]) - compact(twin[name])
+            for name, y in golden.outputs.items()
+        }
+        found += liveness(alone, moved, golden.floors)
+    return found
+
+
+def _run(artifact: Artifact, session: Any, golden: Golden, model: Rounding, silenced: str = "") -> dict[str, Array]:
+    with ParsedRuntime(artifact, session, model, silenced) as runtime:
+        return produce(runtime, golden.inputs)
+
+
+def _band_words(floors: Mapping[str, Floor], reports: Mapping[str, Report], survivals: list[Liveness]) -> str:
+    least = max(floor.l2 for floor in floors.values())
+    worst = max(reports[STORED.name].error, reports[ACCUMULATED.name].error)
+    alive = ", ".join(f"{block.value:.2f} ({block.word.value})" for block in survivals)
+    return (
+        f"The network as TensorRT's parser read it, run in NumPy under three models of fp16 rounding, is from "
+        f"{least:.1e} (relative, everything fused) to {worst:.2g} times that from the reference"
+        + (f"; of each block's attention survives {alive}." if alive else ".")
+    )
+
+
+def _lost_words(block: Liveness) -> str:
+    return (
+        f"In fp16 the attention of block '{block.block}' is {block.word.value}: {block.value:.2f} of it survives "
+        f"(between {block.low:.2f} and {block.high:.2f}); export with --precision fp32."
+    )

@@ -1,0 +1,117 @@
+"""An engine on disk: hash before anything else, a mismatch in words, a sidecar that is written last."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from ulsam_deploy.errors import RefusedError, UnavailableError, UsageError
+from ulsam_deploy.runtimes import trt_builder, trt_engine
+from ulsam_deploy.runtimes.cuda import Machine
+from ulsam_deploy.runtimes.trt_engine import Sidecar, checked_plan, sidecar_path
+
+ORIN = Machine("Orin", "8.7", "12.6", "12.6", "aarch64")
+THOR = Machine("Thor", "11.0", "13.0", "13.0", "aarch64")
+
+
+class Module:
+    __name__, __version__ = "tensorrt", "10.3.0"
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch):
+    """A kit built into ``tmp_path/out`` by a builder that gives the bytes ``plan``: building needs a GPU."""
+    kit, asked = tmp_path / "kit", []
+    kit.mkdir()
+    (kit / "model.onnx").write_bytes(b"model")
+    (kit / "build.json").write_text(trt_builder.Recipe("0" * 64, "fp16").to_json())
+
+    def build(trt, onnx, recipe, *, cache):
+        asked.append((onnx, recipe.precision, cache))
+        return trt_builder.Built(b"plan", trt_builder.Parsed({}), "")
+
+    monkeypatch.setattr(trt_builder, "build", build)
+    plan = trt_engine.build_kit(kit, tmp_path / "out", Module, ORIN)
+    return plan, asked
+
+
+def test_a_built_engine_opens_on_its_own_machine(built):
+    plan, asked = built
+    assert checked_plan(plan, Module, ORIN) == (b"plan", "fp16")
+    assert checked_plan(plan, Module, dataclasses.replace(ORIN, driver="12.8")) == (b"plan", "fp16")
+    assert asked[0][:2] == (b"model", "fp16")
+    assert asked[0][2].parent == plan.parent
+
+
+def test_a_changed_byte_is_refused(built):
+    plan, _ = built
+    plan.write_bytes(b"plam")
+    with pytest.raises(RefusedError, match="SHA-256"):
+        checked_plan(plan, Module, ORIN)
+
+
+def test_another_board_is_explained_in_words(built):
+    plan, _ = built
+
+    class Newer:
+        __name__, __version__ = "tensorrt", "10.16.1"
+
+    with pytest.raises(UnavailableError) as error:
+        checked_plan(plan, Newer, THOR)
+    assert error.value.found == (
+        "the engine was built for Orin (compute capability 8.7) with tensorrt 10.3.0, JetPack 6.1-6.2; "
+        "this is Thor (compute capability 11.0) with tensorrt 10.16.1, JetPack 7.2"
+    )
+    assert "rebuild it here" in error.value.todo
+
+
+def test_the_hash_comes_before_the_fit(built):
+    plan, _ = built
+    plan.write_bytes(b"other")
+    with pytest.raises(RefusedError):
+        checked_plan(plan, Module, THOR)
+
+
+@pytest.mark.parametrize("damage", [lambda t: t[:-9], lambda t: t.replace("trt-engine/1", "9"), lambda t: "[]"])
+def test_a_damaged_sidecar_opens_nothing(built, damage):
+    plan, _ = built
+    side = sidecar_path(plan)
+    side.write_text(damage(side.read_text()))
+    with pytest.raises(UsageError, match="sidecar"):
+        checked_plan(plan, Module, ORIN)
+
+
+def test_a_plan_cut_short_has_no_sidecar(built, tmp_path, monkeypatch):
+    plan, _ = built
+
+    def fail(path, content):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(trt_engine, "_write", fail)
+    with pytest.raises(OSError, match="disk full"):
+        trt_engine.build_kit(tmp_path / "kit", plan.parent, Module, ORIN)
+    assert not sidecar_path(plan).exists()
+
+
+def test_a_folder_that_is_no_kit_is_said(tmp_path):
+    with pytest.raises(UsageError, match="not a TensorRT kit"):
+        trt_engine.build_kit(tmp_path, tmp_path / "out", Module, ORIN)
+
+
+def test_timing_caches_of_other_machines_have_other_names():
+    names = {
+        trt_engine.timing_cache_name("model.timing", version, machine)
+        for version in ("tensorrt 10.3.0", "tensorrt 10.3.1")
+        for machine in (ORIN, THOR, dataclasses.replace(ORIN, driver="12.8"))
+    }
+    assert len(names) == 6
+    assert all(name.startswith("model-") and name.endswith(".timing") for name in names)
+
+
+def test_the_sidecar_holds_what_the_issue_asks_for(built):
+    found = json.loads(sidecar_path(built[0]).read_text())
+    assert found["machine"] == dataclasses.asdict(ORIN)
+    assert (found["tensorrt"], found["onnx_sha256"]) == ("tensorrt 10.3.0", "0" * 64)
+    assert Sidecar.from_json(json.dumps(found)).machine == ORIN

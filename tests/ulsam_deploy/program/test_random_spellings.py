@@ -1,0 +1,95 @@
+"""Random spellings with random faults: never a wrong raise, and without a fault never a refusal."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from ulsam_deploy.exporters import lowerings
+from ulsam_deploy.program import capture, lower, prove, raise_attention
+
+from . import spellings as s
+from .corpus import GATES, JOINS, RELUS, SCORES, SOFTMAXES, SPLITS, WEIGHINGS, net
+from .lookalikes import pool_of_stride_two, shifted
+
+FAULTS = {
+    "none": {},
+    "relu6": {"relu": F.relu6},
+    "score relu6": {"score_relu": F.relu6},
+    "no score relu": {"score_relu": torch.neg},
+    "pool 5x5": {"pool": lambda t: F.max_pool2d(t, 5, 1, 2)},
+    "pool of stride 2": {"pool": pool_of_stride_two},
+    "average pool": {"pool": lambda t: F.avg_pool2d(t, 3, 1, 1)},
+    "softmax over H": {"attend": lambda t: torch.softmax(t, 2)},
+    "softmax over the batch": {"attend": lambda t: torch.softmax(t, 0)},
+    "temperature": {"attend": lambda t: s.softmax_view(t * 0.7)},
+    "map turned": {"attend": lambda t: s.softmax_view(t).flip(2)},
+    "shifted": {"weigh": shifted},
+    "no residual": {"weigh": lambda a, x: a * x},
+    "halved": {"weigh": lambda a, x: x.add(a * x, alpha=0.5)},
+    "x*(a+2)": {"weigh": lambda a, x: x * a.add(1, alpha=1).add(1)},
+    "x + a*relu(x)": {"weigh": lambda a, x: x + a * F.relu(x)},
+}
+
+
+@st.composite
+def spelling(draw: st.DrawFn) -> dict[str, object]:
+    def pick(table: dict[str, object]) -> object:
+        return table[draw(st.sampled_from(sorted(table)))]
+
+    relus = {**RELUS, "F.relu": F.relu}
+    return {
+        "gate": pick({**GATES, "conv and norm": s.GateConvNorm}),
+        "relu": pick(relus),
+        "score": pick({**SCORES, "conv and norm": s.conv_norm_score}),
+        "score_relu": pick(relus),
+        "attend": pick(SOFTMAXES),
+        "weigh": pick(WEIGHINGS),
+    }
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> tuple[s.Block, int]:
+    """A block whose branches are each spelled in their own way, and how many of them have a fault."""
+    groups = draw(st.sampled_from([1, 2, 3]))
+    block = s.Block(
+        groups, split=draw(st.sampled_from(list(SPLITS.values()))), join=draw(st.sampled_from(list(JOINS.values())))
+    )
+    faults = [draw(st.sampled_from(["none", "none", *sorted(FAULTS)])) for _ in range(groups)]
+    for i, fault in enumerate(faults):
+        block.branches[i] = s.Branch(s.C // groups, **{**draw(spelling()), **FAULTS[fault]})
+    return block, groups - faults.count("none")
+
+
+def check(block: s.Block, faulty: int) -> None:
+    captured = capture(s.randomise(net(block)), [(3, s.H, s.W)], batch=2)
+    raised = raise_attention(captured)
+    prove(captured, raised, "raising")
+    if raised.blocks:
+        prove(captured, lower(raised, lowerings.broadcast), "lowering")
+    groups = len(block.branches)
+    assert sum(found.subspaces for found in raised.blocks) == groups - faulty, raised.refusals
+    assert bool(raised.refusals) == bool(faulty)
+    if not faulty:
+        assert len(raised.blocks) == 1
+
+
+few = settings(
+    max_examples=12, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+
+
+@few
+@given(blocks())
+def test_never_a_wrong_raise(drawn: tuple[s.Block, int]) -> None:
+    check(*drawn)
+
+
+@pytest.mark.slow
+@settings(few, max_examples=300, derandomize=False)
+@given(blocks())
+def test_never_a_wrong_raise_in_many(drawn: tuple[s.Block, int]) -> None:
+    check(*drawn)

@@ -1,0 +1,71 @@
+"""``ulsam-deploy verify --against``: the command around :func:`ulsam_deploy.foreign.verify_against`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.cli import words
+from ulsam_deploy.errors import Exit, UsageError, combine
+from ulsam_deploy.foreign import Foreign, Limits, Question, verify_against
+from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.progress import Progress
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Check one artifact against ``--against MODEL``."""
+    if arguments.target:
+        raise UsageError("--target is for bundles", expected="one artifact file: its kind is told by its name")
+    options = ExportOptions(
+        model=arguments.against,
+        arch=arguments.arch,
+        factory=arguments.factory,
+        variant=arguments.variant,
+        inputs=tuple(arguments.input),
+        probes=arguments.probes,
+        trust_pickle=arguments.trust_pickle,
+        allow_globals=tuple(arguments.allow_global),
+        cache=not arguments.no_cache,
+    )
+    question = Question(
+        artifact=arguments.path,
+        layout=arguments.layout,
+        precision=arguments.precision,
+        limits=Limits(arguments.time_limit, int(arguments.memory_limit * 2**30)),
+        reproduce=arguments.reproduce,
+        trust_native=arguments.trust_native,
+    )
+    found = verify_against(options, question, Progress())
+    missed = found.evidence.tier < arguments.require
+    code = combine([found.exit_code, Exit.UNAVAILABLE if missed else Exit.OK])
+    if arguments.json:
+        words.print_json("verify-against", {**_document(found, question), "exit_code": int(code)})
+    else:
+        _print(found, question)
+    return code
+
+
+def _print(found: Foreign, question: Question) -> None:
+    size = sum(file.stat().st_size for file in found.case.files)
+    row = words.evidence_row(found.target, question.artifact.name, size, found.evidence)
+    print(words.table(words.ARTIFACT_COLUMNS, [row]))
+    for reason in found.evidence.reasons:
+        print(f"{found.target}: {reason}")
+    for note in found.notes:
+        print(f"note: {note}")
+    if found.reproduced:
+        print(f"\nTo show it to others: cd {question.reproduce} && python reproduce.py")
+
+
+def _document(found: Foreign, question: Question) -> dict[str, Any]:
+    return {
+        "artifact": str(question.artifact),
+        "target": found.target,
+        "precision": found.precision,
+        "inputs": {name: strict.encode(spec, name) for name, spec in found.case.inputs.items()},
+        "outputs": {name: strict.encode(spec, name) for name, spec in found.case.outputs.items()},
+        "evidence": strict.encode(found.evidence, "evidence"),
+        "notes": list(found.notes),
+        "reproduction": str(question.reproduce) if found.reproduced else None,
+    }

@@ -1,0 +1,139 @@
+"""Where an artifact first goes wrong: its inner values against those of the network's modules, matched by value.
+
+No name survives all converters, but a value that an artifact computes correctly is, up to layout and rounding, a
+value that the network computes, and random coincidence among thousands of numbers does not happen. So the modules
+whose result is found inside the artifact are right, and the first one behind them whose result, and everything that
+follows from it, is nowhere to be found is where the artifact goes wrong. numpy only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.parity import TOLERANCE
+
+Array = np.ndarray[Any, Any]
+
+#: A value nearer to a module's than this part of its size is that module's result gone wrong, not another value.
+#: It only decides how the place is called: by the module that a converter fused the wrong one into.
+_SIMILAR = 0.5
+
+
+@dataclass(frozen=True)
+class Point:
+    """The tensor that leaves a module: its path, float64 value in PyTorch's layout, relative noise of an honest run.
+
+    ``behind`` are the numbers of the points that it follows from directly; smaller than its own.
+    """
+
+    path: str
+    value: Array
+    noise: float
+    behind: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where an artifact leaves the network. ``module`` is empty when every value inside it agrees.
+
+    ``after`` is the last module that agrees in front of it, empty for the input. ``error`` is the relative distance
+    of what the artifact has in place of the module's result, ``None`` where nothing like it was found.
+    """
+
+    module: str
+    after: str
+    error: float | None
+
+    def sentence(self) -> str:
+        """One sentence for a report."""
+        if not self.module:
+            return (
+                "Where: nowhere while the engine shows its inner values: they all agree then. What it fuses or chooses "
+                "when it does not show them is wrong."
+            )
+        size = "" if self.error is None else f", by {self.error:.1e} of its size"
+        if not self.after:
+            return (
+                f"Where: '{self.module}' is the first that differs{size}, and no module before it agrees: other "
+                f"weights (or these in float16: --precision fp16), another preprocessing, another layout of the input?"
+            )
+        return f"Where: '{self.module}' is the first module that differs{size}; '{self.after}' still agrees."
+
+
+def first_divergence(points: Sequence[Point], values: Mapping[str, Array]) -> Divergence:
+    """The first of ``points`` (in graph order) that ``values``, tensors from inside an artifact, do not hold."""
+    distances = _distances(points, values)
+    right = [distance <= TOLERANCE * point.noise for distance, point in zip(distances, points)]
+    reached = list(right)  # whether a point, or anything that follows from it, is found
+    for number in range(len(points) - 1, -1, -1):
+        if reached[number]:
+            for before in points[number].behind:
+                reached[before] = True
+    if all(reached):
+        return Divergence("", "", None)
+    first = reached.index(False)
+    after = _last_right(first, points, right)
+    seen = next((n for n in _onwards(first, points) if distances[n] < _SIMILAR), None)
+    if seen is None:
+        return Divergence(_named(points[first].path), after, None)
+    return Divergence(_common(points[first].path, points[seen].path), after, distances[seen])
+
+
+def _last_right(first: int, points: Sequence[Point], right: Sequence[bool]) -> str:
+    """The path of the last matched point in front of ``first``; empty when there is none."""
+    front = set(points[first].behind)
+    for number in range(first - 1, -1, -1):
+        if number in front:
+            if right[number]:
+                return _named(points[number].path)
+            front.update(points[number].behind)
+    return ""
+
+
+def _onwards(first: int, points: Sequence[Point]) -> list[int]:
+    """``first`` and all points that follow from it, in graph order."""
+    follow = {first}
+    for number in range(first + 1, len(points)):
+        if follow.intersection(points[number].behind):
+            follow.add(number)
+    return sorted(follow)
+
+
+def _named(path: str) -> str:
+    return path or "forward"
+
+
+def _common(first: str, seen: str) -> str:
+    """The innermost module around two, or both where only the network itself is."""
+    if first == seen:
+        return _named(first)
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(first.split("."), seen.split(".")))
+    return ".".join(part for part, _ in shared) or f"{_named(first)} .. {_named(seen)}"
+
+
+def _distances(points: Sequence[Point], values: Mapping[str, Array]) -> list[float]:
+    """How far, relative to its norm, the nearest value of the artifact is from each point; infinite where none fits."""
+    sizes: dict[int, list[tuple[float, Array]]] = defaultdict(list)
+    wanted = {point.value.size for point in points}
+    for array in values.values():
+        if array.size in wanted and np.all(np.isfinite(array)):
+            flat = array.astype(np.float64).ravel()
+            sizes[array.size].append((float(np.linalg.norm(flat)), flat))
+    return [_nearest(point.value, sizes[point.value.size]) for point in points]
+
+
+def _nearest(value: Array, candidates: Sequence[tuple[float, Array]]) -> float:
+    forms = [value.ravel()] + ([np.moveaxis(value, 1, -1).ravel()] if value.ndim > 2 else [])
+    norm = float(np.linalg.norm(value))
+    best = np.inf
+    for size, flat in sorted(candidates, key=lambda candidate: abs(candidate[0] - norm)):
+        if abs(size - norm) >= best * norm:  # by the triangle inequality, no later one is nearer
+            break
+        best = min(best, *(float(np.linalg.norm(flat - form)) / norm for form in forms))
+    return best

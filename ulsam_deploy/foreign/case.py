@@ -1,0 +1,40 @@
+"""An artifact with its ports matched to a network's tensors: spoken to in the network's names, layout and float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import ArrayMap, TensorSpec
+from ulsam_deploy.foreign.guard import Guarded
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """``inputs`` and ``outputs`` map the network's names to the artifact's ports; ``files`` are the artifact's."""
+
+    guarded: Guarded
+    files: tuple[Path, ...]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    def run(self, inputs: ArrayMap) -> tuple[dict[str, Array], dict[str, Any]]:
+        """The outputs that the artifact has, (P, ...) by the network's names, and the engine's facts."""
+        ports = tuple(self.inputs.values()), tuple(self.outputs.values())
+        produced, facts = self.guarded.run(*ports, self.feed(inputs))
+        return {name: produced[port.name] for name, port in self.outputs.items()}, facts
+
+    def values(self, inputs: ArrayMap) -> dict[str, Array]:
+        """Every tensor inside the artifact for one batch."""
+        ports = tuple(self.inputs.values()), tuple(self.outputs.values())
+        return self.guarded.values(*ports, self.feed(inputs))
+
+    def feed(self, inputs: ArrayMap) -> dict[str, Array]:
+        """``inputs`` by port and in its dtype, in PyTorch's layout still."""
+        return {port.name: np.asarray(inputs[name]).astype(port.dtype) for name, port in self.inputs.items()}

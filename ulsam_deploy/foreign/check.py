@@ -1,0 +1,168 @@
+"""``verify --against``: does this file, whoever made it, compute what the checkpoint computes?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ulsam_deploy import plugins
+from ulsam_deploy.bundle import Evidence
+from ulsam_deploy.contracts import ArrayMap, Runtime, TensorSpec, Tier, Verdict
+from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.evidence import verdict_code, worst_batch
+from ulsam_deploy.foreign import ports, reproduction
+from ulsam_deploy.foreign.case import Case
+from ulsam_deploy.foreign.guard import Guarded, Limits
+from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.parity import Floor, Golden, check
+from ulsam_deploy.pipeline import Road
+from ulsam_deploy.progress import Progress
+
+PRECISIONS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about one artifact; ``None``: worked out from the file.
+
+    ``reproduce`` is a folder for a failure's reproduction; ``trust_native`` lets native code (a TensorRT engine) run.
+    """
+
+    artifact: Path
+    layout: str | None = None
+    precision: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    reproduce: Path | None = None
+    trust_native: bool = False
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What was found; ``reproduced`` says whether the folder that was asked for was written."""
+
+    target: str
+    precision: str
+    case: Case
+    evidence: Evidence
+    notes: tuple[str, ...]
+    reproduced: bool
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code that the verdict stands for."""
+        return verdict_code(self.evidence)
+
+
+def verify_against(options: ExportOptions, question: Question, progress: Progress | None = None) -> Foreign:
+    """Hold ``question.artifact`` against the checkpoint ``options.model``; the batch is the artifact's own.
+
+    Raises :class:`UsageError` for a file of unknown kind or one that cannot be this network, :class:`RefusedError`
+    for one that reaches out of its folder or would run code, :class:`UnavailableError` without its engine, and
+    :class:`~ulsam_deploy.errors.ExportError` when the engine cannot open or run it, crashes, or exceeds the limits.
+    """
+    progress = progress or Progress()
+    engine = _engine(question)
+    if question.reproduce:
+        reproduction.check_folder(question.reproduce)
+    guarded = Guarded(engine, question.artifact, question.limits)
+    with progress.stage("open") as said:
+        inputs, outputs, files = guarded.open()
+        said.append(f"by {engine.name}, in a process of its own")
+    with Road(dataclasses.replace(options, batch=ports.batch_of(inputs) or 1), progress) as road:
+        wanted = road.card
+        mapped = ports.map_inputs(inputs, wanted.inputs, question.layout)
+        named = dict(zip((spec.name for spec in wanted.inputs), mapped))
+        case = Case(guarded, files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
+        precision = question.precision or _precision((*inputs, *outputs))
+        evidence, reproduced = _judge(road, case, precision, question.reproduce)
+    notes = tuple(_notes(case, len(outputs), precision, question))
+    return Foreign(engine.target, precision, case, evidence, notes, reproduced)
+
+
+def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple[Evidence, bool]:
+    """Run, check, say where it goes wrong, and leave a reproduction in ``folder`` unless all is well."""
+    golden, floors = _yardstick(road, precision)
+    with road.progress.stage("run and check") as said:
+        produced, facts = case.run(golden.inputs)
+        report = check(golden, produced, floors=floors)
+        said.append(report.verdict.value)
+    evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report.to_json(), engine=facts)
+    if report.verdict is Verdict.FAIL:
+        evidence = road.located(evidence, golden, case.values, precision)
+    if folder is None or report.verdict is Verdict.PASS:
+        return evidence, False
+    batch = worst_batch(evidence, golden, road.batch)
+    inputs = {name: array[batch] for name, array in golden.inputs.items()}
+    found = {name: array[batch] for name, array in produced.items()}
+    reproduction.write(folder, case, inputs, _truth(road, inputs), found)
+    return evidence, True
+
+
+def _engine(question: Question) -> type[Runtime]:
+    """The engine for this kind of file."""
+    path = question.artifact
+    engines: list[type[Runtime]] = [
+        plugins.load(plugins.RUNTIMES, name) for name in plugins.registered(plugins.RUNTIMES)
+    ]
+    kinds = {suffix: engine for engine in engines for suffix in engine.opens}
+    engine = kinds.get(path.suffix.lower())
+    if engine is None:
+        raise UsageError(f"'{path.name}' is of no known kind", expected=" ".join(sorted(kinds)))
+    if not path.is_file():
+        raise UsageError(f"there is no file '{path}'", expected="an artifact", todo="check the path")
+    if engine.native and not question.trust_native:
+        raise RefusedError(
+            f"'{path.name}' is native code that runs when it is opened",
+            expected="an engine that you built, or whose maker you trust",
+            todo="say so with --trust-native",
+        )
+    here = engine.available()
+    if not here.usable:
+        raise UnavailableError(f"{engine.name} cannot run here: {here.detail}", todo=here.todo)
+    return engine
+
+
+def _precision(specs: Sequence[TensorSpec]) -> str:
+    return "fp16" if any(spec.dtype == "float16" for spec in specs) else "fp32"
+
+
+def _yardstick(road: Road, precision: str) -> tuple[Golden, Mapping[str, Floor]]:
+    """The golden set and the noise floors for ``precision``."""
+    if precision == "fp32":
+        return road.golden, road.golden.floors
+    from ulsam_deploy.program import half_floors
+
+    golden = road.golden
+    captured, raised = road.captured, road.raised
+    with road.progress.stage("honest float16 runs") as said:
+        kept, floors = half_floors(captured, raised, golden)
+        said.append(f"{len(kept.probes)} of {len(golden.probes)} probes within float16's range")
+    return kept, floors
+
+
+def _truth(road: Road, inputs: ArrayMap) -> ArrayMap:
+    """What PyTorch gives in float64 for one batch."""
+    import torch
+
+    from ulsam_deploy.program import Evaluator
+
+    tensors = [torch.from_numpy(inputs[spec.name]) for spec in road.captured.inputs]
+    return {name: value.numpy() for name, value in Evaluator(road.captured).run(tensors).items()}
+
+
+def _notes(case: Case, outputs: int, precision: str, question: Question) -> Iterator[str]:
+    """What was worked out, for the user to contradict."""
+    for name, port in case.inputs.items():
+        if port.layout == "NHWC" and question.layout is None:
+            yield f"input '{port.name}' is taken as NHWC"
+        if port.name != name:
+            yield f"input '{port.name}' is taken as the network's '{name}'"
+    for name, port in case.outputs.items():
+        if port.name != name:
+            yield f"output '{port.name}' is taken as the network's '{name}'"
+    if len(case.outputs) < outputs:
+        yield f"{outputs - len(case.outputs)} other outputs are not looked at"
+    if precision != "fp32" and question.precision is None:
+        yield f"judged as {precision}, because its inputs or outputs are"

@@ -1,0 +1,79 @@
+"""A failure to take elsewhere: a folder with the artifact, the inputs, both outputs and a script of public tools."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import ArrayMap, TensorSpec, to_artifact
+from ulsam_deploy.errors import UsageError
+from ulsam_deploy.foreign.case import Case
+
+CASE, SCRIPT = "case.npz", "reproduce.py"
+
+_TEXT = '''"""Runs {file} on the inputs in {case} and compares it with PyTorch in float64: python {script}"""
+
+import numpy as np
+{run}
+
+
+case = np.load("{case}")
+outputs = run({file!a}, {{{inputs}}})
+for name, expected in {{{expected}}}.items():
+    apart = np.abs(outputs[name] - expected)
+    print(f"{{name}}: differs by up to {{apart.max():.3g}}, values reach {{np.abs(expected).max():.3g}}")
+'''
+
+
+def check_folder(folder: Path) -> None:
+    """Raises :class:`UsageError` when there is something in ``folder`` already, or it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        taken = any(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"cannot write to '{folder}': {error.strerror}", todo="choose another folder") from error
+    if taken:
+        raise UsageError(f"'{folder}' is not empty", expected="a new or empty folder for --reproduce")
+
+
+def write(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap) -> None:
+    """Leave everything in ``folder``; arrays come in PyTorch's layout and are stored in the artifact's own.
+
+    ``case.npz`` holds ``input 0``, ..., ``expected 0``, ... (float64) and ``found 0``, ..., in the order of ports.
+    """
+    base = case.files[0].parent
+    for file in case.files:
+        copy = folder / file.relative_to(base)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copy)
+    arrays: dict[str, Any] = dict(
+        _stored("input", case.inputs, {n: case.feed(inputs)[p.name] for n, p in case.inputs.items()})
+    )
+    present = {name: port for name, port in case.outputs.items() if name in found}
+    arrays |= dict(_stored("expected", present, expected))
+    arrays |= dict(_stored("found", present, found))
+    np.savez(folder / CASE, **arrays)
+    engine = case.guarded.engine
+    text = _TEXT.format(
+        file=case.files[0].name,
+        case=CASE,
+        script=SCRIPT,
+        run=engine.script.rstrip(),
+        inputs=_entries("input", case.inputs),
+        expected=_entries("expected", present),
+    )
+    (folder / SCRIPT).write_text(text, encoding="utf-8")
+
+
+def _stored(kind: str, specs: Mapping[str, TensorSpec], arrays: ArrayMap) -> Iterable[tuple[str, Any]]:
+    for number, (name, spec) in enumerate(specs.items()):
+        array = np.asarray(arrays[name])
+        yield f"{kind} {number}", to_artifact(spec, array) if array.ndim == len(spec.shape) else array
+
+
+def _entries(kind: str, specs: Mapping[str, TensorSpec]) -> str:
+    return ", ".join(f'{spec.name!a}: case["{kind} {number}"]' for number, spec in enumerate(specs.values()))

@@ -1,0 +1,81 @@
+"""The process in which a file of unknown origin is opened: it limits itself, does one job, and leaves numbers.
+
+Run by :mod:`ulsam_deploy.foreign.guard` as ``python -m``, in the folder of the job. Standard library, numpy and the
+engine; device-safe. The job is ``job.json`` and ``feed.npz``; the answer is ``answer.json`` and ``arrays.npz``, arrays
+by number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy import plugins
+from ulsam_deploy.contracts import Runtime, TensorSpec
+from ulsam_deploy.errors import ExportError, UlsamError
+from ulsam_deploy.evidence import produce
+
+Array = np.ndarray[Any, Any]
+
+#: No file that the process writes may become larger, in bytes: arrays of a whole probe set stay far below.
+LARGEST_FILE = 8 << 30
+
+
+def limit(memory: int) -> None:
+    """At most ``memory`` bytes of address space, no core dumps, no endless files; where the system can."""
+    limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE}
+    for what, most in limits.items():
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (most, most))
+
+
+def work(job: dict[str, Any], feed: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Do one job: its facts, and the arrays that came out of it by name."""
+    engine: type[Runtime] = plugins.load(plugins.RUNTIMES, job["engine"])
+    files = engine.files_of(Path(job["path"]))
+    inputs, outputs = (tuple(_spec(plain) for plain in job[kind]) for kind in ("inputs", "outputs"))
+    with engine(files, inputs, outputs) as runtime:
+        if job["action"] == "open":
+            found = runtime.ports()
+            ports = {kind: [asdict(spec) for spec in specs] for kind, specs in zip(("inputs", "outputs"), found)}
+            return {**ports, "files": [str(file) for file in files]}, {}
+        if job["action"] == "values":
+            return {}, runtime.values(feed)
+        return {"facts": runtime.facts()}, produce(runtime, feed)
+
+
+def _spec(plain: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(**{**plain, "shape": tuple(plain["shape"])})
+
+
+def main() -> None:
+    """The job of the working directory, answered there; an error in words is an answer too."""
+    job = json.loads(Path("job.json").read_text())
+    limit(job["memory"])
+    try:
+        with np.load("feed.npz", allow_pickle=False) as file:
+            feed = {name: file[f"{index}"] for index, name in enumerate(job["feed"])}
+        facts, arrays = work(job, feed)
+    except MemoryError:
+        error = ExportError("out of memory")
+        facts, arrays = {"error": _told(error), "memory": True}, {}
+    except UlsamError as error:
+        facts, arrays = {"error": _told(error)}, {}
+    np.savez("arrays.npz", **{f"{index}": array for index, array in enumerate(arrays.values())})  # type: ignore[arg-type]
+    Path("answer.json").write_text(json.dumps({**facts, "arrays": list(arrays)}))
+
+
+def _told(error: UlsamError) -> dict[str, Any]:
+    return {
+        "exit_code": int(error.exit_code), "found": error.found, "expected": error.expected, "todo": error.todo
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
