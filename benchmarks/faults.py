@@ -8,40 +8,50 @@ python benchmarks/faults.py --write    put the tables into docs/how-the-checks-w
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
-import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 from fault_corpus.engines import Ports, naive_onnx, openvino_from_onnx, run
 from fault_corpus.faults import ATTENTION, Fault, attention_fault, attention_faults, other_faults
 from fault_corpus.honest import honest, other_lowering, own, own_outputs
 from fault_corpus.judging import Judge, Judged
-from fault_corpus.subjects import Subject, subjects
+from fault_corpus.subjects import NETWORKS, Subject, subjects
 from fault_corpus.table import page, summary
 
 PAGE = Path(__file__).parents[1] / "docs" / "how-the-checks-work.md"
 
 
 def main() -> None:
+    """Parse the command line and judge."""
     parser = argparse.ArgumentParser(description="Judge the parity check by faulty and honest artifacts.")
     parser.add_argument("--quick", action="store_true", help="the smallest network alone")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     arguments = parser.parse_args()
-    judged: list[Judged] = []
-    with tempfile.TemporaryDirectory() as name:
-        makers = subjects(Path(name))
-        for number, make in enumerate(makers[:1] if arguments.quick else makers):
-            folder = Path(name, str(number))
-            folder.mkdir()
-            for one in everything(make(), number, folder):
-                judged.append(one)
-                mark = "" if one.right() else "   <-- WRONG"
-                print(f"{time.strftime('%X')} {one.subject[:20]:20} {one.name[:50]:50} {one.target:8}"
-                      f" {one.verdict:8}{one.error:10.3g} {one.named or ''}{mark}", flush=True)  # fmt: skip
+    numbers = range(1 if arguments.quick else NETWORKS)
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:  # torch must not be forked
+        judged = [one for found in pool.map(network, numbers) for one in found]
     print(summary(judged))
     if arguments.write:
         PAGE.write_text(page(PAGE.read_text(), judged))
+
+
+def network(number: int) -> list[Judged]:
+    """All artifacts of one network, judged; says each verdict as it falls."""
+    torch.set_num_threads(1)
+    judged = []
+    with tempfile.TemporaryDirectory() as name:
+        for one in everything(subjects(Path(name))[number](), number, Path(name)):
+            judged.append(one)
+            mark = "" if one.right() else "   <-- WRONG"
+            named = {None: "", True: "named", False: "not named"}[one.named]
+            about = f"{one.subject[:26]:26} {one.name[:50]:50} {one.target:8}"
+            print(f"{about} {one.verdict:8}{one.error:10.3g} {named}{mark}", flush=True)
+    return judged
 
 
 def everything(subject: Subject, number: int, folder: Path) -> Iterator[Judged]:

@@ -152,7 +152,9 @@ def _dla_words(artifact: Artifact) -> tuple[str, ...]:
     if not plan:
         return ()
     names = ", ".join(f"{item['node']} ({item['message']})" for item in plan["fallbacks"]) or "none"
-    return (f"Forecast for the DLA: {plan['loadables']} loadables; fallbacks to the GPU: {names}.",)
+    count = f"{plan['loadables']} loadable{'s' * (plan['loadables'] != 1)}"
+    open_ = f"; {len(plan['doubts'])} nodes have no documented rule" if plan["doubts"] else ""
+    return (f"Forecast for the DLA: {count}; fallbacks to the GPU: {names}{open_}.",)
 
 
 def _recipe(builder: Any, program: Program, request: ExportRequest, content: bytes) -> Any:

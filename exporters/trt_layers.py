@@ -112,7 +112,7 @@ def pooling(op: Operation) -> Array:
         x[:, :, i : i + stride[0] * rows : stride[0], j : j + stride[1] * columns : stride[1]][:, :, :rows, :columns]
         for i, j in np.ndindex(high, wide)
     ]
-    return np.maximum.reduce(seen) if kind == "MAX" else np.add.reduce(seen) / np.float32(high * wide)
+    return np.asarray(np.maximum.reduce(seen) if kind == "MAX" else np.add.reduce(seen) / np.float32(high * wide))
 
 
 def activation(op: Operation) -> Array:

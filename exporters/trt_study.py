@@ -15,7 +15,7 @@ import numpy as np
 
 from ulsam_deploy.contracts import Artifact, Study, Verdict
 from ulsam_deploy.errors import UnavailableError
-from ulsam_deploy.evidence import produce
+from ulsam_deploy.evidence import coarser, produce
 from ulsam_deploy.parity import Golden, check
 from ulsam_deploy.parity.check import Report
 from ulsam_deploy.parity.liveness import Liveness, Word, liveness
@@ -27,8 +27,6 @@ from .trt_rounding import ACCUMULATED, DECLARED, FUSED, STORED, Array, Rounding
 
 #: Probes that are interpreted: a few seconds for a MobileNet at 224 x 224.
 PROBES = 8
-#: The rounding of float16 is this much coarser than that of float32 (11 bits against 24).
-COARSER = 2.0**13
 
 
 def study(artifact: Artifact, session: Any, golden: Golden) -> Study:
@@ -67,6 +65,8 @@ def _reasons(report: Report) -> tuple[str, ...]:
 def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
     runs = {model.name: _run(artifact, session, golden, model) for model in (FUSED, STORED, ACCUMULATED)}
     least = noise_floors(golden.outputs, [runs[FUSED.name]])
+    # Against the scaled floors of float32: a fault that all models share, such as a padding misread, must not set its
+    # own floor.
     reports = {FUSED.name: check(golden, runs[FUSED.name], floors=coarser(golden.floors))}
     reports |= {model.name: check(golden, runs[model.name], floors=least) for model in (STORED, ACCUMULATED)}
     survivals = _survivals(artifact, session, golden, runs[STORED.name])
@@ -84,14 +84,6 @@ def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
         },
     }
     return Study(Verdict.FAIL if far or lost else Verdict.UNVERIFIED, reasons, facts)
-
-
-def coarser(floors: Mapping[str, Floor]) -> dict[str, Floor]:
-    """The noise floors of float32 scaled to float16's rounding: an upper bound on what an honest float16 run shows.
-
-    Without it a fault that is common to all models of rounding, such as a padding misread, would set its own floor.
-    """
-    return {name: Floor(floor.l2 * COARSER, floor.peak * COARSER, floor.runs) for name, floor in floors.items()}
 
 
 def _far(report: Report) -> list[str]:
@@ -113,6 +105,7 @@ def _survivals(artifact: Artifact, session: Any, golden: Golden, whole: Mapping[
         alone = replace(
             golden,
             ablated={name: steps[[number]] for name, steps in golden.ablated.items()},
+            evened={},
             blocks=golden.blocks[number : number + 1],
         )
         # An artifact that differs from the float64 twin by what the attention does in float16.

@@ -1,4 +1,4 @@
-"""Trains the reference network and writes its checkpoint and its model card: about ten minutes on one core.
+"""Trains the reference network and writes its checkpoint and its model card: about a quarter of an hour on one core.
 
     python -m ulsam_deploy.models.train_reference FOLDER
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -44,11 +45,24 @@ class TensorRT(Runtime):
             return Availability(False, gap, "run the kit on a machine with an NVIDIA GPU and TensorRT")
         return installed(module_name(), extra="trt")
 
-    def _load(self) -> None:
-        here = self.available()
+    @classmethod
+    def build(cls, kit: Path, output: Path) -> Path:
+        """Build the engine of the ``kit`` folder into ``output``, with its sidecar; returns the engine's path.
+
+        Raises :class:`UnavailableError` without a GPU or TensorRT, else as :func:`trt_engine.build_kit`.
+        """
+        return trt_engine.build_kit(kit, output, cls._module(), cuda.machine())
+
+    @classmethod
+    def _module(cls) -> ModuleType:
+        """The TensorRT module, imported only where there is a GPU: without a driver some versions crash the process."""
+        here = cls.available()
         if not here.usable:
             raise UnavailableError(here.detail, todo=here.todo)
-        self._start(import_module(module_name()), cuda.Stream(), cuda.machine())
+        return import_module(module_name())
+
+    def _load(self) -> None:
+        self._start(self._module(), cuda.Stream(), cuda.machine())
 
     def _start(self, trt: ModuleType, stream: cuda.Stream, here: cuda.Machine) -> None:
         self._trt, self._stream, self._machine = trt, stream, here

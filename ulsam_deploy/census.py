@@ -46,10 +46,14 @@ def count(source: Source) -> Census:
     raised = raise_attention(capture(source.model, source.input_shapes))
     macs = _macs(source.model, source.input_shapes)
     modules = dict(source.model.named_modules())
+    paths = [block.path.split("#")[0] for block in raised.blocks]  # "#2": the second use of the same module
+    positions = [block.height * block.width for block in raised.blocks]
     costs = []
-    for block in raised.blocks:
-        path = block.path.split("#")[0]  # a module used twice costs its parameters once, its MACs each time
-        costs.append(Counted(_parameters(modules[path]) if path in modules else 0, macs.get(path, 0)))
+    for number, path in enumerate(paths):
+        # A module used twice costs its parameters once, and MACs in proportion to the positions of each use.
+        everywhere = sum(size for other, size in zip(paths, positions) if other == path)
+        parameters = _parameters(modules[path]) if path in modules and path not in paths[:number] else 0
+        costs.append(Counted(parameters, macs.get(path, 0) * positions[number] // max(everywhere, 1)))
     return Census(
         network=source.network,
         inputs=source.input_shapes,

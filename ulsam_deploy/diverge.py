@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.parity import TOLERANCE
-
 Array = np.ndarray[Any, Any]
+
+#: A value agrees when it lies within this many noises. Tighter than the check's tolerance: the artifact is known to be
+#: wrong, and an honest value that lies outside costs nothing as long as anything that follows from it lies inside.
+NEAR = 3.0
 
 #: A value nearer to a module's than this part of its size is that module's result gone wrong, not another value.
 #: It only decides how the place is called: by the module that a converter fused the wrong one into.
-_SIMILAR = 0.5
+_SIMILAR = 0.2
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Divergence:
 def first_divergence(points: Sequence[Point], values: Mapping[str, Array]) -> Divergence:
     """The first of ``points`` (in graph order) that ``values``, tensors from inside an artifact, do not hold."""
     distances = _distances(points, values)
-    right = [distance <= TOLERANCE * point.noise for distance, point in zip(distances, points)]
+    right = [distance <= NEAR * point.noise for distance, point in zip(distances, points)]
     reached = list(right)  # whether a point, or anything that follows from it, is found
     for number in range(len(points) - 1, -1, -1):
         if reached[number]:

@@ -15,8 +15,11 @@ from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit, UlsamError, UnavailableError
 from ulsam_deploy.parity import Golden, check
+from ulsam_deploy.parity.noise import Floor
 
 Array = np.ndarray[Any, Any]
+#: The rounding of float16 is this much coarser than that of float32 (11 bits against 24).
+COARSER = 2.0**13
 
 
 def runtime_for(target: str) -> type[Runtime]:
@@ -54,6 +57,11 @@ def _slices(count: int, batch: int | None) -> Iterator[slice]:
         start, turn = start + size, turn + 1
 
 
+def coarser(floors: Mapping[str, Floor]) -> dict[str, Floor]:
+    """The noise floors of float32 scaled to float16's rounding: an upper bound on what an honest float16 run shows."""
+    return {name: Floor(floor.l2 * COARSER, floor.peak * COARSER, floor.runs) for name, floor in floors.items()}
+
+
 def execute(
     target: str,
     files: Sequence[Path],
@@ -61,11 +69,13 @@ def execute(
     outputs: Sequence[TensorSpec],
     golden: Golden,
     *,
+    precision: str = "fp32",
     timed: bool = True,
 ) -> Evidence:
     """Run the artifact in ``files`` on all probes and check it; with ``timed``, time single runs as well."""
+    floors = coarser(golden.floors) if precision == "fp16" else None
     with runtime_for(target)(files, inputs, outputs) as runtime:
-        report = check(golden, produce(runtime, golden.inputs))
+        report = check(golden, produce(runtime, golden.inputs), floors=floors)
         latency = _latency(runtime, golden) if timed else None
         return Evidence(
             tier=Tier.EXECUTED,
@@ -132,7 +142,9 @@ def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None) -> Ch
     if golden is None:
         return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
     try:
-        evidence = execute(record.target, bundle.files(record), record.inputs, record.outputs, golden)
+        evidence = execute(
+            record.target, bundle.files(record), record.inputs, record.outputs, golden, precision=record.precision
+        )
     except UlsamError as error:
         return Checked(record, None, error)
     return Checked(record, evidence)

@@ -93,7 +93,10 @@ def _load(path: Path) -> Any:
     """The array of an ``.npy``, or the mapping of an ``.npz``; never a pickle."""
     try:
         found = np.load(path, allow_pickle=False)
-        return dict(found) if isinstance(found, np.lib.npyio.NpzFile) else found
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            return found
+        with found:
+            return dict(found)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from error
 

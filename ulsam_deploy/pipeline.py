@@ -299,15 +299,18 @@ class Road:
         artifact = exporter.export(lowered, request, folder)
         files = [folder / name for name in artifact.files]
         try:
-            evidence = execute(exporter.target, files, artifact.inputs, artifact.outputs, self.golden)
+            evidence = execute(
+                exporter.target, files, artifact.inputs, artifact.outputs, self.golden, precision=artifact.precision
+            )
             if evidence.verdict is Verdict.FAIL:
                 with runtime_for(exporter.target)(files, artifact.inputs, artifact.outputs) as runtime:
-                    evidence = self.located(evidence, self.golden, runtime.values)
+                    evidence = self.located(evidence, self.golden, runtime.values, artifact.precision)
         except UnavailableError as error:
             evidence = Evidence(artifact.tier, reasons=(f"Not run here: {error.found}.",))
             if study := exporter.study(artifact, folder, self.golden):
                 artifact = dataclasses.replace(artifact, facts={**artifact.facts, "study": study.facts})
-                evidence = dataclasses.replace(evidence, verdict=study.verdict, reasons=evidence.reasons + study.reasons)
+                reasons = evidence.reasons + study.reasons
+                evidence = dataclasses.replace(evidence, verdict=study.verdict, reasons=reasons)
         return Made(artifact, evidence)
 
     def located(

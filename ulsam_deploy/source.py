@@ -40,32 +40,22 @@ def load(options: ExportOptions) -> Source:
         return _from_factory(options, weights)
     network, config = checkpoint.identify(weights, options.arch, options.variant)
     model = checkpoint.build(weights, network, config)
-    shapes = options.inputs or (_stored_shape(weights.metadata) or network.input_shape(config),)
-    notes = (*weights.notes, *network.warnings(weights.tensors))
+    shapes = options.inputs or (checkpoint.input_shape(weights, network, config),)
+    # Whoever names the variant has answered what the weights leave open.
+    notes = weights.notes if options.variant else checkpoint.remarks(weights, network)
     return Source(model, network.name, config, shapes, network.blocks(config), notes)
 
 
 def _from_factory(options: ExportOptions, weights: checkpoint.Checkpoint) -> Source:
     assert options.factory
-    model = checkpoint.from_factory(options.factory, weights).eval()
-    stored = _stored_shape(weights.metadata)
-    shapes = options.inputs or ((stored,) if stored else ())
-    if not shapes:
+    if not options.inputs:
         raise UsageError(
             f"the input shape of '{options.factory}' is not known",
             expected="--input CxHxW, once for each input",
             todo="add, for example, --input 3x224x224",
         )
-    return Source(model, options.factory, {}, shapes, None, weights.notes)
-
-
-def _stored_shape(metadata: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """The input shape that ``ulsam-deploy new`` or a training script left beside the weights."""
-    stored = metadata.get("ulsam_deploy")
-    shape = stored.get("input") if isinstance(stored, Mapping) else None
-    if isinstance(shape, (list, tuple)) and shape and all(isinstance(size, int) and size > 0 for size in shape):
-        return tuple(shape)
-    return None
+    model = checkpoint.from_factory(options.factory, weights).eval()
+    return Source(model, options.factory, {}, options.inputs, None, weights.notes)
 
 
 def file_digest(options: ExportOptions) -> str:

@@ -111,7 +111,7 @@ class Wrong(nn.Module):
 
     def normalised(self, scores: Tensor) -> Tensor:
         """The maps ``[N, g, H, W]``."""
-        n, g, h, w = scores.shape
+        _, g, h, w = scores.shape
         if self.fault == "bfloat":
             scores = scores.bfloat16().float()
         if self.fault == "temperature":
@@ -166,7 +166,7 @@ def attention_faults(subject: Subject, kinds: tuple[str, ...] = tuple(ATTENTION)
 def attention_fault(subject: Subject, kind: str, path: str) -> Fault:
     """``kind`` in the block at ``path``."""
     model = copy.deepcopy(subject.model)
-    _put(model, path, Wrong(model.get_submodule(path), kind))  # type: ignore[arg-type]
+    _put(model, path, Wrong(model.get_submodule(path), kind))
     return Fault(ATTENTION[kind], model, path, attention=True)
 
 
@@ -198,7 +198,7 @@ class _Around(nn.Module):
         """As the network's own."""
         made = self.model(self.before(image) if self.before else image)
         if self.after is None:
-            return made  # type: ignore[no-any-return]
+            return made
         return tuple(map(self.after, made)) if isinstance(made, tuple) else self.after(made)
 
 
@@ -214,7 +214,7 @@ def _all(model: nn.Module, kind: type[nn.Module]) -> list[tuple[str, nn.Module]]
 
 
 def _convolutions(model: nn.Module) -> list[tuple[str, nn.Conv2d]]:
-    return [(path, conv) for path, conv in _all(model, nn.Conv2d)]  # type: ignore[misc]
+    return [(path, conv) for path, conv in _all(model, nn.Conv2d)]
 
 
 @torch.no_grad()
@@ -239,7 +239,7 @@ def _one_depthwise_weight(model: nn.Module) -> str:
 @torch.no_grad()
 def _one_classifier_weight(model: nn.Module) -> str:
     path, linear = _all(model, nn.Linear)[-1]
-    flat = linear.weight.data.view(-1)  # type: ignore[operator,union-attr]
+    flat = linear.weight.data.view(-1)
     flat[flat.abs().argsort()[flat.numel() // 2]] *= 1.01
     return path
 
@@ -255,12 +255,12 @@ def _score_weights(model: nn.Module) -> str:
 @torch.no_grad()
 def _classifier_bias(model: nn.Module) -> str:
     path, linear = _all(model, nn.Linear)[-1]
-    nn.init.normal_(linear.bias, 0.0, 0.05)  # type: ignore[arg-type]
+    nn.init.normal_(linear.bias, 0.0, 0.05)
     return path
 
 
 def _norms(model: nn.Module) -> list[tuple[str, nn.BatchNorm2d]]:
-    return [(path, norm) for path, norm in _all(model, nn.BatchNorm2d)]  # type: ignore[misc]
+    return [(path, norm) for path, norm in _all(model, nn.BatchNorm2d)]
 
 
 def _eps(model: nn.Module) -> str:
@@ -279,7 +279,7 @@ def _one_eps(model: nn.Module) -> str:
 def _stale_statistics(model: nn.Module) -> str:
     """One batch norm's statistics as they were ten batches of momentum 0.01 ago."""
     path, norm = _norms(model)[len(_norms(model)) // 2]
-    norm.running_var.mul_(1.02)  # type: ignore[union-attr]
+    norm.running_var.mul_(1.02)
     return path
 
 

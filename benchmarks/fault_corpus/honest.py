@@ -1,4 +1,4 @@
-"""Artifacts that are right, by many roads: exporters, converters, optimization levels, threads, batch sizes, precisions."""
+"""Artifacts that are right, by many roads: exporters, converters, optimizations, threads, batch sizes, precisions."""
 
 from __future__ import annotations
 

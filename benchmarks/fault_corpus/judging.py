@@ -63,7 +63,7 @@ class Judge:
         try:
             produced = outputs()
         except UlsamError as error:
-            return Judged(**about, verdict="refused", said=(str(error).splitlines()[0],))  # type: ignore[arg-type]
+            return Judged(**about, verdict="refused", said=(str(error).splitlines()[0],))
         report = self._check(produced, half)
         reasons = report.reasons
         if path is not None and place and report.verdict is Verdict.FAIL:
@@ -71,8 +71,8 @@ class Judge:
         rules = frozenset(rule for rule, passed in RULES.items() if passes(passed, self._reference(), produced))
         return Judged(
             **about, verdict=report.verdict.value, error=report.error, rules=rules,
-            named=names(place, reasons) if place and (path or half) else None, said=reasons,
-        )  # type: ignore[arg-type]  # fmt: skip
+            named=names(place, reasons, self.subject.blocks) if place and (path or half) else None, said=reasons,
+        )  # fmt: skip
 
     def _check(self, produced: Outputs, half: bool) -> Report:
         golden = self.subject.golden
@@ -97,12 +97,18 @@ class Judge:
         feed = {name: array[probe : probe + 1] for name, array in self.subject.golden.inputs.items()}
         if probe not in self._points:
             self._points[probe] = module_points(self.subject.captured, feed)
-        with opened(path, Ports.of(self.subject)) as runtime:
-            return first_divergence(self._points[probe], runtime.values(feed)).sentence()
+        try:
+            with opened(path, Ports.of(self.subject)) as runtime:
+                return first_divergence(self._points[probe], runtime.values(feed)).sentence()
+        except UlsamError as error:  # an engine that cannot show its inner values
+            return str(error).splitlines()[0]
 
 
-def names(place: str, reasons: tuple[str, ...]) -> bool:
-    """Whether a reason names ``place``, a module inside it, or the one right around it (where tools fuse layers)."""
-    around = place.rpartition(".")[0] or place
+def names(place: str, reasons: tuple[str, ...], blocks: tuple[str, ...]) -> bool:
+    """Whether a reason names ``place``: a block, or something inside it, exactly.
+
+    A layer may also be named by the module right around it, or by its neighbour there: tools fuse them.
+    """
+    around = place if place in blocks else place.rpartition(".")[0] or place
     said = [word for reason in reasons for word in reason.split("'")[1:2]]
-    return any(word == around or f"{word}.".startswith(f"{around}.") or word == place for word in said if word)
+    return any(f"{word}.".startswith(f"{around}.") for word in said)

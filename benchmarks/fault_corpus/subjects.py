@@ -19,6 +19,8 @@ from ulsam_deploy.options import PROBES
 from ulsam_deploy.parity import Golden, make_probes
 from ulsam_deploy.program import Program, capture, make_golden, raise_attention
 
+#: How many :func:`subjects` there are.
+NETWORKS = 5
 REFERENCE = Path(__file__).parents[2] / "models" / "cluttered_digits.pt"
 
 
@@ -115,15 +117,13 @@ def _calibrate(model: nn.Module, shape: Sequence[int]) -> None:
 
 def subjects(folder: Path) -> list[Callable[[], Subject]]:
     """Every network of the full corpus, made when called; checkpoints are written to ``folder``."""
-    made: list[Callable[[], Subject]] = [
+    return [
         small,
         lambda: fresh(folder, "MobileNetV2, 64 px", "mobilenet_v2", (3, 64, 64), *_V2),
         lambda: fresh(folder, "MobileNetV1, 64 px", "mobilenet_v1", (3, 64, 64), *_V1),
         lambda: fresh(folder, "MobileNetV2, 96 px, four blocks", "mobilenet_v2", (3, 96, 96), *_V2_FOUR),
+        lambda: _read(REFERENCE, "cluttered digits, trained", (1, 96, 96)),
     ]
-    if REFERENCE.is_file():
-        made.append(lambda: _read(REFERENCE, "cluttered digits (trained)", (1, 96, 96)))
-    return made
 
 
 _V2 = ("--insert", "6,13", "--width", "0.35", "--classes", "10", "--seed", "1")

@@ -14,8 +14,9 @@ BEGIN, END = "<!-- made by benchmarks/faults.py -->", "<!-- end -->"
 def summary(judged: Sequence[Judged]) -> str:
     """Found, missed and false alarms of the check and of every other rule, and what the check got wrong."""
     faults, honest = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
+    networks = len({one.subject for one in judged})
     rows = [
-        f"{len(faults)} faulty artifacts and {len(honest)} honest ones of {len({one.subject for one in judged})} networks:",
+        f"{len(faults)} faulty artifacts and {len(honest)} honest ones of {networks} networks:",
         "",
         "| rule | faults found | faults missed | false alarms |",
         "|---|---|---|---|",

@@ -11,8 +11,9 @@ from onnx import helper
 from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.exporters import trt_network
 from ulsam_deploy.exporters.trt_rounding import DECLARED, FUSED, STORED
+from ulsam_deploy.runtimes import trt_builder
 
-from .trt_networks import model_of, one, parsed
+from .trt_networks import model_of, one, parsed, rtx
 
 RANDOM = np.random.default_rng(0)
 IMAGE = [2, 8, 9, 11]
@@ -143,3 +144,17 @@ def test_rounding_keeps_declared_types():
     assert STORED.keep(value, half) == 1
     assert FUSED.keep(value, half) == value
     assert DECLARED.keep(value, np.dtype(np.float32)) == value
+
+
+def test_a_shuffle_transposes_reshapes_and_transposes_again():
+    session = trt_builder.Session(rtx())
+    trt, network = session.trt, session.network
+    shuffle = network.add_shuffle(network.add_input("x", trt.float32, (2, 3, 4)))
+    shuffle.first_transpose = trt.Permutation([2, 0, 1])
+    shuffle.reshape_dims = (0, 6)
+    shuffle.second_transpose = trt.Permutation([1, 0])
+    shuffle.get_output(0).name = "y"
+    network.mark_output(shuffle.get_output(0))
+    x = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    found = trt_network.ParsedNetwork(trt, network, session).run({"x": x})["y"]
+    np.testing.assert_array_equal(found, x.transpose(2, 0, 1).reshape(4, 6).T)

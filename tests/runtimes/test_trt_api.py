@@ -24,7 +24,6 @@ HOLDERS = {
     "builder": "Builder", "network": "INetworkDefinition", "parser": "OnnxParser", "config": "IBuilderConfig",
     "profile": "IOptimizationProfile", "error": "ParserError", "timing": "ITimingCache", "_runtime": "Runtime",
     "_engine": "ICudaEngine", "_context": "IExecutionContext", "flags": "NetworkDefinitionCreationFlag",
-    "tensor": "ITensor", "output": "ITensor",
 }  # fmt: skip
 #: Names behind a question whether they are there, and the generations that have them.
 CONDITIONAL = {
@@ -37,8 +36,11 @@ CONDITIONAL = {
     "ComputeCapability": RTX,
 }
 #: What our own classes and values have under those variable names.
-OURS = {"builder.Profile", "builder.Recipe", "builder.Session", "builder.parse", "builder.build", "error.found",
-        "profile.min", "profile.opt", "profile.max", "network.run", "network.softmaxes"}  # fmt: skip
+OURS = {
+    *(f"builder.{name}" for name in ("Profile", "Recipe", "Session", "parse", "build")),
+    *(f"profile.{name}" for name in ("min", "opt", "max", "items")),
+    *(f"error.{name}" for name in ("found", "strerror")),
+}
 DEVICE = ("runtimes/tensorrt.py", "runtimes/trt_builder.py", "runtimes/trt_engine.py")
 
 
@@ -62,7 +64,7 @@ def exists(version: str, name: str) -> bool:
     return kind in API[version] and (not member or member in API[version][kind])
 
 
-NAMES = sorted({name for file in DEVICE for name in used(ROOT / file)} - {"__name__", "__version__"})
+NAMES = sorted({name for file in DEVICE for name in used(ROOT / file) if "__" not in name})
 
 
 def test_the_reading_of_the_source_finds_what_is_there():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,8 +17,7 @@ ORIN = Machine("Orin", "8.7", "12.6", "12.6", "aarch64")
 THOR = Machine("Thor", "11.0", "13.0", "13.0", "aarch64")
 
 
-class Module:
-    __name__, __version__ = "tensorrt", "10.3.0"
+MODULE = SimpleNamespace(__name__="tensorrt", __version__="10.3.0")
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def built(tmp_path, monkeypatch):
         return trt_builder.Built(b"plan", trt_builder.Parsed({}), "")
 
     monkeypatch.setattr(trt_builder, "build", build)
-    plan = trt_engine.build_kit(kit, tmp_path / "out", Module, ORIN)
+    plan = trt_engine.build_kit(kit, tmp_path / "out", MODULE, ORIN)
     return plan, asked
 
 
 def test_a_built_engine_opens_on_its_own_machine(built):
     plan, asked = built
-    assert checked_plan(plan, Module, ORIN) == (b"plan", "fp16")
-    assert checked_plan(plan, Module, dataclasses.replace(ORIN, driver="12.8")) == (b"plan", "fp16")
+    assert checked_plan(plan, MODULE, ORIN) == (b"plan", "fp16")
+    assert checked_plan(plan, MODULE, dataclasses.replace(ORIN, driver="12.8")) == (b"plan", "fp16")
     assert asked[0][:2] == (b"model", "fp16")
     assert asked[0][2].parent == plan.parent
 
@@ -49,17 +49,14 @@ def test_a_changed_byte_is_refused(built):
     plan, _ = built
     plan.write_bytes(b"plam")
     with pytest.raises(RefusedError, match="SHA-256"):
-        checked_plan(plan, Module, ORIN)
+        checked_plan(plan, MODULE, ORIN)
 
 
 def test_another_board_is_explained_in_words(built):
     plan, _ = built
-
-    class Newer:
-        __name__, __version__ = "tensorrt", "10.16.1"
-
+    newer = SimpleNamespace(__name__="tensorrt", __version__="10.16.1")
     with pytest.raises(UnavailableError) as error:
-        checked_plan(plan, Newer, THOR)
+        checked_plan(plan, newer, THOR)
     assert error.value.found == (
         "the engine was built for Orin (compute capability 8.7) with tensorrt 10.3.0, JetPack 6.1-6.2; "
         "this is Thor (compute capability 11.0) with tensorrt 10.16.1, JetPack 7.2"
@@ -71,7 +68,7 @@ def test_the_hash_comes_before_the_fit(built):
     plan, _ = built
     plan.write_bytes(b"other")
     with pytest.raises(RefusedError):
-        checked_plan(plan, Module, THOR)
+        checked_plan(plan, MODULE, THOR)
 
 
 @pytest.mark.parametrize("damage", [lambda t: t[:-9], lambda t: t.replace("trt-engine/1", "9"), lambda t: "[]"])
@@ -80,7 +77,7 @@ def test_a_damaged_sidecar_opens_nothing(built, damage):
     side = sidecar_path(plan)
     side.write_text(damage(side.read_text()))
     with pytest.raises(UsageError, match="sidecar"):
-        checked_plan(plan, Module, ORIN)
+        checked_plan(plan, MODULE, ORIN)
 
 
 def test_a_plan_cut_short_has_no_sidecar(built, tmp_path, monkeypatch):
@@ -91,13 +88,13 @@ def test_a_plan_cut_short_has_no_sidecar(built, tmp_path, monkeypatch):
 
     monkeypatch.setattr(trt_engine, "_write", fail)
     with pytest.raises(OSError, match="disk full"):
-        trt_engine.build_kit(tmp_path / "kit", plan.parent, Module, ORIN)
+        trt_engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN)
     assert not sidecar_path(plan).exists()
 
 
 def test_a_folder_that_is_no_kit_is_said(tmp_path):
     with pytest.raises(UsageError, match="not a TensorRT kit"):
-        trt_engine.build_kit(tmp_path, tmp_path / "out", Module, ORIN)
+        trt_engine.build_kit(tmp_path, tmp_path / "out", MODULE, ORIN)
 
 
 def test_timing_caches_of_other_machines_have_other_names():

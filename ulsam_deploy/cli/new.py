@@ -80,8 +80,8 @@ def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
         norm.momentum = None  # the plain mean over all batches
         norm.train()
     with torch.no_grad():
-        for batch in torch.from_numpy(images["image"]).split(8):
-            model(batch)
+        for start in range(0, 16, 8):
+            model(torch.from_numpy(images["image"][start : start + 8]))
     for norm, momentum in zip(norms, usual):
         norm.momentum = momentum
         norm.eval()

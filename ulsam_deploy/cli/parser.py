@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"ulsam-deploy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_export, _verify, _inspect, _doctor, _new, _pack):
+    for add in (_export, _verify, _inspect, _doctor, _new, _pack, _build):
         add(commands)
     return parser
 
@@ -189,3 +189,11 @@ def _pack(commands: Any) -> None:
     parser = _command(commands, "pack", "pack a bundle folder into one .zip")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle folder")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the bundle's name + .zip")
+
+
+def _build(commands: Any) -> None:
+    parser = _command(commands, "build", "build the engine of a TensorRT kit on this machine")
+    parser.add_argument("kit", type=Path, metavar="KIT", help="the trt folder of a bundle: model.onnx and build.json")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="where to (default: KIT's name + .engine, outside a bundle)"
+    )

@@ -18,12 +18,15 @@ import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap, Verdict
 from ulsam_deploy.parity.golden import Golden
-from ulsam_deploy.parity.liveness import Liveness, Word, is_beyond, liveness, overall, shape
-from ulsam_deploy.parity.noise import TOLERANCE, Floor, explain, relative, scales
+from ulsam_deploy.parity.liveness import Liveness, Word, is_beyond, liveness, map_shape, overall
+from ulsam_deploy.parity.noise import TOLERANCE, Floor, drift, explain, relative, scales
 from ulsam_deploy.parity.sketch import Array, compact
 
 #: Removing a block's attention must move an output by this many tolerances for the tolerance alone to guard it.
 DISTANCE = 4.0
+
+#: How far below 0 the interval of a map's shape may reach where the block is called uniform.
+_UNIFORM = 0.5
 
 #: Some probe's reference must lie this many tolerances from the mean one, or an artifact that ignores its input and
 #: gives a constant would pass, or nearly.
@@ -34,8 +37,8 @@ CONTRAST = 2.0
 class OutputCheck:
     """One output. ``error`` is the largest over probes, in noise floors (infinite when it cannot be compared).
 
-    ``probe`` and ``statistic`` (``l2`` or ``peak``) say where. ``top1``: part of probes with the same largest element,
-    for class scores only; reported, and decides nothing.
+    ``probe`` (the worst) and ``statistic`` (``l2``, ``peak``, or ``drift`` over all probes) say where. ``top1``: part
+    of probes with the same largest element, for class scores only; reported, and decides nothing.
     """
 
     output: str
@@ -68,7 +71,7 @@ class BlockCheck:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of :func:`check`; ``reasons`` are whole sentences. For a pass: what it could not have seen, if any."""
+    """The outcome of :func:`check`; ``reasons`` are whole sentences; for a pass, what it cannot see."""
 
     verdict: Verdict
     tolerance: float
@@ -171,11 +174,14 @@ def _check_output(golden: Golden, name: str, z: Array | None, floor: Floor, tole
         return OutputCheck(name, math.inf, tolerance, floor, "", "", None, words)
     y = compact(golden.outputs[name])
     errors = _in_floors(z - y, scales(y), floor)
-    statistic, probe = np.unravel_index(int(np.argmax(errors)), errors.shape)
+    row, probe = np.unravel_index(int(np.argmax(errors)), errors.shape)
+    error, statistic = float(errors.max()), ("l2", "peak")[int(row)]
+    drifted = drift(z - y, scales(y)) / floor.drift
+    if error <= tolerance and drifted > error:  # where single probes show it, they say more
+        error, statistic = drifted, "drift"
     scores = len(golden.shapes[name]) == 1 and golden.shapes[name][0] == y.shape[1] > 1
     top1 = float(np.mean(z.argmax(1) == y.argmax(1))) if scores else None
-    where, kind = golden.probes[int(probe)], ("l2", "peak")[int(statistic)]
-    return OutputCheck(name, float(errors.max()), tolerance, floor, where, kind, top1, words)
+    return OutputCheck(name, error, tolerance, floor, golden.probes[int(probe)], statistic, top1, words)
 
 
 def _blocks(
@@ -187,11 +193,16 @@ def _blocks(
     if not golden.evened:
         return tuple(blocks)
     evened = _distances(golden, golden.evened, floors, tolerance)
-    shapes = zip(blocks, shape(golden, arrays, floors))
+    shapes = zip(blocks, map_shape(golden, arrays, floors))
     return tuple(replace(block, shape=found, shape_distance=evened[block.block]) for block, found in shapes)
 
 
 def _far(output: OutputCheck) -> str:
+    if output.statistic == "drift":
+        return (
+            f"Output '{output.output}' errs in one direction on all probes, by {output.error:.3g} noise floors; "
+            f"{output.tolerance:g} are allowed. It is farthest from the reference on probe '{output.probe}'."
+        )
     kind = {"l2": "root mean square", "peak": "largest element"}[output.statistic]
     return (
         f"Output '{output.output}' is {output.error:.3g} noise floors from the reference on probe '{output.probe}' "
@@ -209,7 +220,8 @@ def _lost(block: BlockCheck) -> str:
             f"The attention of block '{block.block}' is too strong or reversed, or more than attention is wrong along "
             f"its step: {figures}."
         )
-    if block.shape is not None and block.shape.word is Word.DEAD:
+    # A narrow interval around 0: another map is often as far from the right one as the uniform map is.
+    if block.shape is not None and block.shape.word is Word.DEAD and block.shape.low > -_UNIFORM:
         low, high = block.shape.low, block.shape.high
         return (
             f"The attention of block '{block.block}' is uniform: it takes {block.shape.value:.2f} of the step from "
@@ -227,9 +239,9 @@ def _is_flat(block: BlockCheck) -> bool:
 
 def _unseen_map(block: BlockCheck) -> str:
     return (
-        f"Note: the attention of block '{block.block}' is as good as uniform on every probe (making it so moves no output "
-        f"by more than {block.shape_distance:.2g} tolerances): that it is there was checked, how its map is computed "
-        f"could not be; use probes on which it looks somewhere."
+        f"Note: the attention of block '{block.block}' is as good as uniform on every probe (making it so moves no "
+        f"output by more than {block.shape_distance:.2g} tolerances): that it is there was checked, how its map is "
+        f"computed could not be; use probes on which it looks somewhere."
     )
 
 

@@ -29,8 +29,8 @@ class Golden:
     """Probes and what the reference makes of them. P probes, B attention blocks.
 
     ``inputs``: any numeric dtype, (P, ...). ``outputs``: float64 (P, ...), of the captured, unrewritten model.
-    ``ablated``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes; ``evened``: the step
-    that making it uniform, 1/(H*W) everywhere, makes, or empty where nobody computed that. ``shapes``: each
+    ``ablated``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes; ``evened``: the
+    step that making it uniform, 1/(H*W) everywhere, makes, or empty where nobody computed that. ``shapes``: each
     output's real shape without the batch. An output of more than ``sketch.LIMIT`` values a probe is kept as its count
     sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of float32.
     Raises :class:`ExportError` when the arrays do not fit each other or are not finite.
@@ -217,7 +217,7 @@ def _output_problem(golden: Golden, name: str) -> str:
             return f"the {what} '{name}' is {array.dtype}{array.shape}, not {np.dtype(dtype)}{right}"
         if not _is_finite(array):
             return f"the {what} '{name}' has values that are not finite"
-    if not all(np.isfinite(value) and value > 0 for value in (floor.l2, floor.peak)):
+    if not (np.isfinite(floor.l2) and np.isfinite(floor.peak) and min(floor.l2, floor.peak, floor.drift) > 0):
         return f"the noise floor of output '{name}' is not a positive number"
     return ""
 

@@ -76,7 +76,7 @@ def liveness(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str,
     return _estimate(golden.blocks, *_whitened(golden, produced, floors))
 
 
-def shape(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
+def map_shape(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
     """How much of the step from *uniform* attention to the reference each block took; empty where no twin tells.
 
     1 where its map is the reference's, 0 where it is the same everywhere. Estimated beside the liveness, so that

@@ -1,15 +1,19 @@
 """How far honest runs differ from the float64 reference, and so how far an artifact may. numpy only; device-safe.
 
-Two statistics per probe, both relative to the root mean square of the reference output of that probe:
-``l2``, the root mean square error, sees what is spread out; ``peak``, the largest error of one element, sees what is
-local and would drown in the mean of a large output. Each has its own floor, because the largest of N honest errors is
+Three statistics, all relative to the root mean square of the reference output of each probe: ``l2``, the root mean
+square error of a probe, sees what is spread out; ``peak``, the largest error of one element, sees what is local and
+would drown in the mean of a large output; ``drift``, over all probes, is the largest sum of one element's errors over
+the square root of the number of probes. Rounding points elsewhere on each probe, so that honest drift is no larger than
+honest peaks, while a wrong weight errs in one direction and adds up: one of 12800 weights off by 1 % in a noisy network
+was at 6 floors of ``peak`` and 15 of ``drift``. Each has its own floor, because the largest of N honest errors is
 several times their root mean square.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -32,11 +36,15 @@ _DEGENERATE = 1e-3
 
 @dataclass(frozen=True)
 class Floor:
-    """The noise floor of one output: the largest relative error over ``runs`` honest runs and all probes."""
+    """The noise floor of one output: the largest relative error over ``runs`` honest runs and all probes.
+
+    ``drift`` is infinite, and so allows everything, where the floors do not come from honest runs.
+    """
 
     l2: float
     peak: float
     runs: int
+    drift: float = math.inf
 
 
 def scales(reference: Array) -> Array:
@@ -57,6 +65,11 @@ def relative(delta: Array, scale: Array) -> tuple[Array, Array]:
     return np.sqrt(np.mean(np.square(delta), axis=1)) / scale, np.max(np.abs(delta), axis=1) / scale
 
 
+def drift(delta: Array, scale: Array) -> float:
+    """What the errors ``delta`` (P, K) at ``scale`` (P,) add up to in the element where that is most."""
+    return float(np.max(np.abs(np.sum(delta / scale[:, None], axis=0)))) / math.sqrt(len(delta))
+
+
 def noise_floors(reference: ArrayMap, honest: Sequence[ArrayMap]) -> dict[str, Floor]:
     """The floor of each output from at least one honest run: the largest error over runs and probes.
 
@@ -73,6 +86,10 @@ def _floor(name: str, reference: Array, runs: Sequence[Array]) -> Floor:
     scale = scales(reference)
     lowest = _MIN_ROUNDOFFS * _ROUNDOFF
     l2, peak = lowest, lowest * max(1.0, float(np.max(relative(reference, scale)[1])))
+    drifts = [peak]
+    # The largest of K sums of noise without direction is about this many times its root mean square; without it, a few
+    # runs that happen to cancel out would make a floor that honest engines exceed.
+    chance = math.sqrt(2.0 * math.log(2.0 * reference.shape[1]))
     for run in runs:
         if not np.all(np.isfinite(run)):
             raise ExportError(
@@ -80,9 +97,11 @@ def _floor(name: str, reference: Array, runs: Sequence[Array]) -> Floor:
                 expected="finite outputs on every probe",
                 todo="look for an overflow in the model, or use probes of a smaller range",
             )
-        run_l2, run_peak = relative(compact(run) - reference, scale)
+        delta = compact(run) - reference
+        run_l2, run_peak = relative(delta, scale)
+        drifts += [drift(delta, scale), chance * float(np.sqrt(np.mean(np.square(run_l2))))]
         l2, peak = max(l2, float(run_l2.max())), max(peak, float(run_peak.max()))
-    return Floor(l2, peak, len(runs))
+    return Floor(l2, peak, len(runs), max(drifts))
 
 
 def explain(output: str, floor: Floor, tolerance: float = TOLERANCE) -> str:
@@ -91,10 +110,14 @@ def explain(output: str, floor: Floor, tolerance: float = TOLERANCE) -> str:
     return (
         f"Output '{output}' may differ from the float64 reference by {tolerance:g} noise floors: the floor, the "
         f"largest relative error of {runs} over all probes, is {floor.l2:.1e} (root mean square) and {floor.peak:.1e} "
-        f"(largest element), so that {tolerance * floor.l2:.1e} and {tolerance * floor.peak:.1e} are allowed."
+        f"(largest element), so that {tolerance * floor.l2:.1e} and {tolerance * floor.peak:.1e} are allowed"
+        + (f"; what adds up over the probes, {tolerance * floor.drift:.1e}." if math.isfinite(floor.drift) else ".")
     )
 
 
 def as_json(floors: dict[str, Floor]) -> dict[str, Any]:
-    """``floors`` as JSON-able values."""
-    return {name: {"l2": floor.l2, "peak": floor.peak, "runs": floor.runs} for name, floor in floors.items()}
+    """``floors`` as JSON-able values; an infinite one is left out."""
+    return {
+        name: {key: value for key, value in asdict(floor).items() if math.isfinite(value)}
+        for name, floor in floors.items()
+    }

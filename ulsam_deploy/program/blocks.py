@@ -236,7 +236,7 @@ def _gates(units: Sequence[Unit], x_origin: Tensor, size: int, origins: Origins)
         if not fitting and torch.equal(origins.of(unit.gate.source)[:, unit.gate.channels], own):
             raise NotUlsamError(POOLS_ANOTHER)
         if not fitting and any(torch.isin(origin, x_origin).all() for _, origin in read):
-            raise NotUlsamError("its scores are computed from other channels than they weight")
+            raise NotUlsamError("its scores are computed from other channels or positions than they weight")
         if not fitting:
             raise NotUlsamError("its gate is not a per-channel affine of the tensor that its attention weights")
         gates.append(fitting[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 
 import numpy as np
 import torch
@@ -10,33 +11,38 @@ from torch import Tensor
 from torch.fx import Node
 
 from ulsam_deploy.diverge import Array, Point
+from ulsam_deploy.errors import UnavailableError
 from ulsam_deploy.parity import noise_floors
 from ulsam_deploy.program.evaluate import Evaluator
 from ulsam_deploy.program.graph import constant_leaves, module_paths
 from ulsam_deploy.program.program import Program
 
+#: What an honest run is in each precision whose values still tell one module from another; quantized ones don't.
 HONEST = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 def module_points(captured: Program, inputs: Mapping[str, Array], precision: str = "fp32") -> list[Point]:
     """One point for each tensor that leaves a module, in graph order, on ``inputs`` (one batch, by name).
 
-    The noise of a point is how far an honest run in ``precision`` is off there, and never less than in front of it:
-    errors pile up along the network. Values that are the same everywhere tell nothing and are left out.
+    The noise of a point is how far an honest run in ``precision`` is off there, and never less than is usual in front
+    of it: errors pile up along the network. Values that are the same everywhere tell nothing and are left out.
     """
+    if precision not in HONEST:
+        raise UnavailableError(f"modules cannot be told apart by value in {precision}", expected=" or ".join(HONEST))
     batch = [torch.from_numpy(np.ascontiguousarray(inputs[spec.name])) for spec in captured.inputs]
     exact, honest = Evaluator(captured), Evaluator(captured, HONEST[precision])
     known = set(constant_leaves(captured.exported, {}, None))
     points: list[Point] = []
     behind: dict[Node, frozenset[int]] = {}  # the last points on every way to a node; absent for constants
-    noise = 0.0
+    noises: list[float] = []
     for (node, value), (_, rough) in zip(exact.every(batch), honest.every(batch)):
         ways = [behind.get(used, frozenset()) for used in node.all_input_nodes if _varies(used, known, behind)]
         if not ways:
             continue
         behind[node] = frozenset().union(*ways)
         if _leaves_module(node) and _tells(value):
-            noise = max(noise, _noise(value, rough))
+            noises.append(_noise(value, rough))
+            noise = max(noises[-1], median(noises))
             points.append(Point(_path(node), value.numpy(), noise, tuple(sorted(behind[node]))))
             behind[node] = frozenset({len(points) - 1})
     return points

@@ -152,13 +152,19 @@ class Case:
         return self.run(order=7, chunk=2, faults=faults)
 
 
-def make_case(seed: int = SEED, count: int = 24, size: tuple[int, int] = (16, 12), dense: bool = False) -> Case:
+def make_case(
+    seed: int = SEED, count: int = 24, size: tuple[int, int] = (16, 12), dense: bool = False, flat: int | None = None
+) -> Case:
+    """``flat``: the block whose scores never exceed zero, so that its attention is uniform on every input."""
     toy, engine = make_toy(seed), Engine(dense=dense)
+    if flat is not None:
+        toy.weights[f"score{flat}"] = -np.abs(toy.weights[f"score{flat}"])
     inputs, names = make_probes({"image": (3, *size)}, seed=seed, count=count)
     x = inputs["image"]
     twins = [toy.run(x, replace(engine, faults={"dead": 1, "block": b})) for b in range(len(BLOCKS))]
+    evened = [toy.run(x, replace(engine, faults={"uniform": 1, "block": b})) for b in range(len(BLOCKS))]
     honest = [toy.run(x, replace(variant, dense=dense)) for variant in HONEST]
-    golden = Golden.build(inputs, toy.run(x, engine), twins, honest, blocks=BLOCKS, probes=names)
+    golden = Golden.build(inputs, toy.run(x, engine), twins, honest, evened=evened, blocks=BLOCKS, probes=names)
     return Case(toy, golden, engine)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -58,9 +59,11 @@ def test_faults_elsewhere_fail(case, fault):
 def test_the_tolerance_bites_closely(case):
     """Errors of 5 floors pass and of 12 fail: a tolerance a hundred times larger, or smaller, breaks this."""
     y, floor = case.golden.outputs["logits"], case.golden.floors["logits"]
-    noise = np.random.default_rng(0).choice([-1.0, 1.0], size=y.shape) * np.sqrt(np.mean(y**2, 1, keepdims=True))
-    assert check(case.golden, {"logits": y + 5 * floor.l2 * noise}).verdict is Verdict.PASS
-    assert check(case.golden, {"logits": y + 12 * floor.l2 * noise}).verdict is Verdict.FAIL
+    size = np.sqrt(np.mean(y**2, 1, keepdims=True))
+    noise = np.random.default_rng(0).choice([-1.0, 1.0], size=y.shape) * size
+    some = np.arange(len(y))[:, None] % 6 == 0  # the floor is that of the noisiest probe: most have less
+    assert check(case.golden, {"logits": y + 5 * floor.l2 * noise * some}).verdict is Verdict.PASS
+    assert check(case.golden, {"logits": y + 12 * floor.l2 * noise * some}).verdict is Verdict.FAIL
     one = y.copy()
     one[3, 2] += 12 * floor.peak * np.sqrt(np.mean(y[3] ** 2))
     report = check(case.golden, {"logits": one})
@@ -83,10 +86,62 @@ def test_at_low_precision_only_liveness_sees_dead_attention(case, block):
     assert f"'{(FIRST, SECOND)[block]}' is dead" in dead.reasons[0]
 
 
+@pytest.mark.parametrize("block", [0, 1])
+def test_uniform_attention_is_found_and_named(case, block):
+    report = check(case.golden, case.faulty(uniform=1, block=block))
+    assert report.verdict is Verdict.FAIL
+    assert [found.shape.word for found in report.blocks] == [Word.DEAD, Word.ALIVE][:: (1, -1)[block]]
+    assert Word.DEAD not in [found.word for found in report.blocks]  # it is there
+    uniform = [reason for reason in report.reasons if "is uniform" in reason]
+    assert [f"'{(FIRST, SECOND)[block]}'" in reason for reason in uniform] == [True]
+
+
+@pytest.mark.parametrize("fault", [{"dead": 1}, {"dead": 0.5}, {"transposed": 1}, {"swapped": 1}, {"pool": 1}])
+def test_attention_that_is_wrong_otherwise_is_not_called_uniform(case, fault):
+    reasons = check(case.golden, case.faulty(block=1, **fault)).reasons
+    assert reasons
+    assert not any("is uniform" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("flat", [0, 1])
+def test_a_map_that_is_uniform_on_every_probe_is_said_to_be_unguarded(new_case, flat):
+    """Its block is alive and guarded, and a fault in its map changes nothing: a pass, but not a silent one."""
+    case = new_case(flat=flat)
+    report = check(case.golden, case.faulty(transposed=1, block=flat))
+    assert report.verdict is Verdict.PASS
+    (reason,) = report.reasons
+    assert reason.startswith(f"Note: the attention of block '{(FIRST, SECOND)[flat]}' is as good as uniform")
+    assert report.blocks[flat].shape_distance == pytest.approx(0, abs=1e-6)
+    assert report.blocks[1 - flat].shape_distance > 4
+    dead = check(case.golden, case.faulty(dead=1, block=flat))
+    assert dead.blocks[flat].word is Word.DEAD
+
+
+def test_without_uniform_twins_the_rest_still_works(case):
+    report = check(dataclasses.replace(case.golden, evened={}), case.faulty(dead=1, block=0))
+    assert [block.shape for block in report.blocks] == [None, None]
+    assert report.blocks[0].word is Word.DEAD
+
+
 @pytest.mark.parametrize("strength", [-1, 2])  # twice as strong, and reversed
 def test_attention_too_strong_or_reversed_is_said(case, strength):
     report = check(case.golden, case.faulty(dead=strength, block=1))
     assert any(f"'{SECOND}' is too strong or reversed" in reason for reason in report.reasons)
+
+
+def test_a_small_error_that_always_points_the_same_way_is_found(case):
+    """Below every probe's tolerance; rounding of twice that size, in all directions, passes."""
+    y, floor = case.golden.outputs["logits"], case.golden.floors["logits"]
+    size = floor.l2 * np.sqrt(np.mean(y**2, 1, keepdims=True))
+    one = np.eye(10)[3]
+    report = check(case.golden, {"logits": y + 5 * size * one})
+    assert (report.verdict, report.outputs[0].statistic) == (Verdict.FAIL, "drift")
+    assert "errs in one direction on all probes" in report.reasons[0]
+    assert report.outputs[0].probe in case.golden.probes
+    loose = check(case.golden, {"logits": y + 5 * size * one}, floors={"logits": Floor(floor.l2, floor.peak, 1)})
+    assert loose.verdict is Verdict.PASS  # no other statistic sees it
+    turns = np.where(np.arange(len(y)) % 2 == 0, 10.0, -10.0)[:, None]
+    assert check(case.golden, {"logits": y + turns * size * one}).verdict is Verdict.PASS
 
 
 def test_a_permuted_batch_is_said(case):

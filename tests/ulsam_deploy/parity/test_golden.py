@@ -27,7 +27,7 @@ def meta(members, **values):
 def test_what_was_saved_is_loaded(case, tmp_path):
     case.golden.save(tmp_path / "golden.npz")
     loaded = Golden.load(tmp_path / "golden.npz")
-    for field in ("inputs", "outputs", "ablated"):
+    for field in ("inputs", "outputs", "ablated", "evened"):
         for name, array in getattr(case.golden, field).items():
             again = getattr(loaded, field)[name]
             assert again.dtype == array.dtype
@@ -109,6 +109,8 @@ def test_twins_must_match_blocks(case):
         lambda m: m.update(output_0=m["output_0"].astype(np.float32)),
         lambda m: m.update(output_0=m["output_0"] * np.nan),
         lambda m: m.update(ablated_0=m["ablated_0"][:, :3]),
+        lambda m: m.update(evened_0=m["evened_0"][:, :3]),
+        lambda m: m.update(evened_0=m["evened_0"] * np.nan),
         lambda m: m.update(meta=np.frombuffer(b"{", np.uint8)),
         lambda m: m.update(meta=np.frombuffer(b"\xff\xfe", np.uint8)),
         lambda m: m.update(meta=np.frombuffer(b"[]", np.uint8)),

@@ -3,7 +3,7 @@ import pytest
 
 from ulsam_deploy.errors import ExportError
 from ulsam_deploy.parity import Floor, explain, noise_floors
-from ulsam_deploy.parity.noise import relative, scales
+from ulsam_deploy.parity.noise import as_json, drift, relative, scales
 
 
 def test_floor_is_the_largest_error_over_runs_and_probes():
@@ -60,3 +60,27 @@ def test_the_explanation_is_one_sentence_with_its_figures():
         assert figure in words
     assert words.count(". ") == 0
     assert words.endswith(".")
+
+
+def test_drift_counts_what_points_one_way_and_not_what_does_not():
+    scale = np.ones(100)
+    same, turns = np.zeros((100, 4)), np.zeros((100, 4))
+    same[:, 2], turns[:, 2] = 1e-6, np.where(np.arange(100) % 2 == 0, 1e-6, -1e-6)
+    assert drift(same, scale) == pytest.approx(1e-5)
+    assert drift(turns, scale) == pytest.approx(0, abs=1e-12)
+    assert drift(10 * same, 10 * scale) == pytest.approx(drift(same, scale))
+
+
+def test_a_run_that_happens_to_cancel_out_makes_no_small_drift_floor():
+    y = np.random.default_rng(0).normal(size=(50, 1))
+    noise = 1e-4 * np.where(np.arange(50) % 2 == 0, 1.0, -1.0)[:, None] * np.abs(y)
+    floor = noise_floors({"o": y}, [{"o": y + noise}])["o"]
+    assert drift(noise, np.abs(y[:, 0])) < 1e-10
+    assert floor.drift > 1e-4
+
+
+def test_floors_without_a_drift_say_nothing_of_it():
+    floor = Floor(1e-6, 5e-6, 3)
+    assert "adds up" not in explain("o", floor)
+    assert as_json({"o": floor}) == {"o": {"l2": 1e-6, "peak": 5e-6, "runs": 3}}
+    assert Floor(**as_json({"o": floor})["o"]) == floor

@@ -26,7 +26,8 @@ class Case:
     refusals: tuple[tuple[str, str], ...] = ()
     inputs: tuple[tuple[int, ...], ...] = ((3, H, W),)
     batch: int | None = 2
-    alone: bool = False  # nothing but the blocks stands between two convolutions
+    alone: bool = False  # nothing but the block stands between two convolutions
+    keeps: int = 0  # softmaxes of raised blocks that stay, because the network returns what they give
 
 
 def net(block: nn.Module, channels: int = C) -> nn.Module:

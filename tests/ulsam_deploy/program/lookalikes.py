@@ -72,7 +72,28 @@ def shifted(a: Tensor, x: Tensor) -> Tensor:
     return x + torch.cat([a[:, :, 1:], a[:, :, :1]], 2) * x
 
 
+def mixed_rows(t: Tensor) -> Tensor:
+    """A softmax over as many elements as a map has, half of each of two images."""
+    return torch.softmax(t.movedim(0, -1).reshape(-1, H * W), 1).reshape(1, H, W, -1).movedim(-1, 0)
+
+
+def half_weighed(a: Tensor, x: Tensor) -> Tensor:
+    half = x.shape[1] // 2
+    return x + torch.cat([a.repeat(1, half, 1, 1), torch.sigmoid(x[:, half:])], 1) * x
+
+
+class Turned(s.GateConvNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mT)
+
+
 REFUSED = [
+    refused("softmax over parts of two images", AXIS, lambda: Block(attend=mixed_rows)),
+    refused("attention for half the channels", RESIDUAL, lambda: Block(weigh=half_weighed)),
+    refused(
+        "attention of the turned tensor", "other channels or positions", lambda: Block(gate=Turned), inputs=((3, 6, 6),)
+    ),
+    refused("gate with a bias taken twice", OTHER, lambda: Block(gate=lambda c: s.GateAffine(c, "w*x+2*b"))),
     refused(
         "softmax over the 1-channel axis", AXIS, lambda: Block(attend=lambda t: t.flatten(2).softmax(1).view_as(t))
     ),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ulsam_deploy.models.ulsam import POOL_OF_INPUT, SOFTMAX_OVER_CHANNEL, ULSAM
 
-from .corpus import SPELLED, Case, net
+from .corpus import SOFTMAXES, SPELLED, Case, net
 from .lookalikes import REFUSED
-from .spellings import Block, Branch, C, H, W
+from .spellings import Block, Branch, C, H, Returning, W
 
 
 class Wired(nn.Module):
@@ -189,7 +189,18 @@ NETWORKS = [
     ),
     Case("map of one position", Block, {"forward": 2}, inputs=((C, 1, 1),)),
     Case("the reference module", lambda: net(ULSAM(C, 4)), {"block": 4}),
-    Case("input put together late, maps returned", lambda: net(LatePut()), {"block": 2}),
+    Case("input put together late, maps returned", lambda: net(LatePut()), {"block": 2}, keeps=2),
+    Case(
+        "maps returned, columns first",
+        lambda: net(Returning(attend=SOFTMAXES["columns first"])),
+        {"block": 2},
+        keeps=2,
+    ),
+    Case(
+        "channels picked by the input itself",
+        lambda: net(Wired(lambda m, x: m.attend(x[:, x.mean((0, 2, 3)).argsort()]), attend=Block())),
+        {"block.attend": 2},
+    ),
     Case(
         "parts returned as well",
         lambda: Wired(lambda m, x: (m.block(x), m.block.branches[0](x[:, :6])), block=Block()),

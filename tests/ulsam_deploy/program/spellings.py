@@ -50,6 +50,8 @@ class GateAffine(nn.Module):
         self.w, self.b = nn.Parameter(torch.ones(channels, 1, 1)), nn.Parameter(torch.ones(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.form == "w*x+2*b":
+            return torch.add(self.w * x, self.b, alpha=2)
         if self.form == "b-w*x":
             return self.b - self.w * x
         return x * self.w + self.b if self.form == "x*w+b" else self.b + torch.mul(self.w, x)

@@ -48,8 +48,7 @@ def test_nothing_of_a_raised_block_is_left(rewritten: Rewritten) -> None:
     if case.alone:
         assert [name for name in after if name != "aten.sym_size.int"] == [CONV, ATTENTION, CONV]
     elif not case.refusals and case.blocks:
-        assert SOFTMAX not in after
-        assert "aten.max_pool2d.default" not in after
+        assert after.count(SOFTMAX) == after.count("aten.max_pool2d.default") == case.keeps
     elif not case.blocks:
         assert after == before
 

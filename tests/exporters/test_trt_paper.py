@@ -1,0 +1,74 @@
+"""Every network of the paper's table through the vendor's parser: fp32 and fp16, static and dynamic batch, no GPU.
+
+At 96 x 96, where the operators are those of 224 x 224. The full size, and all networks in both batches, are slow tests.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ulsam_deploy import plugins
+from ulsam_deploy.contracts import ExportRequest
+from ulsam_deploy.exporters import tensorrt
+from ulsam_deploy.exporters.trt_evidence import inventory
+from ulsam_deploy.exporters.trt_rounding import STORED
+from ulsam_deploy.models.paper import named_configurations
+from ulsam_deploy.program import Program, capture, lower, raise_attention
+from ulsam_deploy.runtimes import trt_builder
+
+from .trt_networks import parsed, rtx
+
+ROWS = {row.name: row for row in named_configurations()}
+QUICK = ("mobilenet_v1_w050_ulsam_sub_11", "mobilenet_v2_ulsam_sub_13_16")
+CASES = [
+    pytest.param(name, size, batch, marks=[] if (name, size, batch) in {(QUICK[0], 96, 1), (QUICK[1], 96, None)}
+                 else [pytest.mark.slow])
+    for size, batch in ((96, 1), (96, None), (224, 1))
+    for name in ROWS
+]  # fmt: skip
+
+
+@cache
+def network(name: str) -> tuple[Any, int]:
+    import torch
+
+    family = plugins.load(plugins.MODELS, ROWS[name].network)
+    torch.manual_seed(0)
+    model = family.build(ROWS[name].config)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:  # as initialised, the signal of a deep network fades to nothing
+        norm.momentum = None
+    with torch.no_grad():
+        model.train()(torch.randn(4, 3, 96, 96))
+    return model.eval(), family.blocks(ROWS[name].config) or 0
+
+
+def raised(name: str, size: int, batch: int | None) -> Program:
+    return raise_attention(capture(network(name)[0], [(3, size, size)], batch))
+
+
+@pytest.mark.parametrize(("name", "size", "batch"), CASES)
+def test_network_is_parsed_with_one_softmax_a_block_and_compiled_in_both_precisions(name, size, batch):
+    trt, program, blocks = rtx(), raised(name, size, batch), network(name)[1]
+    assert len(program.blocks) == blocks
+    image = np.random.default_rng(0).normal(size=(batch or 2, 3, size, size)).astype(np.float32)
+    results = {}
+    for precision in ("fp32", "fp16"):
+        request = ExportRequest(precision)
+        lowered = lower(program, tensorrt.EXPORTER.lowering(request))
+        content = tensorrt._model(lowered, request).SerializeToString()
+        read = parsed(content)
+        assert len(read.softmaxes) == blocks
+        results[precision] = read.run({program.inputs[0].name: image}, STORED)["logits"]
+        recipe = tensorrt._recipe(trt_builder, program, request, content)
+        built = trt_builder.build(trt, content, recipe, capability="SM86")
+        assert built.parsed.layers.get("SOFTMAX", 0) == blocks
+        found = inventory(built.listing)
+        kind = {"fp32": "Float", "fp16": "Half"}[precision]
+        assert found["types"][kind] > 0.9 * sum(found["types"].values()) - 4  # ends, and counts of a dynamic batch
+    whole = np.abs(results["fp32"]).max()
+    assert 0 < np.abs(results["fp32"] - results["fp16"]).max() < 0.05 * whole

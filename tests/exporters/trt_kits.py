@@ -1,0 +1,65 @@
+"""Kits of small networks in every form that the TensorRT exporter makes; each network is captured once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import Artifact, ExportRequest
+from ulsam_deploy.exporters.tensorrt import EXPORTER
+from ulsam_deploy.parity import Golden, make_probes
+from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention
+
+from ..conftest import small_network  # noqa: TID252  tests are not a package
+
+HALF = ExportRequest("fp16")
+DLA = ExportRequest("fp16", "jetson-orin-jp6", dla=True)
+
+
+@cache
+def raised(batch: int | None) -> tuple[Program, Program]:
+    """The small network of the session as captured, and raised."""
+    captured = capture(small_network(), [(3, 32, 32)], batch)
+    return captured, raise_attention(captured)
+
+
+@cache
+def golden() -> Golden:
+    """The golden set of the small network."""
+    probes, names = make_probes({"input": (3, 32, 32)}, count=24)
+    return make_golden(*raised(1), probes, names)
+
+
+def exported(program: Program, request: ExportRequest, folder: Path) -> Artifact:
+    """The kit of a raised ``program`` in ``folder``."""
+    return EXPORTER.export(lower(program, EXPORTER.lowering(request)), request, folder)
+
+
+def wide_network(size: int) -> Any:
+    """One block of one subspace on a ``size`` x ``size`` map, then the mean of the squares of each channel.
+
+    Squares, because the mean of ``x * a`` itself hardly sees where the attention lies.
+    """
+    import torch
+    from torch import nn
+
+    from ulsam_deploy.models.ulsam import ULSAM
+
+    class Squares(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x * x).mean((2, 3))
+
+    torch.manual_seed(3)
+    return nn.Sequential(ULSAM(8, 1), Squares(), nn.Linear(8, 16)).eval(), (8, size, size)
+
+
+def wide(size: int) -> tuple[Program, Golden]:
+    """The raised wide network and its golden set."""
+    network, shape = wide_network(size)
+    captured = capture(network, [shape], 1)
+    program = raise_attention(captured)
+    probes, names = make_probes({"input": shape}, count=16)
+    return program, make_golden(captured, program, {k: np.clip(v, -8, 8) for k, v in probes.items()}, names)

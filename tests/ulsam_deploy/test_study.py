@@ -1,0 +1,94 @@
+"""What an exporter's study shows where no engine runs: its figures reach the manifest, and a failure the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ulsam_deploy.program
+from ulsam_deploy import evidence, pipeline
+from ulsam_deploy.contracts import Artifact, Study, TensorSpec, Tier, Verdict
+from ulsam_deploy.errors import Exit
+from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.parity import Golden
+from ulsam_deploy.parity.noise import Floor
+from ulsam_deploy.progress import Progress
+
+
+class Stub:
+    """An exporter whose target no engine runs."""
+
+    target = "nothing"
+
+    def __init__(self, study):
+        self._study = study
+
+    def lowering(self, request):
+        return None
+
+    def export(self, program, request, folder):
+        return Artifact("nothing", "fp32", (), (), (), Tier.PARSED, {}, {"opset": 17})
+
+    def study(self, artifact, folder, golden):
+        assert golden == "golden"
+        return self._study
+
+
+@pytest.mark.parametrize(
+    ("study", "verdict", "code"),
+    [
+        (None, Verdict.UNVERIFIED, Exit.OK),
+        (Study(Verdict.UNVERIFIED, ("As it should be.",), {"error": 1.5}), Verdict.UNVERIFIED, Exit.OK),
+        (Study(Verdict.FAIL, ("The padding is wrong.",), {"error": 1e4}), Verdict.FAIL, Exit.CHECK_FAILED),
+    ],
+)
+def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monkeypatch, tmp_path):
+    for name in ("lower", "prove"):
+        monkeypatch.setattr(ulsam_deploy.program, name, lambda *_: None)
+    options = ExportOptions(Path("m.pt"), targets=("nothing",))
+    with pipeline.Road(options, Progress(quiet=True)) as road:
+        vars(road).update(captured=None, raised=None, golden="golden")
+        made = road._make(Stub(study), tmp_path)
+    assert made.artifact.facts == ({"opset": 17, "study": study.facts} if study else {"opset": 17})
+    assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
+    assert made.evidence.reasons[1:] == (study.reasons if study else ())
+    assert pipeline.Outcome("nothing", made).exit_code(options) == code
+
+
+def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch):
+    """An error of 1e-3 is a failure in fp32 and honest in fp16; one of 1 is a failure in both."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(8, 5))
+    truth = Golden(
+        {"x": x.astype(np.float32)}, {"y": x}, {"y": np.zeros((0, 8, 5), np.float32)}, {"y": (5,)},
+        {"y": Floor(1e-7, 3e-7, 3)}, (), tuple(f"p{i}" for i in range(8)),
+    )  # fmt: skip
+
+    class Engine:
+        error = 0.0
+        inputs = (TensorSpec("x", (None, 5)),)
+
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def run(self, inputs):
+            return {"y": inputs["x"].astype(np.float64) + self.error * np.sign(inputs["x"])}
+
+        def facts(self):
+            return {}
+
+    monkeypatch.setattr(evidence, "runtime_for", lambda target: Engine)
+    found = {}
+    for Engine.error in (1e-3, 1.0):
+        for precision in ("fp32", "fp16"):
+            shown = evidence.execute("trt", (), (), (), truth, precision=precision, timed=False)
+            found[Engine.error, precision] = shown.verdict is Verdict.FAIL
+    assert found == {(1e-3, "fp32"): True, (1e-3, "fp16"): False, (1.0, "fp32"): True, (1.0, "fp16"): True}

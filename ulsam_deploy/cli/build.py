@@ -1,0 +1,28 @@
+"""``ulsam-deploy build``: a TensorRT kit to the engine of this machine. No torch: it runs on a Jetson."""
+
+from __future__ import annotations
+
+import argparse
+
+from ulsam_deploy import plugins
+from ulsam_deploy.bundle import MANIFEST
+from ulsam_deploy.cli import words
+from ulsam_deploy.errors import Exit, UsageError
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Build, and print where the engine lies."""
+    kit = arguments.kit
+    output = arguments.output or kit.with_name(kit.resolve().name + ".engine")
+    if (output.resolve().parent / MANIFEST).is_file():
+        raise UsageError(
+            "the engine would lie inside the bundle, which would then hold more than its manifest says",
+            expected="a folder outside the bundle",
+            todo="give one with --output",
+        )
+    plan = plugins.load(plugins.RUNTIMES, "tensorrt").build(kit, output)
+    if arguments.json:
+        words.print_json("build", {"engine": str(plan)})
+    else:
+        print(f"The engine is {plan}")
+    return Exit.OK
