@@ -10,11 +10,14 @@ REFERENCE := models/cluttered_digits.pt
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
 
+# One process a core, each with one thread: engines that share cores spend their time waiting for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+
 test: $(READY)
-	$(BIN)/pytest -m "not slow and not arm and not gpu and not browser"
+	$(PYTEST) -m "not slow and not arm and not gpu and not browser"
 
 test-slow: $(READY)
-	$(BIN)/pytest -m "slow and not gpu"
+	$(PYTEST) -m "slow and not gpu"
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -12,17 +12,27 @@ import os
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from fault_corpus.engines import Ports, naive_onnx, openvino_from_onnx, run
+from fault_corpus.engines import Ports, naive_onnx, openvino_from_onnx, run, torch_run
 from fault_corpus.faults import ATTENTION, Fault, attention_fault, attention_faults, other_faults
 from fault_corpus.honest import honest, other_lowering, own, own_outputs
 from fault_corpus.judging import Judge, Judged
 from fault_corpus.subjects import NETWORKS, Subject, subjects
 from fault_corpus.table import page, summary
 
+from ulsam_deploy.parity import check
+
+#: OpenVINO drops a conversion to float16 and back: an artifact with these faults computes what it should.
+DROPPED = {
+    "1 + a rounded to float16",
+    "one layer in float16",
+    "float16 overflow in one layer",
+    "outputs rounded to float16",
+}
 PAGE = Path(__file__).parents[1] / "docs" / "how-the-checks-work.md"
 
 
@@ -65,8 +75,10 @@ def everything(subject: Subject, number: int, folder: Path) -> Iterator[Judged]:
                     other_lowering(subject, folder)):  # fmt: skip
             yield judge.artifact(one.name, one.target, one.outputs, faulty=False)
         yield from tflite_faults(judge, folder)
+    target = "openvino" if number == 2 else "onnx"
     for fault in chosen(subject, number):
-        yield faulty(judge, fault, folder, "openvino" if number == 2 else "onnx")
+        if target != "openvino" or fault.name not in DROPPED:
+            yield faulty(judge, fault, folder, target)
     for path in subject.blocks:
         yield dead_in_half(judge, path, folder)
 
@@ -87,17 +99,19 @@ def chosen(subject: Subject, number: int) -> Iterator[Fault]:
 
 
 def faulty(judge: Judge, fault: Fault, folder: Path, target: str) -> Judged:
-    """Export the faulty network with a public tool, run it, judge it."""
+    """Export the faulty network with a public tool, run it, judge it; of a fault that was missed, say how large it is."""
     subject, path = judge.subject, naive_onnx(judge.subject, fault.model, folder / "faulty.onnx")
     if target == "openvino":
         path = openvino_from_onnx(path, folder / "faulty.xml")
-    return judge.artifact(
-        fault.name,
-        target,
-        lambda: run(path, Ports.of(subject), subject.golden),
-        faulty=True,
-        place=fault.place,
-        path=path,
+    outputs = lambda: run(path, Ports.of(subject), subject.golden)  # noqa: E731
+    found = judge.artifact(fault.name, target, outputs, faulty=True, place=fault.place, path=path)
+    if found.right():
+        return found
+    inputs = {name: array.astype("float64") for name, array in subject.golden.inputs.items()}
+    exact = torch_run(fault.model.double(), replace(subject.golden, inputs=inputs), list(subject.golden.outputs))
+    effect = check(subject.golden, exact).error
+    return replace(
+        found, said=(*found.said, f"computed exactly, in float64, the fault makes {effect:.2g} noise floors")
     )
 
 

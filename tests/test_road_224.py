@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from ulsam_deploy import pipeline
 from ulsam_deploy.cli import main
 from ulsam_deploy.contracts import Verdict

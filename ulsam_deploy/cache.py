@@ -31,6 +31,7 @@ __all__ = ["Cache", "cache_root", "key", "source_digest"]
 
 _LOG = logging.getLogger(__name__)
 _INDEX, _FILES = "index.json", "files"
+_CODE = (".py", ".toml", ".json")  # device profiles and tables decide what is made as much as code does
 _PACKAGES = ("ulsam_deploy", plugins.MODELS, plugins.EXPORTERS, plugins.RUNTIMES)
 
 
@@ -197,7 +198,7 @@ def source_digest() -> str:
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
-            for path in sorted(Path(folder).rglob("*.py")):
+            for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in _CODE):
                 name = f"{package}/{path.relative_to(folder).as_posix()}"
                 count += 1
                 sha.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())

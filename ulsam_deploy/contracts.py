@@ -330,7 +330,7 @@ class Network(abc.ABC):
         return {}
 
     def figures(self) -> Mapping[str, Mapping[str, str]]:
-        """What is known about each configuration of :meth:`named`, as printed: by its name, then by a column's title."""
+        """What is known about each configuration of :meth:`named`: by its name, then by a column's title."""
         return {}
 
     def blocks(self, config: Mapping[str, Any]) -> int | None:  # noqa: ARG002

@@ -72,11 +72,12 @@ def first_divergence(points: Sequence[Point], values: Mapping[str, Array]) -> Di
     """The first of ``points`` (in graph order) that ``values``, tensors from inside an artifact, do not hold."""
     distances = _distances(points, values)
     right = [distance <= NEAR * point.noise for distance, point in zip(distances, points)]
-    reached = list(right)  # whether a point, or anything that follows from it, is found
+    # Whether a point is found, or everything that follows from it directly is: of a tensor with one wrong channel, most
+    # of what is made of single channels is right.
+    reached = list(right)
     for number in range(len(points) - 1, -1, -1):
-        if reached[number]:
-            for before in points[number].behind:
-                reached[before] = True
+        followers = [reached[n] for n, point in enumerate(points) if number in point.behind]
+        reached[number] = right[number] or (bool(followers) and all(followers))
     if all(reached):
         return Divergence("", "", None)
     first = reached.index(False)

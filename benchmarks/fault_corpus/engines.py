@@ -118,9 +118,9 @@ def run(path: Path, ports: Ports, golden: Golden, *, threads: int = 1, level: st
 
 
 def torch_run(model: Callable[[Any], Any], golden: Golden, names: list[str], batch: int = 8) -> Outputs:
-    """All probes through a torch module, eager or compiled, in float32."""
+    """All probes through a torch module, eager or compiled, in its own dtype."""
     (images,) = golden.inputs.values()
     with torch.inference_mode():
         parts = [model(torch.from_numpy(images[i : i + batch])) for i in range(0, len(images), batch)]
     flat = [part if isinstance(part, (tuple, list)) else (part,) for part in parts]
-    return {name: np.concatenate([part[k].float().numpy() for part in flat]) for k, name in enumerate(names)}
+    return {name: np.concatenate([part[k].numpy() for part in flat]) for k, name in enumerate(names)}

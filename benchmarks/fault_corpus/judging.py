@@ -71,8 +71,12 @@ class Judge:
         rules = frozenset(rule for rule, passed in RULES.items() if passes(passed, self._reference(), produced))
         return Judged(
             **about, verdict=report.verdict.value, error=report.error, rules=rules,
-            named=names(place, reasons, self.subject.blocks) if place and (path or half) else None, said=reasons,
+            named=self._named(place, reasons) if report.verdict is Verdict.FAIL and (path or half) else None,
+            said=reasons,
         )  # fmt: skip
+
+    def _named(self, place: str, reasons: tuple[str, ...]) -> bool | None:
+        return names(place, reasons, self.subject.blocks) if place else None
 
     def _check(self, produced: Outputs, half: bool) -> Report:
         golden = self.subject.golden
@@ -91,10 +95,14 @@ class Judge:
         return self._eager
 
     def _where(self, report: Report, path: Path) -> str:
-        """The sentence about the first module that differs, on the probe with the largest error."""
+        """The sentence about the first module that differs, on the probe with the largest error and three others.
+
+        Alone, it would not show what goes wrong between images, and where it saturates, faults hide.
+        """
         worst = max(report.outputs, key=lambda output: output.error if np.isfinite(output.error) else -1.0)
-        probe = self.subject.golden.probes.index(worst.probe) if worst.probe else 0
-        feed = {name: array[probe : probe + 1] for name, array in self.subject.golden.inputs.items()}
+        golden = self.subject.golden
+        probe = min(golden.probes.index(worst.probe), len(golden.probes) - 4) if worst.probe else 0
+        feed = {name: array[probe : probe + 4] for name, array in golden.inputs.items()}
         if probe not in self._points:
             self._points[probe] = module_points(self.subject.captured, feed)
         try:
@@ -110,5 +118,5 @@ def names(place: str, reasons: tuple[str, ...], blocks: tuple[str, ...]) -> bool
     A layer may also be named by the module right around it, or by its neighbour there: tools fuse them.
     """
     around = place if place in blocks else place.rpartition(".")[0] or place
-    said = [word for reason in reasons for word in reason.split("'")[1:2]]
+    said = [word.split(" .. ")[0] for reason in reasons for word in reason.split("'")[1:2]]
     return any(f"{word}.".startswith(f"{around}.") for word in said)

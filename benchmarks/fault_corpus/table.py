@@ -18,15 +18,16 @@ def summary(judged: Sequence[Judged]) -> str:
     rows = [
         f"{len(faults)} faulty artifacts and {len(honest)} honest ones of {networks} networks:",
         "",
-        "| rule | faults found | faults missed | false alarms |",
-        "|---|---|---|---|",
+        "| rule | faults found | faults missed | false alarms | inconclusive on honest ones |",
+        "|---|---|---|---|---|",
     ]
+    unsure = sum(one.verdict == "inconclusive" for one in honest)
     for rule, title in {"": "**this project's check**", **{rule: rule for rule in RULES}}.items():
         found = sum(one.right(rule) or one.verdict == "refused" for one in faults)
-        alarms = sum(not one.right(rule) for one in honest)
-        rows.append(f"| {title} | {found} | {len(faults) - found} | {alarms} |")
+        alarms = sum(not one.right(rule) for one in honest) - (0 if rule else unsure)
+        rows.append(f"| {title} | {found} | {len(faults) - found} | {alarms} | {0 if rule else unsure} |")
     placed = [one for one in faults if one.named is not None]
-    wrong = [f"* {one.name} ({one.subject}, {one.target}): {one.verdict}" for one in judged if not one.right()]
+    wrong = [f"* {one.name} ({one.subject}, {one.target}): {_why(one)}" for one in judged if not one.right()]
     unnamed = [f"* {one.name} at `{one.place}` ({one.subject}): {one.said[-1]}" for one in placed if not one.named]
     rows += ["", f"Of {len(placed)} faults with a place that was asked for, the verdict names it for "
                  f"{sum(bool(one.named) for one in placed)}."]  # fmt: skip
@@ -38,6 +39,12 @@ def summary(judged: Sequence[Judged]) -> str:
     for title, lines in (("Judged wrongly", wrong), ("Not named", unnamed)):
         rows += ["", f"{title}:", "", *lines] if lines else []
     return "\n".join(rows)
+
+
+def _why(one: Judged) -> str:
+    reasons = f"; {one.said[0]}" if one.said else ""
+    size = f" at {one.error:.2g} noise floors" if one.faulty else ""
+    return f"{one.verdict}{size}{reasons}"
 
 
 def kinds(judged: Sequence[Judged]) -> str:

@@ -82,10 +82,12 @@ def test_uniform_attention_is_lost_where_the_map_is_large(side: int, lost: list[
 
 def test_it_speaks_when_something_changes_and_only_then() -> None:
     model, said = network(), []
-    with AttentionWatch(model, every=2, say=said.append), torch.no_grad():
+    with AttentionWatch(model, every=2, say=said.append) as watch, torch.no_grad():
         model(images(24))
-        assert said == []
-        for _ in range(5):
+        assert (said, len(watch.peaks())) == ([], 1)
+        model(images(24))
+        assert watch.peaks() == [], "each judgement starts anew"
+        for _ in range(4):
             model(images(24))
         assert len(said) == 1
         assert "int8 loses all of it (under 1/512)" in said[0]

@@ -1,4 +1,4 @@
-"""The commands on good input: what they print, what they leave, and that ``--json`` is one document and nothing else."""
+"""The commands on good input: what they print and leave, and that ``--json`` is one document and nothing else."""
 
 from __future__ import annotations
 
