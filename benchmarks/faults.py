@@ -99,7 +99,7 @@ def chosen(subject: Subject, number: int) -> Iterator[Fault]:
 
 
 def faulty(judge: Judge, fault: Fault, folder: Path, target: str) -> Judged:
-    """Export the faulty network with a public tool, run it, judge it; of a fault that was missed, say how large it is."""
+    """Export the faulty network with a public tool, run it, judge it; say how large a fault is that was missed."""
     subject, path = judge.subject, naive_onnx(judge.subject, fault.model, folder / "faulty.onnx")
     if target == "openvino":
         path = openvino_from_onnx(path, folder / "faulty.xml")
@@ -110,9 +110,7 @@ def faulty(judge: Judge, fault: Fault, folder: Path, target: str) -> Judged:
     inputs = {name: array.astype("float64") for name, array in subject.golden.inputs.items()}
     exact = torch_run(fault.model.double(), replace(subject.golden, inputs=inputs), list(subject.golden.outputs))
     effect = check(subject.golden, exact).error
-    return replace(
-        found, said=(*found.said, f"computed exactly, in float64, the fault makes {effect:.2g} noise floors")
-    )
+    return replace(found, said=(*found.said, f"in float64, without any noise, the fault makes {effect:.2g}"))
 
 
 def dead_in_half(judge: Judge, block: str, folder: Path) -> Judged:

@@ -51,7 +51,8 @@ def load_openvino() -> ModuleType:
     It forks a process an event to do so and writes to the home folder. Without the package that sends, OpenVINO (and
     NNCF) use their own stand-in that does nothing.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: "not to be imported"
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None: "not to be imported"
     return import_module("openvino")
 
 

@@ -18,7 +18,7 @@ def summary(judged: Sequence[Judged]) -> str:
     rows = [
         f"{len(faults)} faulty artifacts and {len(honest)} honest ones of {networks} networks:",
         "",
-        "| rule | faults found | faults missed | false alarms | inconclusive on honest ones |",
+        "| rule | faults found | faults missed | false alarms | honest ones inconclusive |",
         "|---|---|---|---|---|",
     ]
     unsure = sum(one.verdict == "inconclusive" for one in honest)
