@@ -11,14 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def scores(
-    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
-) -> Tensor:
-    """Attention logits [N, g, H, W] of all subspaces: depthwise affine, ReLU, 3x3 max pool, grouped 1x1, ReLU."""
-    gate = torch.relu(F.conv2d(x, gate_scale, gate_bias, groups=x.shape[1]))
-    pooled = F.max_pool2d(gate, 3, 1, 1)
-    return torch.relu(F.conv2d(pooled, score_weight, score_bias, groups=subspaces))
+from ulsam_deploy.program.operator import attention_scores
 
 
 def broadcast(
@@ -29,7 +22,7 @@ def broadcast(
     ``1 + a`` is formed on the g maps, not on the C channels: C/g times fewer additions than ``x + a * x``.
     """
     _, channels, height, width = x.shape
-    logits = scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     attention = torch.softmax(logits.reshape(-1, subspaces, height * width), -1)
     gain = attention.reshape(-1, subspaces, 1, height, width) + 1
     grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
@@ -46,7 +39,7 @@ def channels_last(
     convolution with 0/1 weights and bias 1 (``repeat_interleave`` would become BROADCAST_TO, eight times slower).
     """
     channels = x.shape[1]
-    logits = scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     powers = torch.exp(logits - logits.amax((2, 3), keepdim=True))
     attention = powers / powers.sum((2, 3), keepdim=True)
     owner = torch.arange(channels) // (channels // subspaces)

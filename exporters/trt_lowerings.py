@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .lowerings import scores
+from ulsam_deploy.program.operator import attention_scores
 
 
 def separate(
@@ -18,7 +18,7 @@ def separate(
 ) -> Tensor:
     """One softmax over [N, g, H*W], and ``x + a * x`` in 5-D."""
     _, channels, height, width = x.shape
-    logits = scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     attention = torch.softmax(logits.reshape(-1, subspaces, height * width), -1)
     grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
     weighted = grouped * attention.reshape(-1, subspaces, 1, height, width)
@@ -33,7 +33,7 @@ def accelerator(
     A DLA has no exponential, so the softmax cannot be spelled out; it runs over the third axis of [N, g, H*W, 1].
     """
     _, channels, height, width = x.shape
-    logits = scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     attention = torch.softmax(logits.reshape(-1, subspaces, height * width, 1), 2)
     owner = torch.arange(channels) // (channels // subspaces)
     spread = (owner[:, None] == torch.arange(subspaces)[None, :]).to(x.dtype)

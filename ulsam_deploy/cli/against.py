@@ -7,6 +7,7 @@ from typing import Any
 
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
+from ulsam_deploy.cli.parser import model_options
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.foreign import Foreign, Limits, Question, verify_against
 from ulsam_deploy.options import ExportOptions
@@ -19,13 +20,8 @@ def run(arguments: argparse.Namespace) -> Exit:
         raise UsageError("--target is for bundles", expected="one artifact file: its kind is told by its name")
     options = ExportOptions(
         model=arguments.against,
-        arch=arguments.arch,
-        factory=arguments.factory,
-        variant=arguments.variant,
-        inputs=tuple(arguments.input),
         probes=arguments.probes,
-        trust_pickle=arguments.trust_pickle,
-        allow_globals=tuple(arguments.allow_global),
+        **model_options(arguments),
         cache=not arguments.no_cache,
     )
     question = Question(

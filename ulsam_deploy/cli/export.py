@@ -8,6 +8,7 @@ from typing import Any
 
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
+from ulsam_deploy.cli.parser import model_options
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.pipeline import Exported, Outcome, export
@@ -21,18 +22,13 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         model=arguments.model,
         targets=tuple(targets),
         output=arguments.output,
-        arch=arguments.arch,
-        factory=arguments.factory,
-        variant=arguments.variant,
-        inputs=tuple(arguments.input),
         batch=arguments.batch,
         precision=arguments.precision,
         probes=arguments.probes,
         device=arguments.device,
         dla=arguments.dla,
         require=arguments.require,
-        trust_pickle=arguments.trust_pickle,
-        allow_globals=tuple(arguments.allow_global),
+        **model_options(arguments),
         cache=not arguments.no_cache,
     )
 

@@ -8,6 +8,7 @@ from ulsam_deploy import census, source
 from ulsam_deploy.bundle import MANIFEST, read_bundle, strict
 from ulsam_deploy.census import Census, Counted
 from ulsam_deploy.cli import words
+from ulsam_deploy.cli.parser import model_options
 from ulsam_deploy.contracts import Block
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.options import ExportOptions
@@ -40,12 +41,7 @@ def _bundle(arguments: argparse.Namespace) -> Exit:
 def _checkpoint(arguments: argparse.Namespace) -> Exit:
     options = ExportOptions(
         model=arguments.path,
-        arch=arguments.arch,
-        factory=arguments.factory,
-        variant=arguments.variant,
-        inputs=tuple(arguments.input),
-        trust_pickle=arguments.trust_pickle,
-        allow_globals=tuple(arguments.allow_global),
+        **model_options(arguments),
     )
     count = census.count(source.load(options))
     if arguments.json:

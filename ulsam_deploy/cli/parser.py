@@ -108,6 +108,18 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the words of :func:`_model_options` say, as fields of :class:`~ulsam_deploy.options.ExportOptions`."""
+    return {
+        "arch": arguments.arch,
+        "factory": arguments.factory,
+        "variant": arguments.variant,
+        "inputs": tuple(arguments.input),
+        "trust_pickle": arguments.trust_pickle,
+        "allow_globals": tuple(arguments.allow_global),
+    }
+
+
 def _verify(commands: Any) -> None:
     parser = _command(
         commands, "verify", "check every artifact of a bundle that can run here, or any artifact against a checkpoint"

@@ -19,16 +19,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def attention_map(
+def attention_scores(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """The attention maps ``a`` as ``(N, g, H*W)``: the part that all lowerings share.
+    """What the softmax normalises, ``(N, g, H, W)``: the part that all lowerings share.
 
     ``x`` is ``(N, C, H, W)``; ``gate_scale`` ``(C, 1, 1, 1)``; ``gate_bias`` ``(C,)``; ``score_weight``
     ``(g, C/g, 1, 1)``; ``score_bias`` ``(g,)``; all of one floating dtype.
     """
     gate = F.relu(F.conv2d(x, gate_scale, gate_bias, groups=x.shape[1]))
-    scores = F.relu(F.conv2d(F.max_pool2d(gate, 3, 1, 1), score_weight, score_bias, groups=subspaces))
+    return F.relu(F.conv2d(F.max_pool2d(gate, 3, 1, 1), score_weight, score_bias, groups=subspaces))
+
+
+def attention_map(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """The attention maps ``a`` as ``(N, g, H*W)``; shapes as in :func:`attention_scores`."""
+    scores = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     return torch.softmax(scores.reshape(-1, subspaces, x.shape[2] * x.shape[3]), -1)
 
 
@@ -36,7 +43,7 @@ def attention_map(
 def subspace_attention(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """ULSAM on all subspaces at once; shapes as in :func:`attention_map`, result ``(N, C, H, W)``."""
+    """ULSAM on all subspaces at once; shapes as in :func:`attention_scores`, result ``(N, C, H, W)``."""
     a = attention_map(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     grouped = x.reshape(-1, subspaces, x.shape[1] // subspaces, x.shape[2] * x.shape[3])
     return (grouped + a.unsqueeze(2) * grouped).reshape(x.shape)
