@@ -30,7 +30,7 @@ from ulsam_deploy.progress import Progress
 from ulsam_deploy.third_party import version
 
 if TYPE_CHECKING:
-    from ulsam_deploy.program import Program
+    from ulsam_deploy.program import Program, Proof
 
 GOLDEN, CARD, MADE = "golden.npz", "card.json", "made.json"
 
@@ -212,15 +212,22 @@ class Road:
         return program
 
     @functools.cached_property
+    def proof(self) -> Proof:
+        """What every rewrite is proven against."""
+        from ulsam_deploy.program import Proof
+
+        return Proof(self.captured)
+
+    @functools.cached_property
     def raised(self) -> Program:
         """The same with every ULSAM block as one node, proven equal in float64."""
-        from ulsam_deploy.program import prove, raise_attention
+        from ulsam_deploy.program import raise_attention
 
         captured = self.captured
         with self.progress.stage("raise and prove") as said:
             program = raise_attention(captured)
             _check_expected(program, self.source, self.options)
-            difference = prove(captured, program, "raising the attention")
+            difference = self.proof.check(program, "raising the attention")
             said.append(f"{len(program.blocks)} attention blocks, equal in float64 to {difference:.1g}")
         for refusal in program.refusals:
             self.progress.say(f"  note: {refusal.path} looks like ULSAM and is left as it is: {refusal.reason}")
@@ -291,11 +298,11 @@ class Road:
         return ExportRequest(self.options.precision, self.options.device, self.options.dla)
 
     def _make(self, exporter: Exporter, folder: Path) -> Made:
-        from ulsam_deploy.program import lower, prove
+        from ulsam_deploy.program import lower
 
         request = self._request()
         lowered = lower(self.raised, exporter.lowering(request))
-        prove(self.captured, lowered, f"lowering for {exporter.target}")
+        self.proof.check(lowered, f"lowering for {exporter.target}")
         artifact = exporter.export(lowered, request, folder)
         files = [folder / name for name in artifact.files]
         try:

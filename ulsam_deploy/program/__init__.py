@@ -5,7 +5,7 @@ from ulsam_deploy.program.half import half_floors
 from ulsam_deploy.program.lowering import Lowering, lower
 from ulsam_deploy.program.points import module_points
 from ulsam_deploy.program.program import MAX_BATCH, Program, capture
-from ulsam_deploy.program.proof import prove
+from ulsam_deploy.program.proof import Proof, prove
 from ulsam_deploy.program.raising import raise_attention
 from ulsam_deploy.program.truth import make_golden
 
@@ -14,6 +14,7 @@ __all__ = [
     "Evaluator",
     "Lowering",
     "Program",
+    "Proof",
     "batches",
     "capture",
     "half_floors",

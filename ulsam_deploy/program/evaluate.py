@@ -55,16 +55,14 @@ class Evaluator:
         """The program's outputs by name, in this evaluator's dtype."""
         return self._finish(_Moment(0, self._begin(inputs)), None)
 
-    def twins(
-        self, inputs: Sequence[Tensor], instead: Callable[[Tensor], Tensor] = removed
-    ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
-        """The outputs, and for each raised block in order the outputs with that block's attention removed.
+    def twins(self, inputs: Sequence[Tensor], *instead: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
+        """The outputs, then for each of ``instead`` a list: the outputs with each raised block, in order, replaced.
 
-        ``instead``: what takes the place of the block, :func:`removed` or :func:`uniform`.
+        ``instead``: what takes the place of a block, :func:`removed` (alone, when nothing is given) or :func:`uniform`.
         """
         moments: list[_Moment] = []
         reference = self._finish(_Moment(0, self._begin(inputs)), moments)
-        return reference, [self._without(moment, instead) for moment in moments]
+        return reference, *([self._without(moment, other) for moment in moments] for other in instead or (removed,))
 
     def maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The attention maps ``(N, g, H, W)`` of every raised block, in order."""

@@ -16,28 +16,44 @@ _ROUNDOFF = 2.0**-52
 _ROUNDINGS = 2.0**10
 
 
-def prove(captured: Program, rewritten: Program, what: str) -> float:
-    """The largest relative difference between two programs in float64 over random and adversarial inputs.
+class Proof:
+    """What ``captured`` computes in float64 on random and adversarial inputs: every rewrite of it is held against that.
 
     What counts as rounding is measured on the captured network itself, for each input and output: how far it moves
-    when every input element is off by one rounding. Raises :class:`ExportError`, naming ``what`` was done and where
-    the programs differ, when they differ by more than that allows.
+    when every input element is off by one rounding.
     """
-    before, after = Evaluator(captured), Evaluator(rewritten)
-    worst = 0.0
-    for kind, inputs in _inputs(captured).items():
-        expected, given, shaken = before.run(inputs), after.run(inputs), before.run(_shaken(inputs))
-        for name, y in expected.items():
-            difference = _difference(given[name], y)
-            allowed = _ROUNDINGS * max(_difference(shaken[name], y), _ROUNDOFF)
-            worst = max(worst, difference)
-            if not difference <= allowed:
-                raise ExportError(
-                    f"{what} changed the network: output '{name}' differs by {difference:.2g} on {kind} inputs",
-                    expected=f"at most {allowed:.2g} of the largest output, in float64",
-                    todo="report this network: a rewrite that is not exact is a fault of this tool",
-                )
-    return worst
+
+    def __init__(self, captured: Program) -> None:
+        evaluator = Evaluator(captured)
+        self._inputs = _inputs(captured)
+        self._expected = {kind: evaluator.run(inputs) for kind, inputs in self._inputs.items()}
+        self._shaken = {kind: evaluator.run(_shaken(inputs)) for kind, inputs in self._inputs.items()}
+
+    def check(self, rewritten: Program, what: str) -> float:
+        """The largest relative difference between the two programs.
+
+        Raises :class:`ExportError`, naming ``what`` was done and where they differ, when it is more than rounding.
+        """
+        after = Evaluator(rewritten)
+        worst = 0.0
+        for kind, inputs in self._inputs.items():
+            given = after.run(inputs)
+            for name, y in self._expected[kind].items():
+                difference = _difference(given[name], y)
+                allowed = _ROUNDINGS * max(_difference(self._shaken[kind][name], y), _ROUNDOFF)
+                worst = max(worst, difference)
+                if not difference <= allowed:
+                    raise ExportError(
+                        f"{what} changed the network: output '{name}' differs by {difference:.2g} on {kind} inputs",
+                        expected=f"at most {allowed:.2g} of the largest output, in float64",
+                        todo="report this network: a rewrite that is not exact is a fault of this tool",
+                    )
+        return worst
+
+
+def prove(captured: Program, rewritten: Program, what: str) -> float:
+    """:meth:`Proof.check` for a single rewrite."""
+    return Proof(captured).check(rewritten, what)
 
 
 def _shaken(inputs: list[Tensor]) -> list[Tensor]:

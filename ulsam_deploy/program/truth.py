@@ -28,7 +28,7 @@ def make_golden(captured: Program, raised: Program, probes: Mapping[str, Array],
     inputs = {spec.name: torch.from_numpy(probes[spec.name]) for spec in captured.inputs}
     size = captured.batch or _TOGETHER
     reference = _run(Evaluator(captured), inputs, size)
-    twins, evened = (_twins(raised, inputs, size, instead) for instead in (removed, uniform))
+    twins, evened = _twins(raised, inputs, size)
     honest = [_run(Evaluator(program, torch.float32), inputs, n, way) for program, n, way in _ways(captured, raised)]
     blocks = [block.path for block in raised.blocks]
     return Golden.build(probes, reference, twins, honest, evened=evened, blocks=blocks, probes=names)
@@ -74,12 +74,12 @@ def _run(
         return _joined([evaluator.run(batch) for batch in batches(inputs, size)])
 
 
-def _twins(
-    raised: Program, inputs: Mapping[str, Tensor], size: int, instead: Callable[[Tensor], Tensor]
-) -> list[dict[str, Array]]:
+def _twins(raised: Program, inputs: Mapping[str, Tensor], size: int) -> list[list[dict[str, Array]]]:
+    """Outputs without each block's attention, and outputs with each block's attention uniform."""
     evaluator = Evaluator(raised)
-    parts = [evaluator.twins(batch, instead)[1] for batch in batches(inputs, size)]
-    return [_joined([part[block] for part in parts]) for block in range(len(raised.blocks))]
+    parts = [evaluator.twins(batch, removed, uniform)[1:] for batch in batches(inputs, size)]
+    blocks = range(len(raised.blocks))
+    return [[_joined([part[kind][block] for part in parts]) for block in blocks] for kind in (0, 1)]
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Array]:
