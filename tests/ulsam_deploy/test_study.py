@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -45,11 +46,10 @@ class Stub:
     ],
 )
 def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monkeypatch, tmp_path):
-    for name in ("lower", "prove"):
-        monkeypatch.setattr(ulsam_deploy.program, name, lambda *_: None)
+    monkeypatch.setattr(ulsam_deploy.program, "lower", lambda *_: None)
     options = ExportOptions(Path("m.pt"), targets=("nothing",))
     with pipeline.Road(options, Progress(quiet=True)) as road:
-        vars(road).update(captured=None, raised=None, golden="golden")
+        vars(road).update(raised=None, golden="golden", proof=SimpleNamespace(check=lambda *_: 0.0))
         made = road._make(Stub(study), tmp_path)
     assert made.artifact.facts == ({"opset": 17, "study": study.facts} if study else {"opset": 17})
     assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
