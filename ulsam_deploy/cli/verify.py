@@ -66,8 +66,9 @@ def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
 
 
 def _shown(item: Checked) -> Evidence:
-    """What was seen here; the tier that needs no run (parsed, compiled) is carried over from the export."""
-    return item.evidence or Evidence(min(item.record.evidence.tier, Tier.COMPILED))
+    """What was seen here; a tier that needs no run (parsed, compiled) is carried over from the export."""
+    recorded = item.record.evidence.tier
+    return item.evidence or Evidence(recorded if recorded <= Tier.COMPILED else Tier.EXPORTED)
 
 
 def _document(item: Checked) -> dict[str, object]:
