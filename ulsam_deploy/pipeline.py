@@ -347,9 +347,10 @@ class Road:
         return self.options.batch or 1
 
     def notes(self) -> tuple[str, ...]:
-        """What the user should know besides the outcomes."""
-        refusals = [f"{r.path} is left as it is: {r.reason}" for r in self.card.refusals]
-        return tuple(refusals) if "truth" in self.__dict__ else ()
+        """What the user should know besides the outcomes; nothing is loaded only to find out."""
+        if "truth" not in self.__dict__:
+            return ()
+        return tuple(f"{refusal.path} is left as it is: {refusal.reason}" for refusal in self.card.refusals)
 
 
 def _words(spec: TensorSpec) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import resource
 import signal
 import subprocess
@@ -74,8 +75,8 @@ def test_truncated_file(run: Run, small: Path, tmp_path: Path, keep: int) -> Non
 
 
 def test_random_bytes(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "noise.pt").write_bytes(os.urandom(5000))
-    assert run("export", "noise.pt")[0] in (3, 6)
+    (tmp_path / "noise.pt").write_bytes(random.Random(0).randbytes(5000))
+    assert run("export", "noise.pt")[0] == 3
 
 
 class Malicious:
@@ -109,7 +110,7 @@ def test_a_missing_key_is_named(run: Run, small: Path, tmp_path: Path) -> None:
         del contents["state_dict"]["classifier.1.bias"]
 
     code, error = run("export", edited(small, tmp_path / "short.pt", drop), "--arch", "mobilenet_v1")
-    assert code in (2, 3)
+    assert code == 2
     assert "classifier.1.bias" in error
 
 
@@ -169,6 +170,7 @@ def test_a_backend_that_is_not_installed(run: Run, small: Path, monkeypatch: pyt
     code, error = run("export", small, "--target", "tflite")
     assert code == 4
     assert "ulsam-deploy[tflite]" in error
+    assert "  load " not in error, "the network was loaded although nothing could be made of it"
 
 
 def test_wrong_input_shape(run: Run, small: Path) -> None:
