@@ -86,7 +86,7 @@ class Stream:
         self._cuda = library or _runtime_library()
         self._buffers: dict[str, tuple[int, int]] = {}
         handle = ctypes.c_void_p()
-        self._call("cudaStreamCreate", ctypes.byref(handle))
+        self.call("cudaStreamCreate", ctypes.byref(handle))
         self.handle = int(handle.value or 0)
 
     def buffer(self, name: str, size: int) -> int:
@@ -96,9 +96,9 @@ class Stream:
             return address
         if address:
             del self._buffers[name]
-            self._call("cudaFree", ctypes.c_void_p(address))
+            self.call("cudaFree", ctypes.c_void_p(address))
         pointer = ctypes.c_void_p()
-        self._call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)))
+        self.call("cudaMalloc", ctypes.byref(pointer), ctypes.c_size_t(max(size, 1)))
         self._buffers[name] = int(pointer.value or 0), size
         return self._buffers[name][0]
 
@@ -114,21 +114,22 @@ class Stream:
 
     def wait(self) -> None:
         """Wait until everything on the stream has happened."""
-        self._call("cudaStreamSynchronize", ctypes.c_void_p(self.handle))
+        self.call("cudaStreamSynchronize", ctypes.c_void_p(self.handle))
 
     def close(self) -> None:
         """Free the buffers and the stream."""
         for address, _ in self._buffers.values():
-            self._call("cudaFree", ctypes.c_void_p(address))
+            self.call("cudaFree", ctypes.c_void_p(address))
         self._buffers.clear()
-        self._call("cudaStreamDestroy", ctypes.c_void_p(self.handle))
+        self.call("cudaStreamDestroy", ctypes.c_void_p(self.handle))
 
     def _copy(self, target: int, source: int, size: int, kind: int) -> None:
         where, whence = ctypes.c_void_p(target), ctypes.c_void_p(source)
         stream = ctypes.c_void_p(self.handle)
-        self._call("cudaMemcpyAsync", where, whence, ctypes.c_size_t(size), ctypes.c_int(kind), stream)
+        self.call("cudaMemcpyAsync", where, whence, ctypes.c_size_t(size), ctypes.c_int(kind), stream)
 
-    def _call(self, name: str, *arguments: Any) -> None:
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function of the CUDA runtime; raises :class:`ExportError` with its error number."""
         _ask(self._cuda, name, *arguments)
 
 

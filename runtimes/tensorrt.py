@@ -20,7 +20,7 @@ from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
 from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.third_party import installed, words_of
 
-from . import cuda, trt_builder, trt_engine
+from . import cuda, cuda_graph, trt_builder, trt_engine
 from .ports import check_ports
 
 #: Modules with the same API, in the order of preference.
@@ -66,6 +66,7 @@ class TensorRT(Runtime):
 
     def _start(self, trt: ModuleType, stream: cuda.Stream, here: cuda.Machine) -> None:
         self._trt, self._stream, self._machine = trt, stream, here
+        self._replayed = cuda_graph.Replayed(stream)
         self._said: list[tuple[int, str]] = []
         self._log = trt_builder.logger(trt, self._said)
         with words_of(trt.__name__, f"open {self.files[0].name}"):
@@ -98,17 +99,27 @@ class TensorRT(Runtime):
 
     def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         with words_of(self._trt.__name__, "run the engine"):
-            for name, array in inputs.items():
-                if not self._context.set_input_shape(name, array.shape):
-                    raise ExportError(f"the engine refused shape {array.shape} for '{name}': {self._errors()}")
-                self._context.set_tensor_address(name, self._stream.upload(name, array))
+            bound = {name: self._uploaded(name, array) for name, array in inputs.items()}
             outputs = {spec.name: self._allocated(spec.name) for spec in self.outputs}
-            if not self._context.execute_async_v3(self._stream.handle):
-                raise ExportError(f"the engine did not run: {self._errors()}")
+            bound |= {name: self._stream.buffer(name, array.nbytes) for name, array in outputs.items()}
+            shapes = tuple(array.shape for array in inputs.values())
+            self._replayed.run((shapes, *bound.items()), self._enqueue)
             for name, array in outputs.items():
                 self._stream.download(name, array)
             self._stream.wait()
         return outputs
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(self._stream.handle):
+            raise ExportError(f"the engine did not run: {self._errors()}")
+
+    def _uploaded(self, name: str, array: np.ndarray[Any, Any]) -> int:
+        """The address of the input ``name``, with ``array`` on its way there and the engine told of both."""
+        if not self._context.set_input_shape(name, array.shape):
+            raise ExportError(f"the engine refused shape {array.shape} for '{name}': {self._errors()}")
+        address = self._stream.upload(name, array)
+        self._context.set_tensor_address(name, address)
+        return address
 
     def _allocated(self, name: str) -> np.ndarray[Any, Any]:
         """A host array for the output ``name`` at the current input shapes, with its device buffer bound."""
@@ -118,17 +129,19 @@ class TensorRT(Runtime):
         return array
 
     def _close(self) -> None:
+        self._replayed.close()
         self._stream.close()
         del self._context, self._engine, self._runtime
 
     def facts(self) -> dict[str, Any]:
-        """Engine, version, machine, layers of the engine, and the precision that its recipe or sidecar states."""
+        """Engine, version, machine, layers, CUDA graphs in use (or why none), and the precision stated at its build."""
         return {
             "engine": "TensorRT for RTX" if self._trt.__name__ == "tensorrt_rtx" else "TensorRT",
             "version": self._trt.__version__,
             "threads": 0,
             "precision": self._precision,
             "layers": self._engine.num_layers,
+            "cuda_graphs": self._replayed.refused or self._replayed.recorded,
             **asdict(self._machine),
         }
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.errors import ExportError, UnavailableError
-from ulsam_deploy.runtimes import cuda
+from ulsam_deploy.runtimes import cuda, cuda_graph
 from ulsam_deploy.runtimes.tensorrt import TensorRT
 
 
@@ -129,3 +129,72 @@ def test_without_a_gpu_tensorrt_says_what_is_missing_and_is_not_imported():
         "assert not [name for name in sys.modules if name.startswith('tensorrt')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Recorder(HostMemory):
+    """A stream that can be told to note work down instead of doing it, as CUDA's capture does."""
+
+    def __init__(self, fails: str = "") -> None:
+        super().__init__(fails)
+        self.graphs, self.noted, self.done, self.made = {}, None, [], 100
+
+    def work(self, what: str) -> None:
+        self.done.append(what) if self.noted is None else self.noted.append(what)
+
+    def cudaStreamBeginCapture(self, stream, mode):  # noqa: N802
+        self.noted = []
+        return 0
+
+    def cudaStreamEndCapture(self, stream, pointer):  # noqa: N802
+        self.made += 1
+        pointer._obj.value = self.made
+        self.graphs[pointer._obj.value], self.noted = self.noted, None
+        return 0
+
+    def cudaGraphInstantiateWithFlags(self, pointer, graph, flags):  # noqa: N802
+        pointer._obj.value = graph.value + 1000
+        self.graphs[graph.value + 1000] = self.graphs[graph.value]
+        return flags.value
+
+    def cudaGraphLaunch(self, executable, stream):  # noqa: N802
+        self.done.extend(f"replayed {what}" for what in self.graphs[executable.value])
+        return 0
+
+    def cudaGraphDestroy(self, graph):  # noqa: N802
+        return 0 if self.graphs.pop(graph.value) is not None else 1
+
+    cudaGraphExecDestroy = cudaGraphDestroy  # noqa: N815
+
+
+def test_warm_work_is_recorded_once_and_replayed_for_its_own_key():
+    device = Recorder()
+    replayed = cuda_graph.Replayed(cuda.Stream(device))
+    for key in "aabaab":
+        replayed.run(key, lambda key=key: device.work(key))
+    # The first run of a key warms up; the second is recorded and launched; then it is launched.
+    assert device.done == ["a", "replayed a", "b", "replayed a", "replayed a", "replayed b"]
+    assert replayed.recorded == 2
+    replayed.close()
+    assert device.graphs == {}
+
+
+@pytest.mark.parametrize("name", ["cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"])
+def test_what_cannot_be_recorded_goes_on_unrecorded_and_says_why(name):
+    device = Recorder(fails=name)
+    replayed = cuda_graph.Replayed(cuda.Stream(device))
+    for _ in range(3):
+        device.noted = None
+        replayed.run("a", lambda: device.work("a"))
+    assert name in replayed.refused
+    assert replayed.recorded == 0
+    assert device.done.count("a") >= 2
+
+
+def test_only_so_many_graphs_are_kept():
+    device = Recorder()
+    replayed = cuda_graph.Replayed(cuda.Stream(device))
+    for key in range(2 * cuda_graph.KEPT):
+        for _ in range(2):
+            replayed.run(key, lambda key=key: device.work(str(key)))
+    assert replayed.recorded == cuda_graph.KEPT
+    assert len(device.graphs) == 2 * cuda_graph.KEPT
