@@ -3,6 +3,7 @@
 from ulsam_deploy.bundle.manifest import (
     MANIFEST,
     SCHEMA,
+    SIGNATURE,
     ArtifactRecord,
     Evidence,
     FileRecord,
@@ -16,6 +17,7 @@ from ulsam_deploy.bundle.write import BundleWriter, check_writable, pack, unpack
 __all__ = [
     "MANIFEST",
     "SCHEMA",
+    "SIGNATURE",
     "ArtifactRecord",
     "Bundle",
     "BundleWriter",

@@ -13,23 +13,27 @@ import struct
 import zipfile
 from pathlib import Path
 
-from ulsam_deploy.bundle.manifest import MANIFEST, Manifest
-from ulsam_deploy.bundle.members import MAX_MANIFEST, check_members
+from ulsam_deploy.bundle.manifest import MANIFEST, SIGNATURE, Manifest
+from ulsam_deploy.bundle.members import MAX_MANIFEST, MAX_SIGNATURE, check_members
 from ulsam_deploy.errors import RefusedError, UsageError
 
 __all__ = ["extract", "write_archive"]
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can tell
 _REMEDY = "fetch the archive again, or make it with 'ulsam-deploy pack'"
+_LARGEST = {MANIFEST: MAX_MANIFEST, SIGNATURE: MAX_SIGNATURE}
 #: What zipfile raises on damaged input, found by cutting and flipping bytes (see the tests).
 _DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, EOFError, ValueError,
            OverflowError, struct.error)  # fmt: skip
 
 
 def write_archive(root: Path, manifest: Manifest, path: Path) -> None:
-    """Write the bundle folder ``root`` to ``path``; the manifest comes first, then the members in name order."""
+    """Write the bundle folder ``root`` to ``path``: the manifest, the signature where there is one, then
+    the members in name order.
+    """
+    names = [MANIFEST, *([SIGNATURE] if (root / SIGNATURE).is_file() else [])]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in [MANIFEST, *sorted(record.path for record in manifest.members())]:
+        for name in [*names, *sorted(record.path for record in manifest.members())]:
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
             entry.file_size = (root / name).stat().st_size  # lets zipfile choose zip64 where it is needed
@@ -48,7 +52,7 @@ def extract(path: Path, folder: Path) -> Manifest:
             entries = _entries(archive, path)
             manifest = Manifest.from_json(archive.read(entries[MANIFEST]))
             listed = {record.path for record in manifest.members()} | {MANIFEST}
-            for name in sorted(entries.keys() ^ listed):
+            for name in sorted((entries.keys() ^ listed) - {SIGNATURE}):
                 where = "archive but not in its manifest" if name in entries else "manifest but not in the archive"
                 raise RefusedError(f"{path}: {name!a} is in the {where}", todo=_REMEDY)
             for name, entry in entries.items():  # from here on every name has passed the manifest's pattern
@@ -77,8 +81,8 @@ def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
             problem = "is a link, a folder or a special file"
         elif entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 0x1:
             problem = "is compressed or encrypted"
-        elif entry.filename == MANIFEST and entry.file_size > MAX_MANIFEST:
-            problem = f"is larger than {MAX_MANIFEST} bytes"
+        elif entry.file_size > _LARGEST.get(entry.filename, entry.file_size):
+            problem = f"is larger than {_LARGEST[entry.filename]} bytes"
         if problem:
             raise RefusedError(f"{path}: the entry {entry.filename!a} {problem}", todo=_REMEDY)
         entries[entry.filename] = entry

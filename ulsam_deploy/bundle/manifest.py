@@ -14,10 +14,12 @@ from typing import Any
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import RefusedError
+from ulsam_deploy.preprocessing import Preprocessing
 
 __all__ = [
     "MANIFEST",
     "SCHEMA",
+    "SIGNATURE",
     "ArtifactRecord",
     "Evidence",
     "FileRecord",
@@ -27,6 +29,8 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+#: The one member that no manifest lists: it signs the manifest. See :mod:`ulsam_deploy.bundle.signature`.
+SIGNATURE = "model.sig"
 SCHEMA = "ulsam-deploy.bundle/1"
 #: Where the published schema lives; also its ``$id``, which is a name, not an address that anything fetches.
 SCHEMA_ID = "urn:ulsam-deploy:bundle:1"
@@ -84,7 +88,10 @@ class ArtifactRecord:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The model that went in. ``sha256`` is the checkpoint file's; ``parameters`` counts its trained numbers."""
+    """The model that went in. ``sha256`` is the checkpoint file's; ``parameters`` counts its trained numbers.
+
+    ``preprocessing``: from pictures to its input; ``None`` where nobody stated it.
+    """
 
     name: str
     sha256: str = field(metadata=_SHA256)
@@ -95,6 +102,7 @@ class ModelCard:
     blocks: tuple[Block, ...]
     refusals: tuple[Refusal, ...]
     parameters: int = field(metadata={"minimum": 0})
+    preprocessing: Preprocessing | None = None
 
 
 @dataclass(frozen=True)
@@ -148,12 +156,15 @@ def _check_members(manifest: Manifest) -> None:
         if kinds.count(kind) > 1:
             raise RefusedError(f"{MANIFEST}: two artifacts for target {kind[0]!a} in precision {kind[1]!a}")
     # Compared without case, because a bundle must survive a disk that has none.
-    taken = {MANIFEST}
+    taken = {MANIFEST, SIGNATURE}
     folders: set[str] = set()
     for record in manifest.members():
         name = record.path.lower()
         parents = {name[:index] for index, letter in enumerate(name) if letter == "/"}
         if name in taken or name in folders or parents & taken:
-            raise RefusedError(f"{MANIFEST}: the member {record.path!a} is listed twice, or is a folder and a file")
+            raise RefusedError(
+                f"{MANIFEST}: the member {record.path!a} is listed twice, is a folder and a file, or has a "
+                "reserved name"
+            )
         taken.add(name)
         folders |= parents

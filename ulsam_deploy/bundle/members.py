@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ulsam_deploy.bundle.manifest import MANIFEST, FileRecord, Manifest
+from ulsam_deploy.bundle.manifest import MANIFEST, SIGNATURE, FileRecord, Manifest
 from ulsam_deploy.errors import RefusedError, UsageError
 
 __all__ = ["check_members", "digest", "load_manifest", "record_file", "walk"]
 
 #: Far above any honest manifest (tens of kilobytes), far below what would trouble a small board.
 MAX_MANIFEST = 16 << 20
+#: Far above a signature over the most members that such a manifest lists in earnest.
+MAX_SIGNATURE = 1 << 20
 _CHUNK = 1 << 20
 _REMEDY = "don't use this bundle; fetch it or export it again"
 
@@ -75,7 +77,8 @@ def load_manifest(root: Path) -> tuple[Manifest, bytes]:
 
 
 def check_members(root: Path, manifest: Manifest, *, sealed: bool = True) -> None:
-    """Compare the folder ``root`` with ``manifest``; ``sealed`` when ``manifest.json`` must be there as well.
+    """Compare the folder ``root`` with ``manifest``; ``sealed`` when ``manifest.json`` must be there as well. A
+    signature may be: it signs the members, and is none.
 
     Raises :class:`RefusedError` that names the first member that is extra, missing, a link or special file, or of
     another size or SHA-256.
@@ -88,6 +91,9 @@ def check_members(root: Path, manifest: Manifest, *, sealed: bool = True) -> Non
         for name, entry in walk(root):
             if entry.is_dir(follow_symlinks=False) and name in folders:
                 continue
+            if name == SIGNATURE:
+                _check_signature_file(entry.stat(follow_symlinks=False))
+                continue
             if name not in expected:
                 raise RefusedError(f"{name!a} is in the bundle but not in its manifest", todo=_REMEDY)
             _check_member(Path(entry.path), name, expected.pop(name))
@@ -95,6 +101,13 @@ def check_members(root: Path, manifest: Manifest, *, sealed: bool = True) -> Non
         raise RefusedError(f"the bundle {root} can't be read: {error}", todo=_REMEDY) from error
     if expected:
         raise RefusedError(f"the member {min(expected)!a} is missing from the bundle", todo=_REMEDY)
+
+
+def _check_signature_file(state: os.stat_result) -> None:
+    if not stat.S_ISREG(state.st_mode) or state.st_size > MAX_SIGNATURE:
+        raise RefusedError(
+            f"{SIGNATURE!a} is a link or a special file, or larger than {MAX_SIGNATURE} bytes", todo=_REMEDY
+        )
 
 
 def _check_member(path: Path, name: str, record: FileRecord | None) -> None:

@@ -9,19 +9,19 @@ import contextlib
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 from ulsam_deploy.bundle import archive
-from ulsam_deploy.bundle.manifest import MANIFEST, ArtifactRecord, Evidence, FileRecord, Manifest
+from ulsam_deploy.bundle.manifest import MANIFEST, SIGNATURE, ArtifactRecord, Evidence, FileRecord, Manifest
 from ulsam_deploy.bundle.members import check_members, load_manifest, record_file, walk
 from ulsam_deploy.bundle.read import Bundle
 from ulsam_deploy.bundle.staging import install, staging, sync, sync_tree
 from ulsam_deploy.contracts import Artifact
 from ulsam_deploy.errors import ExportError, RefusedError, UlsamError, UsageError
 
-__all__ = ["BundleWriter", "check_writable", "pack", "unpack"]
+__all__ = ["BundleWriter", "check_writable", "pack", "seal", "unpack", "write_file"]
 
 #: What a disk says about itself; anything else that goes wrong inside the writer's block is the block's own error.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -148,7 +148,7 @@ def _check_replaceable(output: Path) -> None:
         manifest, _ = load_manifest(output)
     except (UsageError, RefusedError) as error:
         raise UsageError(f"{output} isn't a bundle: {error.found}", todo=_ELSEWHERE) from error
-    known = {record.path for record in manifest.members()} | {MANIFEST}
+    known = {record.path for record in manifest.members()} | {MANIFEST, SIGNATURE}
     for name, entry in walk(output):
         if name not in known and not entry.is_dir(follow_symlinks=False):
             raise UsageError(f"{output} holds {name!a}, which isn't part of the bundle there", todo=_ELSEWHERE)
@@ -182,6 +182,32 @@ def unpack(path: Path, output: Path) -> Bundle:
         text = manifest.read_bytes()
         manifest.unlink()
         return writer._commit(text)
+
+
+def seal(bundle: Bundle, write: Callable[[Path], None]) -> Path:
+    """Put the signature that ``write`` writes to the path it is given into ``bundle``, whole or not at all.
+
+    An older signature is replaced. Raises :class:`ExportError` when the disk fails.
+    """
+    # Written beside the bundle, not in it: killed now, it must not leave the bundle with one file too many.
+    with _in_words(bundle.root), staging(bundle.root, folder=False) as partial:
+        write(partial)
+        sync(partial)
+        partial.replace(bundle.root / SIGNATURE)
+        sync(bundle.root)
+    return bundle.root / SIGNATURE
+
+
+def write_file(path: Path, data: bytes, *, executable: bool = False) -> Path:
+    """Write one file, whole or not at all, over what is there; raises :class:`ExportError` when the disk fails."""
+    path = Path(path).resolve()
+    with _in_words(path), staging(path, folder=False) as partial:
+        partial.write_bytes(data)
+        partial.chmod(0o755 if executable else 0o644)
+        sync(partial)
+        partial.replace(path)
+        sync(path.parent)
+    return path
 
 
 def _is_zip(path: Path) -> bool:
