@@ -1,52 +1,72 @@
-"""Device profiles, kept as data in ``devices.toml``: what stands behind ``--device NAME``. Standard library only."""
+"""Device profiles: what stands behind ``--device NAME``. Data in ``devices.toml``; users add files of their own.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+import os
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.devices.profile import (
+    ArmProfile,
+    Budget,
+    Device,
+    Release,
+    TensorRTProfile,
+    decode_profile,
+    read_file,
+    read_profiles,
+)
 from ulsam_deploy.errors import UnavailableError, UsageError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the same parser under its older name
-    import tomli as tomllib
+__all__ = [
+    "ArmProfile",
+    "Budget",
+    "Device",
+    "Release",
+    "TensorRTProfile",
+    "check_dla",
+    "device",
+    "devices",
+    "own_profiles",
+]
+
+_SHIPPED = "devices.toml"
 
 
-@dataclass(frozen=True)
-class TensorRTProfile:
-    """The TensorRT of a device. ``opsets``: lowest and highest ONNX opset that its parser documents.
-
-    ``generation`` names the ``trtexec`` dialect; ``capability`` is the GPU's compute capability, empty where it varies.
-    ``dla_note`` says why there is no DLA where ``dla`` is false.
+def own_profiles() -> Path:
+    """Where a user's own profiles lie: ``$ULSAM_DEPLOY_DEVICES``, else ``ulsam-deploy/devices.toml`` in the user's
+    configuration folder (``$XDG_CONFIG_HOME`` or ``~/.config``).
     """
-
-    version: str
-    generation: str
-    capability: str
-    opsets: tuple[int, int]
-    bf16: bool
-    dla: bool
-    dla_note: str = ""
+    chosen = os.environ.get("ULSAM_DEPLOY_DEVICES")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "ulsam-deploy", _SHIPPED)
 
 
-@dataclass(frozen=True)
-class Device:
-    """One profile. ``tensorrt`` is ``None`` where there is no NVIDIA GPU."""
+def devices() -> dict[str, Device]:
+    """Every profile by name: ours in the order of the file, then the user's own.
 
-    name: str
-    title: str
-    tensorrt: TensorRTProfile | None = None
+    Raises :class:`UsageError` that names the file and the key when the user's own file isn't right.
+    """
+    shipped, known = _shipped()
+    own = own_profiles()
+    if "ULSAM_DEPLOY_DEVICES" not in os.environ and not own.is_file():
+        return dict(known)
+    tables = read_profiles(read_file(own), str(own), shipped)
+    added = {name: table for name, table in tables.items() if name not in shipped}
+    return {**known, **{name: decode_profile(name, table, str(own)) for name, table in added.items()}}
 
 
 @cache
-def devices() -> dict[str, Device]:
-    """Every profile by name, in the order of the file."""
-    text = files(__package__).joinpath("devices.toml").read_text(encoding="utf-8")
-    return {name: _device(name, entry) for name, entry in tomllib.loads(text).items()}
+def _shipped() -> tuple[dict[str, Any], dict[str, Device]]:
+    """Our profiles as tables and as nouns."""
+    tables = read_profiles(files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8"), _SHIPPED)
+    return tables, {name: decode_profile(name, table, _SHIPPED) for name, table in tables.items()}
 
 
 def device(name: str) -> Device:
@@ -78,9 +98,3 @@ def check_dla(name: str, precision: str, batch: int | None) -> None:
 
 def _with_dla() -> list[str]:
     return [name for name, found in devices().items() if found.tensorrt and found.tensorrt.dla]
-
-
-def _device(name: str, entry: dict[str, Any]) -> Device:
-    profile = entry.get("tensorrt")
-    found = TensorRTProfile(**{**profile, "opsets": tuple(profile["opsets"])}) if profile else None
-    return Device(name, entry["title"], found)
