@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ulsam_deploy.bench.statistics import Summary, summarize
 from ulsam_deploy.errors import UsageError
 
-__all__ = ["Samples", "measure", "peak_rss"]
+__all__ = ["Samples", "collect", "measure", "peak_rss", "warm_up"]
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,25 @@ def measure(run: Callable[[], object], *, warmup: int = 5, min_seconds: float = 
     """
     if min_count < 1 or warmup < 0:
         raise UsageError(f"{min_count} samples after {warmup} warm-up calls", expected="at least 1 sample, 0 warm-up")
-    clock, times = perf_counter_ns, list[int]()
-    began = clock()
+    first = warm_up(run, warmup)
+    return Samples(first, collect(run, min_seconds, min_count))
+
+
+def warm_up(run: Callable[[], object], count: int, seconds: float = 0.0) -> int:
+    """Nanoseconds of the very first call of ``run``; then it is called ``count`` times more, and for ``seconds``."""
+    began = perf_counter_ns()
     run()
-    first = clock() - began
-    for _ in range(warmup):
+    first = perf_counter_ns() - began
+    deadline = perf_counter_ns() + int(seconds * 1e9)
+    while count > 0 or perf_counter_ns() < deadline:
         run()
+        count -= 1
+    return first
+
+
+def collect(run: Callable[[], object], min_seconds: float, min_count: int) -> npt.NDArray[np.int64]:
+    """The samples of :func:`measure` alone, in nanoseconds and in order."""
+    clock, times = perf_counter_ns, list[int]()
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -62,7 +75,7 @@ def measure(run: Callable[[], object], *, warmup: int = 5, min_seconds: float = 
     finally:
         if collecting:
             gc.enable()
-    return Samples(first, np.array(times, dtype=np.int64))
+    return np.array(times, dtype=np.int64)
 
 
 def peak_rss(status: Path = Path("/proc/self/status")) -> int | None:

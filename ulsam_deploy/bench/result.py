@@ -1,0 +1,263 @@
+"""The result file of ``ulsam-deploy bench``: what was timed, on what, under which conditions, and every sample.
+
+Standard library and numpy only; device-safe. Read it with :meth:`Result.from_json`, which refuses what it does not
+know; ``docs/bench.schema.json`` says the same to other programs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import enum
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ulsam_deploy.bench.statistics import Summary
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.errors import RefusedError
+
+__all__ = [
+    "SCHEMA", "Comparison", "Condition", "Energy", "Machine", "Measured", "Process", "Reading", "Result", "Settings",
+    "Watch", "json_schema", "pack_samples", "unpack_samples",
+]  # fmt: skip
+
+SCHEMA = "ulsam-deploy.bench/1"
+SCHEMA_ID = "urn:ulsam-deploy:bench:1"
+#: More samples than a day of the fastest network gives; a file that claims more is refused unread.
+MOST_SAMPLES = 10**8
+_SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
+
+
+class Condition(str, enum.Enum):
+    """What the watchers saw: nothing that disturbs, something that does, or too little to say."""
+
+    CLEAN = "clean"
+    DISTURBED = "disturbed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One sensor: just before the first sample, and right after the last one while the network still ran.
+
+    ``kind`` is ``temperature`` (Celsius), ``clock`` (MHz) or ``power`` (W). ``limit`` is the highest clock that the
+    machine allows, or the temperature from which it slows down. ``None``: couldn't be read; it is never 0.
+    """
+
+    sensor: str
+    kind: str
+    before: float | None
+    after: float | None
+    limit: float | None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """The machine around one stretch of samples. ``reasons`` are whole sentences, empty when clean.
+
+    ``throttled``: events of each kind meanwhile. ``other_load``: share of all cores that other programs used.
+    """
+
+    condition: Condition
+    reasons: tuple[str, ...]
+    readings: tuple[Reading, ...]
+    throttled: Mapping[str, int | None]
+    power_mode: str | None
+    governors: Mapping[str, str | None]
+    other_load: float | None
+
+
+@dataclass(frozen=True)
+class Process:
+    """One fresh process that timed one artifact. ``round`` counts turns: in each, every artifact had one process.
+
+    ``samples`` holds the ``count`` steady times in order (:func:`unpack_samples`); ``peak_rss`` is in bytes.
+    """
+
+    round: int = field(metadata={"minimum": 0})
+    position: int = field(metadata={"minimum": 0})
+    load_ms: float = field(metadata={"minimum": 0})
+    first_ms: float = field(metadata={"minimum": 0})
+    peak_rss: int | None
+    count: int = field(metadata={"minimum": 1})
+    samples: str
+    watch: Watch
+
+    def times(self) -> npt.NDArray[np.int64]:
+        """The steady times in nanoseconds, int64 (count,); raises :class:`RefusedError` when they're damaged."""
+        return unpack_samples(self.samples, self.count)
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What one inference takes beyond an idle machine. ``sensor`` names what was read and what it covers."""
+
+    sensor: str
+    idle_watts: float
+    busy_watts: float
+    joules_per_inference: float
+    seconds: float
+    readings: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One artifact: what it is, how it ran, and its figures over all of its processes.
+
+    ``precision`` is the artifact's, ``engine`` what the runtime's ``facts()`` told, the precision it really computes
+    in among them. ``timed`` says what one sample contains. ``load_ms`` and ``first_ms`` are medians over processes,
+    ``peak_rss`` (bytes, of the whole process) the highest. ``throughput`` is inputs a second: batch / mean latency.
+    """
+
+    target: str
+    precision: str
+    sha256: str = field(metadata=_SHA256)
+    size: int = field(metadata={"minimum": 0})
+    batch: int = field(metadata={"minimum": 1})
+    timed: str
+    engine: Mapping[str, Any]
+    latency: Summary
+    throughput: float
+    load_ms: float
+    first_ms: float
+    peak_rss: int | None
+    energy: Energy | None
+    condition: Condition
+    processes: tuple[Process, ...]
+
+    @property
+    def label(self) -> str:
+        """``onnx fp32``: one of a kind in a result."""
+        return f"{self.target} {self.precision}"
+
+    def times(self) -> tuple[npt.NDArray[np.int64], ...]:
+        """Steady times in nanoseconds, an array a process, in the order in which the processes ran."""
+        return tuple(process.times() for process in self.processes)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Median latency of ``label`` as a multiple of ``baseline``'s, with its interval; ``None``: too few rounds.
+
+    See :func:`ulsam_deploy.bench.statistics.ratio_interval`.
+    """
+
+    label: str
+    baseline: str
+    ratio: float
+    low: float | None
+    high: float | None
+    confidence: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What it ran on. ``None`` where nobody tells; ``memory`` and ``page_size`` are in bytes."""
+
+    board: str | None
+    cpu: str | None
+    cores: int
+    architecture: str
+    system: str | None
+    kernel: str
+    python: str
+    page_size: int
+    memory: int | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked. ``min_seconds`` and ``min_count`` hold for each artifact, over all rounds together.
+
+    ``threads`` ``None``: the engine's own choice. ``cpus``: the ones that the processes were pinned to, empty: all.
+    ``inputs`` says where the fed arrays came from. ``configured``: whether ``--configure-device`` changed the machine.
+    """
+
+    profile: str
+    rounds: int
+    warmup: int
+    warmup_seconds: float
+    min_seconds: float
+    min_count: int
+    threads: int | None
+    cpus: tuple[int, ...]
+    inputs: str
+    configured: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A whole result file. ``sha256`` is the checkpoint's, as in the bundle's model card."""
+
+    model: str
+    sha256: str = field(metadata=_SHA256)
+    tool: str
+    machine: Machine
+    settings: Settings
+    measured: tuple[Measured, ...]
+    comparisons: tuple[Comparison, ...]
+    fastest: str | None
+    condition: Condition
+    reasons: tuple[str, ...]
+    left_out: Mapping[str, str]
+    schema: str = field(
+        default=SCHEMA,
+        metadata={"pattern": re.escape(SCHEMA), "words": f"{SCHEMA} (another version wants another ulsam-deploy)"},
+    )
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        return strict.dumps(strict.encode(self, "result"))
+
+    @classmethod
+    def from_json(cls, data: bytes | str, name: str = "result") -> Result:
+        """Read :meth:`to_json`'s text; raises :class:`RefusedError` naming what is unknown, missing or damaged.
+
+        ``name`` is what errors call the file.
+        """
+        raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        result = strict.decode(cls, strict.loads(raw, name), name)
+        labels = [measured.label for measured in result.measured]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice or not labels or not all(measured.processes for measured in result.measured):
+            raise RefusedError(
+                f"{name}: {twice!a} is there twice" if twice else f"{name} holds nothing that was measured",
+                expected="every artifact once, each with its processes",
+            )
+        return result
+
+    def of(self, label: str) -> Measured:
+        """The artifact called ``label``; raises :class:`KeyError`."""
+        return {measured.label: measured for measured in self.measured}[label]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a result file, published as ``docs/bench.schema.json``."""
+    return strict.schema(Result, SCHEMA_ID)
+
+
+def pack_samples(times: npt.NDArray[np.int64]) -> str:
+    """Nanoseconds as text: base64 of zlib of little-endian int64, about 3 bytes a sample."""
+    return base64.b64encode(zlib.compress(times.astype("<i8").tobytes(), 9)).decode("ascii")
+
+
+def unpack_samples(text: str, count: int) -> npt.NDArray[np.int64]:
+    """What :func:`pack_samples` packed, (count,); raises :class:`RefusedError` when it isn't ``count`` times."""
+    if count > MOST_SAMPLES:
+        raise RefusedError(f"{count} samples in one process", expected=f"at most {MOST_SAMPLES}")
+    try:
+        packed = base64.b64decode(text, validate=True)
+        data = zlib.decompressobj().decompress(packed, 8 * count + 1)
+        times = np.frombuffer(data, "<i8").astype(np.int64)
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise RefusedError(f"the samples are damaged: {error}", todo="fetch or measure the result again") from error
+    if len(times) != count or (times < 0).any():
+        raise RefusedError(f"{len(times)} samples were found", expected=f"{count}, none below zero")
+    return times

@@ -1,0 +1,182 @@
+"""Judges a stretch of samples by how the machine stood before and after it: clean, disturbed, or unknown.
+
+Standard library only; device-safe. Nothing is read while samples are taken. A sensor that can't be read is never taken
+for a good one: it makes the verdict ``unknown`` at best. A clock that is low because the machine idles says nothing, so
+the second look is taken while the network still runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ulsam_deploy.bench.board import Board
+from ulsam_deploy.bench.result import Condition, Reading, Watch
+
+__all__ = ["Snapshot", "judge", "snapshot", "worst"]
+
+#: Below this share of the clock that it should reach, a busy core or GPU is held back.
+REACHED = 0.95
+#: More of all cores than this in other programs' hands is a disturbance.
+OTHER_LOAD = 0.10
+
+Sensors = tuple[tuple[str, "float | None", "float | None"], ...]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that a look at the machine gives; sensors are ``(name, value, limit)`` as :class:`Board` says.
+
+    ``busy`` and ``there``: processor seconds of all cores; ``own``: of the process that is timed.
+    """
+
+    temperatures: Sensors
+    cpu_clocks: Sensors
+    gpu_clocks: Sensors
+    governors: Mapping[str, str | None]
+    power_mode: str | None
+    needs_power_mode: bool
+    counts: Mapping[str, int | None]
+    flags: Mapping[str, tuple[bool, bool] | None]
+    busy: float | None
+    there: float | None
+    own: float | None
+
+
+def snapshot(board: Board, process: int, cpus: Sequence[int] = ()) -> Snapshot:
+    """Look at the machine once; ``process`` runs the network, on ``cpus`` where it is pinned."""
+    busy, there = board.cpu_seconds() or (None, None)
+    return Snapshot(
+        temperatures=tuple(board.temperatures()),
+        cpu_clocks=tuple(board.cpu_clocks(cpus)),
+        gpu_clocks=tuple(board.gpu_clocks()),
+        governors=board.governors(),
+        power_mode=board.power_mode(),
+        needs_power_mode=board.is_jetson,
+        counts=board.throttle_counts(),
+        flags=board.throttle_flags(),
+        busy=busy,
+        there=there,
+        own=board.process_seconds(process),
+    )
+
+
+def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:
+    """What the two looks say; ``on_gpu``: the network runs on the GPU, whose clock matters then."""
+    throttled = dict(_throttled(before, after))
+    load = _other_load(before, after)
+    hot = _readings("temperature", before.temperatures, after.temperatures)
+    clocks = _readings("clock", before.cpu_clocks, after.cpu_clocks)
+    gpu = _readings("clock", before.gpu_clocks, after.gpu_clocks)
+    disturbed = [
+        *(f"{r.sensor} reached {r.after:g} C; it slows down from {r.limit:g}" for r in hot if _too_hot(r)),
+        *_held_back(clocks),
+        *(_held_back(gpu) if on_gpu else ()),
+        *(f"{kind} happened {count} times" for kind, count in throttled.items() if count),
+        *(["the governor or the power mode was changed meanwhile"] if _modes(before) != _modes(after) else []),
+    ]
+    if load is not None and load > OTHER_LOAD:
+        disturbed.append(f"other programs used {load:.0%} of all cores")
+    unknown = [
+        *_unread("temperature", hot),
+        *_unread("clock", clocks),
+        *(_unread("GPU clock", gpu) if on_gpu else ()),
+        *_unknown_throttling(throttled, before),
+        *(f"the governor of {name} can't be read" for name, word in after.governors.items() if word is None),
+    ]
+    if after.needs_power_mode and after.power_mode is None:
+        unknown.append("the power mode can't be read")
+    if load is None:
+        unknown.append("the load by other programs can't be read")
+    condition = Condition.DISTURBED if disturbed else Condition.UNKNOWN if unknown else Condition.CLEAN
+    return Watch(
+        condition=condition,
+        reasons=tuple(f"{reason[:1].upper()}{reason[1:]}." for reason in [*disturbed, *unknown]),
+        readings=(*hot, *clocks, *gpu),
+        throttled=throttled,
+        power_mode=after.power_mode,
+        governors=after.governors,
+        other_load=load,
+    )
+
+
+def worst(conditions: Iterable[Condition]) -> Condition:
+    """One condition for several stretches: clean only when all of them are."""
+    found = set(conditions)
+    order = (Condition.DISTURBED, Condition.UNKNOWN, Condition.CLEAN)
+    return next((condition for condition in order if condition in found), Condition.UNKNOWN)
+
+
+def _readings(kind: str, before: Sensors, after: Sensors) -> tuple[Reading, ...]:
+    """Sensors of both looks side by side; one that is gone in the second look couldn't be read."""
+    places = range(max(len(before), len(after)))
+    pairs = [(_at(before, place), _at(after, place)) for place in places]
+    return tuple(
+        Reading(
+            one[0] or other[0], kind, one[1], other[1] if other[0] else None, one[2] if other[2] is None else other[2]
+        )
+        for one, other in pairs
+    )
+
+
+def _at(sensors: Sensors, place: int) -> tuple[str, float | None, float | None]:
+    return sensors[place] if place < len(sensors) else ("", None, None)
+
+
+def _too_hot(reading: Reading) -> bool:
+    return reading.after is not None and reading.limit is not None and reading.after >= reading.limit
+
+
+def _held_back(clocks: Sequence[Reading]) -> Iterator[str]:
+    """One sentence when even the fastest of the domains stayed below its clock: the others may have been idle."""
+    known = [(r.after / r.limit, r) for r in clocks if r.after is not None and r.limit is not None]
+    if known:
+        share, best = max(known, key=lambda pair: pair[0])
+        if share < REACHED:
+            yield f"{best.sensor} ran at {best.after:.0f} of {best.limit:.0f} MHz under load"
+
+
+def _unread(what: str, readings: Sequence[Reading]) -> Iterator[str]:
+    if not readings:
+        yield f"nothing here tells a {what}"
+    yield from (f"the {what} {r.sensor} can't be read" for r in readings if r.before is None or r.after is None)
+
+
+def _throttled(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, int | None]]:
+    """Events between the looks by kind; ``None`` when that can't be told."""
+    for kind in {**before.counts, **after.counts}:
+        first, last = before.counts.get(kind), after.counts.get(kind)
+        yield kind, None if first is None or last is None or last < first else last - first
+    for kind in {**before.flags, **after.flags}:
+        one, other = before.flags.get(kind), after.flags.get(kind)
+        if one is None or other is None:
+            yield kind, None
+        elif one[0] or other[0] or (other[1] and not one[1]):
+            yield kind, 1
+        else:  # a flag that was up before, and stays up until the machine restarts, hides what came after
+            yield kind, None if one[1] else 0
+
+
+def _unknown_throttling(throttled: Mapping[str, int | None], before: Snapshot) -> Iterator[str]:
+    if not throttled:
+        yield "nothing here tells of throttling"
+    for kind, count in throttled.items():
+        if count is None:
+            flag = before.flags.get(kind)
+            since = "happened before, and its flag stays up until the board restarts" if flag and flag[1] else ""
+            yield f"{kind}: {since or 'can not be read'}"
+
+
+def _modes(look: Snapshot) -> tuple[object, object]:
+    return dict(look.governors), look.power_mode
+
+
+def _other_load(before: Snapshot, after: Snapshot) -> float | None:
+    """Share of all cores' time that went to anything but the timed process."""
+    looks = (before.busy, after.busy, before.there, after.there, before.own, after.own)
+    if any(value is None for value in looks):
+        return None
+    busy, there, own = (b - a for a, b in zip(looks[::2], looks[1::2]) if a is not None and b is not None)
+    if there <= 0 or busy < 0 or own < 0:
+        return None
+    return min(1.0, max(0.0, (busy - own) / there))
