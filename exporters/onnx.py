@@ -10,6 +10,8 @@ from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportReque
 from ulsam_deploy.third_party import installed, versions
 
 if TYPE_CHECKING:
+    import onnx
+
     from ulsam_deploy.program import Program
 
 #: The newest opset that torch's dynamo exporter writes without converting afterwards.
@@ -22,23 +24,23 @@ class OnnxExporter(Exporter):
     target = "onnx"
     extra = "onnx"
     runtime = "onnxruntime"
-    precisions = ("fp32",)
+    precisions = ("fp32", "fp16", "int8")
 
     def available(self) -> Availability:
         """Whether torch, onnx, onnxscript and onnxsim are installed."""
         return installed("torch", "onnx", "onnxscript", "onnxsim", extra=self.extra)
 
-    def lowering(self, request: ExportRequest) -> Callable[..., Any]:  # noqa: ARG002
-        """One softmax a block and a broadcast multiply."""
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:
+        """One softmax a block and a broadcast multiply, in the form that suits the precision."""
         from . import lowerings
 
-        return lowerings.broadcast
+        return lowerings.separate if request.precision == "fp16" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.onnx``; facts: ``opset`` and ``operators`` (operator to count)."""
+        """Write ``model.onnx``; facts: ``opset``, ``operators`` (operator to count), and what int8 left in float32."""
         from . import onnx_model
 
-        model = onnx_model.to_model(program, OPSET)
+        model, said = in_precision(onnx_model.to_model(program, OPSET), program, request)
         onnx_model.write(model, folder / "model.onnx")
         return Artifact(
             target=self.target,
@@ -48,8 +50,36 @@ class OnnxExporter(Exporter):
             outputs=program.outputs,
             tier=Tier.EXPORTED,
             toolchain=versions(*onnx_model.PACKAGES),
-            facts=onnx_model.facts(model),
+            facts={**onnx_model.facts(model), **said},
         )
+
+    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:
+        """The same model with the softmax of ``block`` times zero; False where the network has a softmax of its own."""
+        import onnx
+
+        from . import onnx_model, onnx_twin
+
+        model = onnx.load(folder / artifact.files[0])
+        if len(onnx_twin.softmaxes(model)) <= block:
+            return False
+        onnx_model.write(onnx_twin.silenced(model, block), into / artifact.files[0])
+        return True
+
+
+def in_precision(
+    model: onnx.ModelProto, program: Program, request: ExportRequest
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """``model`` in the types of ``request.precision``, and facts about how."""
+    if request.precision == "fp16":
+        from . import onnx_fp16
+
+        return onnx_fp16.to_fp16(model), {}
+    if request.precision == "int8":
+        from . import onnx_int8
+
+        assert request.calibration is not None
+        return onnx_int8.to_int8(model, program, request.calibration, request.keep)
+    return model, {}
 
 
 EXPORTER = OnnxExporter()

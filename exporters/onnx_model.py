@@ -45,7 +45,7 @@ def to_model(program: Program, opset: int) -> onnx.ModelProto:
         raise ExportError("onnxsim found that the simplified model computes something else")
     if found := {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")} - {opset}:
         raise ExportError(f"torch.onnx wrote opset {max(found)}", expected=f"opset {opset}")
-    _strip(model)
+    strip(model)
     _name_batch(model)
     return check(model)
 
@@ -70,14 +70,14 @@ def facts(model: onnx.ModelProto) -> dict[str, Any]:
     }
 
 
-def _strip(message: Any) -> None:
+def strip(message: Any) -> None:
     """Drop every ``metadata_props`` and ``doc_string``: torch puts stack traces with local paths there."""
     for field, value in message.ListFields():
         if field.name in ("metadata_props", "doc_string"):
             message.ClearField(field.name)
         elif field.message_type is not None:
             for child in (value,) if hasattr(value, "ListFields") else value:
-                _strip(child)
+                strip(child)
 
 
 def _name_batch(model: onnx.ModelProto) -> None:

@@ -21,7 +21,7 @@ class OpenVinoExporter(Exporter):
     target = "openvino"
     extra = "openvino"
     runtime = "openvino"
-    precisions = ("fp32",)
+    precisions = ("fp32", "fp16", "int8")
 
     def available(self) -> Availability:
         """Whether torch and openvino are installed."""
@@ -34,15 +34,26 @@ class OpenVinoExporter(Exporter):
         return lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.xml`` and ``model.bin``; facts: ``operators`` (operator to count)."""
+        """Write ``model.xml`` and ``model.bin``; facts: ``operators`` (operator to count), and what int8 left.
+
+        ``fp16``: weights are stored in float16, and the engine computes in what its machine is best at.
+        """
         from .torch_noise import TORCH_WARNINGS
+
+        said: dict[str, Any] = {}
 
         with words_of("OpenVINO", "convert the network"), quiet(*TORCH_WARNINGS):
             openvino = load_openvino()
             model = openvino.convert_model(program.exported)
             _set_ports(model, program)
+            if request.precision == "int8":
+                from . import openvino_precision
+
+                assert request.calibration is not None
+                model, said = openvino_precision.to_int8(model, program, request.calibration, request.keep)
+                _set_ports(model, program)
             _stable_names(model)
-            openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+            openvino.save_model(model, folder / "model.xml", compress_to_fp16=request.precision == "fp16")
         return Artifact(
             target=self.target,
             precision=request.precision,
@@ -50,9 +61,16 @@ class OpenVinoExporter(Exporter):
             inputs=program.inputs,
             outputs=program.outputs,
             tier=Tier.EXPORTED,
-            toolchain=versions("torch", "openvino"),
-            facts={"operators": dict(sorted(Counter(op.get_type_name() for op in model.get_ops()).items()))},
+            toolchain=versions("torch", "openvino", *(["nncf"] if request.precision == "int8" else [])),
+            facts={"operators": dict(sorted(Counter(op.get_type_name() for op in model.get_ops()).items())), **said},
         )
+
+    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:
+        """The same model with the softmax of ``block`` times zero; False where it has no such softmax."""
+        from . import openvino_twin
+
+        with words_of("OpenVINO", "take a block's attention out"), quiet():
+            return openvino_twin.write_silenced(folder / artifact.files[0], block, into / artifact.files[0])
 
 
 def _set_ports(model: Any, program: Program) -> None:

@@ -36,7 +36,7 @@ class TensorRTExporter(Exporter):
     target = "trt"
     extra = "trt"
     runtime = "tensorrt"
-    precisions = ("fp32", "fp16")
+    precisions = ("fp32", "fp16", "int8")
 
     def available(self) -> Availability:
         """Whether the ONNX tools are installed; TensorRT itself is only needed for evidence."""
@@ -48,7 +48,7 @@ class TensorRTExporter(Exporter):
 
         if request.dla:
             return trt_lowerings.accelerator
-        return lowerings.broadcast if request.precision == "fp32" else trt_lowerings.separate
+        return lowerings.separate if request.precision == "fp16" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
         """Write ``model.onnx`` and ``build.json``; facts: ``opset``, ``operators``, ``trtexec``, ``lint``,
@@ -61,8 +61,8 @@ class TensorRTExporter(Exporter):
         from . import onnx_model
 
         profiles = _profiles(request.device)
-        model = _model(program, request)
-        found = {**onnx_model.facts(model), **_lint(model, profiles, request)}
+        model, said = _model(program, request)
+        found = {**said, **onnx_model.facts(model), **_lint(model, profiles, request)}
         onnx_model.write(model, folder / "model.onnx")
         content = (folder / "model.onnx").read_bytes()
         builder = self._builder()
@@ -117,15 +117,16 @@ def _profiles(name: str) -> dict[str, TensorRTProfile]:
     return {name: profile}
 
 
-def _model(program: Program, request: ExportRequest) -> onnx.ModelProto:
-    """The ONNX model in the types, and for a DLA the operators, that were asked for."""
-    from . import onnx_fp16, onnx_model, trt_dla
+def _model(program: Program, request: ExportRequest) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The ONNX model in the types, and for a DLA the operators, that were asked for; facts about the types."""
+    from . import onnx_model, trt_dla
+    from .onnx import in_precision
     from .opset17 import to_opset_17
 
     model = to_opset_17(onnx_model.to_model(program, 18))
     if request.dla:
         model = trt_dla.to_dla(model)
-    return onnx_fp16.to_fp16(model) if request.precision == "fp16" else model
+    return in_precision(model, program, request)
 
 
 def _lint(model: onnx.ModelProto, profiles: dict[str, TensorRTProfile], request: ExportRequest) -> dict[str, Any]:

@@ -8,19 +8,17 @@ both and drops out, so that the step between the two shows the attention where t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ulsam_deploy.contracts import Artifact, Study, Verdict
 from ulsam_deploy.errors import UnavailableError
-from ulsam_deploy.evidence import coarser, produce
+from ulsam_deploy.evidence import produce
 from ulsam_deploy.parity import Golden, check
 from ulsam_deploy.parity.check import Report
-from ulsam_deploy.parity.liveness import Liveness, Word, liveness
+from ulsam_deploy.parity.liveness import Liveness, Word, by_twins
 from ulsam_deploy.parity.noise import Floor, noise_floors
-from ulsam_deploy.parity.sketch import compact
 
 from .trt_network import ParsedNetwork, ParsedRuntime
 from .trt_rounding import ACCUMULATED, DECLARED, FUSED, STORED, Array, Rounding
@@ -31,7 +29,8 @@ PROBES = 8
 
 def study(artifact: Artifact, session: Any, golden: Golden) -> Study:
     """Hold the network that ``session`` parsed against ``golden``, or say why it cannot be interpreted."""
-    chosen = golden.take(spread(len(golden.probes), artifact.inputs[0].shape[0] or 1))
+    judged = golden.at(artifact.precision)
+    chosen = judged.take(spread(len(judged.probes), artifact.inputs[0].shape[0] or 1))
     try:
         if artifact.precision == "fp16":
             return _half(artifact, session, chosen)
@@ -65,10 +64,7 @@ def _reasons(report: Report) -> tuple[str, ...]:
 def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
     runs = {model.name: _run(artifact, session, golden, model) for model in (FUSED, STORED, ACCUMULATED)}
     least = noise_floors(golden.outputs, [runs[FUSED.name]])
-    # Against the scaled floors of float32: a fault that all models share, such as a padding misread, must not set its
-    # own floor.
-    reports = {FUSED.name: check(golden, runs[FUSED.name], floors=coarser(golden.floors))}
-    reports |= {model.name: check(golden, runs[model.name], floors=least) for model in (STORED, ACCUMULATED)}
+    reports = {name: check(golden, run) for name, run in runs.items()}
     survivals = _survivals(artifact, session, golden, runs[STORED.name])
     lost = [block for block in survivals if block.word in (Word.DEAD, Word.WEAKENED)]
     far = [f"{name}: {reason}" for name, report in reports.items() for reason in _far(report)]
@@ -99,22 +95,9 @@ def _survivals(artifact: Artifact, session: Any, golden: Golden, whole: Mapping[
     softmaxes = ParsedNetwork(session.trt, session.network, session).softmaxes
     if len(softmaxes) != len(golden.blocks):
         return []
-    found: list[Liveness] = []
-    for number, softmax in enumerate(softmaxes):
-        twin = _run(artifact, session, golden, STORED, softmax)
-        alone = replace(
-            golden,
-            ablated={name: steps[[number]] for name, steps in golden.ablated.items()},
-            evened={},
-            blocks=golden.blocks[number : number + 1],
-        )
-        # An artifact that differs from the float64 twin by what the attention does in float16.
-        moved = {
-            name: compact(y) + compact(golden.ablated[name][number]) + compact(whole[name]) - compact(twin[name])
-            for name, y in golden.outputs.items()
-        }
-        found += liveness(alone, moved, golden.floors)
-    return found
+    twins = [_run(artifact, session, golden, STORED, softmax) for softmax in softmaxes]
+    silenced = {name: np.stack([twin[name] for twin in twins]) for name in golden.outputs} if twins else {}
+    return list(by_twins(golden, whole, silenced, golden.floors))
 
 
 def _run(artifact: Artifact, session: Any, golden: Golden, model: Rounding, silenced: str = "") -> dict[str, Array]:

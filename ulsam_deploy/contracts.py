@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import enum
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,15 +124,29 @@ class Availability:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """Real inputs that ranges are taken from: ``arrays`` ``(N, ...)`` float32 by input, as the network is fed.
+
+    ``digest``: SHA-256 of the preprocessed arrays; what caches and manifests know the set by.
+    """
+
+    arrays: ArrayMap
+    digest: str
+
+
+@dataclass(frozen=True)
 class ExportRequest:
     """What was asked of an exporter, besides the program. ``device`` names a device profile or is empty.
 
-    ``dla``: for that device's deep learning accelerator.
+    ``dla``: for that device's deep learning accelerator. ``calibration``: what int8 takes its ranges from. ``keep``:
+    PyTorch module paths whose operations stay in floating point; ``""`` is the whole network.
     """
 
     precision: str = "fp32"
     device: str = ""
     dla: bool = False
+    calibration: Calibration | None = None
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +185,14 @@ class Exporter(abc.ABC):
 
         Raises :class:`~ulsam_deploy.errors.ExportError` with the converter's own words.
         """
+
+    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:  # noqa: ARG002
+        """Write the twin of ``artifact`` into the folder ``into``: the same file names, one block's attention zero.
+
+        ``block`` counts the raised blocks. All else stays, scales too. False, and nothing is written, where this
+        format has no such twin or the attention cannot be found in the artifact.
+        """
+        return False
 
     def study(self, artifact: Artifact, folder: Path, golden: Golden) -> Study | None:  # noqa: ARG002
         """What can be shown about ``artifact``, in ``folder``, where no engine runs it; ``None``: nothing more."""
@@ -257,6 +280,10 @@ class Runtime(abc.ABC):
         """Run one batch, by name, in PyTorch's layout; raises :class:`UsageError` on a wrong name, shape or dtype."""
         produced = self._run(self._ready(inputs))
         return {spec.name: _from_artifact(spec, produced[spec.name]) for spec in self.outputs}
+
+    def prepared(self, inputs: ArrayMap) -> Callable[[], object]:
+        """A call of the engine on ``inputs`` and nothing else, to time: what :meth:`run` does before is done now."""
+        return functools.partial(self._run, self._ready(inputs))
 
     def _ready(self, inputs: ArrayMap) -> dict[str, np.ndarray[Any, Any]]:
         """``inputs`` checked, and in the artifact's own layout."""

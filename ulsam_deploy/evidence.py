@@ -15,11 +15,11 @@ from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit, UlsamError, UnavailableError
 from ulsam_deploy.parity import Golden, check
-from ulsam_deploy.parity.noise import Floor
 
 Array = np.ndarray[Any, Any]
-#: The rounding of float16 is this much coarser than that of float32 (11 bits against 24).
-COARSER = 2.0**13
+
+#: How many points of a latency's distribution are kept, from the fastest run to the slowest.
+QUANTILES = 41
 
 
 def runtime_for(target: str) -> type[Runtime]:
@@ -57,9 +57,9 @@ def _slices(count: int, batch: int | None) -> Iterator[slice]:
         start, turn = start + size, turn + 1
 
 
-def coarser(floors: Mapping[str, Floor]) -> dict[str, Floor]:
-    """The noise floors of float32 scaled to float16's rounding: an upper bound on what an honest float16 run shows."""
-    return {name: Floor(floor.l2 * COARSER, floor.peak * COARSER, floor.runs) for name, floor in floors.items()}
+def label(target: str, precision: str) -> str:
+    """What one artifact among others is called, and its folder where there are several precisions."""
+    return f"{target}-{precision}"
 
 
 def execute(
@@ -71,11 +71,17 @@ def execute(
     *,
     precision: str = "fp32",
     timed: bool = True,
+    threads: int | None = None,
+    silenced: Mapping[str, Array] | None = None,
 ) -> Evidence:
-    """Run the artifact in ``files`` on all probes and check it; with ``timed``, time single runs as well."""
-    floors = coarser(golden.floors) if precision == "fp16" else None
-    with runtime_for(target)(files, inputs, outputs) as runtime:
-        report = check(golden, produce(runtime, golden.inputs), floors=floors)
+    """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: time single runs too.
+
+    ``silenced``: what its twins without each block's attention gave; default: what the golden set holds of them.
+    """
+    judged = golden.at(precision)
+    twins = golden.silenced.get(label(target, precision)) if silenced is None else silenced
+    with runtime_for(target)(files, inputs, outputs, threads=threads) as runtime:
+        report = check(judged, produce(runtime, judged.inputs), silenced=twins)
         latency = _latency(runtime, golden) if timed else None
         return Evidence(
             tier=Tier.EXECUTED,
@@ -91,8 +97,9 @@ def _latency(runtime: Runtime, golden: Golden) -> dict[str, Any]:
     """Time of one run on the first probes, inputs and outputs as host arrays, in milliseconds."""
     batch = runtime.inputs[0].shape[0] or 1
     feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}
-    summary = measure(lambda: runtime.run(feed), warmup=2, min_seconds=0.2, min_count=20).summary()
-    return {**asdict(summary), "batch": batch}
+    samples = measure(lambda: runtime.run(feed), warmup=2, min_seconds=0.2, min_count=20)
+    quantiles = np.quantile(samples.times, np.linspace(0, 1, QUANTILES)) / 1e6
+    return {**asdict(samples.summary()), "batch": batch, "quantiles": [float(f"{value:.4g}") for value in quantiles]}
 
 
 def worst_batch(evidence: Evidence, golden: Golden, size: int) -> slice:

@@ -10,9 +10,19 @@ from pathlib import Path
 
 from ulsam_deploy.contracts import Tier
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.preprocessing import Preprocessing
 
 #: How many probes an export checks on; rounded up to whole batches.
 PROBES = 24
+#: What an artifact can be made in. ``int8-dynamic``: weights in int8, ranges of everything else found while it runs.
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+#: Those that take ranges from real inputs, and what to do without any.
+CALIBRATED = ("int8",)
+QUANTIZED = ("int8", "int8-dynamic")
+NO_CALIBRATION = (
+    "give some hundred inputs like the real ones with --calibration FILE.npz|DIR; "
+    "'--precision int8-dynamic' (tflite) needs none"
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +30,7 @@ class ExportOptions:
     """One export. ``batch`` ``None`` means dynamic; ``targets`` ``("all",)`` means every installed exporter.
 
     ``inputs`` are shapes without the batch, e.g. ``((3, 224, 224),)``; empty: what the checkpoint or network says.
+    ``precisions``: an artifact for each, of every target. ``keep``: module paths that int8 leaves in floating point.
     """
 
     model: Path
@@ -30,7 +41,10 @@ class ExportOptions:
     variant: str | None = None
     inputs: tuple[tuple[int, ...], ...] = ()
     batch: int | None = 1
-    precision: str = "fp32"
+    precisions: tuple[str, ...] = ("fp32",)
+    calibration: Path | None = None
+    keep: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
     probes: Path | None = None
     device: str = ""
     dla: bool = False
@@ -53,6 +67,15 @@ def parse_shape(text: str) -> tuple[int, ...]:
             f"'{text}' is not an input shape", expected="positive sizes without the batch, such as 3x224x224"
         )
     return tuple(map(int, parts))
+
+
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """``fp32,int8`` as ``("fp32", "int8")``; raises :class:`UsageError`."""
+    words = tuple(dict.fromkeys(text.split(",")))
+    for word in words:
+        if word not in PRECISIONS:
+            raise UsageError(f"no precision is called '{word}'", expected=", ".join(PRECISIONS))
+    return words
 
 
 def parse_batch(text: str) -> int | None:

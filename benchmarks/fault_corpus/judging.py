@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.diverge import Point, first_divergence
 from ulsam_deploy.errors import UlsamError
-from ulsam_deploy.parity import Floor, Golden, Report, check
-from ulsam_deploy.program import half_floors, module_points
+from ulsam_deploy.parity import Golden, Report, check
+from ulsam_deploy.program import module_points, yardstick
 
 from .engines import Outputs, Ports, opened, torch_run
 from .rules import RULES, passes
@@ -50,7 +50,7 @@ class Judge:
     """Judges the artifacts of one subject; what they share is made once."""
 
     subject: Subject
-    _half: tuple[Golden, dict[str, Floor]] | None = None
+    _half: Golden | None = None
     _points: dict[int, list[Point]] = field(default_factory=dict)
     _eager: Outputs = field(default_factory=dict)
 
@@ -83,10 +83,11 @@ class Judge:
         if not half:
             return check(golden, produced)
         if self._half is None:
-            self._half = half_floors(self.subject.captured, self.subject.raised, golden)
-        kept, floors = self._half
+            found = yardstick(self.subject.captured, self.subject.raised, golden, "fp16")
+            self._half = replace(golden, yardsticks={"fp16": found}).at("fp16")
+        kept = self._half
         chosen = [golden.probes.index(probe) for probe in kept.probes]
-        return check(kept, {name: array[chosen] for name, array in produced.items()}, floors=floors)
+        return check(kept, {name: array[chosen] for name, array in produced.items()})
 
     def _reference(self) -> Outputs:
         """What other tools compare with: PyTorch's own float32 outputs."""

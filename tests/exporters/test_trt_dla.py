@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ulsam_deploy.contracts import ExportRequest, Tier
-from ulsam_deploy.exporters import trt_dla, trt_lowerings
+from ulsam_deploy.exporters import lowerings, trt_dla, trt_lowerings
 from ulsam_deploy.exporters.tensorrt import EXPORTER
 from ulsam_deploy.program import lower
 
@@ -18,7 +18,7 @@ from .trt_networks import model_of, rtx
 
 
 @pytest.mark.parametrize(("channels", "subspaces"), [(8, 1), (8, 8), (12, 4)])
-@pytest.mark.parametrize("lowering", [trt_lowerings.accelerator, trt_lowerings.separate])
+@pytest.mark.parametrize("lowering", [trt_lowerings.accelerator, lowerings.separate])
 @pytest.mark.parametrize(("scale", "shift"), [(1, 0), (300, 0), (1, -50)])
 def test_lowering_equals_the_operator(lowering, channels, subspaces, scale, shift):
     generator = torch.Generator().manual_seed(0)
@@ -120,5 +120,5 @@ def test_kit_names_the_accelerator_in_recipe_command_and_words(kits):
 
 def test_the_lowering_is_chosen_by_what_is_asked():
     assert EXPORTER.lowering(DLA) is trt_lowerings.accelerator
-    assert EXPORTER.lowering(HALF) is trt_lowerings.separate
+    assert EXPORTER.lowering(HALF) is lowerings.separate
     assert EXPORTER.lowering(ExportRequest()).__name__ == "broadcast"

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ulsam_deploy.contracts import ExportRequest, Tier, Verdict
 from ulsam_deploy.errors import ExportError
-from ulsam_deploy.exporters import lowerings, trt_lowerings, trt_rounding, trt_study
+from ulsam_deploy.exporters import lowerings, trt_rounding, trt_study
 from ulsam_deploy.exporters.onnx_fp16 import to_fp16
 from ulsam_deploy.exporters.tensorrt import EXPORTER
 from ulsam_deploy.lint.graph import Graph
@@ -106,7 +106,7 @@ def test_the_separate_form_keeps_more_of_a_large_map(tmp_path, monkeypatch):
     rtx()
     program, truth = wide(56)
     left = {}
-    for lowering in (lowerings.broadcast, trt_lowerings.separate):
+    for lowering in (lowerings.broadcast, lowerings.separate):
         monkeypatch.setattr(type(EXPORTER), "lowering", lambda self, request, chosen=lowering: chosen)
         folder = tmp_path / lowering.__name__
         folder.mkdir()

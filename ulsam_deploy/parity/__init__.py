@@ -1,7 +1,7 @@
 """Truth: probes, noise floors, liveness and the verdict. numpy only; device-safe."""
 
 from ulsam_deploy.parity.check import BlockCheck, OutputCheck, Report, ablation_distances, check
-from ulsam_deploy.parity.golden import Golden
+from ulsam_deploy.parity.golden import Golden, Yardstick
 from ulsam_deploy.parity.liveness import Liveness, Word
 from ulsam_deploy.parity.noise import TOLERANCE, Floor, explain, noise_floors
 from ulsam_deploy.parity.probes import make_probes
@@ -15,6 +15,7 @@ __all__ = [
     "OutputCheck",
     "Report",
     "Word",
+    "Yardstick",
     "ablation_distances",
     "check",
     "explain",

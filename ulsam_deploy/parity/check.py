@@ -18,7 +18,7 @@ import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap, Verdict
 from ulsam_deploy.parity.golden import Golden
-from ulsam_deploy.parity.liveness import Liveness, Word, is_beyond, liveness, map_shape, overall
+from ulsam_deploy.parity.liveness import Liveness, Word, by_twins, is_beyond, liveness, map_shape, overall
 from ulsam_deploy.parity.noise import TOLERANCE, Floor, drift, explain, relative, scales
 from ulsam_deploy.parity.sketch import Array, compact
 
@@ -56,6 +56,7 @@ class BlockCheck:
     """One attention block: its liveness, and ``distance``: how far its removal moves an output, in tolerances.
 
     ``shape`` and ``shape_distance`` are the same for making it uniform instead; ``None`` without uniform twins.
+    Where the artifact's own twins tell the liveness, ``outputs`` is what its outputs alone would have said.
     """
 
     block: str
@@ -67,6 +68,7 @@ class BlockCheck:
     note: str
     shape: Liveness | None = None
     shape_distance: float | None = None
+    outputs: Liveness | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,13 @@ def check(
     *,
     tolerance: float = TOLERANCE,
     floors: Mapping[str, Floor] | None = None,
+    silenced: Mapping[str, Array] | None = None,
 ) -> Report:
     """Hold the outputs ``produced`` on all probes of ``golden``, (P, ...) by name, against it.
 
     ``tolerance`` is in noise floors. ``floors``: those of the artifact's precision, from honest runs in it; default:
-    the golden set's own, of float32. Outputs that the golden set does not name (taps) are ignored.
+    the golden set's own. ``silenced``: what the artifact gave without each block's attention, (B, P, ...) by output:
+    where it is given, it decides about liveness. Outputs that the golden set does not name (taps) are ignored.
     """
     used = dict(floors if floors is not None else golden.floors)
     arrays, faults = _admit(golden, produced)
@@ -110,6 +114,8 @@ def check(
     if not set(golden.outputs) <= set(arrays):
         return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
     blocks = _blocks(golden, arrays, used, tolerance)
+    if silenced:
+        blocks = _by_twins(blocks, by_twins(golden, arrays, silenced, used))
     faults += _swapped(golden, arrays, used, tolerance)
     faults += [sentence for block in blocks if (sentence := _lost(block))]
     doubts = [_unguarded(block) for block in blocks if _is_unguarded(block)]
@@ -195,6 +201,22 @@ def _blocks(
     evened = _distances(golden, golden.evened, floors, tolerance)
     shapes = zip(blocks, map_shape(golden, arrays, floors))
     return tuple(replace(block, shape=found, shape_distance=evened[block.block]) for block, found in shapes)
+
+
+def _by_twins(blocks: tuple[BlockCheck, ...], twins: tuple[Liveness, ...]) -> tuple[BlockCheck, ...]:
+    """``blocks`` with the liveness that the artifact's own twins show, and what its outputs alone said beside it."""
+    return tuple(
+        replace(
+            block,
+            liveness=twin.value,
+            low=twin.low,
+            high=twin.high,
+            word=twin.word,
+            note=twin.note,
+            outputs=Liveness(block.block, block.liveness, block.low, block.high, block.word, block.note),
+        )
+        for block, twin in zip(blocks, twins)
+    )
 
 
 def _far(output: OutputCheck) -> str:

@@ -9,19 +9,31 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap
-from ulsam_deploy.errors import ExportError, RefusedError, UsageError
+from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.parity.noise import Floor, as_json, noise_floors
 from ulsam_deploy.parity.sketch import LIMIT, Array, compact
 
-_SCHEMA = "ulsam-deploy/golden/1"
+_SCHEMA = "ulsam-deploy/golden/2"
 _MAX_BYTES = 2**31  # unpacked; a larger file is refused before anything is read
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What artifacts of one precision are held against: noise floors of honest runs in it, by output.
+
+    ``kept``: positions of the probes on which the precision can work at all: float16 overflows on some, and int8 has
+    ranges for inputs like those that it was calibrated on.
+    """
+
+    floors: Mapping[str, Floor]
+    kept: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class Golden:
     step that making it uniform, 1/(H*W) everywhere, makes, or empty where nobody computed that. ``shapes``: each
     output's real shape without the batch. An output of more than ``sketch.LIMIT`` values a probe is kept as its count
     sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of float32.
+    ``yardsticks``: of other precisions, by their names. ``silenced``: by artifact (``onnx-int8``) and output, float32
+    (B, K, ...): what that artifact itself gave without each block's attention, on the K probes of its yardstick.
     Raises :class:`ExportError` when the arrays do not fit each other or are not finite.
     """
 
@@ -44,6 +58,8 @@ class Golden:
     blocks: tuple[str, ...]
     probes: tuple[str, ...]
     evened: Mapping[str, Array] = field(default_factory=dict)
+    yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
+    silenced: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -106,7 +122,23 @@ class Golden:
             floors=self.floors,
             blocks=self.blocks,
             probes=tuple(self.probes[i] for i in index),
-        )
+        )  # what other precisions say holds for their own probes only
+
+    def at(self, precision: str) -> Golden:
+        """What artifacts in ``precision`` are held against: its floors, on the probes that it can work on.
+
+        Raises :class:`UnavailableError` when the set was made without that precision.
+        """
+        if precision == "fp32":
+            return self
+        if precision not in self.yardsticks:
+            raise UnavailableError(
+                f"there are no honest runs in {precision} to judge by",
+                expected=", ".join(["fp32", *self.yardsticks]),
+                todo=f"export again with --precision {precision}",
+            )
+        found = self.yardsticks[precision]
+        return replace(self.take(found.kept), floors=found.floors)
 
     def save(self, path: Path) -> None:
         """Write one npz; the same set gives the same bytes (members in order, no dates; names live in ``meta``)."""
@@ -118,12 +150,19 @@ class Golden:
             "floors": as_json(dict(self.floors)),
             "blocks": list(self.blocks),
             "probes": list(self.probes),
+            "yardsticks": {
+                name: {"floors": as_json(dict(found.floors)), "kept": list(found.kept)}
+                for name, found in self.yardsticks.items()
+            },
+            "silenced": list(self.silenced),
         }
         members = {"meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)}
         members |= {f"input_{i}": array for i, array in enumerate(self.inputs.values())}
         members |= {f"output_{i}": array for i, array in enumerate(self.outputs.values())}
         members |= {f"ablated_{i}": self.ablated[name] for i, name in enumerate(self.outputs)}
         members |= {f"evened_{i}": self.evened[name] for i, name in enumerate(self.outputs) if self.evened}
+        for i, found in enumerate(self.silenced.values()):
+            members |= {f"silenced_{i}_{j}": found[name] for j, name in enumerate(self.outputs)}
         with path.open("wb") as file:
             np.savez_compressed(file, **members)  # type: ignore[arg-type]
 
@@ -146,9 +185,17 @@ class Golden:
                     name: members[f"evened_{i}"] for i, name in enumerate(meta["outputs"]) if "evened_0" in members
                 },
                 shapes={name: tuple(int(n) for n in shape) for name, shape in meta["shapes"].items()},
-                floors={name: Floor(**floor) for name, floor in meta["floors"].items()},
+                floors=_floors(meta["floors"]),
                 blocks=tuple(str(block) for block in meta["blocks"]),
                 probes=tuple(str(probe) for probe in meta["probes"]),
+                yardsticks={
+                    name: Yardstick(_floors(found["floors"]), tuple(int(i) for i in found["kept"]))
+                    for name, found in meta["yardsticks"].items()
+                },
+                silenced={
+                    artifact: {name: members[f"silenced_{i}_{j}"] for j, name in enumerate(meta["outputs"])}
+                    for i, artifact in enumerate(meta["silenced"])
+                },
             )
         except FileNotFoundError as error:
             raise UsageError(f"there is no file '{path}'", expected="a golden set (golden.npz)") from error
@@ -159,6 +206,10 @@ class Golden:
                 expected="the golden.npz of a bundle, unchanged",
                 todo="export the bundle again, or copy it again",
             ) from error
+
+
+def _floors(found: Mapping[str, Any]) -> dict[str, Floor]:
+    return {str(name): Floor(**floor) for name, floor in found.items()}
 
 
 def _steps(name: str, twins: Sequence[ArrayMap], y: Array) -> Array:
@@ -198,7 +249,8 @@ def _problem(golden: Golden) -> str:
     for name, array in golden.inputs.items():
         if array.shape[:1] != (count,) or not _is_finite(array):
             return f"input '{name}' has shape {array.shape} or values that are not finite; {count} probes are named"
-    return next((words for name in golden.outputs if (words := _output_problem(golden, name))), "")
+    words = (_output_problem(golden, name) or _precision_problem(golden, name) for name in golden.outputs)
+    return next((found for found in words if found), "")
 
 
 def _output_problem(golden: Golden, name: str) -> str:
@@ -217,9 +269,25 @@ def _output_problem(golden: Golden, name: str) -> str:
             return f"the {what} '{name}' is {array.dtype}{array.shape}, not {np.dtype(dtype)}{right}"
         if not _is_finite(array):
             return f"the {what} '{name}' has values that are not finite"
-    if not (np.isfinite(floor.l2) and np.isfinite(floor.peak) and min(floor.l2, floor.peak, floor.drift) > 0):
+    if not _is_positive(floor):
         return f"the noise floor of output '{name}' is not a positive number"
     return ""
+
+
+def _precision_problem(golden: Golden, name: str) -> str:
+    for precision, found in golden.yardsticks.items():
+        if name not in found.floors or not _is_positive(found.floors[name]):
+            return f"the {precision} noise floor of output '{name}' is not a positive number"
+        if not found.kept or not set(found.kept) <= set(range(len(golden.probes))):
+            return f"the probes of {precision} are not among its {len(golden.probes)} probes"
+    for artifact, arrays in golden.silenced.items():
+        if arrays[name].ndim < 2 or len(arrays[name]) != len(golden.blocks) or not _is_finite(arrays[name]):
+            return f"the twins of {artifact} do not fit the {len(golden.blocks)} blocks, or are not finite"
+    return ""
+
+
+def _is_positive(floor: Floor) -> bool:
+    return bool(np.isfinite(floor.l2) and np.isfinite(floor.peak) and min(floor.l2, floor.peak, floor.drift) > 0)
 
 
 def _is_finite(array: Array) -> bool:

@@ -76,6 +76,38 @@ def liveness(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str,
     return _estimate(golden.blocks, *_whitened(golden, produced, floors))
 
 
+def by_twins(
+    golden: Golden, produced: Mapping[str, Array], silenced: Mapping[str, Array], floors: Mapping[str, Floor]
+) -> tuple[Liveness, ...]:
+    """The liveness of every block, from the artifact's own twins: what of the step does its attention still make?
+
+    ``silenced``: (B, P, ...) by output, what the same artifact in the same engine gave without each block's attention.
+    All that rounded weights do is common to an artifact and its twin and drops out of their difference, so that this
+    sees in int8 what the outputs alone cannot show. The difference is projected on the reference's own step; the
+    interval is three jackknife standard errors over probes, and the chance alignment of what is left over.
+    """
+    steps, error = _whitened(golden, produced, floors)
+    found = []
+    for b, block in enumerate(golden.blocks):
+        _, other = _whitened(golden, {name: silenced[name][b] for name in golden.outputs}, floors)
+        found.append(_projected(block, steps[b], other - error))
+    return tuple(found)
+
+
+def _projected(block: str, step: Array, effect: Array) -> Liveness:
+    """``effect`` (P, K) along ``step`` (P, K): 1 when they are equal, 0 when there is no effect."""
+    lengths = np.square(step).sum(1)
+    if not lengths.any():
+        note = "removing its attention changes no output"
+        return Liveness(block, math.nan, -math.inf, math.inf, Word.INCONCLUSIVE, note)
+    total = lengths.sum()
+    value = float((effect * step).sum() / total)
+    half = _SIGMAS * float(_jackknife(lengths[:, None, None], (effect * step).sum(1)[:, None], np.sqrt([total]))[0])
+    residual = effect - value * step
+    chance = np.square(residual).sum() / (total * _directions(step) * _directions(residual))
+    return _conclude(block, value, math.hypot(half, math.sqrt(chance)), "")
+
+
 def map_shape(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
     """How much of the step from *uniform* attention to the reference each block took; empty where no twin tells.
 

@@ -1,7 +1,7 @@
 """The Program: ``torch.export`` capture, raise, lower, proof, and evaluation in float64 with ablated twins."""
 
 from ulsam_deploy.program.evaluate import Evaluator, batches
-from ulsam_deploy.program.half import half_floors
+from ulsam_deploy.program.honest import yardstick
 from ulsam_deploy.program.lowering import Lowering, lower
 from ulsam_deploy.program.points import module_points
 from ulsam_deploy.program.program import MAX_BATCH, Program, capture
@@ -17,10 +17,10 @@ __all__ = [
     "Proof",
     "batches",
     "capture",
-    "half_floors",
     "lower",
     "make_golden",
     "module_points",
     "prove",
     "raise_attention",
+    "yardstick",
 ]

@@ -81,11 +81,15 @@ class Evaluator:
         values = self._begin(inputs)
         for node in self._nodes:
             if node.op == "call_function":
-                values[node] = call(node, values.__getitem__, self._dtype)
+                values[node] = self._value(node, values)
                 yield node, values[node]
             for used in node.all_input_nodes:
                 if self._last_use[used] is node:
                     del values[used]
+
+    def _value(self, node: Node, values: Mapping[Node, Any]) -> Any:
+        """What ``node`` gives; how, is what kinds of evaluators differ in."""
+        return call(node, values.__getitem__, self._dtype)
 
     def _begin(self, inputs: Sequence[Tensor]) -> dict[Node, Any]:
         given = (t.to(self._dtype) if t.is_floating_point() else t for t in inputs)
@@ -107,7 +111,7 @@ class Evaluator:
                 continue
             if moments is not None and node.target is SUBSPACE_ATTENTION:
                 moments.append(_Moment(position, dict(values)))
-            values[node] = call(node, values.__getitem__, self._dtype)
+            values[node] = self._value(node, values)
             for used in node.all_input_nodes:
                 if self._last_use[used] is node:
                     del values[used]

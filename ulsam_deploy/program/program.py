@@ -147,7 +147,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _input_names(model: nn.Module, count: int) -> list[str]:
-    """The names of the forward method's first arguments; ``input_0``, ... where it takes ``*args``."""
+    """The network's own ``input_names``, or those of the forward method's arguments; ``input_0``, ... for ``*args``."""
+    if (own := getattr(model, "input_names", None)) and len(own) == count:
+        return list(own)
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in kinds]
     return names[:count] if len(names) >= count else [f"input_{i}" for i in range(count)]

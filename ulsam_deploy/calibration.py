@@ -1,0 +1,84 @@
+"""The calibration set: real inputs that int8 takes its ranges from, read and judged before anything is quantized.
+
+numpy only, but for pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy import own_probes
+from ulsam_deploy.contracts import ArrayMap, Calibration, TensorSpec
+from ulsam_deploy.errors import UsageError
+from ulsam_deploy.preprocessing import Preprocessing
+
+Array = np.ndarray[Any, Any]
+
+#: Fewer samples than this leave ranges to chance: what an activation's range was in so few of them is passed by a
+#: later one with a probability of about one in so many.
+FEW = 32
+#: Two samples nearer than this part of their size are one picture, stored anew or compressed again.
+_NEAR = 0.05
+
+
+def read_calibration(
+    path: Path, inputs: Sequence[TensorSpec], preprocessing: Preprocessing | None = None
+) -> Calibration:
+    """The samples in ``path``: a folder of pictures or ``.npy`` files, or an ``.npz``, as ``--probes`` are read.
+
+    ``inputs`` are the network's. Raises :class:`UsageError` as :func:`ulsam_deploy.own_probes.read` does.
+    """
+    shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in inputs}
+    arrays, _ = own_probes.read(path, shapes, preprocessing)
+    return Calibration(arrays, digest(arrays))
+
+
+def digest(arrays: ArrayMap) -> str:
+    """SHA-256 over names, shapes and values of preprocessed ``arrays``, in hexadecimal."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name], dtype=np.float32)
+        sha.update(f"{name}\0{array.shape}\0".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def count(calibration: Calibration) -> int:
+    """How many samples there are."""
+    return len(next(iter(calibration.arrays.values())))
+
+
+def note(calibration: Calibration) -> str:
+    """What a user should know about the set in one sentence; empty when nothing."""
+    few = count(calibration)
+    if few >= FEW:
+        return ""
+    return f"the calibration set has {few} samples: ranges from fewer than {FEW} are left to chance"
+
+
+def check_disjoint(calibration: Calibration, probes: ArrayMap, names: Sequence[str]) -> None:
+    """Raise :class:`UsageError` where a sample is one of ``probes`` (``(P, ...)`` by input), called ``names``.
+
+    A check on the very inputs that the ranges were taken from would show nothing about others. The same values, or
+    nearly the same, count; samples that are the same everywhere, as black pictures are, count for nothing.
+    """
+    for name, samples in calibration.arrays.items():
+        flat = samples.reshape(len(samples), -1)
+        others = probes[name].reshape(len(probes[name]), -1)
+        telling = np.ptp(flat, 1) > 0
+        sizes = np.einsum("nd,nd->n", flat, flat, dtype=np.float64)
+        for row, other in enumerate(others):
+            square = float(other @ other)
+            apart = sizes - 2 * (flat @ other).astype(np.float64) + square
+            near = np.flatnonzero(telling & (apart <= _NEAR**2 * square))
+            if len(near):
+                raise UsageError(
+                    f"sample {near[0]} of the calibration set is the probe '{names[row]}'",
+                    expected="samples that the artifact is not checked on",
+                    todo="take it out of one of the two",
+                )

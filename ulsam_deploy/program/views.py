@@ -1,0 +1,89 @@
+"""What people look at later, taken from the programs while they are there: attention maps, and a block's graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from ulsam_deploy.parity import Golden
+from ulsam_deploy.program.evaluate import Evaluator, batches
+from ulsam_deploy.program.graph import constant_leaves, module_paths
+from ulsam_deploy.program.program import Program
+from ulsam_deploy.report.maps import Maps, Step, chosen, pooled
+
+
+def reference_maps(captured: Program, raised: Program, golden: Golden) -> Maps:
+    """The float64 attention maps of every block on the probes that :func:`chosen` picks, and the naive block's graph.
+
+    They are those of ``raised``, which was proven equal to ``captured``.
+    """
+    numbers = sum(b.subspaces * b.height * b.width for b in raised.blocks)
+    rows = chosen(golden, numbers)
+    size = raised.batch or 1
+    filled = rows + rows[-1:] * (-len(rows) % size)
+    inputs = {spec.name: torch.from_numpy(golden.inputs[spec.name][filled]) for spec in raised.inputs}
+    evaluator = Evaluator(raised)
+    parts = [evaluator.maps(batch) for batch in batches(inputs, size)] if raised.blocks else []
+    whole = [np.concatenate([part[b].numpy() for part in parts])[: len(rows)] for b in range(len(raised.blocks))]
+    paths = [block.path for block in raised.blocks]
+    return Maps(
+        probes=tuple(golden.probes[row] for row in rows),
+        shapes={path: (int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for path, m in zip(paths, whole)},
+        reference={path: pooled(maps) for path, maps in zip(paths, whole)},
+        naive=block_steps(captured, paths[0]) if paths else (),
+    )
+
+
+def block_steps(program: Program, path: str) -> tuple[Step, ...]:
+    """The operations of the block whose module path is ``path`` that depend on the network's input, in order."""
+    known = set(constant_leaves(program.exported, {}, None))
+    numbers: dict[Node, int] = {}
+    steps: list[Step] = []
+    live: set[Node] = set()
+    for node in program.exported.graph.nodes:
+        if not (any(used in live for used in node.all_input_nodes) or _is_input(node, known)):
+            continue
+        live.add(node)
+        if node.op == "call_function" and _inside(node, path) and _name(node) != "getitem":
+            sources = dict.fromkeys(_number(used, numbers) for used in node.all_input_nodes if used in live)
+            numbers[node] = len(steps)
+            steps.append(Step(_name(node), _shape(node.meta.get("val")), tuple(sources)))
+        elif _name(node) == "getitem":  # one of several results: the same step
+            numbers[node] = _number(node.all_input_nodes[0], numbers)
+    return tuple(steps)
+
+
+def target_facts(lowered: Program) -> dict[str, Any]:
+    """What a target got in place of the first block, JSON-able, for its artifact's ``facts``; empty without blocks."""
+    if not lowered.blocks:
+        return {}
+    steps = block_steps(lowered, lowered.blocks[0].path)
+    return {"block": [[step.name, step.shape, list(step.sources)] for step in steps]}
+
+
+def _is_input(node: Node, known: set[str]) -> bool:
+    return node.op == "placeholder" and node.name not in known
+
+
+def _inside(node: Node, path: str) -> bool:
+    wanted = ("model." if path else "model") + path
+    return any(found in (path, wanted) for found in module_paths(node))
+
+
+def _number(node: Node, numbers: dict[Node, int]) -> int:
+    return numbers.get(node, -1)
+
+
+def _name(node: Node) -> str:
+    """``conv2d`` for ``aten.conv2d.default``."""
+    target = getattr(node.target, "__name__", str(node.target))
+    return target.split(".")[0]
+
+
+def _shape(value: object) -> str:
+    first = value[0] if isinstance(value, (tuple, list)) and value else value
+    return "x".join(str(size) for size in first.shape) if isinstance(first, Tensor) else ""
