@@ -1,0 +1,83 @@
+"""A block's graph laid out for drawing: steps in rows by depth, each below what it takes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from ulsam_deploy.report.maps import Step, step_counts
+
+_WIDTH, _GAP, _ROW = 96, 8, 34
+_INPUT = "input"
+
+
+def drawn(title: str, steps: Sequence[Step]) -> dict[str, Any]:
+    """Boxes and edges in pixels for the template, and the same in words for those who do not see them."""
+    depths = _depths(steps)
+    columns = _columns(steps, depths)
+    widest = max((columns.count_in(depth) for depth in range(max(depths, default=0) + 1)), default=1)
+    width = widest * (_WIDTH + _GAP) + _GAP
+
+    def place(number: int) -> tuple[float, float]:
+        depth = 0 if number < 0 else depths[number]
+        room = columns.count_in(depth) * (_WIDTH + _GAP) - _GAP
+        left = (width - room) / 2 + columns.of(number) * (_WIDTH + _GAP)
+        return left, 4 + depth * _ROW
+
+    names = {-1: (_INPUT, ""), **{i: (step.name, step.shape) for i, step in enumerate(steps)}}
+    nodes = [
+        {"name": name, "shape": shape, "x": x, "y": y, "width": _WIDTH}
+        for number, (name, shape) in names.items()
+        for x, y in [place(number)]
+    ]
+    edges = []
+    for number, step in enumerate(steps):
+        for source in step.sources:
+            (x1, y1), (x2, y2) = place(source), place(number)
+            edges.append((x1 + _WIDTH / 2, y1 + 20, x2 + _WIDTH / 2, y2))
+    counts = ", ".join(f"{count} {name}" for name, count in step_counts(steps).items())
+    return {
+        "title": title,
+        "count": len(steps),
+        "nodes": nodes,
+        "edges": edges,
+        "width": width,
+        "height": (max(depths, default=0) + 1) * _ROW,
+        "words": f"Graph of {len(steps)} operations: {counts}",
+    }
+
+
+class _Columns:
+    """Which place each step has in its row, from the left."""
+
+    def __init__(self, rows: Sequence[Sequence[int]]) -> None:
+        self._rows = rows
+        self._places = {number: place for row in rows for place, number in enumerate(row)}
+
+    def of(self, number: int) -> int:
+        return self._places[number]
+
+    def count_in(self, depth: int) -> int:
+        return len(self._rows[depth])
+
+
+def _depths(steps: Sequence[Step]) -> list[int]:
+    """How far below the block's input each step stands."""
+    depths: list[int] = []
+    for step in steps:
+        depths.append(1 + max((depths[source] if source >= 0 else 0 for source in step.sources), default=0))
+    return depths
+
+
+def _columns(steps: Sequence[Step], depths: Sequence[int]) -> _Columns:
+    """Each row in the order of the mean place of what its steps take from: few edges cross."""
+    rows: list[list[int]] = [[-1]]
+    places = {-1: 0.5}
+    for depth in range(1, max(depths, default=0) + 1):
+        row = [number for number, own in enumerate(depths) if own == depth]
+        means = {number: fmean(places[source] for source in steps[number].sources or (-1,)) for number in row}
+        row.sort(key=lambda number: (means[number], number))
+        places |= {number: (place + 0.5) / len(row) for place, number in enumerate(row)}
+        rows.append(row)
+    return _Columns(rows)

@@ -1,0 +1,50 @@
+"""JUnit XML: one test case for each check, read by every CI. Standard library only.
+
+The dialect is the one that Jenkins, GitLab and the common readers share: ``testsuites/testsuite/testcase`` with
+``failure`` (a check failed), ``error`` (it could not tell) or ``skipped`` (nothing was run).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree as ET
+
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.report.checks import Check
+
+#: What XML 1.0 cannot hold, not even escaped: a converter's log may.
+_ILLEGAL = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
+_KINDS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", Verdict.UNVERIFIED: "skipped"}
+
+
+def junit(suite: str, checks: Sequence[Check]) -> bytes:
+    """The document, UTF-8; ``suite`` names the run (the bundle, the comparison)."""
+    root = ET.Element("testsuites", _counts(checks), name="ulsam-deploy")
+    holder = ET.SubElement(root, "testsuite", _counts(checks), name=_legal(suite))
+    for check in checks:
+        case = ET.SubElement(
+            holder, "testcase", classname=_legal(f"{suite}.{check.subject}"), name=_legal(check.name), time="0"
+        )
+        if check.verdict in _KINDS:
+            first = check.text.splitlines()[0] if check.text else check.verdict.value
+            told = ET.SubElement(case, _KINDS[check.verdict], type=check.verdict.value, message=_legal(first))
+            told.text = _legal(check.text)
+    ET.indent(root)
+    document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return document + b"\n"
+
+
+def _counts(checks: Sequence[Check]) -> dict[str, str]:
+    found = [_KINDS.get(check.verdict, "") for check in checks]
+    return {
+        "tests": str(len(checks)),
+        "failures": str(found.count("failure")),
+        "errors": str(found.count("error")),
+        "skipped": str(found.count("skipped")),
+        "time": "0",
+    }
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("\ufffd", text)

@@ -1,0 +1,86 @@
+"""Writes ``report.html``: one offline page about a bundle, or about several bundles and result files side by side.
+
+Everything on it follows from the bundle; Jinja2 escapes every value, and the page forbids itself to fetch anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy._version import __version__
+from ulsam_deploy.bundle import Manifest
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.report import REPORT
+from ulsam_deploy.report.subject import Subject, of_bundle
+
+NEEDS = ("jinja2", "matplotlib")
+#: A page is never larger: maps of later subjects are left out instead.
+LIMIT = 3 << 20
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def lacking() -> str:
+    """The libraries that a report needs and that are not installed, in words; empty where it can be written."""
+    return " and ".join(name for name in NEEDS if find_spec(name) is None)
+
+
+def write(manifest: Manifest, folder: Path) -> str:
+    """Write the report of the bundle in ``folder`` into it; an attachment's writer."""
+    if lacking():
+        return ""
+    subject = of_bundle(manifest, folder, manifest.model.name)
+    (folder / REPORT).write_text(page(manifest.model.name, [subject]), encoding="utf-8")
+    return REPORT
+
+
+def page(title: str, subjects: Sequence[Subject], comparison: dict[str, Any] | None = None) -> str:
+    """The page, below :data:`LIMIT` bytes: the maps are what is large, so they go first, the last subject's first."""
+    shown = list(subjects)
+    text = _rendered(title, shown, comparison)
+    for i in range(len(shown) - 1, -1, -1):
+        if len(text.encode()) < LIMIT:
+            break
+        shown[i] = shown[i].without_maps()
+        text = _rendered(title, shown, comparison)
+    return text
+
+
+def _rendered(title: str, subjects: Sequence[Subject], comparison: dict[str, Any] | None) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        subtitle=subjects[0].subtitle if len(subjects) == 1 else "",
+        verdict=_worst(subjects).value,
+        sentence=subjects[0].sentence if len(subjects) == 1 else f"{len(subjects)} files side by side.",
+        sections=_sections(subjects, comparison),
+        subjects=[subject.context(i if comparison else None) for i, subject in enumerate(subjects)],
+        comparison=comparison,
+        version=__version__,
+        css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup((_TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
+    )
+
+
+def _worst(subjects: Sequence[Subject]) -> Verdict:
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.UNVERIFIED)
+    return next((v for v in order if any(s.verdict is v for s in subjects)), Verdict.PASS)
+
+
+def _sections(subjects: Sequence[Subject], comparison: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if comparison:
+        return [("side-by-side", "Side by side")] + [
+            (f"s{i}-artifacts", subject.name) for i, subject in enumerate(subjects)
+        ]
+    return subjects[0].sections()

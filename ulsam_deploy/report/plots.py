@@ -1,0 +1,131 @@
+"""Plots as inline SVG by matplotlib, in the page's own colours: what it draws in a stand-in colour becomes a variable.
+
+The same figures give the same bytes. Every plot has a title that is read aloud, and a table beside it says the same.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+_SERIES = 8
+#: A stand-in for each variable of the page's style sheet; nothing else in a plot has these colours.
+_STANDINS = {"--ink": "#010203", "--soft": "#010204", "--line": "#010205"} | {
+    f"--s{i}": f"#0103{i:02x}" for i in range(_SERIES)
+}
+_STYLE: Any = {
+    "svg.fonttype": "none", "svg.hashsalt": "ulsam-deploy", "font.size": 11, "font.family": "sans-serif",
+    "text.color": _STANDINS["--ink"], "axes.labelcolor": _STANDINS["--ink"], "axes.edgecolor": _STANDINS["--soft"],
+    "xtick.color": _STANDINS["--soft"], "ytick.color": _STANDINS["--soft"], "grid.color": _STANDINS["--line"],
+    "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+    "figure.facecolor": "none", "axes.facecolor": "none", "legend.frameon": False,
+    "figure.constrained_layout.use": True, "axes.formatter.use_mathtext": False, "axes.unicode_minus": False,
+}  # fmt: skip
+_DASHES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How long the runs of one artifact took: ``quantiles`` in ms at equal steps from 0 to 1."""
+
+    label: str
+    quantiles: Sequence[float]
+    marks: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One artifact in a plane of cost and error."""
+
+    label: str
+    cost: float
+    error: float
+
+
+def latency_plot(curves: Sequence[Curve], name: str) -> str:
+    """Which share of the runs took at most how long, a curve an artifact; percentiles are marked."""
+
+    def draw(axes: Any) -> None:
+        for i, curve in enumerate(curves):
+            shares = [100 * j / (len(curve.quantiles) - 1) for j in range(len(curve.quantiles))]
+            axes.plot(curve.quantiles, shares, **_look(i), label=curve.label)
+            for mark, value in curve.marks.items():
+                axes.plot([value], [float(mark[1:])], "o", color=_STANDINS[f"--s{i % _SERIES}"], markersize=5)
+        _log_x(axes, [value for curve in curves for value in curve.quantiles])
+        axes.set(xlabel="milliseconds", ylabel="runs that took no longer, %", ylim=(0, 103))
+        axes.legend(loc="lower right", fontsize=10)
+
+    return _svg(draw, f"Latency: {', '.join(curve.label for curve in curves)}", name)
+
+
+def pareto_plot(points: Sequence[Point], cost: str, name: str) -> str:
+    """Cost against error, a mark an artifact; those that no other one beats in both are joined."""
+
+    def draw(axes: Any) -> None:
+        best = sorted((p for p in points if not any(_beats(q, p) for q in points)), key=lambda p: p.cost)
+        axes.plot([p.cost for p in best], [p.error for p in best], color=_STANDINS["--soft"], linestyle=":", zorder=1)
+        for i, point in enumerate(points):
+            axes.plot([point.cost], [point.error], "o", color=_STANDINS[f"--s{i % _SERIES}"], markersize=7)
+            axes.annotate(
+                point.label, (point.cost, point.error), xytext=(6, 5), textcoords="offset points", fontsize=10
+            )
+        axes.set(xlabel=cost, ylabel="error, in noise floors of its precision")
+        axes.margins(x=0.2, y=0.2)
+
+    return _svg(draw, f"Error against {cost}: {', '.join(point.label for point in points)}", name)
+
+
+def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str], what: str, name: str) -> str:
+    """One figure of each artifact over several files, in the order given; a file without it leaves a gap."""
+
+    def draw(axes: Any) -> None:
+        for i, (label, values) in enumerate(series.items()):
+            numbers = [float("nan") if value is None else value for value in values]
+            axes.plot(range(len(files)), numbers, marker="o", **_look(i), label=label)
+        axes.set_xticks(range(len(files)), [file[-18:] for file in files], rotation=20, ha="right")
+        axes.set(ylabel=what)
+        axes.set_ylim(bottom=0)
+        axes.legend(fontsize=10)
+
+    return _svg(draw, f"{what} over {', '.join(files)}", name)
+
+
+def _beats(one: Point, other: Point) -> bool:
+    return one.cost <= other.cost and one.error <= other.error and (one.cost, one.error) != (other.cost, other.error)
+
+
+def _look(i: int) -> dict[str, Any]:
+    """Colour and dashes: series can be told apart without colours."""
+    return {"color": _STANDINS[f"--s{i % _SERIES}"], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 2}
+
+
+def _log_x(axes: Any, values: Sequence[float]) -> None:
+    low, high = min(values), max(values)
+    if low > 0 and high > 8 * low:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def _svg(draw: Callable[[Any], None], title: str, name: str) -> str:
+    """The plot as SVG to put into a page; ``name`` makes its identifiers unique there."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 3.6))
+        draw(figure.add_subplot())
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    for variable, colour in _STANDINS.items():
+        text = text.replace(colour, f"var({variable})")
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    head, rest = text.split(">", 1)
+    return f'{head} role="img" aria-label="{escape(title)}">{rest}'

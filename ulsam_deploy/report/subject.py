@@ -1,0 +1,290 @@
+"""What one part of a report says: everything about one bundle, worked out for the template to lay out.
+
+Words, figures and places in pixels only; nothing here knows HTML but for the plots, which are SVG already.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.bundle import ArtifactRecord, Manifest
+from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.parity import Golden
+from ulsam_deploy.report import REPORT, drawing, plots, viewer
+from ulsam_deploy.report.checks import Check, artifact_checks
+from ulsam_deploy.report.maps import MAPS, Maps, Step, step_counts
+
+#: Pixels of liveness 0, and from there to liveness 1, in the little picture of a block; and the picture's width.
+_ZERO, _ONE, _WIDTH = 25.0, 100.0, 150.0
+_PERCENTILES = ("p50", "p90", "p95", "p99")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One bundle in a report. ``maps`` and ``golden`` are what its attention viewer shows, ``None`` for none."""
+
+    name: str
+    manifest: Manifest
+    maps: Maps | None = None
+    golden: Golden | None = field(default=None, repr=False)
+
+    @cached_property
+    def checks(self) -> tuple[Check, ...]:
+        """Every check of every artifact."""
+        again = f"ulsam-deploy verify {self.name}.bundle --target"
+        return tuple(
+            check
+            for record in self.manifest.artifacts
+            for check in artifact_checks(title(record), record.evidence, f"{again} {record.target}")
+        )
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of the artifacts' own; what was not executed counts only where nothing was."""
+        verdicts = {record.evidence.verdict for record in self.manifest.artifacts}
+        order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+        return next((verdict for verdict in order if verdict in verdicts), Verdict.UNVERIFIED)
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        names = {
+            verdict: [title(r) for r in self.manifest.artifacts if r.evidence.verdict is verdict] for verdict in Verdict
+        }
+        parts = [
+            _clause(names[Verdict.FAIL], "does not", "do not", "compute what the PyTorch model computes"),
+            _clause(names[Verdict.INCONCLUSIVE], "could", "could", "not be told right from wrong"),
+            _clause(names[Verdict.PASS], "computes", "compute", "what the PyTorch model computes, attention and all"),
+            _clause(names[Verdict.UNVERIFIED], "was", "were", "made and not executed here"),
+        ]
+        return "; ".join(filter(None, parts)) + "."
+
+    @property
+    def subtitle(self) -> str:
+        """The network in one line."""
+        card = self.manifest.model
+        blocks = f"{len(card.blocks)} ULSAM blocks" if len(card.blocks) != 1 else "one ULSAM block"
+        return f"{card.network}, {card.parameters:,} parameters, {blocks}"
+
+    def without_maps(self) -> Subject:
+        """The same without what is large."""
+        return dataclasses.replace(self, maps=None, golden=None)
+
+    def sections(self) -> list[tuple[str, str]]:
+        """Anchor and name of every section that is there, in order."""
+        context = self.context()
+        named = [
+            ("artifacts", "Artifacts", True),
+            ("failures", "Failures", context["failures"]),
+            ("attention", "Attention", context["viewer"] or context["blind"]),
+            ("time", "Time and size", context["plots"]),
+            ("graph", "Graph", context["graphs"]),
+            ("lints", "Lints", context["lints"]),
+            ("environment", "Environment", True),
+        ]
+        return [(anchor, name) for anchor, name, there in named if there]
+
+    def context(self, number: int | None = None) -> dict[str, Any]:
+        """What the template is given; ``number`` tells this subject's identifiers from those of others on the page."""
+        place = "" if number is None else f"s{number}-"
+        shown = {record.path for record in self.manifest.extras} - {REPORT}
+        return {
+            "id": place,
+            "suffix": "" if number is None else f": {self.name}",
+            "name": self.name,
+            "verdict": self.verdict.value,
+            "sentence": self.sentence,
+            "cards": [_card(record) for record in self.manifest.artifacts],
+            "failures": [check for check in self.checks if check.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)],
+            "viewer": self._viewer(),
+            "blind": viewer.blind(self.maps) if self.maps else (),
+            "plots": list(_plots(self.manifest.artifacts, place)),
+            "times": _times(self.manifest.artifacts),
+            **self._graphs(),
+            "lints": _lints(self.manifest),
+            "environment": list(_environment(self.manifest)),
+            "files": [
+                (record.path, f"{record.size:,} B", record.sha256)
+                for record in self.manifest.members()
+                if record.path in shown or record not in self.manifest.extras
+            ],
+        }
+
+    def _viewer(self) -> dict[str, Any] | None:
+        data = viewer.viewer_data(self.maps, self.golden) if self.maps and self.golden else None
+        if data is None or self.maps is None:
+            return None
+        return {
+            "json": _inside_script(data),
+            "probes": data["probes"],
+            "blocks": data["blocks"],
+            "subspaces": viewer.subspaces(self.maps),
+            "engines": [engine["label"] for engine in data["engines"]],
+        }
+
+    def _graphs(self) -> dict[str, Any]:
+        """The first block before and after: drawn, and counted in a table."""
+        columns = {"PyTorch, as written": self.maps.naive} if self.maps and self.maps.naive else {}
+        for record in self.manifest.artifacts:
+            steps = tuple(Step(str(n), str(s), tuple(f)) for n, s, f in record.facts.get("block", ()))
+            if steps and steps not in columns.values():
+                columns[title(record)] = steps
+        counts = {name: step_counts(steps) for name, steps in columns.items()}
+        names = sorted({name for found in counts.values() for name in found})
+        rows = [(name, *(str(found.get(name, "")) for found in counts.values())) for name in names]
+        return {
+            "graphs": [drawing.drawn(name, steps) for name, steps in columns.items()],
+            "block": self.manifest.model.blocks[0].path if self.manifest.model.blocks else "",
+            "operations": {"columns": ("operation", *columns), "rows": rows},
+            "totals": [
+                (title(record), ", ".join(f"{count} {name}" for name, count in record.facts["operators"].items()))
+                for record in self.manifest.artifacts
+                if record.facts.get("operators")
+            ],
+        }
+
+
+def of_bundle(manifest: Manifest, folder: Path, name: str) -> Subject:
+    """The bundle in ``folder`` as far as it is written."""
+    maps = folder / MAPS
+    if not maps.is_file() or manifest.golden is None:
+        return Subject(name, manifest)
+    return Subject(name, manifest, Maps.load(maps), Golden.load(folder / manifest.golden.path))
+
+
+def title(record: ArtifactRecord) -> str:
+    """What an artifact is called: ``onnx fp32``."""
+    return f"{record.target} {record.precision}"
+
+
+def _clause(names: Sequence[str], one: str, many: str, what: str) -> str:
+    return f"{', '.join(names)} {one if len(names) == 1 else many} {what}" if names else ""
+
+
+def _inside_script(data: Any) -> Any:
+    """JSON that may stand inside a script element: no character of it can end that."""
+    from markupsafe import Markup
+
+    text = json.dumps(data, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+def _card(record: ArtifactRecord) -> dict[str, Any]:
+    parity, latency = record.evidence.parity or {}, record.evidence.latency or {}
+    errors = _errors(record)
+    facts = [
+        ("evidence", record.evidence.tier.label),
+        ("error", f"{max(errors):.2f} noise floors ({parity['tolerance']:g} allowed)" if errors else "not measured"),
+        ("size", f"{sum(file.size for file in record.files) / 1e6:.2f} MB"),
+        ("latency", f"{_ms(latency['p50'])} ms (p50, batch {latency['batch']})" if latency else "not measured"),
+        ("computes in", record.effective_precision),
+        ("file", record.files[0].path),
+    ]
+    top1 = [output["top1"] for output in parity.get("outputs", ()) if output["top1"] is not None]
+    if top1:
+        facts.insert(2, ("same top-1", f"{100 * min(top1):.0f} % of probes"))
+    return {
+        "title": title(record),
+        "verdict": record.evidence.verdict.value,
+        "facts": facts,
+        "blocks": [_block(block) for block in parity.get("blocks", ())],
+        "reasons": [*record.evidence.reasons, *(output["explanation"] for output in parity.get("outputs", ()))],
+    }
+
+
+def _errors(record: ArtifactRecord) -> list[float]:
+    """The error of each output that could be compared, in noise floors."""
+    outputs = (record.evidence.parity or {}).get("outputs", ())
+    return [output["error"] for output in outputs if output["error"] is not None]
+
+
+def _block(block: Mapping[str, Any]) -> dict[str, Any]:
+    """One block's liveness as a mark on a scale, in pixels, and in words; nothing is drawn where it isn't finite."""
+    low, value, high = (block[key] for key in ("low", "liveness", "high"))
+    drawn = {"low": None, "width": None, "at": None}
+    if None not in (low, value, high):
+        left, at, right = (min(max(_ZERO + _ONE * x, 0.0), _WIDTH - 3) for x in (low, value, high))
+        drawn = {"low": round(left, 1), "width": round(max(right - left, 1.0), 1), "at": round(at - 1.5, 1)}
+    figure = "n/a" if value is None else f"{value:.2f} {block['word']}"
+    return {"path": block["block"], "figure": figure, "words": f"{block['block']}: liveness {figure}", **drawn}
+
+
+def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any, str]]:
+    from markupsafe import Markup
+
+    timed = [record for record in records if (record.evidence.latency or {}).get("quantiles")]
+    if not timed:
+        return
+    curves = [_curve(record) for record in timed]
+    caption = "How long single runs took where the bundle was made: higher and further left is better."
+    yield Markup(plots.latency_plot(curves, f"{place}latency")), caption
+    points = [
+        plots.Point(title(record), latency["p50"], max(errors))
+        for record in timed
+        if (latency := record.evidence.latency or {}).get("p50") and (errors := _errors(record))
+    ]
+    if len(points) > 1:
+        svg = plots.pareto_plot(points, "latency (p50), ms", f"{place}pareto")
+        yield Markup(svg), "What is fast against what is exact: further down and left is better."
+
+
+def _curve(record: ArtifactRecord) -> plots.Curve:
+    latency = record.evidence.latency or {}
+    marks = {name: latency[name] for name in _PERCENTILES if latency.get(name) is not None}
+    return plots.Curve(title(record), latency["quantiles"], marks)
+
+
+def _times(records: Sequence[ArtifactRecord]) -> dict[str, Any] | None:
+    timed = [record for record in records if record.evidence.latency]
+    if not timed:
+        return None
+    rows = [
+        (title(record), str(latency["count"]), *(_ms(latency.get(name)) for name in ("min", "mean", *_PERCENTILES)))
+        for record in timed
+        for latency in [record.evidence.latency or {}]
+    ]
+    return {"columns": ("artifact", "samples", "min", "mean", *_PERCENTILES), "rows": rows}
+
+
+def _ms(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _lints(manifest: Manifest) -> list[str]:
+    """What is documented to be refused where, what the network was left as, and what to do about it."""
+    refusals = manifest.model.refusals
+    found = [f"{refusal.path} looks like ULSAM and is left as it is: {refusal.reason}." for refusal in refusals]
+    for record in manifest.artifacts:
+        lints: Mapping[str, Sequence[str]] = record.facts.get("lint", {})
+        found += [f"{title(record)} on {device}: {message}" for device, said in lints.items() for message in said]
+        found += [f"{title(record)}: {sentence}" for sentence in record.facts.get("suggestions", ())]
+        if record.evidence.tier < Tier.EXECUTED:
+            found.append(f"{title(record)} was not executed here: verify it on its device.")
+    return found
+
+
+def _environment(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    card = manifest.model
+    yield "checkpoint", f"{card.name}, SHA-256 {card.sha256}"
+    yield (
+        "inputs",
+        ", ".join(f"{s.name} " + "x".join("N" if n is None else str(n) for n in s.shape) for s in card.inputs),
+    )
+    if card.preprocessing:
+        words = dataclasses.asdict(card.preprocessing)
+        yield "preprocessing", ", ".join(f"{name} {value}" for name, value in words.items())
+    tools = {name: version for record in manifest.artifacts for name, version in record.toolchain.items()}
+    yield "tools", ", ".join(f"{name} {version}" for name, version in sorted(tools.items()))
+    engines = [record.evidence.engine for record in manifest.artifacts if "engine" in record.evidence.engine]
+    yield "engines", ", ".join(sorted({f"{e['engine']} {e.get('version', '')}" for e in engines})) or "none ran"
+    for name, value in manifest.run.items():
+        if isinstance(value, str):
+            yield name, value
