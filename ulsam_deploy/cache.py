@@ -85,6 +85,19 @@ class Cache:
             reason = error.strerror or "not every file could be copied"
             _LOG.warning("the cache %s can't be written: %s", self.root, reason)
 
+    def held(self) -> tuple[int, int]:
+        """How many entries there are, and their bytes."""
+        entries = self._entries()
+        return len(entries), sum(size for _, _, size in entries)
+
+    def clear(self) -> tuple[int, int]:
+        """Remove every entry that no run is using, and what dead runs left; returns how many, and their bytes."""
+        if not self.root.is_dir():
+            return 0, 0
+        sweep(self.root)
+        removed = [size for _, path, size in self._entries() if _evict(path)]
+        return len(removed), sum(removed)
+
     def release(self, key: str) -> None:
         """Let go of an entry that :meth:`get` returned, so that it may be evicted."""
         lock = self._held.pop(key, None)
@@ -119,15 +132,20 @@ class Cache:
 
     def _trim(self, newest: Path) -> None:
         """Evict the least recently used entries until the rest fits; ``newest`` stays."""
-        entries = []
-        for path in self.root.iterdir():
-            with contextlib.suppress(FileNotFoundError):  # another run evicts at the same time
-                if not path.name.startswith("."):
-                    entries.append((path.stat().st_mtime_ns, path, _size(path)))
+        entries = self._entries()
         excess = sum(size for _, _, size in entries) - self.limit
         for _, path, size in sorted(entries):
             if excess > 0 and path != newest and _evict(path):
                 excess -= size
+
+    def _entries(self) -> list[tuple[int, Path, int]]:
+        """When each entry was last used (ns), its folder and its bytes."""
+        entries = []
+        for path in self.root.iterdir() if self.root.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):  # another run evicts at the same time
+                if not path.name.startswith("."):
+                    entries.append((path.stat().st_mtime_ns, path, _size(path)))
+        return entries
 
 
 def cache_root() -> Path:

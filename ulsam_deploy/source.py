@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy import checkpoint
+from ulsam_deploy import checkpoint, onnx_in
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import ExportOptions
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
 class Source:
-    """A network in ``eval`` mode and what is known about it. ``expected_blocks`` is ``None`` where nobody knows."""
+    """A network in ``eval`` mode and what is known about it. ``expected_blocks`` is ``None`` where nobody knows.
+
+    ``reference`` is what the network must be equal to in float64 where it was made out of something else: from one
+    batch of inputs in order to the outputs by name.
+    """
 
     model: nn.Module
     network: str
@@ -26,6 +30,7 @@ class Source:
     input_shapes: tuple[tuple[int, ...], ...]
     expected_blocks: int | None
     notes: tuple[str, ...]
+    reference: Callable[[Sequence[Tensor]], Mapping[str, Tensor]] | None = None
 
     @property
     def parameters(self) -> int:
@@ -34,7 +39,12 @@ class Source:
 
 
 def load(options: ExportOptions) -> Source:
-    """Read ``options.model`` and build its network; the errors are those of :mod:`ulsam_deploy.checkpoint`."""
+    """Read ``options.model`` and build its network.
+
+    The errors are those of :mod:`ulsam_deploy.checkpoint`, and of :mod:`ulsam_deploy.onnx_in` for an ONNX model.
+    """
+    if onnx_in.is_onnx(options.model):
+        return _from_onnx(options)
     weights = checkpoint.read(options.model, trust_pickle=options.trust_pickle, allow_globals=options.allow_globals)
     if options.factory:
         return _from_factory(options, weights)
@@ -44,6 +54,18 @@ def load(options: ExportOptions) -> Source:
     # Whoever names the variant has answered what the weights leave open.
     notes = weights.notes if options.variant else checkpoint.remarks(weights, network)
     return Source(model, network.name, config, shapes, network.blocks(config), notes)
+
+
+def _from_onnx(options: ExportOptions) -> Source:
+    given = [("--arch", options.arch), ("--model", options.factory), ("--ulsam-variant", options.variant)]
+    if pointless := [word for word, value in given if value]:
+        raise UsageError(
+            f"{pointless[0]} is for checkpoints: '{options.model.name}' says itself what network it is",
+            expected="an ONNX model without --arch, --model or --ulsam-variant",
+        )
+    read = onnx_in.load(options.model, options.inputs, options.batch)
+    config = {"opset": read.opset, "producer": read.producer}
+    return Source(read.model, "onnx", config, read.shapes, None, read.notes, read.reference)
 
 
 def _from_factory(options: ExportOptions, weights: checkpoint.Checkpoint) -> Source:
@@ -59,8 +81,11 @@ def _from_factory(options: ExportOptions, weights: checkpoint.Checkpoint) -> Sou
 
 
 def file_digest(options: ExportOptions) -> str:
-    """SHA-256 of the checkpoint file, in hexadecimal; raises :class:`UsageError` when it cannot be read."""
-    return file_digest_of(options.model)
+    """SHA-256 of the model's file, with all its weights, in hexadecimal.
+
+    Raises :class:`UsageError` when it cannot be read.
+    """
+    return onnx_in.digest(options.model) if onnx_in.is_onnx(options.model) else file_digest_of(options.model)
 
 
 def file_digest_of(path: Path) -> str:

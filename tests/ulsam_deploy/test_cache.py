@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from ulsam_deploy import cache
 from ulsam_deploy.cache import Cache, key, source_digest
+from ulsam_deploy.cli import main
 from ulsam_deploy.errors import ExportError
 
 
@@ -180,3 +182,29 @@ def test_the_source_digest_imports_no_wing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_clearing_leaves_what_a_run_is_using(tmp_path: Path, artifact: Path) -> None:
+    store, other = Cache(tmp_path / "cache"), Cache(tmp_path / "cache")
+    assert (store.held(), store.clear()) == ((0, 0), (0, 0))
+    for name in ("a", "b"):
+        store.put(name, artifact)
+    count, size = store.held()
+    assert (count, size > 2 * sum(len(content) for content in contents(artifact).values())) == (2, True)
+    assert other.get("a")
+    assert store.clear() == (1, size // 2)
+    assert store.get("a")
+    assert store.get("b") is None
+
+
+def test_the_command_says_what_there_is_and_clears(
+    tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path / "cache"))
+    Cache().put("a", artifact)
+    assert main(["cache"]) == 0
+    assert f"{tmp_path / 'cache'}: 1 entries" in capsys.readouterr().out
+    assert main(["cache", "--clear", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["removed"], found["entries"], found["bytes"]) == (1, 0, 0)
+    assert found["freed"] > 0

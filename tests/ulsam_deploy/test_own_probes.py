@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy import pipeline
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import PROBES, ExportOptions
 from ulsam_deploy.own_probes import digest, read, with_built_in
 from ulsam_deploy.progress import Progress
+from ulsam_deploy.road import Road
 
 SHAPES = {"x": (3, 8, 6)}
 
@@ -62,7 +62,7 @@ def bad(**arrays: Any) -> dict[str, Any]:
         (bad(x=np.float32(1)), "a single number"),
         (bad(x=images(2).astype(np.uint8)), "uint8"),
         (bad(x=images(2).astype(np.float64)), "float32"),
-        (bad(x=images(2) * np.array([1, np.nan], np.float32)[:, None, None, None]), "not finite in probe 1"),
+        (bad(x=images(2) * np.array([1, np.nan], np.float32)[:, None, None, None]), "not finite in sample 1"),
         (bad(x=images(2), y=images(2)), "holds x, y"),
         (bad(x=np.array([{}], dtype=object)), "cannot be read"),
     ],
@@ -79,12 +79,12 @@ def test_files_that_hold_no_arrays(tmp_path: Path) -> None:
     for path, words in ((tmp_path / "p.npz", "cannot be read"), (tmp_path / "none.npz", "No such file")):
         with pytest.raises(UsageError, match=words):
             read(path, SHAPES)
-    with pytest.raises(UsageError, match=r"no \.npy files"):
+    with pytest.raises(UsageError, match=r"no pictures or \.npy files"):
         read(tmp_path, SHAPES)
     with pytest.raises(UsageError, match="2 inputs"):
         read(tmp_path, {"a": (1,), "b": (1,)})
     np.savez(tmp_path / "two.npz", a=np.zeros((2, 1), np.float32), b=np.zeros((3, 1), np.float32))
-    with pytest.raises(UsageError, match=r"\[2, 3\] probes"):
+    with pytest.raises(UsageError, match=r"\[2, 3\] samples"):
         read(tmp_path / "two.npz", {"a": (1,), "b": (1,)})
 
 
@@ -96,9 +96,9 @@ def test_an_export_checks_them_besides_its_own(tmp_path: Path, monkeypatch: pyte
     assert main(f"new mobilenet_v1 --insert 5 --width 0.25 --classes 4 --input 3x32x32 -o {model}".split()) == 0
     np.savez(tmp_path / "p.npz", x=np.ones((2, 3, 32, 32), np.float32))
     options = ExportOptions(model, targets=("onnx",), output=tmp_path / "m.bundle", probes=tmp_path / "p.npz")
-    with pipeline.Road(options, Progress(quiet=True)) as road:
+    with Road(options, Progress(quiet=True)) as road:
         assert road.golden.probes[-2:] == ("yours-0", "yours-1")
         with_probes = road.key
     np.savez(tmp_path / "p.npz", x=np.zeros((2, 3, 32, 32), np.float32))
-    with pipeline.Road(options, Progress(quiet=True)) as road:
+    with Road(options, Progress(quiet=True)) as road:
         assert road.key != with_probes

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ulsam_deploy as ud
-from ulsam_deploy import pipeline
+from ulsam_deploy import pipeline, road
 from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, RefusedError, UsageError
@@ -86,7 +86,7 @@ def test_a_second_export_comes_from_the_cache_without_torch(
     def fail(*_: object) -> None:
         raise AssertionError("the network was loaded again")
 
-    monkeypatch.setattr(pipeline.source, "load", fail)
+    monkeypatch.setattr(road.source, "load", fail)
     second = pipeline.export(dataclasses.replace(options, output=tmp_path / "b.bundle"), Progress(quiet=True))
     assert first.bundle
     assert second.bundle

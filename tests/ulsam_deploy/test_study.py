@@ -54,7 +54,7 @@ def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monke
     assert made.artifact.facts == ({"opset": 17, "study": study.facts} if study else {"opset": 17})
     assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
     assert made.evidence.reasons[1:] == (study.reasons if study else ())
-    assert pipeline.Outcome("nothing", made).exit_code(options) == code
+    assert pipeline.Outcome("nothing", "fp32", made).exit_code(options) == code
 
 
 def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch):

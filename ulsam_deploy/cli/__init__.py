@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from ulsam_deploy.errors import Exit, UlsamError
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one ``ulsam-deploy`` command; returns its exit code and never shows a user a traceback of a known error."""
-    from ulsam_deploy.cli.parser import build_parser
+def main(argv: Sequence[str] | None = None, commands: Sequence[str] | None = None) -> int:
+    """Run one ``ulsam-deploy`` command (one of ``commands``, where given); returns its exit code.
 
-    arguments = build_parser().parse_args(argv)
+    A user never sees a traceback of a known error.
+    """
+    from ulsam_deploy.cli.parser import COMMANDS, build_parser
+
+    known = COMMANDS if commands is None else commands
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
+        arguments = _read(build_parser, known, words)
         command = import_module(f"ulsam_deploy.cli.{arguments.command}")
         return int(command.run(arguments))
     except UlsamError as error:
@@ -29,6 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
+
+
+def _read(
+    parser: Callable[[Sequence[str]], argparse.ArgumentParser], known: Sequence[str], words: list[str]
+) -> argparse.Namespace:
+    """The words, with those of a ``--config`` file behind them; ``--save-config`` writes them all out."""
+    if not any(word.startswith(("--config", "--save-config")) for word in words):
+        return parser(known).parse_args(words)
+    from ulsam_deploy.cli import config
+
+    words = config.merged(parser(known), words)
+    arguments = parser(known).parse_args(words)
+    if getattr(arguments, "save_config", None):
+        config.save(parser(known), words, arguments.save_config)
+    return arguments
 
 
 def export_main(argv: Sequence[str] | None = None) -> int:

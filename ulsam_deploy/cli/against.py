@@ -7,11 +7,13 @@ from typing import Any
 
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.parser import model_options
+from ulsam_deploy.cli.arguments import model_options
+from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.foreign import Foreign, Limits, Question, verify_against
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.progress import Progress
+from ulsam_deploy.report.checks import artifact_checks
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -32,7 +34,9 @@ def run(arguments: argparse.Namespace) -> Exit:
         reproduce=arguments.reproduce,
         trust_native=arguments.trust_native,
     )
-    found = verify_against(options, question, Progress())
+    with handover(arguments, question.artifact.name) as told:
+        found = verify_against(options, question, Progress())
+        _tell(told, found, arguments)
     missed = found.evidence.tier < arguments.require
     code = combine([found.exit_code, Exit.UNAVAILABLE if missed else Exit.OK])
     if arguments.json:
@@ -42,10 +46,21 @@ def run(arguments: argparse.Namespace) -> Exit:
     return code
 
 
+def _tell(told: Handover, found: Foreign, arguments: argparse.Namespace) -> None:
+    size = sum(file.stat().st_size for file in found.case.files)
+    told.columns = words.ARTIFACT_COLUMNS
+    told.rows = [words.evidence_row(found.target, arguments.path.name, size, found.evidence)]
+    told.sentence = words.proven([found.evidence])
+    again = f"ulsam-deploy verify --against {arguments.against} {arguments.path}"
+    told.checks += artifact_checks(
+        f"{found.target} {found.precision}", found.evidence, again, required=arguments.require
+    )
+
+
 def _print(found: Foreign, question: Question) -> None:
     size = sum(file.stat().st_size for file in found.case.files)
     row = words.evidence_row(found.target, question.artifact.name, size, found.evidence)
-    print(words.table(words.ARTIFACT_COLUMNS, [row]))
+    words.print_table(words.ARTIFACT_COLUMNS, [row])
     for reason in found.evidence.reasons:
         print(f"{found.target}: {reason}")
     for note in found.notes:

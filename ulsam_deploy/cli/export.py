@@ -8,11 +8,15 @@ from typing import Any
 
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.parser import model_options
+from ulsam_deploy.cli.arguments import model_options
+from ulsam_deploy.cli.ci import Handover, handover
+from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.pipeline import Exported, Outcome, export
 from ulsam_deploy.progress import Progress
+from ulsam_deploy.report import REPORT
+from ulsam_deploy.report.checks import Check, artifact_checks
 
 
 def options_from(arguments: argparse.Namespace) -> ExportOptions:
@@ -23,7 +27,9 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         targets=tuple(targets),
         output=arguments.output,
         batch=arguments.batch,
-        precision=arguments.precision,
+        precisions=tuple(dict.fromkeys(word for words in arguments.precision or [("fp32",)] for word in words)),
+        calibration=arguments.calibration,
+        keep=tuple(arguments.keep),
         probes=arguments.probes,
         device=arguments.device,
         dla=arguments.dla,
@@ -36,12 +42,30 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
 def run(arguments: argparse.Namespace) -> Exit:
     """Export, print the table (or JSON) and what to type next."""
     options = options_from(arguments)
-    result = export(options, Progress())
+    with handover(arguments, options.model.name) as told:
+        result = export(options, Progress())
+        _tell(told, result, options)
     if arguments.json:
         words.print_json("export", _document(result, options))
     else:
         _print(result, options)
     return result.exit_code
+
+
+def _tell(told: Handover, result: Exported, options: ExportOptions) -> None:
+    """What CI reads: a check for each target that could not be made, and every check of those that could."""
+    for outcome in result.outcomes:
+        if outcome.error:
+            verdict = Verdict.FAIL if outcome.required else Verdict.UNVERIFIED
+            told.checks.append(Check(outcome.target, "export", verdict, str(outcome.error)))
+    records = result.bundle.manifest.artifacts if result.bundle else ()
+    told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(r, r.evidence) for r in records]
+    for record in records:
+        again = f"ulsam-deploy verify {options.bundle} --target {record.target}"
+        told.checks += artifact_checks(
+            f"{record.target} {record.precision}", record.evidence, again, required=options.require
+        )
+    told.sentence = words.proven([record.evidence for record in records])
 
 
 def _document(result: Exported, options: ExportOptions) -> dict[str, Any]:
@@ -64,7 +88,7 @@ def _print(result: Exported, options: ExportOptions) -> None:
     bundle = result.bundle
     if bundle:
         rows = [words.artifact_row(record, record.evidence) for record in bundle.manifest.artifacts]
-        print(words.table(words.ARTIFACT_COLUMNS, rows))
+        words.print_table(words.ARTIFACT_COLUMNS, rows)
         for record in bundle.manifest.artifacts:
             for reason in record.evidence.reasons:
                 print(f"{record.target}: {reason}")
@@ -77,7 +101,17 @@ def _print(result: Exported, options: ExportOptions) -> None:
     for note in result.notes:
         print(f"note: {note}")
     if bundle:
-        print(f"\nThe bundle is {options.bundle}")
-        print(f"Next: ulsam-deploy verify {options.bundle}     (again, here or on the device)")
+        print(f"\nMade:   {options.bundle}")
+        print(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")
+        print(f"Next:   {_next(result, options)}")
     else:
         print("No artifact could be made, so no bundle was written.")
+
+
+def _next(result: Exported, options: ExportOptions) -> str:
+    """What to do now, by what was found."""
+    extras = {record.path for record in result.bundle.manifest.extras} if result.bundle else set()
+    look = f"look at {options.bundle / REPORT}; " if REPORT in extras else ""
+    if result.exit_code is Exit.OK:
+        return f"{look}ulsam-deploy verify {options.bundle}     (again, here or on the device)"
+    return f"{look}ulsam-deploy verify {options.bundle} --target NAME     (one artifact again)"

@@ -8,7 +8,7 @@ from ulsam_deploy import census, source
 from ulsam_deploy.bundle import MANIFEST, read_bundle, strict
 from ulsam_deploy.census import Census, Counted
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.parser import model_options
+from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.contracts import Block
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.options import ExportOptions

@@ -1,4 +1,4 @@
-"""``ulsam-deploy pack``: a bundle folder as one ``.zip``."""
+"""``ulsam-deploy pack``: a bundle folder as one ``.zip``, or the device runner as one ``.pyz``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from pathlib import Path
 from ulsam_deploy.bundle import pack, read_bundle
 from ulsam_deploy.cli import words
 from ulsam_deploy.errors import Exit
+from ulsam_deploy.runner import write_runner
 
 
 def run(arguments: argparse.Namespace) -> Exit:
-    """Check the bundle's integrity, then pack it; the same bundle gives the same bytes."""
-    bundle = read_bundle(arguments.bundle)
-    output = pack(bundle, arguments.output or Path(f"{arguments.bundle}.zip"))
+    """Check the bundle's integrity, then pack it; the same bundle, or the same code, gives the same bytes."""
+    if arguments.runner:
+        output = write_runner(arguments.output or Path("runner.pyz"))
+    else:
+        output = pack(read_bundle(arguments.bundle), arguments.output or Path(f"{arguments.bundle}.zip"))
     if arguments.json:
         words.print_json("pack", {"path": str(output), "size": output.stat().st_size})
     else:

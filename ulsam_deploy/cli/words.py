@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ulsam_deploy.bundle import ArtifactRecord, Evidence
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.progress import terminal
 
+_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "unverified": "dim"}
+_UNPROVEN = {
+    Verdict.FAIL: "failed",
+    Verdict.INCONCLUSIVE: "could not be told",
+    Verdict.UNVERIFIED: "made and not executed here",
+}
 ARTIFACT_COLUMNS = ("target", "artifact", "size", "evidence", "error", "liveness", "p50", "verdict")
 
 
@@ -17,6 +25,40 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(columns, *rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (columns, *rows)]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The table on stdout: drawn where that is a terminal and rich is installed, plain text everywhere else."""
+    console = terminal(sys.stdout)
+    if console is None:
+        print(table(columns, rows))
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(*columns, box=box.ROUNDED, header_style="bold")
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, ""), overflow="fold") for cell in row))
+    console.print(drawn)
+
+
+def proven(evidence: Sequence[Evidence]) -> str:
+    """One sentence: how many artifacts hold, and how far the weakest evidence goes."""
+    if not evidence:
+        return "nothing: there is no artifact"
+    verdicts = [item.verdict for item in evidence]
+    held = [item for item in evidence if item.verdict is Verdict.PASS]
+    parts = []
+    if held:
+        least = min(item.tier for item in held)
+        blocks = {block["block"] for item in held for block in (item.parity or {}).get("blocks", ())}
+        alive = f", all {len(blocks)} attention blocks alive" if blocks else ""
+        parts.append(f"{len(held)} of {len(evidence)} artifacts equal the PyTorch model ({least.label}){alive}")
+    for verdict, what in _UNPROVEN.items():
+        if verdict in verdicts:
+            parts.append(f"{verdicts.count(verdict)} {what}")
+    return "; ".join(parts)
 
 
 def size(count: float) -> str:

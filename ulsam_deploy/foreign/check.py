@@ -17,8 +17,8 @@ from ulsam_deploy.foreign.case import Case
 from ulsam_deploy.foreign.guard import Guarded, Limits
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.parity import Floor, Golden, check
-from ulsam_deploy.pipeline import Road
 from ulsam_deploy.progress import Progress
+from ulsam_deploy.road import Road
 
 PRECISIONS = ("fp32", "fp16")
 
@@ -132,14 +132,13 @@ def _yardstick(road: Road, precision: str) -> tuple[Golden, Mapping[str, Floor]]
     """The golden set and the noise floors for ``precision``."""
     if precision == "fp32":
         return road.golden, road.golden.floors
-    from ulsam_deploy.program import half_floors
+    from ulsam_deploy.program import yardstick
 
-    golden = road.golden
-    captured, raised = road.captured, road.raised
-    with road.progress.stage("honest float16 runs") as said:
-        kept, floors = half_floors(captured, raised, golden)
-        said.append(f"{len(kept.probes)} of {len(golden.probes)} probes within float16's range")
-    return kept, floors
+    with road.progress.stage(f"honest {precision} runs") as said:
+        found = yardstick(road.captured, road.raised, road.golden, precision)
+        said.append(f"{len(found.kept)} of {len(road.golden.probes)} probes within its range")
+    kept = dataclasses.replace(road.golden, yardsticks={precision: found}).at(precision)
+    return kept, kept.floors
 
 
 def _truth(road: Road, inputs: ArrayMap) -> ArrayMap:

@@ -22,6 +22,7 @@ from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.foreign import Foreign, Question, verify_against
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.progress import Progress
+from ulsam_deploy.road import Road
 
 from .conftest import SIZE, naive_onnx
 
@@ -137,7 +138,7 @@ def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path) -> N
     exporter, options = plugins.load(plugins.EXPORTERS, "tflite"), ExportOptions(small)
     from ulsam_deploy.program import lower
 
-    with pipeline.Road(options, QUIET) as road:
+    with Road(options, QUIET) as road:
         artifact = exporter.export(lower(road.raised, exporter.lowering(ExportRequest())), ExportRequest(), folder)
         weight = road.source.model.classifier[1].weight.detach().numpy()
     path = folder / artifact.files[0]

@@ -1,0 +1,102 @@
+"""Words from a file: the same as typed, the command line wins, and nothing unknown passes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from ulsam_deploy.cli import config, main
+from ulsam_deploy.cli.parser import build_parser
+from ulsam_deploy.errors import UsageError
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Path:
+    return tmp_path / "ulsam.toml"
+
+
+def read(*words: str) -> argparse.Namespace:
+    return build_parser().parse_args(config.merged(build_parser(), words))
+
+
+def asked(arguments: argparse.Namespace) -> dict[str, object]:
+    """What was asked, but not where it was written."""
+    return {name: value for name, value in vars(arguments).items() if name not in ("config", "save_config")}
+
+
+def test_a_file_says_what_words_say(write: Path) -> None:
+    write.write_text(
+        '[export]\nMODEL = "net.pt"\ntarget = ["onnx", "tflite"]\nbatch = "dynamic"\ninput = "3x32x32"\n'
+        'require = "executed"\nno-cache = true\ndla = false\noutput = "out/net.bundle"\n'
+    )
+    typed = build_parser().parse_args(
+        [
+            *("export", str(write.parent / "net.pt"), "--target", "onnx", "--target", "tflite", "--batch", "dynamic"),
+            *("--input", "3x32x32", "--require", "executed", "--no-cache", "-o", str(write.parent / "out/net.bundle")),
+        ]
+    )
+    assert asked(read("export", "--config", str(write))) == asked(typed)
+
+
+def test_the_command_line_wins(write: Path) -> None:
+    write.write_text('[export]\nMODEL = "net.pt"\ntarget = ["onnx", "tflite"]\nbatch = 4\noutput = "a.bundle"\n')
+    arguments = read("export", "other.pt", "--target=openvino", "-ob.bundle", "--config", str(write))
+    assert arguments.model == Path("other.pt")
+    assert arguments.target == ["openvino"]
+    assert arguments.output == Path("b.bundle")
+    assert arguments.batch == 4
+
+
+def test_a_file_without_the_commands_table_adds_nothing(write: Path) -> None:
+    write.write_text("[verify]\njson = true\n")
+    assert asked(read("doctor", "--config", str(write))) == asked(build_parser().parse_args(["doctor"]))
+
+
+def test_a_positional_with_two_names_and_a_value_like_an_option(write: Path) -> None:
+    write.write_text('[verify]\nBUNDLE = "x.bundle"\ntarget = ["-odd"]\n')
+    arguments = read("verify", "--config", str(write))
+    assert arguments.path == write.parent / "x.bundle"
+    assert arguments.target == ["-odd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found", "todo"),
+    [
+        ('[export]\ntargte = "onnx"\n', "unknown key 'targte'", "write 'target'"),
+        ("[export]\nconfig = 'x'\n", "unknown key 'config'", ""),
+        ("[export]\nno-cache = 'yes'\n", "'yes'", ""),
+        ("[export]\nbatch = [1, 2]\n", "[1, 2]", ""),
+        ("[export]\nbatch = true\n", "True", ""),
+        ("export = 3\n", "not a table", ""),
+        ("[export\n", "cannot be read as TOML", ""),
+    ],
+)
+def test_what_a_file_may_not_say(write: Path, text: str, found: str, todo: str) -> None:
+    write.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read("export", "m.pt", "--config", str(write))
+    assert found in caught.value.found
+    assert todo in str(caught.value)
+
+
+def test_a_missing_file_is_wrong_usage(write: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--config", str(write)]) == 2
+    assert "there is no file" in capsys.readouterr().err
+
+
+def test_what_is_saved_is_read_back(write: Path) -> None:
+    words = [
+        *("export", str(write.parent / "sub" / "net.pt"), "--target", "onnx,tflite", "--batch", "dynamic", "--input"),
+        *("3x32x32", "--require", "executed", "--no-cache", "--arch", 'ö"\\ \t'),
+    ]
+    config.save(build_parser(), words, write)
+    assert 'MODEL = "sub/net.pt"' in write.read_text()
+    assert asked(read("export", "--config", str(write))) == asked(build_parser().parse_args(words))
+
+
+def test_saving_where_nothing_can_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = tmp_path / "none" / "ulsam.toml"
+    assert main(["export", str(tmp_path / "m.pt"), "--save-config", str(where)]) == 2
+    assert "cannot write" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""What the words of several commands share: how a command is added, how values are read, how a MODEL is given."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ulsam_deploy import options
+from ulsam_deploy.errors import UsageError
+
+EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
+4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust)"""
+
+T = TypeVar("T")
+
+
+def command(commands: Any, name: str, help_: str) -> argparse.ArgumentParser:
+    """A new command with what every command has: exit codes in its help, and ``--json``."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help_,
+        description=help_[:1].upper() + help_[1:] + ".",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help=f"take words from its table [{name}] as well")
+    return parser
+
+
+def value(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Let ``parse`` complain in argparse's manner."""
+
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(f"{error.found}; expected {error.expected}") from error
+
+    return convert
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """How to read a checkpoint: shared by every command that takes a MODEL."""
+    network = parser.add_mutually_exclusive_group()
+    network.add_argument("--arch", metavar="NAME", help="the network (default: recognized from the checkpoint's keys)")
+    network.add_argument("--model", dest="factory", metavar="PKG.MODULE:FACTORY", help="your own network's code")
+    parser.add_argument("--ulsam-variant", dest="variant", metavar="NAME", help="the form of the module in the wild")
+    parser.add_argument(
+        "--input",
+        action="append",
+        type=value(options.parse_shape),
+        default=[],
+        metavar="CxHxW",
+        help="input shape without the batch; once for each input (default: what the checkpoint says)",
+    )
+    parser.add_argument("--trust-pickle", action="store_true", help="let the checkpoint run code while it is read")
+    parser.add_argument(
+        "--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this one name"
+    )
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the words of :func:`add_model_options` say, as fields of :class:`~ulsam_deploy.options.ExportOptions`."""
+    return {
+        "arch": arguments.arch,
+        "factory": arguments.factory,
+        "variant": arguments.variant,
+        "inputs": tuple(arguments.input),
+        "trust_pickle": arguments.trust_pickle,
+        "allow_globals": tuple(arguments.allow_global),
+    }
+
+
+def add_ci_options(parser: argparse.ArgumentParser) -> None:
+    """What CI is handed besides the exit code; written by :func:`ulsam_deploy.cli.ci.handover`."""
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML: one test case for each check")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a job summary in Markdown, below 1 MiB")
+
+
+def positive(text: str) -> float:
+    """A number above nothing and below everything; raises :class:`UsageError`."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise UsageError(f"'{text}' is no limit", expected="a positive number")
+    return number

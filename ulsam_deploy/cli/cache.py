@@ -1,0 +1,26 @@
+"""``ulsam-deploy cache``: what is kept of earlier exports, and how to be rid of it."""
+
+from __future__ import annotations
+
+import argparse
+
+from ulsam_deploy.cache import Cache
+from ulsam_deploy.cli import words
+from ulsam_deploy.errors import Exit
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Print folder, entries and size; with ``--clear``, what was removed and what is left."""
+    cache = Cache()
+    removed, freed = cache.clear() if arguments.clear else (0, 0)
+    count, size = cache.held()
+    if arguments.json:
+        found = {"folder": str(cache.root), "entries": count, "bytes": size, "limit": cache.limit}
+        words.print_json("cache", {**found, "removed": removed, "freed": freed})
+        return Exit.OK
+    print(f"{cache.root}: {count} entries, {words.size(size)} of at most {words.size(cache.limit)}")
+    if arguments.clear:
+        print(f"removed {removed} entries, {words.size(freed)}" + (f"; {count} are in use" if count else ""))
+    else:
+        print("The least recently used ones go first. Another folder: ULSAM_DEPLOY_CACHE. Empty it: --clear")
+    return Exit.OK

@@ -1,0 +1,155 @@
+"""``--config FILE.toml``: the words of a command from a file, and ``--save-config``: the same file written out.
+
+A table a command (``[export]``), a key a word as the help shows it, without its dashes: ``batch = "dynamic"``. What is
+positional goes by its name in capitals: ``MODEL = "model.pt"``. The command line wins over the file. Paths are relative
+to the file's folder. An unknown key is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: Words about the file itself, which can't stand in it.
+_OWN = frozenset({"help", "config", "save_config"})
+
+
+def merged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+    """``argv``, and behind it what the file named by its ``--config`` adds.
+
+    Raises :class:`UsageError` on a file that is missing, no TOML, or says something that the command does not know.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", type=Path)
+    path, (name, *words) = finder.parse_known_args(argv)[0].config, argv or ["", ""]
+    command = _commands(parser).get(name)
+    if path is None or command is None:
+        return list(argv)
+    table = _table(path, name)
+    actions = _actions(command)
+    for key in table:
+        if key not in actions:
+            near = difflib.get_close_matches(key, actions, 1)
+            raise UsageError(
+                f"{path}: [{name}] has an unknown key '{key}'",
+                expected=", ".join(sorted(actions)),
+                todo=f"write '{near[0]}'" if near else "see the command's --help",
+            )
+    placed = _positionals_given(command, words)
+    given = {key for key, action in actions.items() if action.dest in placed or _is_given(action, words)}
+    new = {id(actions[key]): (key, actions[key], value) for key, value in table.items() if key not in given}
+    options, positionals = list[str](), list[str]()
+    for key, action, value in new.values():
+        into = options if action.option_strings else positionals
+        into.extend(_words(action, value, f"{path}: [{name}] {key}", path.parent))
+    return [name, *words, *options, *(["--", *positionals] if positionals else [])]
+
+
+def save(parser: argparse.ArgumentParser, argv: Sequence[str], path: Path) -> None:
+    """Write the words of ``argv`` to ``path``, so that ``--config`` reads them. ``parser`` is used up.
+
+    Raises :class:`UsageError` where the file can't be written.
+    """
+    actions = _actions(_commands(parser)[argv[0]])
+    paths = {key for key, action in actions.items() if action.type is Path}
+    for action in actions.values():
+        action.type = None  # keep the words as they were typed
+    arguments = parser.parse_args(argv)
+    lines = [f"[{argv[0]}]"]
+    for key, action in actions.items():
+        value = getattr(arguments, action.dest)
+        if value != action.default and key == _key(action).split("|")[0]:
+            kept = os.path.relpath(value, path.parent) if key in paths else value
+            lines.append(f"{key} = {json.dumps(kept, ensure_ascii=False)}")  # TOML writes these values as JSON does
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write '{path}': {error.strerror}", expected="a file that can be written") from error
+
+
+def _commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    chosen = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return chosen.choices or {}
+
+
+def _actions(command: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """Every key that a table may have. ``BUNDLE|ARTIFACT`` in the help is two keys for one thing."""
+    found = dict[str, argparse.Action]()
+    for action in command._actions:
+        if action.dest not in _OWN:
+            found |= dict.fromkeys(_key(action).split("|"), action)
+    return found
+
+
+def _key(action: argparse.Action) -> str:
+    if action.option_strings:
+        return max(action.option_strings, key=len).lstrip("-")
+    return str(action.metavar or action.dest)
+
+
+def _table(path: Path, name: str) -> Mapping[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file '{path}'", expected="a TOML file for --config") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"'{path}' cannot be read as TOML: {error}", expected=f"a table [{name}]") from error
+    table = content.get(name, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: '{name}' is not a table", expected=f"[{name}]")
+    return table
+
+
+def _is_given(action: argparse.Action, words: Sequence[str]) -> bool:
+    """Whether the command line has this option; argparse reads no value that looks like an option."""
+    for word in words:
+        for option in action.option_strings:
+            short = not option.startswith("--")
+            if word == option or word.startswith(f"{option}=") or (short and word.startswith(option)):
+                return True
+    return False
+
+
+def _positionals_given(command: argparse.ArgumentParser, words: Sequence[str]) -> set[str]:
+    """Which positional arguments the command line has; from here on they may be missing for a first reading."""
+    positionals = [action for action in command._actions if not action.option_strings]
+    kept = [(action, action.nargs, action.required, action.default) for action in positionals]
+    for action in positionals:
+        action.nargs, action.required, action.default = "?" if action.nargs is None else action.nargs, False, None
+    try:
+        known, _ = command.parse_known_args(list(words))
+    finally:
+        for action, nargs, required, default in kept:
+            action.nargs, action.required, action.default = nargs, required, default
+    return {action.dest for action in positionals if getattr(known, action.dest) not in (None, [])}
+
+
+def _words(action: argparse.Action, value: Any, where: str, folder: Path) -> list[str]:
+    """``value`` as it would be typed. Raises :class:`UsageError` where it is of the wrong kind."""
+    option = max(action.option_strings, key=len, default="")
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise UsageError(f"{where} is {value!r}", expected="true or false")
+        return [option] if value else []
+    many = isinstance(action, argparse._AppendAction) or action.nargs in ("*", "+")
+    values = value if isinstance(value, list) and many else [value]
+    words = []
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, (str, int, float)):
+            raise UsageError(f"{where} is {value!r}", expected="text or a number" + (", or a list of them" * many))
+        text = os.path.normpath(folder / str(one)) if action.type is Path else str(one)
+        words += [f"{option}={text}"] if option else [text]
+    return words

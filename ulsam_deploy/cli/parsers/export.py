@@ -1,0 +1,56 @@
+"""The words of ``ulsam-deploy export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy import options
+from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, command, value
+from ulsam_deploy.contracts import Tier
+
+
+def add(commands: Any) -> None:
+    """Add the command and its words."""
+    parser = command(commands, "export", "take a checkpoint to verified artifacts in one bundle")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint: torch.save or safetensors")
+    parser.add_argument(
+        "--target",
+        action="append",
+        metavar="NAME",
+        help="onnx, openvino, tflite, trt or all; may be repeated or comma-separated (default: all that is installed)",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the bundle (default: MODEL's name + .bundle)")
+    add_model_options(parser)
+    parser.add_argument(
+        "--batch", type=value(options.parse_batch), default=1, metavar="N", help="batch size, or 'dynamic' (default 1)"
+    )
+    parser.add_argument(
+        "--precision",
+        action="append",
+        type=value(options.parse_precisions),
+        metavar="NAME",
+        help=f"of the artifacts, repeated or comma-separated: {', '.join(options.PRECISIONS)} (default fp32)",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE.npz|DIR",
+        help="inputs like the real ones, which int8 takes ranges from",
+    )
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="MODULE", help="leave this module (its path) in floating point"
+    )
+    parser.add_argument("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
+    parser.add_argument("--device", default="", metavar="NAME", help="a device profile, such as jetson-orin-jp6")
+    parser.add_argument("--dla", action="store_true", help="for the device's deep learning accelerator (trt only)")
+    parser.add_argument(
+        "--require",
+        type=value(Tier.from_label),
+        default=Tier.EXPORTED,
+        metavar="TIER",
+        help="least evidence that counts as success: " + ", ".join(tier.label for tier in Tier),
+    )
+    parser.add_argument("--save-config", type=Path, metavar="FILE.toml", help="write these words down, and go on")
+    parser.add_argument("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    add_ci_options(parser)

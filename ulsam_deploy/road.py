@@ -1,0 +1,319 @@
+"""The stages of one export: what is done on the way from checkpoint to artifact, each once and cached by content."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import platform
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ulsam_deploy import calibration, making, own_probes, source
+from ulsam_deploy.bundle import Evidence, ModelCard, strict
+from ulsam_deploy.cache import Cache, key, source_digest
+from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, ExportRequest, TensorSpec
+from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.evidence import runtime_for, worst_batch
+from ulsam_deploy.making import Made, Recipe
+from ulsam_deploy.options import CALIBRATED, PROBES, ExportOptions
+from ulsam_deploy.parity import Golden
+from ulsam_deploy.progress import Progress
+from ulsam_deploy.report.maps import MAPS
+from ulsam_deploy.third_party import version
+
+if TYPE_CHECKING:
+    from ulsam_deploy.program import Program, Proof
+
+GOLDEN, CARD, MADE, TWINS, FILES = "golden.npz", "card.json", "made.json", "twins.npz", "files"
+
+#: Of the calibration set, so many samples are checked on and give no range; never more than a quarter of it.
+HELD_OUT = 16
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is cached of one artifact in words; what its twins gave lies beside it."""
+
+    artifact: Artifact
+    evidence: Evidence
+
+
+class Road:
+    """The stages of one export, each done once and only when something needs it."""
+
+    def __init__(self, options: ExportOptions, progress: Progress) -> None:
+        self.options, self.progress = options, progress
+        # What a user's own factory does cannot be hashed, so its exports are never reused.
+        self._cache = Cache() if options.cache and not options.factory else None
+        self._scratch = tempfile.TemporaryDirectory(prefix="ulsam-deploy-")
+        self._lowered: dict[tuple[str, object], Program] = {}
+
+    def __enter__(self) -> Road:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._scratch.cleanup()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the checkpoint file."""
+        return source.file_digest(self.options)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Changes with anything that the program or the golden set depends on."""
+        o = self.options
+        probes = own_probes.digest(o.probes) if o.probes else ""
+        low = sorted(set(o.precisions) - {"fp32"})
+        ranges = own_probes.digest(o.calibration) if o.calibration and set(low) & set(CALIBRATED) else ""
+        asked: list[object] = [o.arch, o.factory, o.variant, o.inputs, o.batch, o.trust_pickle]
+        asked += [sorted(o.allow_globals), probes, low, ranges]
+        asked.append(dataclasses.asdict(o.preprocessing) if o.preprocessing else None)
+        return key("truth", self.digest, o.model.stem, asked, PROBES, source_digest(), version("torch"))
+
+    @functools.cached_property
+    def source(self) -> source.Source:
+        """The network with its weights."""
+        with self.progress.stage("load") as said:
+            loaded = source.load(self.options)
+            said.append(f"{loaded.network}, {loaded.parameters / 1e6:.2f} M parameters")
+        for note in loaded.notes:
+            self.progress.say(f"  note: {note}")
+        return loaded
+
+    @functools.cached_property
+    def captured(self) -> Program:
+        """The network as ``torch.export`` sees it."""
+        from ulsam_deploy.program import capture
+
+        model, shapes = self.source.model, self.source.input_shapes
+        with self.progress.stage("capture") as said:
+            program = capture(model, shapes, self.options.batch)
+            said.append(", ".join(f"{spec.name} {_words(spec)}" for spec in program.inputs))
+        return program
+
+    @functools.cached_property
+    def proof(self) -> Proof:
+        """What every rewrite is proven against."""
+        from ulsam_deploy.program import Proof
+
+        proof = Proof(self.captured)
+        if self.source.reference:
+            proof.hold(self.source.reference, "reading the model")
+        return proof
+
+    @functools.cached_property
+    def raised(self) -> Program:
+        """The same with every ULSAM block as one node, proven equal in float64."""
+        from ulsam_deploy.program import raise_attention
+
+        captured = self.captured
+        with self.progress.stage("raise and prove") as said:
+            program = raise_attention(captured)
+            _check_expected(program, self.source, self.options)
+            difference = self.proof.check(program, "raising the attention")
+            said.append(f"{len(program.blocks)} attention blocks, equal in float64 to {difference:.1g}")
+        for refusal in program.refusals:
+            self.progress.say(f"  note: {refusal.path} looks like ULSAM and is left as it is: {refusal.reason}")
+        return program
+
+    @functools.cached_property
+    def truth(self) -> Path:
+        """A folder with the golden set and the model card."""
+        cached = self._cache.get(self.key) if self._cache else None
+        if cached:
+            return cached
+        from ulsam_deploy.program import make_golden
+        from ulsam_deploy.program.views import reference_maps
+
+        captured, raised = self.captured, self.raised
+        with self.progress.stage("reference") as said:
+            probes, names = self._probes()
+            golden = make_golden(captured, raised, probes, names)
+            said.append(f"{len(names)} probes in float64, {len(raised.blocks)} ablated twins, noise floors")
+        golden = self._with_yardsticks(golden)
+        folder = Path(self._scratch.name, "truth")
+        folder.mkdir()
+        golden.save(folder / GOLDEN)
+        reference_maps(captured, raised, golden).save(folder / MAPS)
+        (folder / CARD).write_text(strict.dumps(strict.encode(self._card(), CARD)))
+        if self._cache:
+            self._cache.put(self.key, folder)
+        return folder
+
+    def _probes(self) -> tuple[ArrayMap, tuple[str, ...]]:
+        """The built-in probes, the user's, and those samples of the calibration set that no range is taken from."""
+        captured = self.captured
+        shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in captured.inputs}
+        how = self.options.preprocessing
+        probes, names = own_probes.with_built_in(self.options.probes, shapes, captured.batch or 1, how)
+        if self._split is None:
+            return probes, names
+        ranges, held_out = self._split
+        calibration.check_disjoint(ranges, probes, names)
+        more = len(next(iter(held_out.values())))
+        joined = {name: np.concatenate([probes[name], held_out[name]]) for name in probes}
+        return joined, (*names, *(f"held-out-{i}" for i in range(more)))
+
+    @functools.cached_property
+    def _split(self) -> tuple[Calibration, ArrayMap] | None:
+        """The calibration set without some samples, and those: real inputs to check on. ``None`` where none is used."""
+        path = self.options.calibration
+        if path is None or not set(self.options.precisions) & set(CALIBRATED):
+            return None
+        whole = calibration.read_calibration(path, self.captured.inputs, self.options.preprocessing)
+        if said := calibration.note(whole):
+            self.progress.say(f"  note: {said}")
+        return _split(whole, self.captured.batch or 1)
+
+    def _with_yardsticks(self, golden: Golden) -> Golden:
+        """``golden`` with the noise floors of every low precision that was asked for."""
+        from ulsam_deploy.program import yardstick
+
+        found = {}
+        for precision in dict.fromkeys(self.options.precisions):
+            if precision == "fp32":
+                continue
+            with self.progress.stage(f"honest {precision} runs") as said:
+                ranges = self._split[0] if self._split else None
+                found[precision] = yardstick(self.captured, self.raised, golden, precision, ranges)
+                said.append(f"{len(found[precision].kept)} of {len(golden.probes)} probes")
+        return dataclasses.replace(golden, yardsticks=found)
+
+    def _card(self) -> ModelCard:
+        return ModelCard(
+            name=self.options.model.stem,
+            sha256=self.digest,
+            network=self.source.network,
+            config=self.source.config,
+            inputs=self.captured.inputs,
+            outputs=self.captured.outputs,
+            blocks=self.raised.blocks,
+            refusals=self.raised.refusals,
+            parameters=self.source.parameters,
+            preprocessing=self.options.preprocessing,
+        )
+
+    @functools.cached_property
+    def card(self) -> ModelCard:
+        """What the manifest says about the model."""
+        return strict.decode(ModelCard, strict.loads((self.truth / CARD).read_bytes(), CARD), CARD)
+
+    @functools.cached_property
+    def golden(self) -> Golden:
+        """What every artifact is held against."""
+        return Golden.load(self.truth / GOLDEN)
+
+    def ranges(self, precision: str) -> Calibration | None:
+        """What an artifact in ``precision`` takes its ranges from."""
+        return self._split[0] if precision in CALIBRATED and self._split else None
+
+    def lowered(self, exporter: Exporter, request: ExportRequest) -> Program:
+        """The program as ``exporter`` wants it, proven equal in float64."""
+        from ulsam_deploy.program import lower
+
+        lowering = exporter.lowering(request)
+        if (exporter.target, lowering) not in self._lowered:
+            program = lower(self.raised, lowering)
+            self.proof.check(program, f"lowering for {exporter.target}")
+            self._lowered[exporter.target, lowering] = program
+        return self._lowered[exporter.target, lowering]
+
+    def made(self, exporter: Exporter, recipe: Recipe, folder: Path) -> Made:
+        """The artifact of one target by ``recipe`` in ``folder``, with its evidence; cached where nothing changed."""
+        about = [exporter.target, dataclasses.asdict(recipe), self.options.device, self.options.dla]
+        entry = key(self.key, about, exporter.available().detail, _engine(exporter))
+        cached = self._cache.get(entry) if self._cache else None
+        if cached:
+            shutil.copytree(cached / FILES, folder)
+            kept = strict.decode(_Kept, strict.loads((cached / MADE).read_bytes(), MADE), MADE)
+            with np.load(cached / TWINS, allow_pickle=False) as twins:
+                return Made(kept.artifact, kept.evidence, dict(twins))
+        folder.mkdir()
+        made = making.make(self, exporter, recipe, folder)
+        if self._cache:
+            copy = Path(self._scratch.name, entry)
+            shutil.copytree(folder, copy / FILES)
+            (copy / MADE).write_text(strict.dumps(strict.encode(_Kept(made.artifact, made.evidence), MADE)))
+            np.savez_compressed(copy / TWINS, **made.silenced)  # type: ignore[arg-type]
+            self._cache.put(entry, copy)
+        return made
+
+    def located(
+        self, evidence: Evidence, golden: Golden, values: Callable[[ArrayMap], ArrayMap], precision: str = "fp32"
+    ) -> Evidence:
+        """``evidence`` of a failure with one reason more: the first module of the network that differs.
+
+        ``values`` gives every tensor inside the artifact for one batch of the inputs of ``golden``.
+        """
+        from ulsam_deploy.diverge import first_divergence
+        from ulsam_deploy.program import module_points
+
+        feed = {name: golden.inputs[name][worst_batch(evidence, golden, self.batch)] for name in golden.inputs}
+        captured = self.captured
+        with self.progress.stage("where") as said:
+            try:
+                divergence = first_divergence(module_points(captured, feed, precision), values(feed))
+            except UlsamError as error:
+                said.append(f"not found: {error.found.splitlines()[0]}")
+                return evidence
+            said.append(divergence.module or "nowhere")
+        return dataclasses.replace(evidence, reasons=(*evidence.reasons, divergence.sentence()))
+
+    @property
+    def batch(self) -> int:
+        """How many probes are run at once; one where the batch is dynamic."""
+        return self.options.batch or 1
+
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know besides the outcomes; nothing is loaded only to find out."""
+        if "truth" not in self.__dict__:
+            return ()
+        return tuple(f"{refusal.path} is left as it is: {refusal.reason}" for refusal in self.card.refusals)
+
+
+def _split(whole: Calibration, batch: int) -> tuple[Calibration, ArrayMap]:
+    """``whole`` without the samples to check on, and those: evenly spread, in whole batches."""
+    total = calibration.count(whole)
+    wanted = -(-max(1, min(HELD_OUT, total // 4)) // batch) * batch
+    if wanted >= total:
+        raise UsageError(
+            f"the calibration set has {total} samples, and {wanted} of them are needed to check on",
+            expected="some hundred samples",
+        )
+    chosen = np.zeros(total, bool)
+    chosen[np.linspace(0, total - 1, wanted).round().astype(int)] = True
+    kept = {name: array[~chosen] for name, array in whole.arrays.items()}
+    held_out = {name: array[chosen] for name, array in whole.arrays.items()}
+    return Calibration(kept, whole.digest), held_out
+
+
+def _words(spec: TensorSpec) -> str:
+    return "x".join("N" if size is None else str(size) for size in spec.shape)
+
+
+def _engine(exporter: Exporter) -> str:
+    """The engine and machine that evidence was gathered on: it is not carried to another one."""
+    try:
+        engine = runtime_for(exporter.target).available().detail
+    except UnavailableError:
+        engine = "none"
+    return f"{engine} on {platform.machine()} {platform.processor()} {platform.system()}"
+
+
+def _check_expected(program: Program, loaded: source.Source, options: ExportOptions) -> None:
+    """Zero matches in a network that should have ULSAM is an error, not a silent pass."""
+    found, expected = len(program.blocks) + len(program.refusals), loaded.expected_blocks
+    if expected is not None and (found != expected or (program.refusals and not options.variant)):
+        reasons = "; ".join(f"{r.path}: {r.reason}" for r in program.refusals)
+        raise ExportError(
+            f"{len(program.blocks)} of {expected} attention blocks were raised" + (f" ({reasons})" if reasons else ""),
+            expected=f"all {expected} blocks of {loaded.network} in the form that this tool proves",
+            todo="if this is a known variant of the module, say so with --ulsam-variant",
+        )
