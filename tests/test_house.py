@@ -71,7 +71,7 @@ def rank(module: str) -> int | None:
     storeys = [
         {"contracts", "errors", "plugins", "_version", "third_party", "external_data", "preprocessing"},
         {"bundle", "parity", "bench"},
-        {"cache", "devices", "images", "options", "progress", "checkpoint", "evidence", "signing"},
+        {"cache", "devices", "gate", "images", "options", "progress", "remote", "checkpoint", "evidence", "signing"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},
         {"attachments", "census", "making", "road"},

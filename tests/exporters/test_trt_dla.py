@@ -85,7 +85,7 @@ def kits(tmp_path_factory):
     artifact = exported(raised(1)[1], DLA, folder)
     from ulsam_deploy.exporters.tensorrt import _model
 
-    ordinary = plan_dla(_model(lower(raised(1)[1], EXPORTER.lowering(HALF)), HALF))
+    ordinary = plan_dla(_model(lower(raised(1)[1], EXPORTER.lowering(HALF)), HALF)[0])
     return artifact, folder, ordinary
 
 

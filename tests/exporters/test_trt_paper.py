@@ -60,7 +60,7 @@ def test_network_is_parsed_with_one_softmax_a_block_and_compiled_in_both_precisi
     for precision in ("fp32", "fp16"):
         request = ExportRequest(precision)
         lowered = lower(program, tensorrt.EXPORTER.lowering(request))
-        content = tensorrt._model(lowered, request).SerializeToString()
+        content = tensorrt._model(lowered, request)[0].SerializeToString()
         read = parsed(content)
         assert len(read.softmaxes) == blocks
         results[precision] = read.run({program.inputs[0].name: image}, STORED)["logits"]

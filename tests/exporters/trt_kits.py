@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from ulsam_deploy.contracts import Artifact, ExportRequest
 from ulsam_deploy.exporters.tensorrt import EXPORTER
 from ulsam_deploy.parity import Golden, make_probes
-from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention
+from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention, yardstick
 
 from ..conftest import small_network  # noqa: TID252  tests are not a package
 
@@ -28,9 +29,14 @@ def raised(batch: int | None) -> tuple[Program, Program]:
 
 @cache
 def golden() -> Golden:
-    """The golden set of the small network."""
+    """The golden set of the small network, for float16 too."""
     probes, names = make_probes({"input": (3, 32, 32)}, count=24)
-    return make_golden(*raised(1), probes, names)
+    return with_half(*raised(1), make_golden(*raised(1), probes, names))
+
+
+def with_half(captured: Program, program: Program, truth: Golden) -> Golden:
+    """``truth`` with the yardstick of float16."""
+    return dataclasses.replace(truth, yardsticks={"fp16": yardstick(captured, program, truth, "fp16")})
 
 
 def exported(program: Program, request: ExportRequest, folder: Path) -> Artifact:
@@ -62,4 +68,5 @@ def wide(size: int) -> tuple[Program, Golden]:
     captured = capture(network, [shape], 1)
     program = raise_attention(captured)
     probes, names = make_probes({"input": shape}, count=16)
-    return program, make_golden(captured, program, {k: np.clip(v, -8, 8) for k, v in probes.items()}, names)
+    truth = make_golden(captured, program, {k: np.clip(v, -8, 8) for k, v in probes.items()}, names)
+    return program, with_half(captured, program, truth)

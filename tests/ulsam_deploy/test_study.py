@@ -12,10 +12,12 @@ import ulsam_deploy.program
 from ulsam_deploy import evidence, pipeline
 from ulsam_deploy.contracts import Artifact, Study, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit
+from ulsam_deploy.making import Recipe, make
 from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.parity import Golden
+from ulsam_deploy.parity import Golden, Yardstick
 from ulsam_deploy.parity.noise import Floor
 from ulsam_deploy.progress import Progress
+from ulsam_deploy.road import Road
 
 
 class Stub:
@@ -46,11 +48,11 @@ class Stub:
     ],
 )
 def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monkeypatch, tmp_path):
-    monkeypatch.setattr(ulsam_deploy.program, "lower", lambda *_: None)
+    monkeypatch.setattr(ulsam_deploy.program, "lower", lambda *_: SimpleNamespace(blocks=()))
     options = ExportOptions(Path("m.pt"), targets=("nothing",))
-    with pipeline.Road(options, Progress(quiet=True)) as road:
+    with Road(options, Progress(quiet=True)) as road:
         vars(road).update(raised=None, golden="golden", proof=SimpleNamespace(check=lambda *_: 0.0))
-        made = road._make(Stub(study), tmp_path)
+        made = make(road, Stub(study), Recipe(), tmp_path)
     assert made.artifact.facts == ({"opset": 17, "study": study.facts} if study else {"opset": 17})
     assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
     assert made.evidence.reasons[1:] == (study.reasons if study else ())
@@ -64,13 +66,14 @@ def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch):
     truth = Golden(
         {"x": x.astype(np.float32)}, {"y": x}, {"y": np.zeros((0, 8, 5), np.float32)}, {"y": (5,)},
         {"y": Floor(1e-7, 3e-7, 3)}, (), tuple(f"p{i}" for i in range(8)),
+        yardsticks={"fp16": Yardstick({"y": Floor(1e-3, 3e-3, 3)}, tuple(range(8)))},
     )  # fmt: skip
 
     class Engine:
         error = 0.0
         inputs = (TensorSpec("x", (None, 5)),)
 
-        def __init__(self, *_):
+        def __init__(self, *_, threads):
             pass
 
         def __enter__(self):

@@ -187,8 +187,15 @@ def test_usage_errors_are_exit_2(run: Run, small: Path, words: str) -> None:
     assert stopped.value.code == 2
 
 
-def test_unknown_precision(run: Run, small: Path) -> None:
-    code, error = run("export", small, "--target", "onnx", "--precision", "fp8")
+def test_unknown_precision(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", str(small), "--target", "onnx", "--precision", "fp8"])
+    assert stopped.value.code == 2
+    assert "expected fp32, fp16, int8, int8-dynamic" in capsys.readouterr().err
+
+
+def test_a_precision_that_the_target_lacks(run: Run, small: Path) -> None:
+    code, error = run("export", small, "--target", "onnx", "--precision", "int8-dynamic")
     assert code == 4
     assert "fp32" in error
 

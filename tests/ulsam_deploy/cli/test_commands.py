@@ -47,9 +47,12 @@ def document(text: str, schema: str) -> dict[str, Any]:
 def test_the_bundle_lies_beside_the_model(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["net.bundle", "net.pt"]
     assert sorted(path.name for path in (folder / "net.bundle").iterdir()) == [
+        "bom.cdx.json",
         "golden.npz",
         "manifest.json",
+        "maps.npz",
         "onnx",
+        "report.html",
         "trt",
     ]
 

@@ -1,0 +1,1 @@
+"""The gate of deployment CI: is one build slower, larger or less right than another?"""
