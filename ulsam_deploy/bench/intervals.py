@@ -1,4 +1,4 @@
-"""How surely one build is slower than another: block-bootstrap intervals for times that depend on each other.
+"""How surely one thing takes longer than another: block-bootstrap intervals for times that depend on each other.
 
 Times taken one after another are not independent: a neighbour on the machine, a warm cache or a clock that has just
 changed lasts for many of them, and an interval that takes them as independent is far too narrow. So whole blocks are
@@ -26,9 +26,12 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CONFIDENCE", "FEWEST_BLOCKS", "Interval", "block_length", "paired", "quantile_interval", "unpaired"]
+__all__ = [
+    "CONFIDENCE", "FEWEST_BLOCKS", "Interval", "block_length", "log_medians", "paired", "quantile_interval", "student",
+    "unpaired",
+]  # fmt: skip
 
-#: Of each one-sided bound. A check fails only beyond its lower bound, so equal builds fail in 0.5 % of runs.
+#: Of each one-sided bound, where nobody says otherwise: equal builds lie beyond one of them in 0.5 % of runs.
 CONFIDENCE = 0.995
 #: Fewer say too little about how much blocks differ.
 FEWEST_BLOCKS = 6
@@ -40,7 +43,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its one-sided bounds, each right with :data:`CONFIDENCE`.
+    """An estimate and its one-sided bounds, each right with the confidence that was asked for.
 
     ``None`` for both bounds: too few blocks. ``blocks`` of ``length`` rounds each (of the side that has fewer).
     """
@@ -82,25 +85,37 @@ def block_length(series: npt.ArrayLike) -> int:
     return int(min(max(1.0, math.ceil(best)), most))
 
 
-def paired(differences: Sequence[float]) -> Interval:
-    """The ratio of current to baseline from one log ratio a round, whose two sides ran in turns."""
-    series = np.asarray(differences, dtype=np.float64)
+def log_medians(rounds: Sequence[npt.ArrayLike]) -> Floats:
+    """The logarithm of each round's median time: what :func:`paired` and :func:`unpaired` compare."""
+    return np.log([np.median(np.asarray(each, dtype=np.float64)) for each in rounds])
+
+
+def paired(differences: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """The ratio of current to baseline from one log ratio a round, whose two sides ran in turns.
+
+    The ratio is the geometric mean over rounds, so that whatever changes from round to round (a warmer board, a busy
+    neighbour) hits both sides alike and cancels. Seeded. Raises :class:`ValueError` without rounds.
+    """
+    series = _rounds(differences)
     length = block_length(series)
     means = _resampled_means(series, length, np.random.default_rng(_SEED))
-    return _interval(float(series.mean()), means, series.size // length, length)
+    return _interval(float(series.mean()), means, series.size // length, length, confidence)
 
 
-def unpaired(baseline: Sequence[float], current: Sequence[float]) -> Interval:
-    """The ratio of current to baseline from one log time a round, measured at different times."""
-    sides = [np.asarray(side, dtype=np.float64) for side in (baseline, current)]
+def unpaired(baseline: npt.ArrayLike, current: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """The ratio of current to baseline from one log time a round, measured at different times.
+
+    It cannot know how far the machine itself drifted between the two. Raises :class:`ValueError` without rounds.
+    """
+    sides = [_rounds(side) for side in (baseline, current)]
     length = max(block_length(side) for side in sides)
     generator = np.random.default_rng(_SEED)
     old, new = (_resampled_means(side, length, generator) for side in sides)
     estimate = float(sides[1].mean() - sides[0].mean())
-    return _interval(estimate, new - old, min(side.size // length for side in sides), length)
+    return _interval(estimate, new - old, min(side.size // length for side in sides), length, confidence)
 
 
-def quantile_interval(rounds: Sequence[npt.ArrayLike], share: float) -> Interval:
+def quantile_interval(rounds: Sequence[npt.ArrayLike], share: float, confidence: float = CONFIDENCE) -> Interval:
     """The ``share`` quantile of all times together, ``rounds`` being an array (any count,) each; in their unit."""
     times = [np.asarray(each, dtype=np.float64) for each in rounds]
     length = block_length([np.quantile(each, share) for each in times])
@@ -112,7 +127,15 @@ def quantile_interval(rounds: Sequence[npt.ArrayLike], share: float) -> Interval
     for index, drawn in enumerate(_drawn(len(times), length, found.size, generator)):
         weight = np.cumsum(np.bincount(drawn, minlength=len(times))[owner])
         found[index] = everything[order[np.searchsorted(weight, share * weight[-1])]]
-    return _interval(math.log(np.quantile(everything, share)), np.log(found), len(times) // length, length)
+    estimate = math.log(np.quantile(everything, share))
+    return _interval(estimate, np.log(found), len(times) // length, length, confidence)
+
+
+def _rounds(values: npt.ArrayLike) -> Floats:
+    series = np.asarray(values, dtype=np.float64)
+    if not series.size:
+        raise ValueError("no rounds to compare")
+    return series
 
 
 def _drawn(count: int, length: int, times: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -126,11 +149,11 @@ def _resampled_means(series: Floats, length: int, generator: np.random.Generator
     return means
 
 
-def _interval(estimate: float, resampled: Floats, blocks: int, length: int) -> Interval:
+def _interval(estimate: float, resampled: Floats, blocks: int, length: int, confidence: float) -> Interval:
     """Expanded percentile bounds of the exponential."""
     if blocks < FEWEST_BLOCKS:
         return Interval(math.exp(estimate), None, None, blocks, length)
-    beyond = 1.0 - NormalDist().cdf(math.sqrt(blocks / (blocks - 1)) * student(CONFIDENCE, blocks - 1))
+    beyond = 1.0 - NormalDist().cdf(math.sqrt(blocks / (blocks - 1)) * student(confidence, blocks - 1))
     low, high = np.quantile(resampled, [beyond, 1.0 - beyond])
     return Interval(math.exp(estimate), math.exp(low), math.exp(high), blocks, length)
 
