@@ -56,7 +56,7 @@ def configured(board: Board) -> Iterator[tuple[str, ...]]:
     Raises :class:`UnavailableError` when something can't be changed (it takes root), or couldn't be restored.
     """
     governors = {path: board.text(path) for path in (f"{policy}/scaling_governor" for policy in board.policies())}
-    previous = {path: word for path, word in governors.items() if word not in (None, "performance")}
+    previous = {path: word for path, word in governors.items() if word and word != "performance"}
     texts = [(str(board.root / path), word) for path, word in previous.items()]
     stored = Path(tempfile.mkdtemp(prefix="ulsam-deploy-"), "clocks") if board.is_jetson else None
     if not texts and stored is None:
@@ -65,9 +65,9 @@ def configured(board: Board) -> Iterator[tuple[str, ...]]:
     with _guardian(texts, stored) as guardian:
         changed = []
         if stored:
-            for word in (["jetson_clocks", "--store", str(stored)], ["jetson_clocks"]):
-                if board.command(word) is None:
-                    raise _refused(f"'{' '.join(word[:2])}' failed")
+            for words in (["jetson_clocks", "--store", str(stored)], ["jetson_clocks"]):
+                if board.command(words) is None:
+                    raise _refused(f"'{' '.join(words[:2])}' failed")
             changed.append("jetson_clocks holds all clocks at the power mode's highest")
         for path, word in previous.items():
             _write(board, path, "performance")
@@ -79,7 +79,7 @@ def configured(board: Board) -> Iterator[tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def _guardian(texts: list[tuple[str, str | None]], stored: Path | None) -> Iterator[subprocess.Popen[str]]:
+def _guardian(texts: list[tuple[str, str]], stored: Path | None) -> Iterator[subprocess.Popen[str]]:
     plan = {
         "texts": texts,
         "commands": [["jetson_clocks", "--restore", str(stored)]] if stored else [],

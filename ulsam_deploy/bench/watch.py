@@ -7,6 +7,7 @@ the second look is taken while the network still runs.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,18 +52,21 @@ def snapshot(board: Board, process: int, cpus: Sequence[int] = ()) -> Snapshot:
 
     Load comes last, so that the commands of the first look aren't taken for other programs.
     """
-    sensors = {
-        "temperatures": tuple(board.temperatures()),
-        "cpu_clocks": tuple(board.cpu_clocks(cpus)),
-        "gpu_clocks": tuple(board.gpu_clocks()),
-        "governors": board.governors(),
-        "power_mode": board.power_mode(),
-        "needs_power_mode": board.is_jetson,
-        "counts": board.throttle_counts(),
-        "flags": board.throttle_flags(),
-    }
+    look = Snapshot(
+        temperatures=tuple(board.temperatures()),
+        cpu_clocks=tuple(board.cpu_clocks(cpus)),
+        gpu_clocks=tuple(board.gpu_clocks()),
+        governors=board.governors(),
+        power_mode=board.power_mode(),
+        needs_power_mode=board.is_jetson,
+        counts=board.throttle_counts(),
+        flags=board.throttle_flags(),
+        busy=None,
+        there=None,
+        own=None,
+    )
     busy, there = board.cpu_seconds() or (None, None)
-    return Snapshot(**sensors, busy=busy, there=there, own=board.process_seconds(process))
+    return dataclasses.replace(look, busy=busy, there=there, own=board.process_seconds(process))
 
 
 def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         return bench_hosts.run(arguments)
     with handover(arguments, arguments.bundle.name) as told:
         paths = [arguments.bundle, *([arguments.beside] if arguments.beside else [])]
-        results = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), sys.stderr.write)
+        results = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), _tell)
         for result, path in zip(results, (arguments.output, arguments.beside_output)):
             if path:
                 write_file(path, result.to_json().encode())
@@ -47,6 +47,10 @@ def run(arguments: argparse.Namespace) -> Exit:
         for name, result in named.items():
             print(timings.remarks(result, name))
     return combine(_code(result, arguments) for result in results)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text)
 
 
 def _code(result: Result, arguments: argparse.Namespace) -> Exit:
