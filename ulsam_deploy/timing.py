@@ -21,7 +21,7 @@ from ulsam_deploy import plugins
 from ulsam_deploy._version import __version__
 from ulsam_deploy.bench.board import Board
 from ulsam_deploy.bench.configure import configured
-from ulsam_deploy.bench.intervals import log_medians, paired
+from ulsam_deploy.bench.intervals import log_times, middle, paired
 from ulsam_deploy.bench.process import Subject
 from ulsam_deploy.bench.result import Comparison, Measured, Parity, Reason, Result, Settings
 from ulsam_deploy.bench.turns import Plan, Timed, take_turns
@@ -226,19 +226,19 @@ def _reasons(measured: Sequence[Measured]) -> tuple[Reason, ...]:
 
 
 def compared(measured: Sequence[Measured]) -> tuple[tuple[Comparison, ...], str | None]:
-    """Every artifact against the one with the lowest median, and that one's label where it is surely the fastest.
+    """Every artifact against the one that takes least, and that one's label where it is surely the fastest.
 
     An artifact that computes something else is compared, and is never the fastest.
     """
     sound = [one for one in measured if one.parity is None or one.parity.verdict is not Verdict.FAIL]
     if len(measured) < 2 or not sound:
         return (), None
-    medians = {one.label: log_medians(one.times()) for one in measured}
-    best = min(sound, key=lambda one: float(medians[one.label].mean()))
+    times = {one.label: log_times(one.times()) for one in measured}
+    best = min(sound, key=lambda one: float(middle(times[one.label])))
     comparisons = []
     for other in measured:
         if other is not best:
-            interval = paired(medians[other.label] - medians[best.label], (1 + CONFIDENCE) / 2)
+            interval = paired(times[other.label] - times[best.label], (1 + CONFIDENCE) / 2)
             comparisons.append(
                 Comparison(
                     label=other.label,

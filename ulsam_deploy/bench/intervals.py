@@ -7,7 +7,7 @@ drawn, never single times:
 * the unit is a *round*, a fresh process (or a pair of them), which swallows whatever lasts less long than a round;
 * what lasts longer shows as autocorrelation from round to round; blocks then have several rounds, as many as the rule
   of Politis and White finds best (:func:`block_length`), and with fewer than :data:`FEWEST_BLOCKS` of them there is no
-  interval at all.
+  interval at all. Differences of two sides that ran in turns keep that many blocks, so long as there are the rounds.
 
 Few blocks make a bootstrap interval too narrow. The cure is the *expanded* percentile interval of Hesterberg, "What
 Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), section 5.3: percentiles further out, by
@@ -27,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
-    "CONFIDENCE", "FEWEST_BLOCKS", "Interval", "block_length", "log_medians", "paired", "quantile_interval", "student",
-    "unpaired",
+    "CONFIDENCE", "FEWEST_BLOCKS", "Interval", "block_length", "log_times", "middle", "paired", "quantile_interval",
+    "student", "unpaired",
 ]  # fmt: skip
 
 #: Of each one-sided bound, where nobody says otherwise: equal builds lie beyond one of them in 0.5 % of runs.
@@ -85,21 +85,31 @@ def block_length(series: npt.ArrayLike) -> int:
     return int(min(max(1.0, math.ceil(best)), most))
 
 
-def log_medians(rounds: Sequence[npt.ArrayLike]) -> Floats:
-    """The logarithm of each round's median time: what :func:`paired` and :func:`unpaired` compare."""
-    return np.log([np.median(np.asarray(each, dtype=np.float64)) for each in rounds])
+def log_times(rounds: Sequence[npt.ArrayLike], share: float = 0.5) -> Floats:
+    """The logarithm of each round's ``share`` quantile: what :func:`paired` and :func:`unpaired` compare."""
+    return np.log([np.quantile(np.asarray(each, dtype=np.float64), share) for each in rounds])
+
+
+def middle(values: npt.ArrayLike) -> Floats:
+    """The mean of the middle half along the last axis (the 25 % trimmed mean): one bad round in four does nothing."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    cut = ordered.shape[-1] // 4
+    kept: Floats = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+    return kept
 
 
 def paired(differences: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """The ratio of current to baseline from one log ratio a round, whose two sides ran in turns.
 
-    The ratio is the geometric mean over rounds, so that whatever changes from round to round (a warmer board, a busy
-    neighbour) hits both sides alike and cancels. Seeded. Raises :class:`ValueError` without rounds.
+    The ratio is the exponential of their :func:`middle`: whatever changes from round to round (a warmer board, a busy
+    neighbour) hits both sides alike and cancels, and what hit one side only is trimmed. Seeded. Raises
+    :class:`ValueError` without rounds.
     """
     series = _rounds(differences)
-    length = block_length(series)
-    means = _resampled_means(series, length, np.random.default_rng(_SEED))
-    return _interval(float(series.mean()), means, series.size // length, length, confidence)
+    # What lasts longer than a round is gone from differences but for a rest, and in few rounds its length is a guess.
+    length = min(block_length(series), max(1, series.size // FEWEST_BLOCKS))
+    found = _resampled(series, length, np.random.default_rng(_SEED))
+    return _interval(float(middle(series)), found, series.size // length, length, confidence)
 
 
 def unpaired(baseline: npt.ArrayLike, current: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
@@ -110,8 +120,8 @@ def unpaired(baseline: npt.ArrayLike, current: npt.ArrayLike, confidence: float 
     sides = [_rounds(side) for side in (baseline, current)]
     length = max(block_length(side) for side in sides)
     generator = np.random.default_rng(_SEED)
-    old, new = (_resampled_means(side, length, generator) for side in sides)
-    estimate = float(sides[1].mean() - sides[0].mean())
+    old, new = (_resampled(side, length, generator) for side in sides)
+    estimate = float(middle(sides[1]) - middle(sides[0]))
     return _interval(estimate, new - old, min(side.size // length for side in sides), length, confidence)
 
 
@@ -144,9 +154,8 @@ def _drawn(count: int, length: int, times: int, generator: np.random.Generator) 
     return ((starts + np.arange(length)) % count).reshape(times, -1)[:, :count]
 
 
-def _resampled_means(series: Floats, length: int, generator: np.random.Generator) -> Floats:
-    means: Floats = series[_drawn(series.size, length, RESAMPLES, generator)].mean(axis=1)
-    return means
+def _resampled(series: Floats, length: int, generator: np.random.Generator) -> Floats:
+    return middle(series[_drawn(series.size, length, RESAMPLES, generator)])
 
 
 def _interval(estimate: float, resampled: Floats, blocks: int, length: int, confidence: float) -> Interval:

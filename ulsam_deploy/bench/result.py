@@ -176,9 +176,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Median latency of ``label`` as a multiple of ``baseline``'s, with its interval; ``None``: too few rounds.
+    """How many times as long ``label`` takes as ``baseline``, with its interval; ``None``: too few rounds.
 
-    See :func:`ulsam_deploy.bench.intervals.paired`.
+    Medians, round by round: see :func:`ulsam_deploy.bench.intervals.paired`.
     """
 
     label: str
@@ -294,10 +294,11 @@ def unpack_samples(text: str, count: int) -> npt.NDArray[np.int64]:
         raise RefusedError(f"{count} samples in one process", expected=f"at most {MOST_SAMPLES}")
     try:
         packed = base64.b64decode(text, validate=True)
-        data = zlib.decompressobj().decompress(packed, 8 * count + 1)
+        stream = zlib.decompressobj()
+        data = stream.decompress(packed, 8 * count + 1)
         times = np.frombuffer(data, "<i8").astype(np.int64)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise RefusedError(f"the samples are damaged: {error}", todo="fetch or measure the result again") from error
-    if len(times) != count or (times < 0).any():
+    if len(times) != count or not stream.eof or (times < 0).any():  # eof: the checksum was there, and right
         raise RefusedError(f"{len(times)} samples were found", expected=f"{count}, none below zero")
     return times

@@ -80,9 +80,7 @@ def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:
         *_said(Cause.TEMPERATURE, _DISTURBED, (_too_hot(r) for r in hot)),
         *_said(Cause.CLOCK, _DISTURBED, _held_back(clocks)),
         *_said(Cause.CLOCK, _DISTURBED, _held_back(gpu) if on_gpu else ()),
-        *_said(
-            Cause.THROTTLING, _DISTURBED, (f"{kind} happened {n} times" if n else "" for kind, n in throttled.items())
-        ),
+        *_said(Cause.THROTTLING, _DISTURBED, (_events(kind, n) for kind, n in throttled.items() if n)),
         *_said(Cause.MODE, _DISTURBED, [_CHANGED if _modes(before) != _modes(after) else ""]),
         *_said(Cause.LOAD, _DISTURBED, [_others(load)]),
         *_said(Cause.TEMPERATURE, _UNKNOWN, _unread("temperature", hot)),
@@ -137,14 +135,21 @@ def _too_hot(reading: Reading) -> str:
     return f"{reading.sensor} reached {reading.after:g} C; it slows down from {reading.limit:g}"
 
 
+def _events(kind: str, count: int) -> str:
+    return f"{kind} happened {'once' if count == 1 else f'{count} times'}"
+
+
 def _others(load: float | None) -> str:
     return f"other programs used {load:.0%} of all cores" if load is not None and load > OTHER_LOAD else ""
 
 
 def _held_back(clocks: Sequence[Reading]) -> Iterator[str]:
-    """One sentence when even the fastest of the domains stayed below its clock: the others may have been idle."""
+    """One sentence when even the fastest of the domains stayed below its clock: the others may have been idle.
+
+    Nothing where one can't be read, because that may be the fastest.
+    """
     known = [(r.after / r.limit, r) for r in clocks if r.after is not None and r.limit is not None]
-    if known:
+    if known and not any(r.after is None for r in clocks):
         share, best = max(known, key=lambda pair: pair[0])
         if share < REACHED:
             yield f"{best.sensor} ran at {best.after:.0f} of {best.limit:.0f} MHz under load"
@@ -178,7 +183,7 @@ def _unknown_throttling(throttled: Mapping[str, int | None], before: Snapshot) -
         if count is None:
             flag = before.flags.get(kind)
             since = "happened before, and its flag stays up until the board restarts" if flag and flag[1] else ""
-            yield f"{kind}: {since or 'can not be read'}"
+            yield f"{kind}: {since}" if since else f"{kind} can't be read"
 
 
 def _unknown_modes(after: Snapshot) -> Iterator[str]:

@@ -36,7 +36,7 @@ class Budget:
     ``target``, ``precision`` and ``device`` are shell patterns (``*``, ``?``, ``[...]``); the device's is held against
     the board's own name, or the processor's where the board has none. ``max_error`` is in noise floors,
     ``max_p90_ms`` milliseconds, sizes in MB (10^6 bytes), ``max_energy_mj`` millijoules an inference,
-    ``max_regression_percent`` how much longer the median may take than in the baseline.
+    ``max_regression_percent`` how much longer it may take than in the baseline.
     """
 
     target: str = "*"

@@ -14,7 +14,10 @@ def add(commands: Any) -> None:
     parser.add_argument("baseline", type=Path, metavar="BASELINE", help="the earlier result file")
     parser.add_argument("current", type=Path, metavar="CURRENT", help="the result file to judge")
     parser.add_argument(
-        "--budget", type=Path, metavar="FILE.toml", help="what is allowed (default: the median up to 5 %% longer)"
+        "--budget",
+        type=Path,
+        metavar="FILE.toml",
+        help="what is allowed (default: at most 5 %% longer than the baseline)",
     )
     parser.add_argument(
         "--allow-unknown",
