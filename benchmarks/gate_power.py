@@ -4,8 +4,8 @@
     python benchmarks/gate_power.py noise.npz [--rounds 32] [--runs 1000] [--samples 64]
 
 Each run takes a stretch of the record, deals its processes out to two equal builds A B B A, makes one of them slower by
-nothing or by ``--slower`` percent, and asks the very code of ``ulsam-deploy compare``. Printed for each allowed regression:
-how often the slower build failed, and how often the equal one did.
+nothing or by ``--slower`` percent, and asks the very code of ``ulsam-deploy compare``. Printed for each allowed
+regression: how often the slower build failed, and how often the equal one did.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import re
 import secrets
 import zipfile
@@ -154,7 +155,7 @@ def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapp
     """Arrays (N, ...) by input, and where they came from."""
     if wanted.inputs:
         try:
-            with np.load(wanted.inputs, allow_pickle=False) as file:
+            with np.load(io.BytesIO(wanted.inputs.read_bytes()), allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}, wanted.inputs.name
         except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
             raise UsageError(

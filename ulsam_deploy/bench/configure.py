@@ -24,7 +24,7 @@ __all__ = ["configured"]
 
 #: Waits until nobody holds the pipe; then writes texts back, runs commands, and removes files. Says what failed.
 _GUARDIAN = """\
-import json, os, subprocess, sys
+import json, shutil, subprocess, sys
 plan = json.loads(sys.stdin.readline())
 print("ready", flush=True)
 sys.stdin.read()
@@ -42,9 +42,8 @@ for words in plan["commands"]:
         code = str(error)
     if code:
         failed.append(" ".join(words) + f": {code}")
-for path in plan["remove"]:
-    if os.path.exists(path):
-        os.unlink(path)
+for folder in plan["remove"]:
+    shutil.rmtree(folder, ignore_errors=True)
 print(json.dumps(failed), flush=True)
 """
 
@@ -58,7 +57,7 @@ def configured(board: Board) -> Iterator[tuple[str, ...]]:
     governors = {path: board.text(path) for path in (f"{policy}/scaling_governor" for policy in board.policies())}
     previous = {path: word for path, word in governors.items() if word and word != "performance"}
     texts = [(str(board.root / path), word) for path, word in previous.items()]
-    stored = Path(tempfile.mkdtemp(prefix="ulsam-deploy-"), "clocks") if board.is_jetson else None
+    stored = _place() if board.is_jetson else None
     if not texts and stored is None:
         yield ()
         return
@@ -78,12 +77,18 @@ def configured(board: Board) -> Iterator[tuple[str, ...]]:
         raise UnavailableError(f"not restored: {'; '.join(failed)}", todo="set it back by hand, or restart the machine")
 
 
+def _place() -> Path:
+    """Where to store clocks: not in ``TMPDIR``, which may be gone before they are restored."""
+    where = "/tmp" if Path("/tmp").is_dir() else None
+    return Path(tempfile.mkdtemp(prefix="ulsam-deploy-", dir=where), "clocks")
+
+
 @contextlib.contextmanager
 def _guardian(texts: list[tuple[str, str]], stored: Path | None) -> Iterator[subprocess.Popen[str]]:
     plan = {
         "texts": texts,
         "commands": [["jetson_clocks", "--restore", str(stored)]] if stored else [],
-        "remove": [str(stored)] if stored else [],
+        "remove": [str(stored.parent)] if stored else [],
     }
     guardian = subprocess.Popen(
         [sys.executable, "-c", _GUARDIAN],
@@ -107,9 +112,6 @@ def _guardian(texts: list[tuple[str, str]], stored: Path | None) -> Iterator[sub
             guardian.stdin.close()
         guardian.wait(120)
         guardian.stdout.close()
-        if stored:
-            with contextlib.suppress(OSError):
-                stored.parent.rmdir()
 
 
 def _restored(guardian: subprocess.Popen[str]) -> list[str]:

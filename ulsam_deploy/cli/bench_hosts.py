@@ -12,9 +12,9 @@ from ulsam_deploy.bundle import strict
 from ulsam_deploy.bundle.write import write_file
 from ulsam_deploy.cli import timings, words
 from ulsam_deploy.cli.ci import handover
-from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, sent
+from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
 from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError, combine
+from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.report.checks import Check
 
 _RESULT = "result.json"
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     for answer in answers:
         if answer.error:
             sys.stderr.write(f"error: {answer.error}\n")
-    code = combine(answer.code for answer in answers)
+    code = overall(answers)
     if arguments.json:
         hosts = {
             answer.host: {

@@ -5,21 +5,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.bundle import read_bundle
-from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.remote import Finished, Link, Order, check_host, printable, run_job
 from ulsam_deploy.runner import runner_bytes
 
-__all__ = ["Answer", "at_hosts", "document", "sent"]
+__all__ = ["Answer", "at_hosts", "document", "last_words", "overall", "sent"]
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Answer:
     host: str
     finished: Finished | None = None
     error: UlsamError | None = None
-    code: Exit = field(default=Exit.UNAVAILABLE)
+    code: Exit = Exit.UNAVAILABLE
+    done: threading.Event = field(default_factory=threading.Event)
 
 
 @contextlib.contextmanager
@@ -67,22 +70,23 @@ def at_hosts(
     order = Order(folder, ("runner.pyz", *words), tuple(results), arguments.host_time_limit)
     stop = threading.Event()
     answers = [Answer(host) for host in hosts]
-    threads = [
-        threading.Thread(target=_work, args=(answer, arguments, order, stop), name=answer.host, daemon=True)
-        for answer in answers
-    ]
-    for thread in threads:
-        thread.start()
+    for answer in answers:
+        threading.Thread(target=_work, args=(answer, arguments, order, stop), name=answer.host, daemon=True).start()
     try:
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.2)
+        _await(answers)
     except BaseException:
         stop.set()
-        for thread in threads:
-            thread.join(60.0)
+        _await(answers, 60.0)
         raise
     return answers
+
+
+def _await(answers: Sequence[Answer], seconds: float = math.inf) -> None:
+    """Wait until all are done. Not by joining: an interrupted ``join`` takes a thread that runs for one that ended."""
+    deadline = time.monotonic() + seconds
+    for answer in answers:
+        while not answer.done.wait(0.2) and time.monotonic() < deadline:
+            pass
 
 
 def _work(answer: Answer, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
@@ -94,6 +98,8 @@ def _work(answer: Answer, arguments: argparse.Namespace, order: Order, stop: thr
         answer.error, answer.code = error, Exit(error.exit_code)
     except Exception as error:  # a thread's traceback would be lost between the other hosts' lines
         answer.error = UnavailableError(f"{answer.host}: {error!a}")
+    finally:
+        answer.done.set()
 
 
 def _code(answer: Answer) -> Exit:
@@ -125,6 +131,12 @@ def _teller(host: str) -> Callable[[str], None]:
         sys.stderr.flush()
 
     return tell
+
+
+def overall(answers: Sequence[Answer]) -> Exit:
+    """The one exit code; a code that no check has (wrong usage there) counts where nothing else went wrong."""
+    codes = [answer.code for answer in answers]
+    return combine(codes) or max(codes)
 
 
 def document(answer: Answer, schema: str) -> dict[str, Any] | None:

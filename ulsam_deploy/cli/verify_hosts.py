@@ -10,9 +10,9 @@ from typing import Any
 from ulsam_deploy.bundle import Evidence, read_bundle, strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.cli.hosts import Answer, at_hosts, document, sent
+from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
 from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UsageError, combine
+from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UsageError
 from ulsam_deploy.remote import printable
 from ulsam_deploy.report.checks import Check, artifact_checks
 
@@ -30,7 +30,7 @@ def verify(arguments: argparse.Namespace) -> Exit:
         with sent({"bundle": arguments.path}) as folder:
             answers = at_hosts(arguments, folder, ["verify", "bundle", "--json", *asked])
         _fill(told, answers, arguments)
-    code = combine(answer.code for answer in answers)
+    code = overall(answers)
     if _told(arguments, "verify-hosts", answers, "ulsam-deploy.verify/1", code):
         return code
     if told.rows:
@@ -69,7 +69,7 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     with sent({}) as folder:
         answers = at_hosts(arguments, folder, ["doctor", "--json"])
     found = {answer.host: document(answer, "ulsam-deploy.doctor/1") for answer in answers}
-    code = combine(answer.code for answer in answers)
+    code = overall(answers)
     if _told(arguments, "doctor-hosts", answers, "ulsam-deploy.doctor/1", code):
         return code
     rows = []

@@ -18,9 +18,9 @@ __all__ = ["UNDISTURBED", "Finding", "decide", "obstacles"]
 
 #: Memory differs by what the kernel keeps for itself; more than this is another board.
 MEMORY = 0.05
-#: The quantile of each round that two builds are compared by. A neighbour only ever adds time, often to more than half of
-#: a round, and then medians jump where no code changed; what the code itself takes is seen when nobody disturbs it. What
-#: happens now and then only is for the limit on p90.
+#: The quantile of each round that two builds are compared by. A neighbour only ever adds time, often to more than half
+#: of a round, and then medians jump where no code changed; what the code itself takes is seen when nobody disturbs it.
+#: What happens now and then only is for the limit on p90.
 UNDISTURBED = 0.10
 _BOTH = 2 * CONFIDENCE - 1
 

@@ -10,7 +10,7 @@ from junitparser import JUnitXml
 
 from ulsam_deploy.cli import main
 
-from tests.ulsam_deploy.bench.results import THROTTLED, measured, noisy, result
+from ..bench.results import THROTTLED, measured, noisy, result  # noqa: TID252  tests are not a package
 
 
 @pytest.fixture
