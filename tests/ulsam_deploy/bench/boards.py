@@ -181,6 +181,15 @@ X86 = {
     "sys/firmware/acpi/platform_profile": "balanced\n",
 }  # fmt: skip
 
+AMD = {
+    "sys/class/dmi/id/product_name": "Desk 7\n",
+    "sys/class/hwmon/hwmon0/name": "nvme\n",
+    "sys/class/hwmon/hwmon0/temp1_input": "99000\n",
+    "sys/class/hwmon/hwmon2/name": "k10temp\n",
+    "sys/class/hwmon/hwmon2/temp1_input": "66125\n",
+    **policy(0, 1, 4450, 4700, "performance", scaling_driver="amd-pstate-epp"),
+}
+
 GPU_CLOCK = "sys/class/devfreq/17000000.gpu/cur_freq"
 THROTTLED, CLOCK = "vcgencmd get_throttled", "vcgencmd measure_clock arm"
 ZONE0 = "sys/class/thermal/thermal_zone0"
@@ -195,6 +204,7 @@ FIXTURES = {
         Fixture("Pi 4", PI4, PI4_SAYS),
         Fixture("Pi 5", PI5, PI5_SAYS),
         Fixture("x86", X86),
+        Fixture("x86 of AMD: no counters of throttling", AMD),
         Fixture("virtual machine: nothing told", {}),
         Fixture("Orin: overcurrent meanwhile", ORIN_JP6, MODE, later={f"{OC}/oc2_event_cnt": "5\n"}, on_gpu=True),
         Fixture("Orin: GPU held back", ORIN_JP6, MODE, later=gpu("17000000.gpu", "ga10b", 306, 624.75), on_gpu=True),

@@ -20,7 +20,7 @@ from ulsam_deploy.bundle import pack, read_bundle
 from ulsam_deploy.cli import hosts, main
 from ulsam_deploy.cli.bench_hosts import output_of
 from ulsam_deploy.errors import Exit, RefusedError, UnavailableError
-from ulsam_deploy.remote import Finished
+from ulsam_deploy.remote import Finished, job
 
 from ..handmade import make_bundle  # noqa: TID252  tests are not a package
 
@@ -54,6 +54,7 @@ def test_one_host_measures_and_nothing_is_left_there(
     assert kitchen.left() == []
 
 
+@pytest.mark.slow
 def test_several_hosts_give_one_table_and_one_that_is_away_hurts_nobody(
     boards: Callable[[str], Any], bundle: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -122,6 +123,7 @@ def test_doctor_on_a_host(kitchen: Any, tmp_path: Path, capsys: Capture) -> None
     assert kitchen.left() == []
 
 
+@pytest.mark.slow
 def test_a_busy_board_is_left_alone(kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
     where = ["--host", "kitchen", *config(tmp_path, kitchen)]
     first = threading.Thread(target=main, args=(["bench", str(bundle), *where, "--profile", "quick"],))
@@ -151,6 +153,36 @@ def test_ctrl_c_stops_the_boards_and_cleans_them(kitchen: Any, bundle: Path, tmp
     assert str(kitchen.tmp) not in commands
 
 
+@pytest.mark.slow
+def test_the_same_command_takes_up_what_a_lost_link_left(
+    kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "PATIENCE_SECONDS", 0.0)
+    words = ["bench", str(bundle), "--host", "kitchen", *config(tmp_path, kitchen), "--profile", "quick", "--json"]
+    good = (tmp_path / "ssh_config").read_text()
+    codes: list[int] = []
+    first = threading.Thread(target=lambda: codes.append(main(words)))
+    first.start()
+    deadline = time.monotonic() + 60
+    while not list(kitchen.tmp.glob("ulsam-deploy-*/go.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (tmp_path / "ssh_config").write_text(good.replace(f"Port {kitchen.port}", "Port 1"))
+    kitchen.cut()
+    first.join(60)
+    told = capsys.readouterr()
+    assert codes == [4]
+    assert "run the same command again within 60 minutes" in told.err
+    (tmp_path / "ssh_config").write_text(good)
+    assert main(words) in (0, 5)
+    told = capsys.readouterr()
+    assert "taking up an earlier run of this very command" in told.err
+    found = json.loads(told.out)["hosts"]["kitchen"]["result"]
+    assert [one["target"] for one in found["measured"]] == ["onnx", "tflite"]
+    assert kitchen.left() == []
+
+
+@pytest.mark.slow
 def test_a_time_limit_holds(kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
     where = ["--host", "kitchen", *config(tmp_path, kitchen), "--host-time-limit", "2"]
     assert main(["bench", str(bundle), *where, "--profile", "mlperf-mobile"]) == 4
@@ -176,6 +208,7 @@ def test_an_answer_that_makes_no_sense_is_refused(out: str) -> None:
     assert str(answer.error) == "kitchen: this Python has no ?[31mnumpy"
 
 
+@pytest.mark.slow
 def test_a_result_that_makes_no_sense_is_refused(
     kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
