@@ -15,6 +15,7 @@ from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.remote import printable
 from ulsam_deploy.report.checks import Check
 
 _RESULT = "result.json"
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if results:
         words.print_table(told.columns, told.rows)
     for host, result in results.items():
-        print(timings.remarks(result, host))
+        print(printable(timings.remarks(result, host)))
     return code
 
 
@@ -105,4 +106,5 @@ def output_of(output: Path, host: str, hosts: int) -> Path:
 
 
 def _rows(results: Mapping[str, Result]) -> list[tuple[str, ...]]:
-    return [(host, *row) for host, result in results.items() for row in timings.rows({"": result})]
+    found = [(host, *row) for host, result in results.items() for row in timings.rows({"": result})]
+    return [tuple(map(printable, row)) for row in found]

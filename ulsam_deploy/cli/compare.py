@@ -12,6 +12,7 @@ from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.gate import DEFAULT, Finding, decide, read_budgets
+from ulsam_deploy.remote import printable
 from ulsam_deploy.report.checks import Check
 
 COLUMNS = ("artifact", "limit", "found", "allowed", "verdict")
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     words.print_table(told.columns, told.rows)
     for each in found:
         if each.text:
-            print(each.text)
+            print(printable(each.text))
     print(f"\n{told.sentence}")
     return code
 
@@ -74,4 +75,5 @@ def sentence(found: list[Finding]) -> str:
 
 
 def _row(each: Finding) -> tuple[str, ...]:
-    return each.label, each.limit, each.found, each.allowed, each.verdict.value
+    """A result file may come from anywhere: nothing in it gets at the terminal."""
+    return tuple(map(printable, (each.label, each.limit, each.found, each.allowed, each.verdict.value)))

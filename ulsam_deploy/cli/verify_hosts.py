@@ -37,7 +37,7 @@ def verify(arguments: argparse.Namespace) -> Exit:
         words.print_table(told.columns, told.rows)
     for check in told.checks:
         if check.text and check.name != "verify":
-            print(check.text)
+            print(printable(check.text))
     print(f"\n{told.sentence}")
     return code
 

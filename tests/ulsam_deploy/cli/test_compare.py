@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -78,3 +79,14 @@ def test_budgets_about_nothing_that_was_measured_are_an_error(files: Path, capsy
     (files / "budgets.toml").write_text("[[budget]]\ndevice = '*Orin*'\nmax_size_mb = 2\n")
     assert compare(files, "same", "--budget", str(files / "budgets.toml")) == 2
     assert "no budget is about anything that was measured: onnx fp32" in capsys.readouterr().err
+
+
+def test_a_result_from_anywhere_can_not_write_to_the_terminal(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = measured(noisy(12, 1), dataclasses.replace(THROTTLED, text="\x1b]0;gone\x07"), target="\x1b[2Jonnx")
+    (files / "evil.json").write_text(result(evil, session="9" * 16).to_json())
+    (files / "budgets.toml").write_text("[[budget]]\nmax_p90_ms = 0.1\n")
+    assert compare(files, "evil", "--budget", str(files / "budgets.toml")) == 5
+    out = capsys.readouterr().out
+    assert "?[2Jonnx" in out
+    assert "\x1b" not in out
+    assert "\x07" not in out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from ulsam_deploy.cli.bench_hosts import output_of
 from ulsam_deploy.errors import Exit, RefusedError, UnavailableError
 from ulsam_deploy.remote import Finished, job
 
+from ..bench.results import NO_CLOCKS, measured, noisy, result  # noqa: TID252  tests are not a package
 from ..handmade import make_bundle  # noqa: TID252  tests are not a package
 
 Capture = pytest.CaptureFixture[str]
@@ -218,3 +220,15 @@ def test_a_result_that_makes_no_sense_is_refused(
     assert main(["bench", str(bundle), "--host", "kitchen", *config(tmp_path, kitchen), *QUICK]) == 6
     assert "the result of kitchen" in capsys.readouterr().err
     assert os.listdir(kitchen.tmp) == []  # noqa: PTH208  names
+
+
+def test_a_board_can_not_write_to_the_terminal(
+    kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = result(measured(noisy(6, 0), dataclasses.replace(NO_CLOCKS, text="\x1b]0;gone\x07"), target="\x1b[2Jonnx"))
+    text = f"import pathlib\npathlib.Path('result.json').write_text({made.to_json()!r})\nprint('\\x1b[2J')\n"
+    monkeypatch.setattr(hosts, "runner_bytes", text.encode)
+    assert main(["bench", str(bundle), "--host", "kitchen", *config(tmp_path, kitchen), *QUICK]) == 0
+    told = capsys.readouterr()
+    assert "?[2Jonnx" in told.out
+    assert "\x1b" not in told.out + told.err
