@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.bench.result import Result
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.on_device import COMMANDS
 from ulsam_deploy.errors import UsageError
@@ -81,7 +82,7 @@ def test_it_holds_source_that_needs_numpy_alone(runner: Path) -> None:
                 else:
                     found = {node.module.split(".")[0]} if isinstance(node, ast.ImportFrom) and node.module else set()
                     found = set() if isinstance(node, ast.ImportFrom) and node.level else found
-                # torch: in `if TYPE_CHECKING` of contracts; rich: where print_table found that it is installed
+                # torch: in `if TYPE_CHECKING` of contracts; rich: draws a table where it is installed
                 assert found - {"torch", "rich"} <= allowed | engines, name
 
 
@@ -166,3 +167,19 @@ def test_pack_writes_it_and_spares_other_files(tmp_path: Path, capsys: pytest.Ca
         write_runner(tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "runner.pyz"]
+
+
+def test_bench_on_a_bare_python_leaves_a_result_that_the_host_reads(
+    board: Any, runner: Path, bundle: Path, tmp_path: Path
+) -> None:
+    """Fresh processes find the modules in the one file; those, too, see no installed package of ours."""
+    words = ["--targets", "onnx", "--profile", "quick", "--rounds", "2", "--threads", "1", "-o", tmp_path / "r.json"]
+    done = board("numpy", "onnxruntime")(runner, "bench", bundle, *words)
+    assert done.returncode in (0, 5), done.stderr  # 5: something else ran here meanwhile
+    (one,) = Result.from_json((tmp_path / "r.json").read_bytes()).measured
+    assert (one.label, len(one.processes)) == ("onnx fp32", 2)
+    assert one.parity is not None
+    assert one.parity.verdict.value == "pass"
+    done = board("numpy", "onnxruntime")(runner, "bench", bundle, "--host", "kitchen")
+    assert done.returncode == 4
+    assert "leaves a part out" in done.stderr

@@ -92,7 +92,7 @@ class Board:
             chip = self.text(f"{folder}/name")
             if chip in ("coretemp", "k10temp", "zenpower"):
                 degrees = _within(self.number(f"{folder}/temp1_input", 1e-3), _TEMPERATURES)
-                yield name, degrees, _within(self.number(f"{folder}/temp1_max", 1e-3), _TEMPERATURES)
+                yield chip, degrees, _within(self.number(f"{folder}/temp1_max", 1e-3), _TEMPERATURES)
 
     def _trip(self, zone: str) -> float | None:
         if self.is_pi:

@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from ulsam_deploy.bench.statistics import Summary
 from ulsam_deploy.bundle import strict
+from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import RefusedError
 
 __all__ = [
-    "SCHEMA", "Comparison", "Condition", "Energy", "Machine", "Measured", "Process", "Reading", "Result", "Settings",
-    "Watch", "json_schema", "pack_samples", "unpack_samples",
+    "SCHEMA", "Cause", "Comparison", "Condition", "Energy", "Machine", "Measured", "Parity", "Process", "Reading",
+    "Reason", "Result", "Settings", "Watch", "json_schema", "pack_samples", "unpack_samples",
 ]  # fmt: skip
 
 SCHEMA = "ulsam-deploy.bench/1"
@@ -40,6 +41,25 @@ class Condition(str, enum.Enum):
     CLEAN = "clean"
     DISTURBED = "disturbed"
     UNKNOWN = "unknown"
+
+
+class Cause(str, enum.Enum):
+    """What a reason of the watchers is about."""
+
+    TEMPERATURE = "temperature"
+    CLOCK = "clock"
+    THROTTLING = "throttling"
+    MODE = "mode"
+    LOAD = "load"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a stretch isn't clean: one whole sentence. ``condition`` is what it makes of the stretch."""
+
+    cause: Cause
+    condition: Condition
+    text: str
 
 
 @dataclass(frozen=True)
@@ -59,13 +79,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Watch:
-    """The machine around one stretch of samples. ``reasons`` are whole sentences, empty when clean.
+    """The machine around one stretch of samples. ``reasons`` are empty when it is clean.
 
     ``throttled``: events of each kind meanwhile. ``other_load``: share of all cores that other programs used.
     """
 
     condition: Condition
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     readings: tuple[Reading, ...]
     throttled: Mapping[str, int | None]
     power_mode: str | None
@@ -107,6 +127,18 @@ class Energy:
 
 
 @dataclass(frozen=True)
+class Parity:
+    """How it computed here, before it was timed: ``error`` in noise floors, ``liveness`` of its deadest block.
+
+    ``None``: far off or not finite; no block's liveness can be told.
+    """
+
+    verdict: Verdict
+    error: float | None
+    liveness: float | None
+
+
+@dataclass(frozen=True)
 class Measured:
     """One artifact: what it is, how it ran, and its figures over all of its processes.
 
@@ -128,6 +160,7 @@ class Measured:
     first_ms: float
     peak_rss: int | None
     energy: Energy | None
+    parity: Parity | None
     condition: Condition
     processes: tuple[Process, ...]
 
@@ -143,9 +176,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Median latency of ``label`` as a multiple of ``baseline``'s, with its interval; ``None``: too few rounds.
+    """How many times as long ``label`` takes as ``baseline``, with its interval; ``None``: too few rounds.
 
-    See :func:`ulsam_deploy.bench.statistics.ratio_interval`.
+    Medians, round by round: see :func:`ulsam_deploy.bench.intervals.paired`.
     """
 
     label: str
@@ -177,6 +210,7 @@ class Settings:
     """What was asked. ``min_seconds`` and ``min_count`` hold for each artifact, over all rounds together.
 
     ``threads`` ``None``: the engine's own choice. ``cpus``: the ones that the processes were pinned to, empty: all.
+    ``batch`` ``None``: the artifact's own, 1 where that is dynamic.
     ``inputs`` says where the fed arrays came from. ``configured``: whether ``--configure-device`` changed the machine.
     """
 
@@ -187,6 +221,7 @@ class Settings:
     min_seconds: float
     min_count: int
     threads: int | None
+    batch: int | None
     cpus: tuple[int, ...]
     inputs: str
     configured: tuple[str, ...]
@@ -194,18 +229,23 @@ class Settings:
 
 @dataclass(frozen=True)
 class Result:
-    """A whole result file. ``sha256`` is the checkpoint's, as in the bundle's model card."""
+    """A whole result file. ``sha256`` is the checkpoint's, as in the bundle's model card.
+
+    ``session`` is one word for everything that was measured in turns: two results of one session have their rounds
+    side by side. ``fastest`` is ``None`` where that can't be told.
+    """
 
     model: str
     sha256: str = field(metadata=_SHA256)
     tool: str
+    session: str = field(metadata={"pattern": "[0-9a-f]{16}", "words": "16 small hexadecimal digits"})
     machine: Machine
     settings: Settings
     measured: tuple[Measured, ...]
     comparisons: tuple[Comparison, ...]
     fastest: str | None
     condition: Condition
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     left_out: Mapping[str, str]
     schema: str = field(
         default=SCHEMA,
@@ -254,10 +294,11 @@ def unpack_samples(text: str, count: int) -> npt.NDArray[np.int64]:
         raise RefusedError(f"{count} samples in one process", expected=f"at most {MOST_SAMPLES}")
     try:
         packed = base64.b64decode(text, validate=True)
-        data = zlib.decompressobj().decompress(packed, 8 * count + 1)
+        stream = zlib.decompressobj()
+        data = stream.decompress(packed, 8 * count + 1)
         times = np.frombuffer(data, "<i8").astype(np.int64)
     except (binascii.Error, zlib.error, ValueError) as error:
         raise RefusedError(f"the samples are damaged: {error}", todo="fetch or measure the result again") from error
-    if len(times) != count or (times < 0).any():
+    if len(times) != count or not stream.eof or (times < 0).any():  # eof: the checksum was there, and right
         raise RefusedError(f"{len(times)} samples were found", expected=f"{count}, none below zero")
     return times

@@ -6,23 +6,16 @@ Standard library and numpy only; device-safe.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = [
-    "CONFIDENCE", "Interval", "Summary", "early_stopping", "fewest_samples", "percentile", "ratio_interval",
-    "student_quantile", "summarize",
-]  # fmt: skip
+__all__ = ["CONFIDENCE", "Summary", "early_stopping", "fewest_samples", "percentile", "summarize"]
 
 #: How sure an early-stopping bound is (MLPerf Inference uses the same figure).
 CONFIDENCE = 0.99
-#: An interval over fewer rounds than this would be a guess.
-FEWEST_ROUNDS = 6
 
 
 @dataclass(frozen=True)
@@ -95,70 +88,6 @@ def summarize(nanoseconds: npt.ArrayLike) -> Summary:
         figures[f"p{share * 100:.0f}_bound"] = bound
         figures[f"p{share * 100:.0f}"] = None if bound is None else percentile(times, share)
     return Summary(count=times.size, mean=float(times.mean()), min=float(times.min()), **figures)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A ratio and where it lies with ``confidence``; ``low`` and ``high`` are ``None`` with fewer than 6 rounds."""
-
-    ratio: float
-    low: float | None
-    high: float | None
-    confidence: float
-
-
-def ratio_interval(
-    ours: Sequence[npt.ArrayLike], theirs: Sequence[npt.ArrayLike], *, confidence: float = 0.95, draws: int = 4000
-) -> Interval:
-    """How many times as long ``ours`` takes as ``theirs``: samples by round, the two of one round taken back to back.
-
-    The ratio is the geometric mean over rounds of the ratio of the two medians, so that whatever changes from round
-    to round (a warmer board, a busy neighbour) hits both alike and cancels. The interval is a bootstrap over whole
-    *rounds*: samples within a process depend on each other, and a process as a whole is faster or slower than the next
-    (where its memory came to lie), so drawing samples would promise far too much. Percentiles of so few rounds are too
-    narrow; they are taken further out, at the normal probability of ``sqrt(n / (n - 1)) * t``: the "expanded
-    percentile" interval of Hesterberg, "What Teachers Should Know About the Bootstrap", The American Statistician 69
-    (2015). Seeded: the same samples give the same interval. Raises :class:`ValueError` without rounds.
-    """
-    logs = np.array([math.log(percentile(a, 0.5) / percentile(b, 0.5)) for a, b in zip(ours, theirs, strict=True)])
-    count = len(logs)
-    if not count:
-        raise ValueError("no rounds to compare")
-    ratio = math.exp(float(logs.mean()))
-    if count < FEWEST_ROUNDS:
-        return Interval(ratio, None, None, confidence)
-    drawn = np.random.default_rng(0).integers(count, size=(draws, count))
-    means = np.sort(logs[drawn].mean(axis=1))
-    further = math.sqrt(count / (count - 1)) * student_quantile(0.5 + confidence / 2, count - 1)
-    tail = NormalDist().cdf(-further)
-    return Interval(ratio, math.exp(percentile(means, tail)), math.exp(percentile(means, 1 - tail)), confidence)
-
-
-def student_quantile(probability: float, freedom: int) -> float:
-    """The value that Student's t with ``freedom`` degrees stays below with ``probability`` (0.5 to 1, exclusive).
-
-    Bisection on the distribution's finite sums: Abramowitz and Stegun, "Handbook of Mathematical Functions", 26.7.3-4.
-    """
-    low, high = 0.0, 1.0
-    while _student_within(high, freedom) < 2 * probability - 1:
-        high *= 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _student_within(middle, freedom) < 2 * probability - 1 else (low, middle)
-    return high
-
-
-def _student_within(t: float, freedom: int) -> float:
-    """The probability that Student's t lies between ``-t`` and ``t``."""
-    angle = math.atan(t / math.sqrt(freedom))
-    square, term, total = math.cos(angle) ** 2, 1.0, 0.0
-    odd = freedom % 2
-    for k in range((freedom - odd) // 2):
-        total += term
-        term *= square * (2 * k + 1 + odd) / (2 * k + 2 + odd)
-    if not odd:
-        return math.sin(angle) * total
-    return 2 / math.pi * (angle + math.sin(angle) * math.cos(angle) * total)
 
 
 def _most_over(count: int, chance: float) -> int:

@@ -7,11 +7,12 @@ the second look is taken while the network still runs.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ulsam_deploy.bench.board import Board
-from ulsam_deploy.bench.result import Condition, Reading, Watch
+from ulsam_deploy.bench.result import Cause, Condition, Reading, Reason, Watch
 
 __all__ = ["Snapshot", "judge", "snapshot", "worst"]
 
@@ -19,6 +20,9 @@ __all__ = ["Snapshot", "judge", "snapshot", "worst"]
 REACHED = 0.95
 #: More of all cores than this in other programs' hands is a disturbance.
 OTHER_LOAD = 0.10
+
+_DISTURBED, _UNKNOWN = Condition.DISTURBED, Condition.UNKNOWN
+_CHANGED = "the governor or the power mode was changed meanwhile"
 
 Sensors = tuple[tuple[str, "float | None", "float | None"], ...]
 
@@ -44,9 +48,11 @@ class Snapshot:
 
 
 def snapshot(board: Board, process: int, cpus: Sequence[int] = ()) -> Snapshot:
-    """Look at the machine once; ``process`` runs the network, on ``cpus`` where it is pinned."""
-    busy, there = board.cpu_seconds() or (None, None)
-    return Snapshot(
+    """Look at the machine once; ``process`` runs the network, on ``cpus`` where it is pinned.
+
+    Load comes last, so that the commands of the first look aren't taken for other programs.
+    """
+    look = Snapshot(
         temperatures=tuple(board.temperatures()),
         cpu_clocks=tuple(board.cpu_clocks(cpus)),
         gpu_clocks=tuple(board.gpu_clocks()),
@@ -55,10 +61,12 @@ def snapshot(board: Board, process: int, cpus: Sequence[int] = ()) -> Snapshot:
         needs_power_mode=board.is_jetson,
         counts=board.throttle_counts(),
         flags=board.throttle_flags(),
-        busy=busy,
-        there=there,
-        own=board.process_seconds(process),
+        busy=None,
+        there=None,
+        own=None,
     )
+    busy, there = board.cpu_seconds() or (None, None)
+    return dataclasses.replace(look, busy=busy, there=there, own=board.process_seconds(process))
 
 
 def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:
@@ -68,36 +76,34 @@ def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:
     hot = _readings("temperature", before.temperatures, after.temperatures)
     clocks = _readings("clock", before.cpu_clocks, after.cpu_clocks)
     gpu = _readings("clock", before.gpu_clocks, after.gpu_clocks)
-    disturbed = [
-        *(f"{r.sensor} reached {r.after:g} C; it slows down from {r.limit:g}" for r in hot if _too_hot(r)),
-        *_held_back(clocks),
-        *(_held_back(gpu) if on_gpu else ()),
-        *(f"{kind} happened {count} times" for kind, count in throttled.items() if count),
-        *(["the governor or the power mode was changed meanwhile"] if _modes(before) != _modes(after) else []),
+    reasons = [
+        *_said(Cause.TEMPERATURE, _DISTURBED, (_too_hot(r) for r in hot)),
+        *_said(Cause.CLOCK, _DISTURBED, _held_back(clocks)),
+        *_said(Cause.CLOCK, _DISTURBED, _held_back(gpu) if on_gpu else ()),
+        *_said(Cause.THROTTLING, _DISTURBED, (_events(kind, n) for kind, n in throttled.items() if n)),
+        *_said(Cause.MODE, _DISTURBED, [_CHANGED if _modes(before) != _modes(after) else ""]),
+        *_said(Cause.LOAD, _DISTURBED, [_others(load)]),
+        *_said(Cause.TEMPERATURE, _UNKNOWN, _unread("temperature", hot)),
+        *_said(Cause.CLOCK, _UNKNOWN, _unread("clock", clocks)),
+        *_said(Cause.CLOCK, _UNKNOWN, _unread("GPU clock", gpu) if on_gpu else ()),
+        *_said(Cause.THROTTLING, _UNKNOWN, _unknown_throttling(throttled, before)),
+        *_said(Cause.MODE, _UNKNOWN, _unknown_modes(after)),
+        *_said(Cause.LOAD, _UNKNOWN, ["" if load is not None else "the load by other programs can't be read"]),
     ]
-    if load is not None and load > OTHER_LOAD:
-        disturbed.append(f"other programs used {load:.0%} of all cores")
-    unknown = [
-        *_unread("temperature", hot),
-        *_unread("clock", clocks),
-        *(_unread("GPU clock", gpu) if on_gpu else ()),
-        *_unknown_throttling(throttled, before),
-        *(f"the governor of {name} can't be read" for name, word in after.governors.items() if word is None),
-    ]
-    if after.needs_power_mode and after.power_mode is None:
-        unknown.append("the power mode can't be read")
-    if load is None:
-        unknown.append("the load by other programs can't be read")
-    condition = Condition.DISTURBED if disturbed else Condition.UNKNOWN if unknown else Condition.CLEAN
     return Watch(
-        condition=condition,
-        reasons=tuple(f"{reason[:1].upper()}{reason[1:]}." for reason in [*disturbed, *unknown]),
+        condition=worst(reason.condition for reason in reasons) if reasons else Condition.CLEAN,
+        reasons=tuple(reasons),
         readings=(*hot, *clocks, *gpu),
         throttled=throttled,
         power_mode=after.power_mode,
         governors=after.governors,
         other_load=load,
     )
+
+
+def _said(cause: Cause, condition: Condition, texts: Iterable[str]) -> Iterator[Reason]:
+    """A reason of each text that isn't empty, as a sentence."""
+    yield from (Reason(cause, condition, f"{text[:1].upper()}{text[1:]}.") for text in texts if text)
 
 
 def worst(conditions: Iterable[Condition]) -> Condition:
@@ -123,14 +129,27 @@ def _at(sensors: Sensors, place: int) -> tuple[str, float | None, float | None]:
     return sensors[place] if place < len(sensors) else ("", None, None)
 
 
-def _too_hot(reading: Reading) -> bool:
-    return reading.after is not None and reading.limit is not None and reading.after >= reading.limit
+def _too_hot(reading: Reading) -> str:
+    if reading.after is None or reading.limit is None or reading.after < reading.limit:
+        return ""
+    return f"{reading.sensor} reached {reading.after:g} C; it slows down from {reading.limit:g}"
+
+
+def _events(kind: str, count: int) -> str:
+    return f"{kind} happened {'once' if count == 1 else f'{count} times'}"
+
+
+def _others(load: float | None) -> str:
+    return f"other programs used {load:.0%} of all cores" if load is not None and load > OTHER_LOAD else ""
 
 
 def _held_back(clocks: Sequence[Reading]) -> Iterator[str]:
-    """One sentence when even the fastest of the domains stayed below its clock: the others may have been idle."""
+    """One sentence when even the fastest of the domains stayed below its clock: the others may have been idle.
+
+    Nothing where one can't be read, because that may be the fastest.
+    """
     known = [(r.after / r.limit, r) for r in clocks if r.after is not None and r.limit is not None]
-    if known:
+    if known and not any(r.after is None for r in clocks):
         share, best = max(known, key=lambda pair: pair[0])
         if share < REACHED:
             yield f"{best.sensor} ran at {best.after:.0f} of {best.limit:.0f} MHz under load"
@@ -164,7 +183,13 @@ def _unknown_throttling(throttled: Mapping[str, int | None], before: Snapshot) -
         if count is None:
             flag = before.flags.get(kind)
             since = "happened before, and its flag stays up until the board restarts" if flag and flag[1] else ""
-            yield f"{kind}: {since or 'can not be read'}"
+            yield f"{kind}: {since}" if since else f"{kind} can't be read"
+
+
+def _unknown_modes(after: Snapshot) -> Iterator[str]:
+    yield from (f"the governor of {name} can't be read" for name, word in after.governors.items() if word is None)
+    if after.needs_power_mode and after.power_mode is None:
+        yield "the power mode can't be read"
 
 
 def _modes(look: Snapshot) -> tuple[object, object]:

@@ -91,3 +91,20 @@ def positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise UsageError(f"'{text}' is no limit", expected="a positive number")
     return number
+
+
+def add_host_options(parser: argparse.ArgumentParser) -> None:
+    """Boards to do it on instead of here; read by :mod:`ulsam_deploy.cli.hosts`."""
+    group = parser.add_argument_group("on other machines, through your own ssh (nothing is installed or left there)")
+    group.add_argument(
+        "--host", action="append", default=[], metavar="USER@NAME", help="do it there; repeat it for several at once"
+    )
+    group.add_argument("--host-python", default="python3", metavar="WORD", help="Python there (default python3)")
+    group.add_argument(
+        "--host-time-limit",
+        type=value(positive),
+        default=3600.0,
+        metavar="SECONDS",
+        help="the longest that it may take there (default 3600)",
+    )
+    group.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of your own ~/.ssh/config")

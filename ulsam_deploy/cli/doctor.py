@@ -15,6 +15,10 @@ from ulsam_deploy.errors import Exit, UlsamError
 
 def run(arguments: argparse.Namespace) -> Exit:
     """Ask every exporter and runtime; always exit 0, because a missing backend is an answer here, not a failure."""
+    if arguments.host:
+        from ulsam_deploy.cli import verify_hosts
+
+        return verify_hosts.doctor(arguments)
     found = [
         *(("make", name, _ask(plugins.EXPORTERS, name)) for name in plugins.registered(plugins.EXPORTERS)),
         *(("run", name, _ask(plugins.RUNTIMES, name)) for name in plugins.registered(plugins.RUNTIMES)),

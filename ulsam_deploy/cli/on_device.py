@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ulsam_deploy.errors import Exit, UnavailableError
 
 #: What can be done without PyTorch. Each is the very module that ``ulsam-deploy`` runs on the host.
-COMMANDS = ("doctor", "build", "verify")
+COMMANDS = ("doctor", "build", "verify", "bench")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

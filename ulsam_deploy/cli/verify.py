@@ -24,6 +24,10 @@ AGAINST_ONLY: Mapping[str, object] = {
 
 def run(arguments: argparse.Namespace) -> Exit:
     """One of the two; they share the table and the meaning of the exit code."""
+    if arguments.host:
+        from ulsam_deploy.cli import verify_hosts
+
+        return verify_hosts.verify(arguments)
     signer = {"key": arguments.key, "identity": arguments.identity, "issuer": arguments.issuer}
     if arguments.against:
         for name in (name for name, given in signer.items() if given):

@@ -1,1 +1,6 @@
-"""The gate of deployment CI: is one build slower, larger or less right than another?"""
+"""The gate: two results of ``bench`` and a file of budgets in, pass, fail or inconclusive out."""
+
+from ulsam_deploy.gate.budgets import DEFAULT, Budget, budgets_for, read_budgets
+from ulsam_deploy.gate.decide import Finding, decide, obstacles
+
+__all__ = ["DEFAULT", "Budget", "Finding", "budgets_for", "decide", "obstacles", "read_budgets"]

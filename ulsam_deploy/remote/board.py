@@ -211,10 +211,13 @@ def _bytes(folder: Path) -> int:
 
 def _run(words: list[str], folder: Path, limit: float) -> dict[str, Any]:
     began = time.monotonic()
+    # What engines leave in the temporary folder (ONNX Runtime does) goes with the job's own.
+    (folder / "tmp").mkdir(mode=0o700)
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         job = subprocess.Popen(
             [sys.executable, *words],
             cwd=str(folder / "work"),
+            env=dict(os.environ, TMPDIR=str(folder / "tmp")),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -73,7 +74,8 @@ class Board:
         """Lose every link."""
         for session in self.sessions():
             for process in (*_children(session), session):
-                os.kill(process, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it went by itself
+                    os.kill(process, signal.SIGKILL)
 
     def left(self) -> list[str]:
         """What lies in its temporary folder."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, command, positive, value
+from ulsam_deploy.cli.arguments import add_ci_options, add_host_options, add_model_options, command, positive, value
 from ulsam_deploy.contracts import Tier
 
 
@@ -24,6 +24,7 @@ def add(commands: Any) -> None:
         help="least evidence that every artifact must reach here",
     )
     add_ci_options(parser)
+    add_host_options(parser)
     who = parser.add_argument_group("who made a bundle (see 'ulsam-deploy sign')")
     who.add_argument("--key", type=Path, metavar="PUB.pem", help="refuse it unless this key's owner signed it")
     who.add_argument("--identity", metavar="WHO", help="refuse it unless this identity signed it through Sigstore")

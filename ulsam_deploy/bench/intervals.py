@@ -1,4 +1,4 @@
-"""How surely one build is slower than another: block-bootstrap intervals for times that depend on each other.
+"""How surely one thing takes longer than another: block-bootstrap intervals for times that depend on each other.
 
 Times taken one after another are not independent: a neighbour on the machine, a warm cache or a clock that has just
 changed lasts for many of them, and an interval that takes them as independent is far too narrow. So whole blocks are
@@ -7,7 +7,7 @@ drawn, never single times:
 * the unit is a *round*, a fresh process (or a pair of them), which swallows whatever lasts less long than a round;
 * what lasts longer shows as autocorrelation from round to round; blocks then have several rounds, as many as the rule
   of Politis and White finds best (:func:`block_length`), and with fewer than :data:`FEWEST_BLOCKS` of them there is no
-  interval at all.
+  interval at all. Differences of two sides that ran in turns keep that many blocks, so long as there are the rounds.
 
 Few blocks make a bootstrap interval too narrow. The cure is the *expanded* percentile interval of Hesterberg, "What
 Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), section 5.3: percentiles further out, by
@@ -26,9 +26,12 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CONFIDENCE", "FEWEST_BLOCKS", "Interval", "block_length", "paired", "quantile_interval", "unpaired"]
+__all__ = [
+    "CONFIDENCE", "FEWEST_BLOCKS", "Interval", "block_length", "log_times", "middle", "paired", "quantile_interval",
+    "student", "unpaired",
+]  # fmt: skip
 
-#: Of each one-sided bound. A check fails only beyond its lower bound, so equal builds fail in 0.5 % of runs.
+#: Of each one-sided bound, where nobody says otherwise: equal builds lie beyond one of them in 0.5 % of runs.
 CONFIDENCE = 0.995
 #: Fewer say too little about how much blocks differ.
 FEWEST_BLOCKS = 6
@@ -40,7 +43,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its one-sided bounds, each right with :data:`CONFIDENCE`.
+    """An estimate and its one-sided bounds, each right with the confidence that was asked for.
 
     ``None`` for both bounds: too few blocks. ``blocks`` of ``length`` rounds each (of the side that has fewer).
     """
@@ -82,25 +85,47 @@ def block_length(series: npt.ArrayLike) -> int:
     return int(min(max(1.0, math.ceil(best)), most))
 
 
-def paired(differences: Sequence[float]) -> Interval:
-    """The ratio of current to baseline from one log ratio a round, whose two sides ran in turns."""
-    series = np.asarray(differences, dtype=np.float64)
-    length = block_length(series)
-    means = _resampled_means(series, length, np.random.default_rng(_SEED))
-    return _interval(float(series.mean()), means, series.size // length, length)
+def log_times(rounds: Sequence[npt.ArrayLike], share: float = 0.5) -> Floats:
+    """The logarithm of each round's ``share`` quantile: what :func:`paired` and :func:`unpaired` compare."""
+    return np.log([np.quantile(np.asarray(each, dtype=np.float64), share) for each in rounds])
 
 
-def unpaired(baseline: Sequence[float], current: Sequence[float]) -> Interval:
-    """The ratio of current to baseline from one log time a round, measured at different times."""
-    sides = [np.asarray(side, dtype=np.float64) for side in (baseline, current)]
+def middle(values: npt.ArrayLike) -> Floats:
+    """The mean of the middle half along the last axis (the 25 % trimmed mean): one bad round in four does nothing."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
+    cut = ordered.shape[-1] // 4
+    kept: Floats = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+    return kept
+
+
+def paired(differences: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """The ratio of current to baseline from one log ratio a round, whose two sides ran in turns.
+
+    The ratio is the exponential of their :func:`middle`: whatever changes from round to round (a warmer board, a busy
+    neighbour) hits both sides alike and cancels, and what hit one side only is trimmed. Seeded. Raises
+    :class:`ValueError` without rounds.
+    """
+    series = _rounds(differences)
+    # What lasts longer than a round is gone from differences but for a rest, and in few rounds its length is a guess.
+    length = min(block_length(series), max(1, series.size // FEWEST_BLOCKS))
+    found = _resampled(series, length, np.random.default_rng(_SEED))
+    return _interval(float(middle(series)), found, series.size // length, length, confidence)
+
+
+def unpaired(baseline: npt.ArrayLike, current: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
+    """The ratio of current to baseline from one log time a round, measured at different times.
+
+    It cannot know how far the machine itself drifted between the two. Raises :class:`ValueError` without rounds.
+    """
+    sides = [_rounds(side) for side in (baseline, current)]
     length = max(block_length(side) for side in sides)
     generator = np.random.default_rng(_SEED)
-    old, new = (_resampled_means(side, length, generator) for side in sides)
-    estimate = float(sides[1].mean() - sides[0].mean())
-    return _interval(estimate, new - old, min(side.size // length for side in sides), length)
+    old, new = (_resampled(side, length, generator) for side in sides)
+    estimate = float(middle(sides[1]) - middle(sides[0]))
+    return _interval(estimate, new - old, min(side.size // length for side in sides), length, confidence)
 
 
-def quantile_interval(rounds: Sequence[npt.ArrayLike], share: float) -> Interval:
+def quantile_interval(rounds: Sequence[npt.ArrayLike], share: float, confidence: float = CONFIDENCE) -> Interval:
     """The ``share`` quantile of all times together, ``rounds`` being an array (any count,) each; in their unit."""
     times = [np.asarray(each, dtype=np.float64) for each in rounds]
     length = block_length([np.quantile(each, share) for each in times])
@@ -112,7 +137,15 @@ def quantile_interval(rounds: Sequence[npt.ArrayLike], share: float) -> Interval
     for index, drawn in enumerate(_drawn(len(times), length, found.size, generator)):
         weight = np.cumsum(np.bincount(drawn, minlength=len(times))[owner])
         found[index] = everything[order[np.searchsorted(weight, share * weight[-1])]]
-    return _interval(math.log(np.quantile(everything, share)), np.log(found), len(times) // length, length)
+    estimate = math.log(np.quantile(everything, share))
+    return _interval(estimate, np.log(found), len(times) // length, length, confidence)
+
+
+def _rounds(values: npt.ArrayLike) -> Floats:
+    series = np.asarray(values, dtype=np.float64)
+    if not series.size:
+        raise ValueError("no rounds to compare")
+    return series
 
 
 def _drawn(count: int, length: int, times: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
@@ -121,16 +154,15 @@ def _drawn(count: int, length: int, times: int, generator: np.random.Generator) 
     return ((starts + np.arange(length)) % count).reshape(times, -1)[:, :count]
 
 
-def _resampled_means(series: Floats, length: int, generator: np.random.Generator) -> Floats:
-    means: Floats = series[_drawn(series.size, length, RESAMPLES, generator)].mean(axis=1)
-    return means
+def _resampled(series: Floats, length: int, generator: np.random.Generator) -> Floats:
+    return middle(series[_drawn(series.size, length, RESAMPLES, generator)])
 
 
-def _interval(estimate: float, resampled: Floats, blocks: int, length: int) -> Interval:
+def _interval(estimate: float, resampled: Floats, blocks: int, length: int, confidence: float) -> Interval:
     """Expanded percentile bounds of the exponential."""
     if blocks < FEWEST_BLOCKS:
         return Interval(math.exp(estimate), None, None, blocks, length)
-    beyond = 1.0 - NormalDist().cdf(math.sqrt(blocks / (blocks - 1)) * student(CONFIDENCE, blocks - 1))
+    beyond = 1.0 - NormalDist().cdf(math.sqrt(blocks / (blocks - 1)) * student(confidence, blocks - 1))
     low, high = np.quantile(resampled, [beyond, 1.0 - beyond])
     return Interval(math.exp(estimate), math.exp(low), math.exp(high), blocks, length)
 

@@ -1,0 +1,86 @@
+"""``ulsam-deploy bench``: how long each artifact of a bundle takes on this machine, and which is the fastest."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+from ulsam_deploy.bench.board import Board
+from ulsam_deploy.bench.profiles import PROFILES, Profile
+from ulsam_deploy.bench.result import Result
+from ulsam_deploy.bench.turns import Plan
+from ulsam_deploy.bundle import read_bundle
+from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.cli import timings, words
+from ulsam_deploy.cli.ci import handover
+from ulsam_deploy.errors import Exit, UsageError, combine
+from ulsam_deploy.timing import Wanted, bench_bundles
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Here, or on every ``--host`` at once."""
+    for path in (arguments.output, arguments.beside_output):
+        _check_file(path)
+    if arguments.beside_output and not arguments.beside:
+        raise UsageError("--beside-output needs --beside", expected="--beside BUNDLE --beside-output FILE")
+    if arguments.host:
+        from ulsam_deploy.cli import bench_hosts
+
+        return bench_hosts.run(arguments)
+    with handover(arguments, arguments.bundle.name) as told:
+        paths = [arguments.bundle, *([arguments.beside] if arguments.beside else [])]
+        results = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), _tell)
+        for result, path in zip(results, (arguments.output, arguments.beside_output)):
+            if path:
+                write_file(path, result.to_json().encode())
+        named = dict(zip(("this", "beside"), results)) if arguments.beside else {"": results[0]}
+        told.columns, told.rows = timings.COLUMNS, timings.rows(named)
+        told.sentence = timings.sentence(results[0])
+        told.checks += [check for result in results for check in timings.checks(result)]
+    if arguments.json:
+        sys.stdout.write(results[0].to_json())
+    else:
+        words.print_table(told.columns, told.rows)
+        for name, result in named.items():
+            print(timings.remarks(result, name))
+    return combine(_code(result, arguments) for result in results)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text)
+
+
+def _code(result: Result, arguments: argparse.Namespace) -> Exit:
+    """What was asked for by name and couldn't be timed counts as well."""
+    left = [label for label in result.left_out if label.partition(" ")[0] in arguments.targets]
+    return combine([timings.code(result), Exit.UNAVAILABLE if left else Exit.OK])
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    allowed = os.sched_getaffinity(0)
+    missing = [str(cpu) for cpu in arguments.cpus if cpu not in allowed]
+    if missing:
+        raise UsageError(
+            f"processor {', '.join(missing)} isn't ours here", expected=", ".join(map(str, sorted(allowed)))
+        )
+    plan = Plan(profile_of(arguments), arguments.threads, arguments.cpus)
+    return Wanted(plan, tuple(arguments.targets), arguments.batch, arguments.inputs, arguments.configure_device)
+
+
+def profile_of(arguments: argparse.Namespace) -> Profile:
+    """The named profile, with the rounds that were asked for."""
+    profile = PROFILES[arguments.profile]
+    return dataclasses.replace(profile, rounds=arguments.rounds) if arguments.rounds else profile
+
+
+def _check_file(path: Path | None) -> None:
+    """Raise :class:`UsageError` now, not after minutes, for a file that can't be written."""
+    if path is None:
+        return
+    if not path.resolve().parent.is_dir():
+        raise UsageError(f"the folder of '{path}' does not exist", expected="a folder that is there")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"'{path}' is not a file", expected="a file, or nothing yet")

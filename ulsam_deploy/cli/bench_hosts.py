@@ -1,0 +1,110 @@
+"""``ulsam-deploy bench --host``: the same measurement on boards behind SSH, and one table of them all."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ulsam_deploy.bench.result import Result
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.cli import timings, words
+from ulsam_deploy.cli.ci import handover
+from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.remote import printable
+from ulsam_deploy.report.checks import Check
+
+_RESULT = "result.json"
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Every host measures at once; each result that came back is kept, whatever became of the others."""
+    if arguments.beside:
+        raise UsageError("--beside is about two bundles on this machine", expected="--host without --beside")
+    files = {"inputs.npz": arguments.inputs} if arguments.inputs else {}
+    with handover(arguments, arguments.bundle.name) as told:
+        with sent({"bundle": arguments.bundle}, files) as folder:
+            answers = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
+        results = {answer.host: result for answer in answers if (result := _result(answer))}
+        _keep(arguments, results)
+        told.columns, told.rows = ("host", *timings.COLUMNS), _rows(results)
+        told.sentence = " ".join(f"{host}: {timings.sentence(result)}" for host, result in results.items())
+        for host, result in results.items():
+            told.checks += [
+                Check(f"{host} {each.subject}", each.name, each.verdict, each.text) for each in timings.checks(result)
+            ]
+        for answer in answers:
+            if answer.error:
+                told.checks.append(Check(answer.host, "bench", Verdict.FAIL, str(answer.error)))
+    for answer in answers:
+        if answer.error:
+            sys.stderr.write(f"error: {answer.error}\n")
+    code = overall(answers)
+    if arguments.json:
+        hosts = {
+            answer.host: {
+                "result": strict.encode(results[answer.host], "result") if answer.host in results else None,
+                "error": str(answer.error) if answer.error else None,
+                "exit_code": int(answer.code),
+            }
+            for answer in answers
+        }
+        words.print_json("bench-hosts", {"hosts": hosts, "exit_code": int(code)})
+        return code
+    if results:
+        words.print_table(told.columns, told.rows)
+    for host, result in results.items():
+        print(printable(timings.remarks(result, host)))
+    return code
+
+
+def _words(arguments: argparse.Namespace) -> list[str]:
+    """The same command for the board, without what is done with its results here."""
+    found = ["bench", "bundle", "-o", _RESULT, "--profile", arguments.profile]
+    for name in ("rounds", "threads", "batch"):
+        given = getattr(arguments, name)
+        found += [f"--{name}", str(given)] if given else []
+    found += ["--targets", ",".join(arguments.targets)] if arguments.targets else []
+    found += ["--cpus", ",".join(map(str, arguments.cpus))] if arguments.cpus else []
+    found += ["--inputs", "inputs.npz"] if arguments.inputs else []
+    return [*found, *(["--configure-device"] if arguments.configure_device else [])]
+
+
+def _result(answer: Answer) -> Result | None:
+    """The result that came back; ``None`` and ``answer.error`` where none did. What a board sends is not trusted."""
+    if answer.finished is None:
+        return None
+    text = answer.finished.files.get(_RESULT)
+    if text is None:
+        answer.error = answer.error or UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
+        answer.code = Exit.UNAVAILABLE if answer.code is Exit.OK else answer.code
+        return None
+    try:
+        return Result.from_json(text, f"the result of {answer.host}")
+    except RefusedError as error:
+        answer.error, answer.code = error, Exit.REFUSED
+        return None
+
+
+def _keep(arguments: argparse.Namespace, results: Mapping[str, Result]) -> None:
+    """Write the result files: one host's to ``--output`` itself, several hosts' beside it, their names in theirs."""
+    if not arguments.output:
+        return
+    for host, result in results.items():
+        write_file(output_of(arguments.output, host, len(arguments.host)), result.to_json().encode())
+
+
+def output_of(output: Path, host: str, hosts: int) -> Path:
+    """``result.json`` for one host; ``result.kitchen.json`` for ``pi@kitchen`` among several."""
+    if hosts == 1:
+        return output
+    return output.with_name(f"{output.stem}.{host.rpartition('@')[2]}{output.suffix}")
+
+
+def _rows(results: Mapping[str, Result]) -> list[tuple[str, ...]]:
+    found = [(host, *row) for host, result in results.items() for row in timings.rows({"": result})]
+    return [tuple(map(printable, row)) for row in found]

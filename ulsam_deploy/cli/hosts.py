@@ -1,0 +1,160 @@
+"""A command on several boards behind SSH at once: runner and bundle are sent, and the answers fetched."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.bundle import read_bundle
+from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
+from ulsam_deploy.remote import Finished, Link, Order, check_host, printable, run_job
+from ulsam_deploy.runner import runner_bytes
+
+__all__ = ["Answer", "at_hosts", "document", "last_words", "overall", "sent"]
+
+
+@dataclass
+class Answer:
+    """What came of one host: ``finished``, or the ``error`` why nothing did."""
+
+    host: str
+    finished: Finished | None = None
+    error: UlsamError | None = None
+    code: Exit = Exit.UNAVAILABLE
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@contextlib.contextmanager
+def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -> Iterator[Path]:
+    """A folder with ``runner.pyz``, copies of ``bundles`` (folders or ``.zip``) and of ``files`` by name.
+
+    A bundle's integrity is checked before it leaves; raises what :func:`read_bundle` and the check raise.
+    """
+    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as name:
+        folder = Path(name)
+        (folder / "runner.pyz").write_bytes(runner_bytes())
+        for word, path in bundles.items():
+            bundle = read_bundle(path)
+            bundle.verify_integrity()
+            shutil.copytree(bundle.root, folder / word)
+        for word, path in (files or {}).items():
+            try:
+                shutil.copyfile(path, folder / word)
+            except OSError as error:
+                raise UsageError(f"{path} can't be read: {error.strerror}") from error
+        yield folder
+
+
+def at_hosts(
+    arguments: argparse.Namespace, folder: Path, words: Sequence[str], results: Sequence[str] = ()
+) -> list[Answer]:
+    """Do ``runner.pyz`` with ``words`` on every ``--host``, all at once; an answer for each, in their order.
+
+    Ctrl-C stops them all, and cleans the boards. What they write to stderr comes out here, line by line.
+    """
+    hosts = [check_host(host) for host in arguments.host]
+    twice = next((host for host in hosts if hosts.count(host) > 1), None)
+    if twice:
+        raise UsageError(f"--host {twice} is there twice", expected="each host once")
+    order = Order(folder, ("runner.pyz", *words), tuple(results), arguments.host_time_limit)
+    stop = threading.Event()
+    answers = [Answer(host) for host in hosts]
+    for answer in answers:
+        threading.Thread(target=_work, args=(answer, arguments, order, stop), name=answer.host, daemon=True).start()
+    try:
+        _await(answers)
+    except BaseException:
+        stop.set()
+        _await(answers, 60.0)
+        raise
+    return answers
+
+
+def _await(answers: Sequence[Answer], seconds: float = math.inf) -> None:
+    """Wait until all are done. Not by joining: an interrupted ``join`` takes a thread that runs for one that ended."""
+    deadline = time.monotonic() + seconds
+    for answer in answers:
+        while not answer.done.wait(0.2) and time.monotonic() < deadline:
+            pass
+
+
+def _work(answer: Answer, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
+    link = Link(answer.host, arguments.ssh_config, arguments.host_python, stop)
+    try:
+        answer.finished = run_job(link, order, _teller(answer.host))
+        answer.code = _code(answer)
+    except UlsamError as error:
+        answer.error, answer.code = error, Exit(error.exit_code)
+    except Exception as error:  # a thread's traceback would be lost between the other hosts' lines
+        answer.error = UnavailableError(f"{answer.host}: {error!a}")
+    finally:
+        answer.done.set()
+
+
+def _code(answer: Answer) -> Exit:
+    finished = answer.finished
+    assert finished is not None
+    try:
+        code = Exit(finished.exit_code)
+    except ValueError:  # a traceback, or a signal
+        code = Exit.UNAVAILABLE
+        answer.error = UnavailableError(f"{answer.host}: {last_words(finished)}")
+    return code
+
+
+def last_words(finished: Finished) -> str:
+    """The error that a job ended with, as it was told there."""
+    told = printable(finished.err).strip()
+    _, error, text = told.rpartition("error: ")
+    return text if error else (told.splitlines() or ["it said nothing"])[-1]
+
+
+def _teller(host: str) -> Callable[[str], None]:
+    """Writes whole lines to stderr, each with its host before it."""
+    rest = ""
+
+    def tell(text: str) -> None:
+        nonlocal rest
+        *lines, rest = (rest + text).split("\n")
+        sys.stderr.write("".join(f"{host}: {line}\n" for line in lines))
+        sys.stderr.flush()
+
+    return tell
+
+
+def overall(answers: Sequence[Answer]) -> Exit:
+    """The one exit code; a code that no check has (wrong usage there) counts where nothing else went wrong."""
+    codes = [answer.code for answer in answers]
+    return combine(codes) or max(codes)
+
+
+def document(answer: Answer, schema: str) -> dict[str, Any] | None:
+    """The JSON document that a job printed; ``None``, with ``error`` and ``code`` set, where there is none.
+
+    What a board sends is not trusted: it must be one object with this ``schema``.
+    """
+    if answer.finished is None or answer.error:
+        return None
+    try:
+        found = json.loads(answer.finished.out)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and found.get("schema") == schema:
+        return found
+    if answer.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
+        answer.error = RefusedError(f"{answer.host}: its answer is no {schema} document")
+        answer.code = Exit.REFUSED
+    else:
+        answer.error = UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
+    return None

@@ -1,0 +1,117 @@
+"""What a result of ``bench`` looks like in words: rows of a table, sentences, checks for CI, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ulsam_deploy.bench.result import Comparison, Condition, Measured, Result
+from ulsam_deploy.cli import words
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.errors import Exit, combine
+from ulsam_deploy.report.checks import Check
+
+COLUMNS = (
+    *("artifact", "p50", "p90", "p95", "p99", "first", "load", "memory", "a second", "energy", "times as long"),
+    "conditions",
+)
+_CONDITIONS = {
+    Condition.CLEAN: Verdict.PASS,
+    Condition.UNKNOWN: Verdict.UNVERIFIED,
+    Condition.DISTURBED: Verdict.INCONCLUSIVE,
+}
+
+
+def rows(named: Mapping[str, Result]) -> list[tuple[str, ...]]:
+    """A line for each artifact of each result, the result's name before its label where it has one."""
+    return [_row(result, one, name) for name, result in named.items() for one in result.measured]
+
+
+def _row(result: Result, one: Measured, name: str) -> tuple[str, ...]:
+    latency = one.latency
+    batch = f" x{one.batch}" if one.batch > 1 else ""
+    return (
+        f"{name} {one.label}{batch}".strip(),
+        *(_ms(value) for value in (latency.p50, latency.p90, latency.p95, latency.p99, one.first_ms, one.load_ms)),
+        words.size(one.peak_rss) if one.peak_rss is not None else "n/a",
+        f"{one.throughput:.4g}",
+        f"{one.energy.joules_per_inference * 1e3:.3g} mJ" if one.energy else "n/a",
+        _compared(result, one),
+        one.condition.value,
+    )
+
+
+def _ms(value: float | None) -> str:
+    return f"{value:.4g} ms" if value is not None else "n/a"
+
+
+def _compared(result: Result, one: Measured) -> str:
+    found = next((c for c in result.comparisons if c.label == one.label), None)
+    if found is None:
+        return "1" if result.comparisons else "-"
+    return f"{found.ratio:.3g} {_within(found)}"
+
+
+def _within(found: Comparison) -> str:
+    return f"[{found.low:.3g}, {found.high:.3g}]" if found.low is not None and found.high is not None else "[?]"
+
+
+def sentence(result: Result) -> str:
+    """Which artifact is the fastest, or why nobody can say."""
+    where = result.machine.board or result.machine.cpu or result.machine.architecture
+    if len(result.measured) == 1:
+        one = result.measured[0]
+        return f"{one.label} takes {_ms(one.latency.p50)} on {where} (median of {one.latency.count})."
+    if result.fastest:
+        slower = [c for c in result.comparisons if c.low is not None]
+        next_one = min(slower, key=lambda c: c.ratio)
+        return (
+            f"{result.fastest} is the fastest on {where}: {next_one.label} takes {next_one.ratio:.3g} times as long "
+            f"({next_one.confidence:.0%} interval {_within(next_one)[1:-1]})."
+        )
+    return f"Which is the fastest on {where} can't be told from {result.settings.rounds} rounds."
+
+
+def remarks(result: Result, name: str = "") -> str:
+    """The sentence, what disturbed, what was left out, and what the figures contain."""
+    lines = [sentence(result), f"Conditions: {result.condition.value}."]
+    lines += [f"  {reason.text}" for reason in result.reasons]
+    lines += [f"Left out: {label}: {why}" for label, why in sorted(result.left_out.items())]
+    for one in result.measured:
+        if one.parity and one.parity.verdict is not Verdict.PASS:
+            lines.append(f"{one.label} does not compute what the model computes: {one.parity.verdict.value}.")
+    lines += [f"Changed meanwhile, and restored: {what}" for what in result.settings.configured]
+    sensors = {one.energy.sensor for one in result.measured if one.energy}
+    lines += [f"Energy is beyond an idle machine, by {sensor}." for sensor in sorted(sensors)]
+    lines.append(f"Timed: {result.measured[0].timed}.")
+    head = f"\n{name}: " if name else "\n"
+    return head + "\n".join(lines)
+
+
+def checks(result: Result) -> list[Check]:
+    """For each artifact whether it computes what it should and whether anything disturbed it; what was left out."""
+    found = []
+    for one in result.measured:
+        if one.parity:
+            found.append(Check(one.label, "parity", one.parity.verdict, _parity_text(one)))
+        texts = dict.fromkeys(reason.text for process in one.processes for reason in process.watch.reasons)
+        found.append(Check(one.label, "conditions", _CONDITIONS[one.condition], " ".join(texts)))
+    found += [Check(label, "run", Verdict.UNVERIFIED, why) for label, why in sorted(result.left_out.items())]
+    return found
+
+
+def _parity_text(one: Measured) -> str:
+    if one.parity is None or one.parity.verdict is Verdict.PASS:
+        return ""
+    return f"{one.label} does not compute what the model computes; 'ulsam-deploy verify' says where."
+
+
+def code(result: Result) -> Exit:
+    """1 for an artifact that computes something else, 5 where something disturbed; unknown conditions are only told."""
+    verdicts = {one.parity.verdict for one in result.measured if one.parity}
+    return combine(
+        [
+            Exit.CHECK_FAILED if Verdict.FAIL in verdicts else Exit.OK,
+            Exit.INCONCLUSIVE if Verdict.INCONCLUSIVE in verdicts else Exit.OK,
+            Exit.INCONCLUSIVE if result.condition is Condition.DISTURBED else Exit.OK,
+        ]
+    )

@@ -1,0 +1,128 @@
+"""``ulsam-deploy verify --host`` and ``doctor --host``: what boards behind SSH say, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ulsam_deploy.bundle import Evidence, read_bundle, strict
+from ulsam_deploy.cli import words
+from ulsam_deploy.cli.ci import Handover, handover
+from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
+from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UsageError
+from ulsam_deploy.remote import printable
+from ulsam_deploy.report.checks import Check, artifact_checks
+
+_BACKENDS = ("host", "backend", "there", "found", "do this")
+
+
+def verify(arguments: argparse.Namespace) -> Exit:
+    """Check the bundle on every host; the worst of their exit codes."""
+    for name in ("key", "identity", "against"):
+        if getattr(arguments, name):
+            raise UsageError(f"--{name} is checked on this machine", expected="--host without it")
+    asked = [word for target in arguments.target or () for word in ("--target", target)]
+    asked += ["--require", arguments.require.label]
+    with handover(arguments, arguments.path.name) as told:
+        with sent({"bundle": arguments.path}) as folder:
+            answers = at_hosts(arguments, folder, ["verify", "bundle", "--json", *asked])
+        _fill(told, answers, arguments)
+    code = overall(answers)
+    if _told(arguments, "verify-hosts", answers, "ulsam-deploy.verify/1", code):
+        return code
+    if told.rows:
+        words.print_table(told.columns, told.rows)
+    for check in told.checks:
+        if check.text and check.name != "verify":
+            print(printable(check.text))
+    print(f"\n{told.sentence}")
+    return code
+
+
+def _fill(told: Handover, answers: Sequence[Answer], arguments: argparse.Namespace) -> None:
+    """The table, and every check of every host."""
+    records = {f"{r.target} {r.precision}": r for r in read_bundle(arguments.path).manifest.artifacts}
+    rows = []
+    for answer in answers:
+        for label, evidence, error in _artifacts(answer):
+            if label not in records:
+                continue
+            subject = f"{answer.host} {label}"
+            row = words.artifact_row(records[label], evidence or Evidence(Tier.EXPORTED))
+            rows.append((answer.host, *row))
+            if error:
+                told.checks.append(Check(subject, "run", Verdict.UNVERIFIED, f"{subject}: not run there: {error}"))
+            if evidence:
+                again = f"ulsam-deploy verify {arguments.path} --host {answer.host}"
+                told.checks += artifact_checks(subject, evidence, again, required=arguments.require)
+    told.columns, told.rows = ("host", *words.ARTIFACT_COLUMNS), rows
+    told.checks += [Check(a.host, "verify", Verdict.FAIL, str(a.error)) for a in answers if a.error]
+    held = sum(answer.code is Exit.OK for answer in answers)
+    told.sentence = f"The bundle holds on {held} of {len(answers)} hosts."
+
+
+def doctor(arguments: argparse.Namespace) -> Exit:
+    """What each host has; a host that can't be reached is an error here, a missing engine is an answer."""
+    with sent({}) as folder:
+        answers = at_hosts(arguments, folder, ["doctor", "--json"])
+    found = {answer.host: document(answer, "ulsam-deploy.doctor/1") for answer in answers}
+    code = overall(answers)
+    if _told(arguments, "doctor-hosts", answers, "ulsam-deploy.doctor/1", code):
+        return code
+    rows = []
+    for answer in answers:
+        for backend in _list(found[answer.host], "backends"):
+            usable = "yes" if backend.get("usable") is True else "no"
+            rows.append((answer.host, _text(backend, "name"), usable, _text(backend, "detail"), _text(backend, "todo")))
+        if answer.finished:
+            print(f"{answer.host}: Python {answer.finished.python}, {answer.finished.machine}")
+    if rows:
+        print()
+        words.print_table(_BACKENDS, rows)
+    return code
+
+
+def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[Answer], inner: str, code: Exit) -> bool:
+    """Errors on stderr; with ``--json`` everything on stdout, and True."""
+    found = {answer.host: document(answer, inner) for answer in answers}
+    for answer in answers:
+        if answer.error:
+            sys.stderr.write(f"error: {answer.error}\n")
+    if arguments.json:
+        hosts = {
+            answer.host: {
+                "answer": found[answer.host],
+                "error": str(answer.error) if answer.error else None,
+                "exit_code": int(answer.code),
+            }
+            for answer in answers
+        }
+        words.print_json(schema, {"hosts": hosts, "exit_code": int(code)})
+    return bool(arguments.json)
+
+
+def _artifacts(answer: Answer) -> list[tuple[str, Evidence | None, str]]:
+    """Label, evidence and error of each artifact; a document that isn't as it should be becomes the host's error."""
+    found = []
+    for item in _list(document(answer, "ulsam-deploy.verify/1"), "artifacts"):
+        told = item.get("evidence")
+        try:
+            evidence = strict.decode(Evidence, told, f"the answer of {answer.host}") if told is not None else None
+        except UlsamError as error:
+            answer.error, answer.code = RefusedError(error.found, expected=error.expected), Exit.REFUSED
+            return []
+        found.append((f"{_text(item, 'target')} {_text(item, 'precision')}", evidence, _text(item, "error")))
+    return found
+
+
+def _list(found: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
+    items = (found or {}).get(key)
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _text(item: Mapping[str, Any], key: str) -> str:
+    value = item.get(key)
+    return printable(value) if isinstance(value, str) else ""

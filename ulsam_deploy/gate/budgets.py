@@ -1,0 +1,104 @@
+"""What an artifact may cost on a device: budgets out of TOML, of which an unknown key is an error."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import fnmatch
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.bench.result import Machine, Measured
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - the same parser under its older name
+    import tomli as tomllib
+
+__all__ = ["DEFAULT", "LIMITS", "Budget", "budgets_for", "read_budgets"]
+
+_NOT_NEGATIVE: dict[str, Any] = {"minimum": 0}
+#: What may be asked in words about a key that many people write.
+LIMITS = (
+    "max_error", "min_liveness", "max_p90_ms", "max_size_mb", "max_rss_mb", "max_energy_mj", "max_regression_percent"
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One ``[[budget]]``: whom it is for, and its limits; ``None``: no limit.
+
+    ``target``, ``precision`` and ``device`` are shell patterns (``*``, ``?``, ``[...]``); the device's is held against
+    the board's own name, or the processor's where the board has none. ``max_error`` is in noise floors,
+    ``max_p90_ms`` milliseconds, sizes in MB (10^6 bytes), ``max_energy_mj`` millijoules an inference,
+    ``max_regression_percent`` how much longer it may take than in the baseline.
+    """
+
+    target: str = "*"
+    precision: str = "*"
+    device: str = "*"
+    max_error: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    min_liveness: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    max_p90_ms: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    max_size_mb: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    max_rss_mb: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    max_energy_mj: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    max_regression_percent: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+
+    def is_for(self, measured: Measured, machine: Machine) -> bool:
+        """Whether this budget is about that artifact on that machine."""
+        return self.on(machine) and all(
+            fnmatch.fnmatchcase(name, pattern)
+            for name, pattern in ((measured.target, self.target), (measured.precision, self.precision))
+        )
+
+    def on(self, machine: Machine) -> bool:
+        """Whether this budget is about that machine."""
+        return fnmatch.fnmatchcase(machine.board or machine.cpu or "", self.device)
+
+
+#: Where nobody gives a file.
+DEFAULT = (Budget(max_regression_percent=5.0),)
+
+
+def read_budgets(path: Path) -> tuple[Budget, ...]:
+    """The ``[[budget]]`` tables of a TOML file, in their order.
+
+    Raises :class:`UsageError` that names the file and the key: unreadable, not TOML, unknown or mistyped keys, a budget
+    without any limit, no budget at all.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} isn't valid TOML: {error}") from error
+    for key in document:
+        if key != "budget":
+            near = difflib.get_close_matches(key, ["budget"], 1)
+            todo = f"did you mean [[{near[0]}]]?" if near else "put each budget under [[budget]]"
+            raise UsageError(f"{path}: unknown key '{key}'", expected="[[budget]] tables", todo=todo)
+    tables = document.get("budget", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise UsageError(f"{path}: 'budget' is no list of tables", expected="[[budget]], in two brackets")
+    if not tables:
+        raise UsageError(f"{path} holds no budget", expected="at least one [[budget]] table")
+    return tuple(_budget(table, f"{path} [[budget]] {number}") for number, table in enumerate(tables, 1))
+
+
+def _budget(table: dict[str, Any], source: str) -> Budget:
+    defaults = {each.name: each.default for each in dataclasses.fields(Budget)}
+    budget = strict.decode(Budget, {**defaults, **table}, source, UsageError)
+    if all(getattr(budget, name) is None for name in LIMITS):
+        raise UsageError(f"{source} limits nothing", expected=", ".join(LIMITS))
+    return budget
+
+
+def budgets_for(budgets: Sequence[Budget], measured: Measured, machine: Machine) -> list[Budget]:
+    """Those that are about ``measured``: all of them hold, so that the strictest decides."""
+    return [budget for budget in budgets if budget.is_for(measured, machine)]

@@ -1,0 +1,220 @@
+"""Holds a result against a baseline and budgets, limit by limit: pass, fail, or inconclusive and why.
+
+A limit on time fails only when the whole interval lies beyond it and passes only when the whole interval lies within;
+two results that can't be compared decide nothing, and say why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ulsam_deploy.bench.intervals import CONFIDENCE, Interval, log_times, paired, quantile_interval, unpaired
+from ulsam_deploy.bench.result import Cause, Condition, Machine, Measured, Reason, Result
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.gate.budgets import Budget, budgets_for
+
+__all__ = ["UNDISTURBED", "Finding", "decide", "obstacles"]
+
+#: Memory differs by what the kernel keeps for itself; more than this is another board.
+MEMORY = 0.05
+#: The quantile of each round that two builds are compared by. A neighbour only ever adds time, often to more than half
+#: of a round, and then medians jump where no code changed; what the code itself takes is seen when nobody disturbs it.
+#: What happens now and then only is for the limit on p90.
+UNDISTURBED = 0.10
+_BOTH = 2 * CONFIDENCE - 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One limit of one artifact: what was found, what is allowed (both as people say them), and the verdict.
+
+    ``text`` is a sentence that stands alone, and empty for a pass.
+    """
+
+    label: str
+    limit: str
+    found: str
+    allowed: str
+    verdict: Verdict
+    text: str = ""
+
+
+def decide(
+    baseline: Result, current: Result, budgets: Sequence[Budget], *, allow_unknown: bool = False
+) -> list[Finding]:
+    """Every limit of ``budgets`` that is about something that ``current`` measured, in its order.
+
+    ``allow_unknown``: go on where the machine doesn't tell its clocks, heat or throttling, as virtual machines don't.
+    A budget for this machine whose artifact wasn't measured is inconclusive.
+    """
+    found = [
+        finding
+        for measured in current.measured
+        for budget in budgets_for(budgets, measured, current.machine)
+        for finding in _limits(baseline, current, measured, budget, allow_unknown)
+    ]
+    for budget in budgets:
+        if budget.on(current.machine) and not any(budget.is_for(one, current.machine) for one in current.measured):
+            label = f"{budget.target} {budget.precision}"
+            why = next((why for name, why in current.left_out.items() if name.split()[0] == budget.target), "")
+            text = f"There is a budget for {label}, and nothing of that kind was measured. {why}".strip()
+            found.append(Finding(label, "measured", "no", "yes", Verdict.INCONCLUSIVE, text))
+    return found
+
+
+def _limits(baseline: Result, current: Result, one: Measured, budget: Budget, allow_unknown: bool) -> Iterator[Finding]:
+    if budget.max_error is not None:
+        error = one.parity.error if one.parity else None
+        yield _plain(one, "largest error", error, budget.max_error, "noise floors", far=one.parity is not None)
+    if budget.min_liveness is not None:
+        alive = one.parity.liveness if one.parity else None
+        yield _plain(one, "liveness", alive, budget.min_liveness, "", least=True)
+    if budget.max_size_mb is not None:
+        yield _plain(one, "size", one.size / 1e6, budget.max_size_mb, "MB")
+    if budget.max_rss_mb is not None:
+        memory = None if one.peak_rss is None else one.peak_rss / 1e6
+        yield _plain(one, "memory", memory, budget.max_rss_mb, "MB")
+    if budget.max_energy_mj is not None:
+        used = one.energy.joules_per_inference * 1e3 if one.energy else None
+        yield _doubted(_plain(one, "energy", used, budget.max_energy_mj, "mJ"), one, allow_unknown)
+    if budget.max_p90_ms is not None:
+        yield _doubted(_p90(one, budget.max_p90_ms), one, allow_unknown)
+    if budget.max_regression_percent is not None:
+        yield _regression(baseline, current, one, budget.max_regression_percent, allow_unknown)
+
+
+def _plain(
+    one: Measured, name: str, value: float | None, limit: float, unit: str, *, least: bool = False, far: bool = False
+) -> Finding:
+    """A figure that is no matter of chance. ``far``: ``None`` means that it was beyond all measure."""
+    allowed = f"{'at least' if least else 'at most'} {limit:g} {unit}".strip()
+    if value is None:
+        verdict = Verdict.FAIL if far else Verdict.INCONCLUSIVE
+        found = "far off" if far else "not measured"
+        return Finding(
+            one.label, name, found, allowed, verdict, f"{one.label}: {name} is {found}; {allowed} is allowed."
+        )
+    found = f"{value:.4g} {unit}".strip()
+    if value >= limit if least else value <= limit:
+        return Finding(one.label, name, found, allowed, Verdict.PASS)
+    return Finding(
+        one.label, name, found, allowed, Verdict.FAIL, f"{one.label}: {name} is {found}; {allowed} is allowed."
+    )
+
+
+def _p90(one: Measured, limit: float) -> Finding:
+    interval = quantile_interval([times / 1e6 for times in one.times()], 0.90)
+    found = f"{interval.estimate:.4g} ms {_bounds(interval)}"
+    return _by_interval(one.label, "p90", interval, limit, found, f"at most {limit:g} ms")
+
+
+def _regression(baseline: Result, current: Result, one: Measured, percent: float, allow_unknown: bool) -> Finding:
+    allowed = f"at most {percent:g} % longer"
+    before = {each.label: each for each in baseline.measured}.get(one.label)
+    if before is None:
+        text = f"{one.label}: the baseline has no such artifact."
+        return Finding(one.label, "regression", "not comparable", allowed, Verdict.INCONCLUSIVE, text)
+    against = obstacles(baseline, current, before, one, allow_unknown=allow_unknown)
+    if against:
+        text = f"{one.label}: not comparable: {' '.join(against)}"
+        return Finding(one.label, "regression", "not comparable", allowed, Verdict.INCONCLUSIVE, text)
+    old, new = log_times(before.times(), UNDISTURBED), log_times(one.times(), UNDISTURBED)
+    in_turns = _in_turns(baseline, current, before, one)
+    interval = paired(new - old) if in_turns else unpaired(old, new)
+    how = "in turns" if in_turns else "at different times"
+    found = f"{interval.estimate:.4g} times as long {_bounds(interval)}, {how}"
+    return _by_interval(one.label, "regression", interval, 1 + percent / 100, found, allowed)
+
+
+def _by_interval(label: str, name: str, interval: Interval, limit: float, found: str, allowed: str) -> Finding:
+    if interval.low is None or interval.high is None:
+        text = (
+            f"{label}: {name}: {interval.blocks} independent blocks of rounds are too few to say; measure more rounds."
+        )
+        return Finding(label, name, found, allowed, Verdict.INCONCLUSIVE, text)
+    if interval.high <= limit:
+        return Finding(label, name, found, allowed, Verdict.PASS)
+    if interval.low > limit:
+        return Finding(label, name, found, allowed, Verdict.FAIL, f"{label}: {name} is {found}; {allowed} is allowed.")
+    text = f"{label}: {name} is {found}; {allowed} is allowed, which lies within the interval: measure more rounds."
+    return Finding(label, name, found, allowed, Verdict.INCONCLUSIVE, text)
+
+
+def _bounds(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return "[too few rounds]"
+    return f"[{interval.low:.4g}, {interval.high:.4g}] ({_BOTH:.0%})"
+
+
+def _doubted(finding: Finding, one: Measured, allow_unknown: bool) -> Finding:
+    """A disturbed machine is slower, so it can show that a limit holds, and never that it doesn't."""
+    in_the_way = _reasons(one, allow_unknown)
+    if finding.verdict is not Verdict.FAIL or not in_the_way:
+        return finding
+    text = f"{finding.text} But the conditions were not clean: {' '.join(in_the_way)}"
+    return Finding(finding.label, finding.limit, finding.found, finding.allowed, Verdict.INCONCLUSIVE, text)
+
+
+def obstacles(
+    baseline: Result, current: Result, before: Measured, after: Measured, *, allow_unknown: bool = False
+) -> list[str]:
+    """Why the times of two artifacts can't be compared, a sentence each; empty when they can.
+
+    Load by other programs hits both alike where they ran in turns, and then shows in the interval's width.
+    """
+    in_turns = _in_turns(baseline, current, before, after)
+    old, new = baseline.machine, current.machine
+    found = [
+        f"The {name} differs: {was!a} in the baseline, {now!a} now."
+        for name, was, now in (
+            *_machine(old, new),
+            ("number of threads", baseline.settings.threads, current.settings.threads),
+            ("set of processors", baseline.settings.cpus, current.settings.cpus),
+            ("batch", before.batch, after.batch),
+            ("power mode", _modes(before)[0], _modes(after)[0]),
+            ("governor", _modes(before)[1], _modes(after)[1]),
+        )
+        if was != now
+    ]
+    for side, one in (("baseline", before), ("current", after)):
+        found += [f"{side.capitalize()}: {text}" for text in _reasons(one, allow_unknown, load=not in_turns)]
+    return found
+
+
+def _machine(old: Machine, new: Machine) -> Iterator[tuple[str, object, object]]:
+    for name in ("board", "cpu", "cores", "architecture", "page_size"):
+        yield name.replace("_", " "), getattr(old, name), getattr(new, name)
+    if old.memory and new.memory and abs(old.memory - new.memory) > MEMORY * old.memory:
+        yield "memory", old.memory, new.memory
+
+
+def _modes(one: Measured) -> tuple[list[str | None], list[tuple[str, str | None]]]:
+    watches = [process.watch for process in one.processes]
+    powers = {watch.power_mode for watch in watches}
+    governors = {pair for watch in watches for pair in watch.governors.items()}
+    return sorted(powers, key=str), sorted(governors, key=str)
+
+
+def _in_turns(baseline: Result, current: Result, before: Measured, after: Measured) -> bool:
+    """Whether the two ran side by side, round by round."""
+    rounds = [[process.round for process in one.processes] for one in (before, after)]
+    return baseline.session == current.session and rounds[0] == rounds[1]
+
+
+def _reasons(one: Measured, allow_unknown: bool, *, load: bool = True) -> list[str]:
+    """What the watchers said against it, each sentence once."""
+    return list(
+        dict.fromkeys(
+            reason.text
+            for process in one.processes
+            for reason in process.watch.reasons
+            if _matters(reason, allow_unknown, load)
+        )
+    )
+
+
+def _matters(reason: Reason, allow_unknown: bool, load: bool) -> bool:
+    if reason.condition is Condition.UNKNOWN and allow_unknown:
+        return False
+    return load or reason.cause is not Cause.LOAD
