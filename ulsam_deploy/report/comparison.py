@@ -33,15 +33,10 @@ class Figures:
 
 #: What is drawn as a trend: its name, how it is read, and what the plot's caption says.
 _TRENDS: Sequence[tuple[str, str, Callable[[Figures], float | None], str]] = (
-    ("p50", "latency (p50), ms", lambda f: f.p50, "The median latency: lower is better. Machines are in the table."),
+    ("p50", "latency (p50), ms", lambda f: f.p50, "The median latency: lower is better."),
     ("p90", "latency (p90), ms", lambda f: f.p90, "Nine of ten runs are as fast as this."),
     ("error", "error, noise floors", lambda f: f.error, "The largest difference to PyTorch in float64."),
-    (
-        "size",
-        "size, MB",
-        lambda f: f.size / 1e6,
-        "The files of each artifact.",
-    ),
+    ("size", "size, MB", lambda f: f.size / 1e6, "The files of each artifact."),
 )
 
 
@@ -50,18 +45,27 @@ def comparison(files: Sequence[tuple[str, Mapping[str, Figures]]]) -> dict[str, 
     from markupsafe import Markup
 
     rows = [(name, *_cells(label, figures)) for name, found in files for label, figures in found.items()]
-    labels = list(dict.fromkeys(label for _, found in files for label in found))
     drawn = []
     for key, what, read, caption in _TRENDS:
-        series = {
-            label: [read(found[label]) if label in found else None for _, found in files]
-            for label in labels
-        }
-        series = {label: values for label, values in series.items() if any(value is not None for value in values)}
-        if series:
+        series = _series(files, read, by_machine=what.endswith("ms"))
+        if any(sum(value is not None for value in values) > 1 for values in series.values()):
             svg = plots.trend_plot(series, [name for name, _ in files], what, f"trend-{key}")
             drawn.append((Markup(svg), caption))
     return {"columns": COLUMNS, "rows": rows, "plots": drawn, "notes": _notes(files)}
+
+
+def _series(
+    files: Sequence[tuple[str, Mapping[str, Figures]]], read: Callable[[Figures], float | None], *, by_machine: bool
+) -> dict[str, list[float | None]]:
+    """A value a file for each artifact, ``None`` for a gap; times of two machines are two series, never one line."""
+    several = by_machine and len({figures.where for _, found in files for figures in found.values()}) > 1
+    series: dict[str, list[float | None]] = {}
+    for number, (_, found) in enumerate(files):
+        for label, figures in found.items():
+            if (value := read(figures)) is not None:
+                name = f"{label}, {figures.where}" if several else label
+                series.setdefault(name, [None] * len(files))[number] = value
+    return series
 
 
 def _cells(label: str, figures: Figures) -> tuple[str, ...]:

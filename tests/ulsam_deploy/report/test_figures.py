@@ -141,19 +141,23 @@ def test_the_viewers_bytes_are_the_maps() -> None:
 
 def test_a_trend_leaves_a_gap_where_a_file_lacks_an_artifact() -> None:
     old = {"onnx fp32": Figures("Linux", "pass", 2_000_000, 1.0, 1.0, 2.0, 3.0)}
-    new = {"onnx fp32": Figures("Linux", "fail", 1_000_000), "trt fp32": Figures("Linux", "unverified", 9)}
+    new = {"onnx fp32": Figures("Linux", "fail", 1_000_000, p50=3.0), "trt fp32": Figures("Linux", "unverified", 9)}
     held = comparison([("old", old), ("new", new)])
     assert held["rows"] == [
         ("old", "Linux", "onnx fp32", "pass", "1.00", "1.00", "2.000", "3.000", "2.00"),
-        ("new", "Linux", "onnx fp32", "fail", "n/a", "n/a", "n/a", "n/a", "1.00"),
+        ("new", "Linux", "onnx fp32", "fail", "n/a", "n/a", "3.000", "n/a", "1.00"),
         ("new", "Linux", "trt fp32", "unverified", "n/a", "n/a", "n/a", "n/a", "0.00"),
     ]
     assert all(len(row) == len(held["columns"]) for row in held["rows"])
-    assert len(held["plots"]) == 4
+    assert [caption.split()[1] for _, caption in held["plots"]] == ["median", "files"], "one point is no trend"
     assert not any("different machines" in note for note in held["notes"])
 
 
 def test_times_of_different_machines_are_called_that() -> None:
-    parts = [Timed("a", result()), Timed("b", result(1.0, Condition.UNKNOWN, "Another Pi"))]
-    assert any("different machines" in note for note in comparison([(p.name, p.figures()) for p in parts])["notes"])
-    assert [part.verdict.value for part in parts] == ["pass", "unverified"]
+    parts = [Timed("a", result()), Timed("b", result(1.0, Condition.UNKNOWN, "Another Pi")), Timed("c", result(1.5))]
+    held = comparison([(p.name, p.figures()) for p in parts])
+    assert any("different machines" in note for note in held["notes"])
+    svg = held["plots"][0][0]
+    for words in ("onnx fp32, Kitchen Pi", "onnx fp32, Another Pi"):
+        assert words in svg, "one line may not join two machines"
+    assert [part.verdict.value for part in parts] == ["pass", "unverified", "pass"]
