@@ -1,4 +1,4 @@
-"""What an export would do, found out without doing any of it: its stages, its artifacts, what is cached, what is not possible.
+"""What an export would do, found out without doing it: its stages and artifacts, what is cached, what is not possible.
 
 Reads the checkpoint's bytes (the cache goes by them) and nothing of the network; torch is not imported.
 """

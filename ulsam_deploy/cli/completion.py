@@ -1,4 +1,4 @@
-"""``ulsam-deploy completion``: the words of every command for a shell's completion, written by shtab from the parser."""
+"""``ulsam-deploy completion``: every command's words for a shell's completion, written by shtab from the parser."""
 
 from __future__ import annotations
 

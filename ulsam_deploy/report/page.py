@@ -100,7 +100,5 @@ def _together(subjects: Sequence[Part]) -> str:
 
 def _sections(subjects: Sequence[Part], comparison: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if comparison:
-        return [("side-by-side", "Side by side")] + [
-            (f"s{i}", subject.name) for i, subject in enumerate(subjects)
-        ]
+        return [("side-by-side", "Side by side")] + [(f"s{i}", subject.name) for i, subject in enumerate(subjects)]
     return subjects[0].sections()

@@ -85,7 +85,5 @@ def times_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]
     if not rows:
         return None
     names = ("min", "mean", *PERCENTILES)
-    cells = [
-        (label, str(found["count"]), *(milliseconds(found.get(name)) for name in names)) for label, found in rows
-    ]
+    cells = [(label, str(found["count"]), *(milliseconds(found.get(name)) for name in names)) for label, found in rows]
     return {"columns": ("artifact", "samples", *names), "rows": cells}

@@ -45,7 +45,9 @@ class Subject(Part):
             check
             for record in self.manifest.artifacts
             for check in artifact_checks(title(record), record.evidence, self._again(record))
-        ) + tuple(Check(label, "export", Verdict.UNVERIFIED, f"{label} was left out: {why}") for label, why in left.items())
+        ) + tuple(
+            Check(label, "export", Verdict.UNVERIFIED, f"{label} was left out: {why}") for label, why in left.items()
+        )
 
     def _again(self, record: ArtifactRecord) -> str:
         """How to see it again, and how to show it to others."""
@@ -132,17 +134,13 @@ class Subject(Part):
 
     def _graphs(self) -> dict[str, Any]:
         """The first block before and after: drawn, and counted in a table."""
-        columns = {"PyTorch, as written": self.maps.naive} if self.maps and self.maps.naive else {}
-        got: dict[str, tuple[Step, ...]] = {}
+        got: dict[tuple[Step, ...], list[str]] = {}
         for record in self.manifest.artifacts:
             steps = tuple(Step(str(n), str(s), tuple(f)) for n, s, f in record.facts.get("block", ()))
-            if not steps:
-                continue
-            same = next((name for name, others in got.items() if others == steps), None)
-            if same:
-                del got[same]
-            got[f"{same}, {title(record)}" if same else title(record)] = steps
-        columns |= got
+            if steps:
+                got.setdefault(steps, []).append(title(record))
+        columns = {"PyTorch, as written": self.maps.naive} if self.maps and self.maps.naive else {}
+        columns |= {", ".join(names): steps for steps, names in got.items()}
         counts = {name: step_counts(steps) for name, steps in columns.items()}
         names = sorted({name for found in counts.values() for name in found})
         rows = [(name, *(str(found.get(name, "")) for found in counts.values())) for name in names]
@@ -192,7 +190,10 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
         ("evidence", record.evidence.tier.label),
         ("error", f"{max(errors):.2f} of {parity['tolerance']:g} noise floors" if errors else "not measured"),
         ("size", f"{sum(file.size for file in record.files) / 1e6:.2f} MB"),
-        ("latency", f"{milliseconds(latency['p50'])} ms (p50, batch {latency['batch']})" if latency else "not measured"),
+        (
+            "latency",
+            f"{milliseconds(latency['p50'])} ms (p50, batch {latency['batch']})" if latency else "not measured",
+        ),
         ("computes in", record.effective_precision),
         ("file", record.files[0].path),
     ]

@@ -1,4 +1,4 @@
-"""What a page says about one result file of ``ulsam-deploy bench``: who was how fast, on what, under which conditions."""
+"""What a page says about a result file of ``ulsam-deploy bench``: who was how fast, on what, under which conditions."""
 
 from __future__ import annotations
 

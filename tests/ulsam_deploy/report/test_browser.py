@@ -1,4 +1,4 @@
-"""The page in a real Chromium: it runs without a complaint, fetches nothing, reacts, and can be used without a mouse."""
+"""The page in a real Chromium: it runs without a complaint, fetches nothing, reacts, and needs no mouse."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ pytestmark = [
     ),
 ]
 WORDS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 SCREENS = [(1200, "light"), (1200, "dark"), (390, "light"), (390, "dark")]
 
 #: Ratio of luminances of every visible text to what is behind it (WCAG 2.2, 1.4.3), and the element.
 CONTRAST = """
 const parse = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
-const light = ([r, g, b]) => [r, g, b].map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+const linear = (c) => c / 255 <= 0.04045 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4;
+const light = (colour) => colour.slice(0, 3).map(linear)
   .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
 const found = [];
 for (const element of document.querySelectorAll("body *")) {
   const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-  if (!own || !element.getClientRects().length || ["SCRIPT", "STYLE", "TITLE"].includes(element.tagName.toUpperCase())) continue;
+  const unseen = ["SCRIPT", "STYLE", "TITLE"].includes(element.tagName.toUpperCase());
+  if (!own || unseen || !element.getClientRects().length) continue;
   const svg = element instanceof SVGElement;
   const ink = parse(getComputedStyle(element)[svg ? "fill" : "color"]);
   let behind = element, paper = [255, 255, 255];
@@ -101,9 +103,13 @@ def opened(driver: Any, files: dict[str, str]) -> Iterator[Any]:
     driver.get_log("browser"), driver.get_log("performance")
     yield open_page
     assert driver.get_log("browser") == []
-    requests = [entry["message"] for entry in driver.get_log("performance") if "Network.requestWillBeSent" in entry["message"]]
+    requests = [
+        entry["message"] for entry in driver.get_log("performance") if "Network.requestWillBeSent" in entry["message"]
+    ]
     assert requests, "the log of requests is not there"
-    assert [text for text in requests if not any(f'"url":"{uri}' in text for uri in shown) and '"url":"data:' not in text] == []
+    assert [
+        text for text in requests if not any(f'"url":"{uri}' in text for uri in shown) and '"url":"data:' not in text
+    ] == []
 
 
 def captions(driver: Any) -> list[str]:
@@ -157,7 +163,9 @@ def test_a_block_with_fewer_subspaces_and_without_an_engines_map(opened: Any) ->
     driver = opened()
     choose(driver, "subspace", 3)
     choose(driver, "block", 1)
-    hidden = driver.execute_script("return [...document.querySelectorAll('[data-subspace]')].map((label) => label.hidden)")
+    hidden = driver.execute_script(
+        "return [...document.querySelectorAll('[data-subspace]')].map((label) => label.hidden)"
+    )
     assert hidden == [False, False, True, True]
     chosen = driver.execute_script("return document.querySelector('input[data-choice=subspace]:checked').value")
     assert chosen == "0"
@@ -171,7 +179,8 @@ def test_stretching_and_strength_change_the_pictures(opened: Any) -> None:
     after = pictures(driver)
     assert [a == b for a, b in zip(before, after)] == [True, True, True, False, True, False]
     driver.execute_script(
-        "const s = document.querySelector('[data-strength]'); s.value = 0; s.dispatchEvent(new Event('input', {bubbles: true}))"
+        "const slider = document.querySelector('[data-strength]'); slider.value = 0;"
+        "slider.dispatchEvent(new Event('input', {bubbles: true}))"
     )
     assert len(set(pictures(driver)[1:])) == 1, "without strength only the grey probe is left"
 
@@ -204,14 +213,16 @@ def test_it_can_be_used_with_the_keyboard_alone(opened: Any) -> None:
 @pytest.mark.parametrize("name", ["one", "several"])
 def test_it_has_what_a_screen_reader_needs(opened: Any, name: str) -> None:
     driver = opened(name)
-    levels = driver.execute_script("return [...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))")
+    levels = driver.execute_script(
+        "return [...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))"
+    )
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), "a heading level is left out"
     nameless = driver.execute_script(
-        "return [...document.querySelectorAll('[role=img], [role=region], [role=group], input, nav')].filter((e) => "
-        "e.getClientRects().length && !(e.getAttribute('aria-label') || (e.labels && [...e.labels].some((l) => l.textContent.trim()))))"
-        ".map((e) => e.outerHTML.slice(0, 80))"
+        "const named = (e) => e.getAttribute('aria-label') || [...e.labels || []].some((l) => l.textContent.trim());"
+        "const all = [...document.querySelectorAll('[role=img], [role=region], [role=group], input, nav')];"
+        "return all.filter((e) => e.getClientRects().length && !named(e)).map((e) => e.outerHTML.slice(0, 80))"
     )
     assert nameless == []
     assert driver.execute_script("return document.documentElement.lang") == "en"

@@ -1,4 +1,4 @@
-"""The list of checks, and what JUnit, Markdown and GitHub make of it: whole, legal, within limits, and alone readable."""
+"""The list of checks, and what JUnit, Markdown and GitHub make of it: whole, legal, within limits, readable alone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from ulsam_deploy.report.markdown import LIMIT, markdown
 
 from .conftest import FAULT, records
 
-CHECKS = st.lists(
-    st.builds(Check, st.text(), st.text(), st.sampled_from(Verdict), st.text()), max_size=30
-)
+CHECKS = st.lists(st.builds(Check, st.text(), st.text(), st.sampled_from(Verdict), st.text()), max_size=30)
 
 
 def of(number: int, **changes: object) -> tuple[Check, ...]:
@@ -96,7 +94,12 @@ def test_junit_is_legal_whatever_the_texts_are(suite: str, checks: list[Check]) 
     (found,) = list(read)
     assert found.tests == len(checks) == len(list(found))
     kinds = [type(case.result[0]).__name__ if case.result else "pass" for case in found]
-    words = {Verdict.PASS: "pass", Verdict.FAIL: "Failure", Verdict.INCONCLUSIVE: "Error", Verdict.UNVERIFIED: "Skipped"}
+    words = {
+        Verdict.PASS: "pass",
+        Verdict.FAIL: "Failure",
+        Verdict.INCONCLUSIVE: "Error",
+        Verdict.UNVERIFIED: "Skipped",
+    }
     assert kinds == [words[check.verdict] for check in checks]
 
 

@@ -66,7 +66,9 @@ def test_plots_are_svg_in_variables_only_and_the_same_each_time() -> None:
     for svg, again in zip(drawings("a"), drawings("a")):
         assert svg == again
         assert ET.fromstring(svg).attrib["aria-label"]
-        assert re.findall(r"#[0-9a-f]{6}\b", svg.replace("#ffffff", "")) == [], "a colour that the dark page can't change"
+        assert re.findall(r"#[0-9a-f]{6}\b", svg.replace("#ffffff", "")) == [], (
+            "a colour that the dark page can't change"
+        )
         assert "var(--ink)" in svg
         assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", svg)
 

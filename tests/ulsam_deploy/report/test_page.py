@@ -131,7 +131,9 @@ def test_a_network_without_attention_has_no_viewer_and_no_graph() -> None:
     card = replace(manifest().model, blocks=(), refusals=())
     only = artifact("onnx", replace(records()[0].evidence, parity={"outputs": [], "blocks": [], "tolerance": 8.0}))
     plain = replace(maps(), shapes={}, reference={}, naive=(), engines={}, missing={})
-    read = Page(page.page("plain", [Subject("plain", manifest(model=card, artifacts=(only,), run={}), plain, golden())]))
+    read = Page(
+        page.page("plain", [Subject("plain", manifest(model=card, artifacts=(only,), run={}), plain, golden())])
+    )
     assert [attributes["id"] for attributes in read.all("section")] == ["artifacts", "time", "environment"]
 
 
