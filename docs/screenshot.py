@@ -1,6 +1,7 @@
-"""Makes ``docs/report.png``: the report of the reference network on held-out digits, in Chromium: python docs/screenshot.py
+"""Makes ``docs/report.png``: the report of the reference network on held-out digits, seen by Chromium.
 
-Needs the extras ``all`` and ``dev``, chromium and chromedriver. A bundle that is there already can be given instead.
+Run python docs/screenshot.py. Needs the extras ``all`` and ``dev``, chromium and chromedriver. A bundle that is there
+already can be given instead.
 """
 
 from __future__ import annotations

@@ -18,12 +18,15 @@ from ulsam_deploy.cli.parser import build_parser
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 #: A command at the start of an indented or fenced line; descriptions behind two spaces or a # are not part of it.
-COMMAND = re.compile(r"^(?: {4}|\$ )?(ulsam-(?:export|deploy) [^#\n]*?)(?:\s{2,}.*|\s*#.*)?$", re.MULTILINE)
+COMMAND = re.compile(r"^(?: {4}|\$ )?(ulsam-(?:export|deploy) [^#>\n]*?)(?:\s{2,}.*|\s*[#>].*)?$", re.MULTILINE)
+
+#: What a page says without spelling it out, or leaves to a file.
+SIGNS = ("...", "|", "--config")
 
 
 def commands() -> list[tuple[str, str]]:
     found = [(page.name, command) for page in PAGES for command in COMMAND.findall(page.read_text())]
-    return [(name, command) for name, command in found if "..." not in command and "|" not in command]
+    return [(name, command) for name, command in found if not any(sign in command for sign in SIGNS)]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
