@@ -23,8 +23,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folders = [path for path in sys.path if path.endswith("site-packages")]
     (site / "here.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in folders))
     shutil.copytree(ROOT / "examples" / "toy_backend", place / "source")  # a build leaves files beside the source
-    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "source"]
-    run(place / "env" / "bin" / "python", *install, cwd=place)
+    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "."]
+    run(place / "env" / "bin" / "python", *install, cwd=place / "source")
     assert (site / "toy_backend").is_dir(), "it was installed somewhere else"
     return place / "env" / "bin" / "python"
 

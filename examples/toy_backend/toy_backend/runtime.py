@@ -44,7 +44,7 @@ class Pt2(Runtime):
 
         return {
             "engine": "torch.export",
-            "version": torch.__version__,
+            "version": str(torch.__version__),  # a plain text: what a runtime tells ends up in JSON
             "threads": torch.get_num_threads(),
             "precision": "fp32",
         }
