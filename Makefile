@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow test-browser test-docs check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -18,6 +18,14 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not gpu"
+
+# The report in a real Chromium: needs Debian's chromium and chromium-driver, and skips with a word without them.
+test-browser: $(READY)
+	$(BIN)/pytest -m browser
+
+# Every code block of the README and the docs, run as it stands there.
+test-docs: $(READY)
+	$(PYTEST) tests/test_docs.py
 
 check: $(READY)
 	$(BIN)/ruff check .

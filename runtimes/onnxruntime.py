@@ -26,11 +26,8 @@ class OnnxRuntime(Runtime):
     opens = (".onnx",)
     script = """\
 import onnxruntime
-
-
-def run(path, inputs):
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs)))
+session = onnxruntime.InferenceSession(PATH, providers=["CPUExecutionProvider"])
+outputs = dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs)))
 """
 
     @classmethod

@@ -27,12 +27,8 @@ class OpenVino(Runtime):
     opens = (".xml",)
     script = """\
 import openvino
-
-
-def run(path, inputs):
-    model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    results = model(list(inputs.values()))
-    return {min(port.names, default=f"output_{i}"): array for i, (port, array) in enumerate(results.items())}
+model = openvino.Core().compile_model(PATH, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(model([*inputs.values()]).items())}
 """
 
     @classmethod

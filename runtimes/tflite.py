@@ -31,17 +31,15 @@ class TFLite(Runtime):
     opens = (".tflite",)
     script = """\
 from ai_edge_litert.interpreter import Interpreter
-
-
-def run(path, inputs):
-    interpreter = Interpreter(path)
-    interpreter.allocate_tensors()
-    if len(interpreter.get_signature_list()) == 1:
-        return interpreter.get_signature_runner()(**inputs)
-    for detail in interpreter.get_input_details():
-        interpreter.set_tensor(detail["index"], inputs[detail["name"]])
-    interpreter.invoke()
-    return {detail["name"]: interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()}
+engine = Interpreter(PATH)
+if len(engine.get_signature_list()) == 1:
+    outputs = engine.get_signature_runner()(**inputs)
+else:
+    engine.allocate_tensors()
+    for port in engine.get_input_details():
+        engine.set_tensor(port["index"], inputs[port["name"]])
+    engine.invoke()
+    outputs = {port["name"]: engine.get_tensor(port["index"]) for port in engine.get_output_details()}
 """
 
     @classmethod

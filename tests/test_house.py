@@ -76,7 +76,7 @@ def rank(module: str) -> int | None:
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},
         {"attachments", "census", "making", "road"},
-        {"pipeline"},
+        {"pipeline", "plan"},
         {"foreign"},
         {"api", "cli", "emulate", "runner", "__main__"},
     ]

@@ -212,7 +212,8 @@ class Runtime(abc.ABC):
     opens: ClassVar[tuple[str, ...]] = ()
     #: Whether an artifact is native code that runs when it is opened: a stranger's is refused.
     native: ClassVar[bool] = False
-    #: Source of a function ``run(path, inputs)`` with the engine's public API alone: what a bug report carries.
+    #: An import and statements that set ``outputs`` from ``inputs`` (arrays by port) and the file ``PATH``, with the
+    #: engine's public API alone: what a bug report carries.
     script: ClassVar[str] = ""
 
     def __init__(

@@ -63,15 +63,9 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
     the bundle cannot be written; what stops a single target is in its :class:`Outcome`.
     """
     progress = progress or Progress()
-    check_writable(options.bundle)
-    if options.device:
-        device(options.device)
-    if options.dla:
-        for precision in options.precisions:
-            check_dla(options.device, precision, options.batch)
-    wanted = _wanted(options)
+    wanted = asked(options)
     with Road(options, progress) as road, BundleWriter(options.bundle) as writer:
-        outcomes = [_one(road, asked, writer.folder) for asked in wanted]
+        outcomes = [_one(road, one, writer.folder) for one in wanted]
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]
         if not made:
@@ -92,16 +86,26 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """One artifact to make; ``required``: its target was asked for by name."""
 
     target: str
     recipe: Recipe
     required: bool
 
+    def is_required(self, error: UlsamError) -> bool:
+        """Whether ``error`` stops more than this artifact: what is merely not installed is left out of "all"."""
+        return self.required or not isinstance(error, UnavailableError)
 
-def _wanted(options: ExportOptions) -> list[_Asked]:
-    """What to make, in the order asked for."""
+
+def asked(options: ExportOptions) -> list[Asked]:
+    """What to make, in the order asked for; raises :class:`UsageError` where the options contradict each other."""
+    check_writable(options.bundle)
+    if options.device:
+        device(options.device)
+    if options.dla:
+        for precision in options.precisions:
+            check_dla(options.device, precision, options.batch)
     known = plugins.registered(plugins.EXPORTERS)
     for name in options.targets:
         if name not in known and name != "all":
@@ -110,33 +114,39 @@ def _wanted(options: ExportOptions) -> list[_Asked]:
         raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
     every = "all" in options.targets
     return [
-        _Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), not every)
+        Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), not every)
         for target in (known if every else dict.fromkeys(options.targets))
         for precision in dict.fromkeys(options.precisions)
     ]
 
 
-def _folder(target: str, precision: str, options: ExportOptions) -> str:
+def place(target: str, precision: str, options: ExportOptions) -> str:
     """The artifact's folder: its target's name, where no other precision shares it."""
     return label(target, precision) if len(set(options.precisions)) > 1 else target
 
 
-def _one(road: Road, asked: _Asked, folder: Path) -> Outcome:
+def exporter_for(one: Asked, options: ExportOptions) -> Exporter:
+    """The exporter that makes it; raises :class:`UlsamError` where that is not possible here."""
+    exporter: Exporter = plugins.load(plugins.EXPORTERS, one.target)
+    _check_possible(exporter, one.recipe.precision, options)
+    return exporter
+
+
+def _one(road: Road, one: Asked, folder: Path) -> Outcome:
     """Export and verify one artifact; its failure is an outcome, the network's own failure is raised."""
-    name, precision = asked.target, asked.recipe.precision
-    place = _folder(name, precision, road.options)
+    name, precision = one.target, one.recipe.precision
+    into = place(name, precision, road.options)
     try:
-        exporter: Exporter = plugins.load(plugins.EXPORTERS, name)
-        _check_possible(exporter, precision, road.options)
+        exporter = exporter_for(one, road.options)
     except UlsamError as error:
-        road.progress.say(f"  {place:<22}skipped: {error.found}")
-        return Outcome(name, precision, None, error, asked.required or not isinstance(error, UnavailableError))
+        road.progress.say(f"  {into:<22}skipped: {error.found}")
+        return Outcome(name, precision, None, error, one.is_required(error))
     road.truth  # noqa: B018 - the network's own errors end the run here, before any target is blamed for them
-    with road.progress.stage(place) as said:
+    with road.progress.stage(into) as said:
         try:
-            made = road.made(exporter, asked.recipe, folder / place)
+            made = road.made(exporter, one.recipe, folder / into)
         except UlsamError as error:
-            shutil.rmtree(folder / place, ignore_errors=True)
+            shutil.rmtree(folder / into, ignore_errors=True)
             said.append(f"failed: {error.found.splitlines()[0]}")
             return Outcome(name, precision, error=error)
         said.append(f"{made.evidence.tier.label}, {made.evidence.verdict.value}")
@@ -155,7 +165,7 @@ def _write_golden(road: Road, made: Sequence[Made], path: Path) -> None:
 def _record(writer: BundleWriter, made: Made, options: ExportOptions) -> ArtifactRecord:
     artifact = made.artifact
     seen = str(made.evidence.engine.get("precision", ""))
-    return writer.artifact(artifact, _folder(artifact.target, artifact.precision, options), made.evidence, seen)
+    return writer.artifact(artifact, place(artifact.target, artifact.precision, options), made.evidence, seen)
 
 
 def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) -> None:

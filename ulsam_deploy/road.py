@@ -225,10 +225,18 @@ class Road:
             self._lowered[exporter.target, lowering] = program
         return self._lowered[exporter.target, lowering]
 
+    def entry(self, exporter: Exporter, recipe: Recipe) -> str:
+        """What the cache knows the artifact of ``exporter`` by ``recipe`` by."""
+        about = [exporter.target, dataclasses.asdict(recipe), self.options.device, self.options.dla]
+        return key(self.key, about, exporter.available().detail, _engine(exporter))
+
+    def is_cached(self, entry: str) -> bool:
+        """Whether the cache holds ``entry``, whole."""
+        return self._cache is not None and self._cache.get(entry) is not None
+
     def made(self, exporter: Exporter, recipe: Recipe, folder: Path) -> Made:
         """The artifact of one target by ``recipe`` in ``folder``, with its evidence; cached where nothing changed."""
-        about = [exporter.target, dataclasses.asdict(recipe), self.options.device, self.options.dla]
-        entry = key(self.key, about, exporter.available().detail, _engine(exporter))
+        entry = self.entry(exporter, recipe)
         cached = self._cache.get(entry) if self._cache else None
         if cached:
             shutil.copytree(cached / FILES, folder)

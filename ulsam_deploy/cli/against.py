@@ -9,6 +9,7 @@ from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.cli.ci import Handover, handover
+from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.foreign import Foreign, Limits, Question, verify_against
 from ulsam_deploy.options import ExportOptions
@@ -65,8 +66,11 @@ def _print(found: Foreign, question: Question) -> None:
         print(f"{found.target}: {reason}")
     for note in found.notes:
         print(f"note: {note}")
+    print(f"\nProven: {words.proven([found.evidence])}")
     if found.reproduced:
-        print(f"\nTo show it to others: cd {question.reproduce} && python reproduce.py")
+        print(f"Next:   show it to others: cd {question.reproduce} && python reproduce.py")
+    elif found.evidence.verdict is Verdict.FAIL:
+        print("Next:   the same command with --reproduce DIR leaves inputs, outputs and a script that shows it")
 
 
 def _document(found: Foreign, question: Question) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def handover(arguments: argparse.Namespace, title: str) -> Iterator[Handover]:
     """
     for path in (arguments.junit, arguments.markdown):
         if path:
-            _check_place(path)
+            check_place(path)
     told = Handover(title)
     try:
         yield told
@@ -49,7 +49,7 @@ def handover(arguments: argparse.Namespace, title: str) -> Iterator[Handover]:
     _write(arguments, told)
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
     """Raise :class:`UsageError` before any work is done for a file that could not be written."""
     if not path.resolve().parent.is_dir():
         raise UsageError(f"the folder of '{path}' does not exist", expected="a folder that is there")

@@ -14,6 +14,7 @@ from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.pipeline import Exported, Outcome, export
+from ulsam_deploy.plan import plan
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report import REPORT
 from ulsam_deploy.report.checks import Check, artifact_checks
@@ -42,6 +43,8 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
 def run(arguments: argparse.Namespace) -> Exit:
     """Export, print the table (or JSON) and what to type next."""
     options = options_from(arguments)
+    if arguments.dry_run:
+        return _plan(arguments, options)
     with handover(arguments, options.model.name) as told:
         result = export(options, Progress())
         _tell(told, result, options)
@@ -50,6 +53,20 @@ def run(arguments: argparse.Namespace) -> Exit:
     else:
         _print(result, options)
     return result.exit_code
+
+
+def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
+    """``--dry-run``: print the plan; the exit code is that of the export as far as it can be known."""
+    found = plan(options)
+    if arguments.json:
+        words.print_json("plan", strict.encode(found, "plan"))
+        return Exit(found.exit_code)
+    print(f"{found.model}, SHA-256 {found.sha256}")
+    print(f"would {'replace' if found.replaces else 'be written to'} {found.bundle}\n")
+    rows = [(step.name, step.precision or "", step.state, step.why) for step in found.steps]
+    words.print_table(("step", "precision", "this time", "why"), rows)
+    print("\nNothing was done. Next: the same command without --dry-run")
+    return Exit(found.exit_code)
 
 
 def _tell(told: Handover, result: Exported, options: ExportOptions) -> None:

@@ -20,5 +20,9 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         words.print_json("pack", {"path": str(output), "size": output.stat().st_size})
     else:
-        print(f"{output}: {words.size(output.stat().st_size)}")
+        print(f"Made:   {output}, {words.size(output.stat().st_size)}")
+        name = output.name
+        print(
+            f"Next:   on the device: {f'python3 {name} doctor' if arguments.runner else f'ulsam-deploy verify {name}'}"
+        )
     return Exit.OK

@@ -10,7 +10,21 @@ from ulsam_deploy._version import __version__
 from ulsam_deploy.cli.arguments import EXIT_CODES
 
 #: In the order of ``--help``. Each has its words in ``cli/parsers/`` and its work in ``cli/``.
-COMMANDS = ("export", "verify", "bench", "compare", "inspect", "doctor", "new", "pack", "sign", "build", "cache")
+COMMANDS = (
+    "export",
+    "verify",
+    "bench",
+    "compare",
+    "inspect",
+    "doctor",
+    "report",
+    "new",
+    "pack",
+    "sign",
+    "build",
+    "cache",
+    "completion",
+)
 
 
 def build_parser(only: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -71,7 +71,19 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
         if item.error:
             sys.stderr.write(f"{item.record.target}: not run here: {item.error}\n")
     print(f"\nProven: {told.sentence}")
+    print(f"Next:   {_next(checked, code, arguments)}")
     return code
+
+
+def _next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace) -> str:
+    """What to do now, by what was found."""
+    failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
+    if failed:
+        artifact = f"{arguments.path}/{failed.files[0].path}"
+        return f"to see where: ulsam-deploy verify --against MODEL {artifact} --reproduce case"
+    if code is Exit.OK:
+        return f"ship it: ulsam-deploy pack {arguments.path}" if arguments.path.is_dir() else "ship it"
+    return "ulsam-deploy doctor     (what can run here, and what to install for the rest)"
 
 
 def _tell(told: Handover, checked: Sequence[Checked], arguments: argparse.Namespace) -> None:

@@ -18,14 +18,13 @@ CASE, SCRIPT = "case.npz", "reproduce.py"
 _TEXT = '''"""Runs {file} on the inputs in {case} and compares it with PyTorch in float64: python {script}"""
 
 import numpy as np
-{run}
-
-
+{imports}
 case = np.load("{case}")
-outputs = run({file!a}, {{{inputs}}})
+inputs = {{{inputs}}}
+{run}
 for name, expected in {{{expected}}}.items():
-    apart = np.abs(outputs[name] - expected)
-    print(f"{{name}}: differs by up to {{apart.max():.3g}}, values reach {{np.abs(expected).max():.3g}}")
+    apart, largest = np.abs(outputs[name] - expected).max(), np.abs(expected).max()
+    print(f"{{name}}: differs by up to {{apart:.3g}}, values reach {{largest:.3g}}")
 '''
 
 
@@ -57,12 +56,14 @@ def write(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found:
     arrays |= dict(_stored("expected", present, expected))
     arrays |= dict(_stored("found", present, found))
     np.savez(folder / CASE, **arrays)
-    engine = case.guarded.engine
+    name = case.files[0].name
+    imports, run = case.guarded.engine.script.rstrip().replace("PATH", repr(name)).split("\n", 1)
     text = _TEXT.format(
-        file=case.files[0].name,
+        file=name,
         case=CASE,
         script=SCRIPT,
-        run=engine.script.rstrip(),
+        imports=imports,
+        run=run,
         inputs=_entries("input", case.inputs),
         expected=_entries("expected", present),
     )

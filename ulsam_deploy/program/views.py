@@ -15,6 +15,9 @@ from ulsam_deploy.program.graph import constant_leaves, module_paths
 from ulsam_deploy.program.program import Program
 from ulsam_deploy.report.maps import Maps, Step, chosen, pooled
 
+#: What people call an operator that torch has a longer name for.
+_PLAIN = {"_native_batch_norm_legit_no_training": "batch_norm"}
+
 
 def reference_maps(captured: Program, raised: Program, golden: Golden) -> Maps:
     """The float64 attention maps of every block on the probes that :func:`chosen` picks, and the naive block's graph.
@@ -81,7 +84,7 @@ def _number(node: Node, numbers: dict[Node, int]) -> int:
 def _name(node: Node) -> str:
     """``conv2d`` for ``aten.conv2d.default``."""
     target = getattr(node.target, "__name__", str(node.target))
-    return target.split(".")[0]
+    return _PLAIN.get(target.split(".")[0], target.split(".")[0])
 
 
 def _shape(value: object) -> str:

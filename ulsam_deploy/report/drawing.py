@@ -8,7 +8,9 @@ from typing import Any
 
 from ulsam_deploy.report.maps import Step, step_counts
 
-_WIDTH, _GAP, _ROW = 96, 8, 34
+_GAP, _ROW, _HEIGHT = 8, 34, 20
+#: Pixels of a letter at the template's font size, of a box at least, and of what is left free inside one.
+_LETTER, _NARROWEST, _MARGIN = 6.4, 72, 12
 _INPUT = "input"
 
 
@@ -16,18 +18,19 @@ def drawn(title: str, steps: Sequence[Step]) -> dict[str, Any]:
     """Boxes and edges in pixels for the template, and the same in words for those who do not see them."""
     depths = _depths(steps)
     columns = _columns(steps, depths)
+    box = max([_NARROWEST, *(round(_MARGIN + _LETTER * len(step.name)) for step in steps)])
     widest = max((columns.count_in(depth) for depth in range(max(depths, default=0) + 1)), default=1)
-    width = widest * (_WIDTH + _GAP) + _GAP
+    width = widest * (box + _GAP) + _GAP
 
     def place(number: int) -> tuple[float, float]:
         depth = 0 if number < 0 else depths[number]
-        room = columns.count_in(depth) * (_WIDTH + _GAP) - _GAP
-        left = (width - room) / 2 + columns.of(number) * (_WIDTH + _GAP)
+        room = columns.count_in(depth) * (box + _GAP) - _GAP
+        left = (width - room) / 2 + columns.of(number) * (box + _GAP)
         return left, 4 + depth * _ROW
 
     names = {-1: (_INPUT, ""), **{i: (step.name, step.shape) for i, step in enumerate(steps)}}
     nodes = [
-        {"name": name, "shape": shape, "x": x, "y": y, "width": _WIDTH}
+        {"name": name, "shape": shape, "x": x, "y": y, "width": box}
         for number, (name, shape) in names.items()
         for x, y in [place(number)]
     ]
@@ -35,7 +38,7 @@ def drawn(title: str, steps: Sequence[Step]) -> dict[str, Any]:
     for number, step in enumerate(steps):
         for source in step.sources:
             (x1, y1), (x2, y2) = place(source), place(number)
-            edges.append((x1 + _WIDTH / 2, y1 + 20, x2 + _WIDTH / 2, y2))
+            edges.append((x1 + box / 2, y1 + _HEIGHT, x2 + box / 2, y2))
     counts = ", ".join(f"{count} {name}" for name, count in step_counts(steps).items())
     return {
         "title": title,
@@ -43,6 +46,7 @@ def drawn(title: str, steps: Sequence[Step]) -> dict[str, Any]:
         "nodes": nodes,
         "edges": edges,
         "width": width,
+        "box": _HEIGHT,
         "height": (max(depths, default=0) + 1) * _ROW,
         "words": f"Graph of {len(steps)} operations: {counts}",
     }

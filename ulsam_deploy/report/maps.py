@@ -7,10 +7,12 @@ attention map is: as many numbers as the block's map has, none negative, and a s
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -82,7 +84,7 @@ class Maps:
     def load(cls, path: Path) -> Maps:
         """Read what :meth:`save` wrote; raises :class:`RefusedError` for a file that is not that."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 meta = json.loads(file["meta"].tobytes())
                 if meta["schema"] != _SCHEMA:
                     raise ValueError(f"its schema is '{meta['schema']}' and not '{_SCHEMA}'")
@@ -99,7 +101,7 @@ class Maps:
                     },
                     missing={str(label): str(why) for label, why in meta["missing"].items()},
                 )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
             raise RefusedError(f"'{path.name}' is not a sound set of maps: {error}", todo="export it again") from error
 
 

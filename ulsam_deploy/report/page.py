@@ -5,7 +5,7 @@ Everything on it follows from the bundle; Jinja2 escapes every value, and the pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from ulsam_deploy._version import __version__
 from ulsam_deploy.bundle import Manifest
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.report import REPORT
-from ulsam_deploy.report.subject import Subject, of_bundle
+from ulsam_deploy.report.part import Part
+from ulsam_deploy.report.subject import of_bundle
 
 NEEDS = ("jinja2", "matplotlib")
 #: A page is never larger: maps of later subjects are left out instead.
@@ -36,7 +37,7 @@ def write(manifest: Manifest, folder: Path) -> str:
     return REPORT
 
 
-def page(title: str, subjects: Sequence[Subject], comparison: dict[str, Any] | None = None) -> str:
+def page(title: str, subjects: Sequence[Part], comparison: Mapping[str, Any] | None = None) -> str:
     """The page, below :data:`LIMIT` bytes: the maps are what is large, so they go first, the last subject's first."""
     shown = list(subjects)
     text = _rendered(title, shown, comparison)
@@ -48,7 +49,7 @@ def page(title: str, subjects: Sequence[Subject], comparison: dict[str, Any] | N
     return text
 
 
-def _rendered(title: str, subjects: Sequence[Subject], comparison: dict[str, Any] | None) -> str:
+def _rendered(title: str, subjects: Sequence[Part], comparison: Mapping[str, Any] | None) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -59,11 +60,12 @@ def _rendered(title: str, subjects: Sequence[Subject], comparison: dict[str, Any
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"breakable": _breakable, "columns": _columns}
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subjects[0].subtitle if len(subjects) == 1 else "",
         verdict=_worst(subjects).value,
-        sentence=subjects[0].sentence if len(subjects) == 1 else f"{len(subjects)} files side by side.",
+        sentence=subjects[0].sentence if len(subjects) == 1 else _together(subjects),
         sections=_sections(subjects, comparison),
         subjects=[subject.context(i if comparison else None) for i, subject in enumerate(subjects)],
         comparison=comparison,
@@ -73,14 +75,30 @@ def _rendered(title: str, subjects: Sequence[Subject], comparison: dict[str, Any
     )
 
 
-def _worst(subjects: Sequence[Subject]) -> Verdict:
+def _breakable(path: str) -> Any:
+    """A module path that a line may break after its dots."""
+    from markupsafe import Markup, escape
+
+    return Markup(".<wbr>").join(escape(part) for part in path.split("."))
+
+
+def _columns(cards: int) -> int:
+    """How many cards stand beside each other: rows as even as can be, of at most three."""
+    return -(-cards // -(-cards // 3)) if cards else 1
+
+
+def _worst(subjects: Sequence[Part]) -> Verdict:
     order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.UNVERIFIED)
     return next((v for v in order if any(s.verdict is v for s in subjects)), Verdict.PASS)
 
 
-def _sections(subjects: Sequence[Subject], comparison: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _together(subjects: Sequence[Part]) -> str:
+    """Several verdicts in one sentence."""
+    counts = [(sum(part.verdict is verdict for part in subjects), verdict.value) for verdict in Verdict]
+    return f"{len(subjects)} files side by side: " + ", ".join(f"{n} {word}" for n, word in counts if n) + "."
+
+
+def _sections(subjects: Sequence[Part], comparison: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if comparison:
-        return [("side-by-side", "Side by side")] + [
-            (f"s{i}-artifacts", subject.name) for i, subject in enumerate(subjects)
-        ]
+        return [("side-by-side", "Side by side")] + [(f"s{i}", subject.name) for i, subject in enumerate(subjects)]
     return subjects[0].sections()

@@ -108,7 +108,7 @@ def _look(i: int) -> dict[str, Any]:
 
 def _log_x(axes: Any, values: Sequence[float]) -> None:
     low, high = min(values), max(values)
-    if low > 0 and high > 8 * low:
+    if low > 0 and high > 4 * low:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
@@ -116,7 +116,7 @@ def _log_x(axes: Any, values: Sequence[float]) -> None:
 def _svg(draw: Callable[[Any], None], title: str, name: str) -> str:
     """The plot as SVG to put into a page; ``name`` makes its identifiers unique there."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 3.6))
+        figure = Figure(figsize=(5.2, 3.4))
         draw(figure.add_subplot())
         stream = io.StringIO()
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})

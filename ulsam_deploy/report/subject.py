@@ -18,15 +18,18 @@ from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.parity import Golden
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.checks import Check, artifact_checks
+from ulsam_deploy.report.comparison import Figures
 from ulsam_deploy.report.maps import MAPS, Maps, Step, step_counts
+from ulsam_deploy.report.part import PERCENTILES, Part, milliseconds, times_table
 
 #: Pixels of liveness 0, and from there to liveness 1, in the little picture of a block; and the picture's width.
 _ZERO, _ONE, _WIDTH = 25.0, 100.0, 150.0
-_PERCENTILES = ("p50", "p90", "p95", "p99")
+#: What ``verify --against`` opens, and judges it in; what a failure can be taken elsewhere as.
+_OPENED, _JUDGED = (".onnx", ".xml", ".tflite"), ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
-class Subject:
+class Subject(Part):
     """One bundle in a report. ``maps`` and ``golden`` are what its attention viewer shows, ``None`` for none."""
 
     name: str
@@ -36,13 +39,24 @@ class Subject:
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
-        """Every check of every artifact."""
-        again = f"ulsam-deploy verify {self.name}.bundle --target"
+        """Every check of every artifact, and each one that could not be made."""
+        left = self.manifest.run.get("left_out", {})
         return tuple(
             check
             for record in self.manifest.artifacts
-            for check in artifact_checks(title(record), record.evidence, f"{again} {record.target}")
+            for check in artifact_checks(title(record), record.evidence, self._again(record))
+        ) + tuple(
+            Check(label, "export", Verdict.UNVERIFIED, f"{label} was left out: {why}") for label, why in left.items()
         )
+
+    def _again(self, record: ArtifactRecord) -> str:
+        """How to see it again, and how to show it to others."""
+        again = f"ulsam-deploy verify {self.name}.bundle --target {record.target}"
+        file = record.files[0].path
+        if not file.endswith(_OPENED) or record.precision not in _JUDGED or record.evidence.tier < Tier.EXECUTED:
+            return again
+        model = f"--against MODEL {self.name}.bundle/{file} --precision {record.precision}"
+        return f"{again}\nTo take it to others: ulsam-deploy verify {model} --reproduce case"
 
     @property
     def verdict(self) -> Verdict:
@@ -63,6 +77,7 @@ class Subject:
             _clause(names[Verdict.PASS], "computes", "compute", "what the PyTorch model computes, attention and all"),
             _clause(names[Verdict.UNVERIFIED], "was", "were", "made and not executed here"),
         ]
+        parts.append(_clause(list(self.manifest.run.get("left_out", ())), "was", "were", "left out"))
         return "; ".join(filter(None, parts)) + "."
 
     @property
@@ -76,36 +91,25 @@ class Subject:
         """The same without what is large."""
         return dataclasses.replace(self, maps=None, golden=None)
 
-    def sections(self) -> list[tuple[str, str]]:
-        """Anchor and name of every section that is there, in order."""
-        context = self.context()
-        named = [
-            ("artifacts", "Artifacts", True),
-            ("failures", "Failures", context["failures"]),
-            ("attention", "Attention", context["viewer"] or context["blind"]),
-            ("time", "Time and size", context["plots"]),
-            ("graph", "Graph", context["graphs"]),
-            ("lints", "Lints", context["lints"]),
-            ("environment", "Environment", True),
-        ]
-        return [(anchor, name) for anchor, name, there in named if there]
+    def figures(self) -> Mapping[str, Figures]:
+        """The figures of each artifact."""
+        run = self.manifest.run
+        machine = " ".join(str(run[key]) for key in ("system", "machine") if key in run)
+        return {title(record): _figures(record, machine) for record in self.manifest.artifacts}
 
     def context(self, number: int | None = None) -> dict[str, Any]:
         """What the template is given; ``number`` tells this subject's identifiers from those of others on the page."""
-        place = "" if number is None else f"s{number}-"
+        empty = self.empty(number)
         shown = {record.path for record in self.manifest.extras} - {REPORT}
+        timed = [record for record in self.manifest.artifacts if record.evidence.latency]
         return {
-            "id": place,
-            "suffix": "" if number is None else f": {self.name}",
-            "name": self.name,
-            "verdict": self.verdict.value,
-            "sentence": self.sentence,
+            **empty,
             "cards": [_card(record) for record in self.manifest.artifacts],
-            "failures": [check for check in self.checks if check.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)],
+            "failures": [check for check in self.checks if _is_shown(check)],
             "viewer": self._viewer(),
             "blind": viewer.blind(self.maps) if self.maps else (),
-            "plots": list(_plots(self.manifest.artifacts, place)),
-            "times": _times(self.manifest.artifacts),
+            "plots": list(_plots(self.manifest.artifacts, empty["id"])),
+            "times": times_table([(title(record), record.evidence.latency or {}) for record in timed]),
             **self._graphs(),
             "lints": _lints(self.manifest),
             "environment": list(_environment(self.manifest)),
@@ -130,11 +134,13 @@ class Subject:
 
     def _graphs(self) -> dict[str, Any]:
         """The first block before and after: drawn, and counted in a table."""
-        columns = {"PyTorch, as written": self.maps.naive} if self.maps and self.maps.naive else {}
+        got: dict[tuple[Step, ...], list[str]] = {}
         for record in self.manifest.artifacts:
             steps = tuple(Step(str(n), str(s), tuple(f)) for n, s, f in record.facts.get("block", ()))
-            if steps and steps not in columns.values():
-                columns[title(record)] = steps
+            if steps:
+                got.setdefault(steps, []).append(title(record))
+        columns = {"PyTorch, as written": self.maps.naive} if self.maps and self.maps.naive else {}
+        columns |= {", ".join(names): steps for steps, names in got.items()}
         counts = {name: step_counts(steps) for name, steps in columns.items()}
         names = sorted({name for found in counts.values() for name in found})
         rows = [(name, *(str(found.get(name, "")) for found in counts.values())) for name in names]
@@ -182,9 +188,12 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
     errors = _errors(record)
     facts = [
         ("evidence", record.evidence.tier.label),
-        ("error", f"{max(errors):.2f} noise floors ({parity['tolerance']:g} allowed)" if errors else "not measured"),
+        ("error", f"{max(errors):.2f} of {parity['tolerance']:g} noise floors" if errors else "not measured"),
         ("size", f"{sum(file.size for file in record.files) / 1e6:.2f} MB"),
-        ("latency", f"{_ms(latency['p50'])} ms (p50, batch {latency['batch']})" if latency else "not measured"),
+        (
+            "latency",
+            f"{milliseconds(latency['p50'])} ms (p50, batch {latency['batch']})" if latency else "not measured",
+        ),
         ("computes in", record.effective_precision),
         ("file", record.files[0].path),
     ]
@@ -196,8 +205,28 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
         "verdict": record.evidence.verdict.value,
         "facts": facts,
         "blocks": [_block(block) for block in parity.get("blocks", ())],
-        "reasons": [*record.evidence.reasons, *(output["explanation"] for output in parity.get("outputs", ()))],
+        "reasons": list(record.evidence.reasons),
+        "explained": [output["explanation"] for output in parity.get("outputs", ())],
     }
+
+
+def _is_shown(check: Check) -> bool:
+    """Whether a check stands among the failures: what was merely not run here has its word on the card."""
+    return check.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE) or check.name == "export"
+
+
+def _figures(record: ArtifactRecord, machine: str) -> Figures:
+    parity, latency = record.evidence.parity or {}, record.evidence.latency or {}
+    alive = [block["liveness"] for block in parity.get("blocks", ()) if block["liveness"] is not None]
+    return Figures(
+        where=machine,
+        verdict=record.evidence.verdict.value,
+        size=sum(file.size for file in record.files),
+        error=max(_errors(record), default=None),
+        liveness=min(alive, default=None),
+        p50=latency.get("p50"),
+        p90=latency.get("p90"),
+    )
 
 
 def _errors(record: ArtifactRecord) -> list[float]:
@@ -238,24 +267,8 @@ def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any,
 
 def _curve(record: ArtifactRecord) -> plots.Curve:
     latency = record.evidence.latency or {}
-    marks = {name: latency[name] for name in _PERCENTILES if latency.get(name) is not None}
+    marks = {name: latency[name] for name in PERCENTILES if latency.get(name) is not None}
     return plots.Curve(title(record), latency["quantiles"], marks)
-
-
-def _times(records: Sequence[ArtifactRecord]) -> dict[str, Any] | None:
-    timed = [record for record in records if record.evidence.latency]
-    if not timed:
-        return None
-    rows = [
-        (title(record), str(latency["count"]), *(_ms(latency.get(name)) for name in ("min", "mean", *_PERCENTILES)))
-        for record in timed
-        for latency in [record.evidence.latency or {}]
-    ]
-    return {"columns": ("artifact", "samples", "min", "mean", *_PERCENTILES), "rows": rows}
-
-
-def _ms(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"
 
 
 def _lints(manifest: Manifest) -> list[str]:
@@ -285,6 +298,6 @@ def _environment(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "tools", ", ".join(f"{name} {version}" for name, version in sorted(tools.items()))
     engines = [record.evidence.engine for record in manifest.artifacts if "engine" in record.evidence.engine]
     yield "engines", ", ".join(sorted({f"{e['engine']} {e.get('version', '')}" for e in engines})) or "none ran"
-    for name, value in manifest.run.items():
+    for name, value in sorted(manifest.run.items()):
         if isinstance(value, str):
             yield name, value

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +15,7 @@ import pytest
 
 from ulsam_deploy.cli import main
 
-Run = Callable[..., str]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object, code: int = 0) -> str:
-        assert main([str(word) for word in words]) == code
-        return capsys.readouterr().out
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh small network and its bundle for ONNX and TensorRT."""
-    made = tmp_path_factory.mktemp("cli")
-    new = f"new mobilenet_v2 --insert 6 --width 0.35 --classes 4 --input 3x64x64 -o {made}/net.pt"
-    assert main(new.split()) == 0
-    assert main(["export", f"{made}/net.pt", "--target", "onnx,trt", "--no-cache"]) == 0
-    return made
+from .conftest import Run
 
 
 def document(text: str, schema: str) -> dict[str, Any]:
@@ -47,13 +27,7 @@ def document(text: str, schema: str) -> dict[str, Any]:
 def test_the_bundle_lies_beside_the_model(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["net.bundle", "net.pt"]
     assert sorted(path.name for path in (folder / "net.bundle").iterdir()) == [
-        "bom.cdx.json",
-        "golden.npz",
-        "manifest.json",
-        "maps.npz",
-        "onnx",
-        "report.html",
-        "trt",
+        *("bom.cdx.json", "golden.npz", "manifest.json", "maps.npz", "onnx", "report.html", "trt")
     ]
 
 

@@ -183,6 +183,8 @@ def test_the_command_reports_and_leaves_a_reproduction(
     assert document["exit_code"] == 1
     assert "Where: 'features.7.pw" in document["evidence"]["reasons"][-1]
     assert sorted(path.name for path in folder.iterdir()) == ["case.npz", "reproduce.py", "stale.onnx"]
+    script = (folder / "reproduce.py").read_text().splitlines()
+    assert len([line for line in script if line]) == 10, "short enough to paste into a bug report"
     shown = subprocess.run([sys.executable, "reproduce.py"], cwd=folder, capture_output=True, text=True, check=True)
     with np.load(folder / "case.npz") as case:
         apart = float(np.abs(case["found 0"] - case["expected 0"]).max())

@@ -1,0 +1,50 @@
+"""Runs ``model.pt2``. Names, shapes, dtypes and layouts are checked by the base class: these are the engine's hooks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.third_party import installed, words_of
+
+
+class Pt2(Runtime):
+    """One loaded program in eager torch."""
+
+    name = "pt2"
+    target = "pt2"
+
+    @classmethod
+    def available(cls) -> Availability:
+        """Whether torch is installed."""
+        return installed("torch", extra="export")
+
+    def _load(self) -> None:
+        import torch
+
+        with words_of("torch.export", f"open {self.files[0].name}"):
+            self._module = torch.export.load(self.files[0]).module()
+
+    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        import torch
+
+        with words_of("torch", "run the network"), torch.inference_mode():
+            produced = self._module(*(torch.from_numpy(inputs[spec.name]) for spec in self.inputs))
+        several = produced if isinstance(produced, (tuple, list)) else (produced,)
+        return {spec.name: value.numpy() for spec, value in zip(self.outputs, several)}
+
+    def _close(self) -> None:
+        del self._module
+
+    def facts(self) -> dict[str, Any]:
+        """Engine, version, threads; it computes in what the file says."""
+        import torch
+
+        return {
+            "engine": "torch.export",
+            "version": str(torch.__version__),  # a plain text: what a runtime tells ends up in JSON
+            "threads": torch.get_num_threads(),
+            "precision": "fp32",
+        }

@@ -1,0 +1,115 @@
+"""A bundle's manifest and maps made by hand: one artifact that passes, one that fails, one that nothing ran."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ulsam_deploy.bundle import ArtifactRecord, Evidence, Manifest, ModelCard
+from ulsam_deploy.bundle.manifest import FileRecord
+from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier, Verdict
+from ulsam_deploy.parity import Golden
+from ulsam_deploy.report.maps import Maps, Step
+from ulsam_deploy.report.subject import Subject
+
+INPUT, OUTPUT = TensorSpec("x", (1, 3, 32, 32)), TensorSpec("logits", (1, 10))
+BLOCKS = {"stage.1": (4, 16, 16), "stage.2": (2, 8, 8)}
+FAULT = "The attention of block 'stage.2' is dead: 0.01 of the step was taken (0.00 to 0.02)."
+NAIVE = (
+    Step("split", "1x8x16x16", (-1,)),
+    Step("conv2d", "1x8x16x16", (0,)),
+    Step("a_very_long_operator_name", "1x8x16x16", (0,)),
+    Step("mul", "1x8x16x16", (1, 2)),
+    Step("add", "1x8x16x16", (3, 0)),
+)
+
+
+def parity(verdict: str, alive: float) -> dict[str, Any]:
+    words = ("alive", "alive" if alive > 0.5 else "dead")
+    return {
+        "outputs": [
+            {
+                "output": "logits", "error": 0.5 if alive > 0.5 else 91.0, "tolerance": 8.0, "probe": "natural-1",
+                "statistic": "l2", "top1": 1.0, "floor": {}, "explanation": "Output 'logits' may differ a little.",
+            }
+        ],
+        "blocks": [
+            {"block": name, "liveness": value, "low": value - 0.01, "high": value + 0.01, "word": word, "note": ""}
+            for (name, value), word in zip({"stage.1": 1.0, "stage.2": alive}.items(), words)
+        ],
+        "tolerance": 8.0, "verdict": verdict, "overall": alive, "reasons": [],
+    }  # fmt: skip
+
+
+def latency(p50: float) -> dict[str, Any]:
+    quantiles = [p50 * (0.9 + 0.2 * i / 40) for i in range(41)]
+    figures = {"p50": p50, "p90": 1.08 * p50, "p95": 1.09 * p50, "p99": None}
+    bounds = {f"{name}_bound": None for name in figures}
+    whole = {"count": 99, "mean": p50, "min": 0.9 * p50, "unit": "ms", "batch": 1, "quantiles": quantiles}
+    return {**whole, **figures, **bounds}
+
+
+def artifact(target: str, evidence: Evidence, **facts: Any) -> ArtifactRecord:
+    file = FileRecord(f"{target}/model.{target}", "a" * 64, 1_500_000)
+    return ArtifactRecord(target, "fp32", "fp32", (file,), (INPUT,), (OUTPUT,), {target: "1.0"}, facts, evidence)
+
+
+def records() -> tuple[ArtifactRecord, ...]:
+    step = [[s.name, s.shape, list(s.sources)] for s in NAIVE[:2]]
+    engine = {"engine": "Engine", "version": "1.2"}
+    good = Evidence(Tier.EXECUTED, Verdict.PASS, (), parity("pass", 1.0), latency(2.0), engine)
+    bad = Evidence(Tier.EXECUTED, Verdict.FAIL, (FAULT,), parity("fail", 0.01), latency(1.0), engine)
+    none = Evidence(Tier.COMPILED, Verdict.UNVERIFIED, ("Not run here: no driver.",))
+    return (
+        artifact("onnx", good, block=step, operators={"Conv": 3}),
+        artifact("tflite", bad, block=step, suggestions=["Use a wider map."]),
+        artifact("trt", none, lint={"jetson-orin-jp6": ["Softmax runs on the GPU."]}),
+    )
+
+
+def manifest(**changes: Any) -> Manifest:
+    card = ModelCard(
+        name="digits",
+        sha256="b" * 64,
+        network="tiny",
+        config={},
+        inputs=(INPUT,),
+        outputs=(OUTPUT,),
+        blocks=tuple(Block(name, g * 8, g, h, w) for name, (g, h, w) in BLOCKS.items()),
+        refusals=(Refusal("stage.3", "it pools the input"),),
+        parameters=1234,
+    )
+    run = {"system": "Linux", "machine": "x86_64", "left_out": {"openvino": "not installed: openvino"}}
+    made = Manifest(card, records(), FileRecord("golden.npz", "c" * 64, 9), (), run)
+    return replace(made, **changes)
+
+
+def maps(seed: int = 0) -> Maps:
+    generator = np.random.default_rng(seed)
+
+    def sums_to_one(g: int, h: int, w: int) -> np.ndarray[Any, Any]:
+        raw = generator.gamma(0.3, size=(2, g, h, w))
+        whole: np.ndarray[Any, Any] = (raw / raw.sum((2, 3), keepdims=True)).astype(np.float32)
+        return whole
+
+    reference = {name: sums_to_one(*shape) for name, shape in BLOCKS.items()}
+    near = {name: np.abs(found + 1e-3 * generator.normal(size=found.shape)).astype(np.float32) for name, found in
+            reference.items()}  # fmt: skip
+    engines = {"onnx fp32": near, "tflite fp32": {"stage.1": near["stage.1"]}}
+    return Maps(("natural-0", "natural-1"), BLOCKS, reference, NAIVE, engines, {"trt fp32": "it was not executed here"})
+
+
+def golden() -> Golden:
+    probes = np.random.default_rng(3).normal(size=(3, 3, 32, 32)).astype(np.float32)
+    outputs = {"logits": probes.reshape(3, -1)[:, :10].astype(np.float64)}
+    honest = [{"logits": outputs["logits"].astype(np.float32)}, {"logits": (outputs["logits"] * (1 + 1e-7))}]
+    names = ["constant", "natural-0", "natural-1"]
+    return Golden.build({"x": probes}, outputs, [], honest, blocks=(), probes=names)
+
+
+@pytest.fixture
+def subject() -> Subject:
+    return Subject("digits", manifest(), maps(), golden())

@@ -1,0 +1,162 @@
+"""The list of checks, and what JUnit, Markdown and GitHub make of it: whole, legal, within limits, readable alone."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from urllib.parse import unquote
+
+import junitparser
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.report import annotations
+from ulsam_deploy.report.checks import Check, artifact_checks, worst
+from ulsam_deploy.report.junit import junit
+from ulsam_deploy.report.markdown import LIMIT, markdown
+
+from .conftest import FAULT, records
+
+CHECKS = st.lists(st.builds(Check, st.text(), st.text(), st.sampled_from(Verdict), st.text()), max_size=30)
+
+
+def of(number: int, **changes: object) -> tuple[Check, ...]:
+    record = records()[number]
+    return artifact_checks(f"{record.target} fp32", replace(record.evidence, **changes), "ulsam-deploy verify x.bundle")  # type: ignore[arg-type]
+
+
+def test_an_artifact_has_a_check_for_each_output_and_block() -> None:
+    assert [(check.name, check.verdict) for check in of(0)] == [
+        ("evidence", Verdict.PASS),
+        ("output logits", Verdict.PASS),
+        ("attention of stage.1", Verdict.PASS),
+        ("attention of stage.2", Verdict.PASS),
+    ]
+
+
+def test_a_fault_is_found_where_it_is_and_its_text_stands_alone() -> None:
+    found = {check.name: check for check in of(1)}
+    assert found["attention of stage.2"].verdict is Verdict.FAIL
+    assert found["attention of stage.1"].verdict is Verdict.PASS
+    text = found["attention of stage.2"].text
+    for words in ("tflite fp32", "Engine 1.2", FAULT, "ulsam-deploy verify x.bundle"):
+        assert words in text
+
+
+def test_what_nobody_ran_is_no_pass() -> None:
+    assert [check.verdict for check in of(2)] == [Verdict.PASS, Verdict.UNVERIFIED]
+    assert "no driver" in of(2)[1].text
+    assert worst(of(2)) is Verdict.PASS
+    assert worst(of(2)[1:]) is Verdict.UNVERIFIED
+
+
+def test_a_tier_that_was_not_reached_fails() -> None:
+    record = records()[2]
+    (tier, *_) = artifact_checks("trt fp32", record.evidence, "again", required=Tier.EXECUTED)
+    assert tier.verdict is Verdict.FAIL
+    assert "'executed' was asked for" in tier.text
+
+
+def test_a_failure_without_a_sentence_is_still_a_failure() -> None:
+    assert worst(of(1, reasons=())) is Verdict.FAIL
+
+
+def test_a_sentence_about_nothing_known_is_kept() -> None:
+    found = {check.name: check for check in of(1, reasons=(FAULT, "Something else is wrong."))}
+    assert "Something else is wrong." in found["other findings"].text
+
+
+# --- JUnit, read back by a public parser ---
+
+
+def test_junit_is_what_a_public_reader_reads() -> None:
+    checks = [check for number in range(3) for check in of(number)]
+    suites = junitparser.JUnitXml.fromstring(junit("x.bundle", checks))
+    (suite,) = list(suites)
+    assert (suite.name, suite.tests, suite.failures, suite.errors, suite.skipped) == ("x.bundle", 10, 1, 0, 1)
+    cases = {(case.classname, case.name): case for case in suite}
+    assert len(cases) == 10
+    (failure,) = cases["x.bundle.tflite fp32", "attention of stage.2"].result
+    assert isinstance(failure, junitparser.Failure)
+    assert FAULT in failure.message
+    assert "To see it again: ulsam-deploy verify x.bundle" in failure.text
+    (skipped,) = cases["x.bundle.trt fp32", "parity"].result
+    assert isinstance(skipped, junitparser.Skipped)
+
+
+@given(suite=st.text(), checks=CHECKS)
+def test_junit_is_legal_whatever_the_texts_are(suite: str, checks: list[Check]) -> None:
+    written = junit(suite, checks)
+    read = junitparser.JUnitXml.fromroot(junitparser.junitparser.etree.parse(io.BytesIO(written)).getroot())
+    (found,) = list(read)
+    assert found.tests == len(checks) == len(list(found))
+    kinds = [type(case.result[0]).__name__ if case.result else "pass" for case in found]
+    words = {
+        Verdict.PASS: "pass",
+        Verdict.FAIL: "Failure",
+        Verdict.INCONCLUSIVE: "Error",
+        Verdict.UNVERIFIED: "Skipped",
+    }
+    assert kinds == [words[check.verdict] for check in checks]
+
+
+# --- the job summary ---
+
+
+def test_markdown_shows_every_failure_and_no_markup_of_its_own() -> None:
+    rows = [("a|b", "<img src=x>", "@everyone [x](https://evil) `tick` *star* ![i](u)")]
+    text = markdown("x <b>", "One sentence.", ("one", "two", "three"), rows, of(1))
+    assert FAULT in text
+    assert "3 of 4 checks passed." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| a")]
+    assert re.findall(r"(?<!\\)\|", row) == ["|"] * 4, "a cell's bar ends no cell"
+    assert not re.search(r"<img|<b>|(?<!\\)[`*!\[]|@|https://", row)
+
+
+@given(text=st.text())
+def test_a_text_of_fences_stays_inside_its_fence(text: str) -> None:
+    held = "`" * 5 + text + "\n```\n" + text
+    shown = markdown("t", "s", ("a",), [], [Check("x", "y", Verdict.FAIL, held)])
+    fence = re.search(r"^(`{3,})text\n", shown, re.MULTILINE)[1]  # type: ignore[index]
+    assert fence not in held.replace(f"{fence}`", "")
+    assert shown.count(f"\n{fence}\n") >= 1
+
+
+def test_markdown_is_below_github_s_limit_and_says_what_it_leaves_out() -> None:
+    many = [Check(f"artifact {i}", "output", Verdict.FAIL, "é" * 4000) for i in range(400)]
+    text = markdown("t", "s", ("a",), [["b"]], many)
+    assert LIMIT - 10_000 < len(text.encode()) < LIMIT
+    assert "left out" in text
+    assert text.count("```") % 2 == 0
+
+
+# --- annotations ---
+
+
+@given(title=st.text(max_size=150), message=st.text(max_size=300))
+def test_annotations_are_one_line_each_and_read_back_whole(title: str, message: str) -> None:
+    (line,) = annotations.lines([Check(title, "n", Verdict.FAIL, message)])
+    assert "\n" not in line
+    assert "\r" not in line
+    head, told = line.removeprefix("::error title=").split("::", 1)
+    assert not set(head) & set(":,")
+    assert unquote(head, errors="surrogatepass") == f"{title}: n" or "%" in title
+    assert told.replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%") == message
+
+
+def test_annotations_beyond_the_limit_are_named_in_the_last_one() -> None:
+    failed = [Check(f"a{i}", "n", Verdict.FAIL, "no") for i in range(12)]
+    doubtful = [Check("b", "n", Verdict.INCONCLUSIVE, "maybe")]
+    lines = annotations.lines([*failed, *doubtful, Check("c", "n", Verdict.PASS)])
+    assert [line.split(" ")[0] for line in lines] == ["::error"] * 10 + ["::warning"]
+    assert "a11 n" in lines[9]
+    assert "a8 n" not in lines[9]
+
+
+@pytest.mark.parametrize(("value", "wanted"), [("true", True), ("false", False), ("", False)])
+def test_annotations_are_for_github_only(monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", value)
+    assert annotations.wanted() is wanted

@@ -1,0 +1,215 @@
+"""What ``--json`` prints, as types: the schema of every command's document follows, published in ``docs/``.
+
+A document is one JSON object on stdout; its ``schema`` says which of these it is. ``docs/commands.schema.json`` is
+written from here by ``python -m ulsam_deploy.cli.documents``.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any
+
+from ulsam_deploy.bundle import Evidence, Manifest, strict
+from ulsam_deploy.census import Census
+from ulsam_deploy.contracts import TensorSpec, Verdict
+from ulsam_deploy.plan import Plan
+
+SCHEMA_ID = "urn:ulsam-deploy:commands:1"
+
+
+@dataclass(frozen=True)
+class Export:
+    """``export``: the manifest that was written, or why there is none; ``missed``: targets below ``--require``."""
+
+    bundle: str | None
+    manifest: Manifest | None
+    left_out: Mapping[str, str]
+    missed: tuple[str, ...]
+    notes: tuple[str, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """One artifact of a bundle as it was found here; ``error`` says why it did not run."""
+
+    target: str
+    precision: str
+    evidence: Evidence | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Verify:
+    """``verify BUNDLE``: every artifact, and who signed the bundle where that was asked."""
+
+    artifacts: tuple[Verified, ...]
+    signed_by: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class VerifyAgainst:
+    """``verify --against MODEL ARTIFACT``: how the file's ports were matched, and what running it showed."""
+
+    artifact: str
+    target: str
+    precision: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    evidence: Evidence
+    notes: tuple[str, ...]
+    reproduction: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class InspectBundle:
+    """``inspect BUNDLE``: its manifest."""
+
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One exporter (``does`` is ``make``) or engine (``run``): whether it is usable here, and what to do if not."""
+
+    does: str
+    name: str
+    usable: bool
+    detail: str
+    todo: str
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """``doctor``: what is possible here."""
+
+    version: str
+    python: str
+    backends: tuple[Backend, ...]
+
+
+@dataclass(frozen=True)
+class New:
+    """``new NAME``: the checkpoint that was written."""
+
+    path: str
+    network: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class NewList:
+    """``new --list``: networks, named configurations, and what is known of each, by column."""
+
+    networks: tuple[str, ...]
+    named: Mapping[str, Mapping[str, Any]]
+    figures: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """``pack``: the file that was written, in bytes."""
+
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Sign:
+    """``sign``: the signature."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Build:
+    """``build``: the engine's file."""
+
+    engine: str
+
+
+@dataclass(frozen=True)
+class CacheHeld:
+    """``cache``: what is kept, in bytes; ``removed`` and ``freed`` by ``--clear``."""
+
+    folder: str
+    entries: int
+    bytes: int
+    limit: int
+    removed: int
+    freed: int
+
+
+@dataclass(frozen=True)
+class Reported:
+    """One file of a report."""
+
+    file: str
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """``report``: the page, its size in bytes, and what it says of each file."""
+
+    path: str
+    size: int
+    files: tuple[Reported, ...]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """``completion``: the script for a shell."""
+
+    shell: str
+    script: str
+
+
+#: By the word in ``schema``; where one command prints several kinds of document, all of them.
+DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
+    "export": (Export,),
+    "plan": (Plan,),
+    "verify": (Verify,),
+    "verify-against": (VerifyAgainst,),
+    "inspect": (InspectBundle, Census),
+    "doctor": (Doctor,),
+    "report": (Report,),
+    "new": (New, NewList),
+    "pack": (Pack,),
+    "sign": (Sign,),
+    "build": (Build,),
+    "cache": (CacheHeld,),
+    "completion": (Completion,),
+}
+
+
+def json_schema() -> dict[str, Any]:
+    """One JSON Schema (draft 2020-12) for all documents: each conforms to exactly one of its ``oneOf``."""
+    references: list[dict[str, Any]] = []
+    definitions: dict[str, Any] = {}
+    for name, kinds in DOCUMENTS.items():
+        for kind in kinds:
+            found = strict.schema(_with_schema(name, kind), SCHEMA_ID)
+            references.append({"$ref": found["$ref"]})
+            definitions |= found["$defs"]
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID}
+    return {**head, "oneOf": references, "$defs": definitions}
+
+
+def _with_schema(name: str, kind: type[Any]) -> type[Any]:
+    """``kind`` with the ``schema`` field that every document has."""
+    identifier = f"ulsam-deploy.{name}/1"
+    extra = ("schema", str, field(kw_only=True, metadata={"pattern": re.escape(identifier), "words": identifier}))
+    made = make_dataclass(f"{kind.__name__}Document", [extra], bases=(kind,), frozen=True)
+    made.__doc__, made.__module__ = kind.__doc__, kind.__module__
+    return made
+
+
+if __name__ == "__main__":
+    sys.stdout.write(strict.dumps(json_schema()))

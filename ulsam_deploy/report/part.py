@@ -1,0 +1,89 @@
+"""What every part of a report has, whatever file it is about: a name, a verdict, and what the template lays out."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.report.comparison import Figures
+
+PERCENTILES = ("p50", "p90", "p95", "p99")
+#: Anchor, name, and the key of the context that says whether the section is there.
+_SECTIONS = (
+    ("artifacts", "Artifacts", ("cards",)),
+    ("failures", "Failures", ("failures",)),
+    ("attention", "Attention", ("viewer", "blind")),
+    ("time", "Time", ("plots",)),
+    ("graph", "Graph", ("graphs",)),
+    ("lints", "Lints", ("lints",)),
+    ("environment", "Environment", ("environment",)),
+)
+
+
+class Part(abc.ABC):
+    """One file in a report: a bundle, or a result of ``ulsam-deploy bench``."""
+
+    name: str
+
+    @property
+    @abc.abstractmethod
+    def verdict(self) -> Verdict:
+        """The one word."""
+
+    @property
+    @abc.abstractmethod
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+
+    @property
+    @abc.abstractmethod
+    def subtitle(self) -> str:
+        """What the file is about, in one line."""
+
+    @abc.abstractmethod
+    def figures(self) -> Mapping[str, Figures]:
+        """What is compared with other files, by artifact."""
+
+    @abc.abstractmethod
+    def without_maps(self) -> Part:
+        """The same without what is large."""
+
+    @abc.abstractmethod
+    def context(self, number: int | None = None) -> dict[str, Any]:
+        """What the template is given; ``number`` tells this part's identifiers from those of others on the page."""
+
+    def sections(self) -> list[tuple[str, str]]:
+        """Anchor and name of every section that is there, in order."""
+        context = self.context()
+        return [(anchor, name) for anchor, name, keys in _SECTIONS if any(context[key] for key in keys)]
+
+    def empty(self, number: int | None) -> dict[str, Any]:
+        """A context with every key of the template and nothing to show but the verdict."""
+        return {
+            "anchor": "" if number is None else f"s{number}",
+            "id": "" if number is None else f"s{number}-",
+            "suffix": "" if number is None else f": {self.name}",
+            "name": self.name,
+            "verdict": self.verdict.value,
+            "sentence": self.sentence,
+            **dict.fromkeys(("cards", "failures", "blind", "plots", "graphs", "totals", "lints", "files"), ()),
+            **dict.fromkeys(("viewer", "times", "operations"), None),
+            "environment": (),
+            "block": "",
+        }
+
+
+def milliseconds(value: float | None) -> str:
+    """Three digits behind the point, or ``n/a``."""
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def times_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | None:
+    """The percentiles of each artifact's summary (its fields by name), for the template; ``None`` without any."""
+    if not rows:
+        return None
+    names = ("min", "mean", *PERCENTILES)
+    cells = [(label, str(found["count"]), *(milliseconds(found.get(name)) for name in names)) for label, found in rows]
+    return {"columns": ("artifact", "samples", *names), "rows": cells}
