@@ -25,7 +25,7 @@ from ulsam_deploy.progress import Progress
 __all__ = ["Sysroot", "publish", "release_for", "sysroot"]
 
 #: Changes when what is unpacked changes in another way than by the profile.
-_LAYOUT = 1
+_LAYOUT = 2
 #: The leading dot keeps the cache of artifacts, which evicts what was not used for long, from counting these.
 _FOLDER = ".sysroots"
 _ONLINE = "connect to the network once; afterwards no network is needed"
@@ -144,7 +144,16 @@ def _unpack_packages(partial: Path, machine: str, release: Release) -> None:
     root.mkdir()
     for package in sorted((work / "cache/archives").glob("*.deb")):
         tools.fetch([dpkg, "-x", package, root], f"unpacking {package.name}", "free some disk space and run again")
+    _choose_alternatives(root / "usr/lib" / tools.TRIPLET[machine])
     shutil.rmtree(work)
+
+
+def _choose_alternatives(folder: Path) -> None:
+    """Link libraries that a package keeps in a folder of its own (BLAS): on a board its installation script does."""
+    for library in sorted(folder.glob("*/lib*.so.[0-9]*")):
+        link = folder / library.name
+        if not link.exists():
+            link.symlink_to(library.relative_to(folder))
 
 
 def _install_wheels(site: Path, release: Release) -> None:
