@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow test-arm check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -18,6 +18,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(PYTEST) -m "slow and not gpu"
+
+# Raspberry Pis in emulation: needs qemu-user, gcc and libc6-dev, and the network once.
+test-arm: $(READY)
+	$(BIN)/pytest -m arm --durations 10
 
 check: $(READY)
 	$(BIN)/ruff check .

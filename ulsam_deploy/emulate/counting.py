@@ -82,7 +82,7 @@ def count_bundle(
         library = plugin.compiled(qemu)
 
         def one(record: ArtifactRecord) -> Counts:
-            verb = ["count", bundle.root, record.target, record.precision]
+            verb: list[str | Path] = ["count", bundle.root, record.target, record.precision]
             _settle(machine, record.target, verb)
             with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
                 output = Path(scratch, "counts")
@@ -94,7 +94,7 @@ def count_bundle(
 
 
 def _settle(machine: Machine, target: str, verb: Sequence[str | Path]) -> None:
-    """Run once uncounted where Python's compiled files aren't there yet: making them changes the heap and the counts."""
+    """Run once uncounted where Python's compiled files aren't there yet: making them changes heap and counts."""
     settled = machine.sysroot.pycache / f"{machine.runner.name}-{target}.settled"
     if not settled.exists():
         machine.run(verb)

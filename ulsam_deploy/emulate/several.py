@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from ulsam_deploy.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.emulate.machine import Machine
-from ulsam_deploy.errors import UlsamError, UnavailableError
+from ulsam_deploy.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.progress import Progress
 
 __all__ = ["each", "records"]
@@ -38,7 +38,10 @@ def each(
     progress: Progress | None,
     said: Callable[[T], str],
 ) -> list[tuple[ArtifactRecord, T | None, UlsamError | None]]:
-    """What ``work`` makes of each artifact, in their order, or the error that it ended with; ``said`` tells of one."""
+    """What ``work`` makes of each artifact, in their order, or the error that it ended with; ``said`` tells of one.
+
+    Raises :class:`UsageError` for what is wrong with the board and not with an artifact: its profile.
+    """
 
     def one(record: ArtifactRecord) -> tuple[ArtifactRecord, T | None, UlsamError | None]:
         if record.target not in machine.targets:
@@ -46,6 +49,8 @@ def each(
             return record, None, UnavailableError(found, expected=", ".join(machine.targets))
         try:
             return record, work(record), None
+        except UsageError:
+            raise
         except UlsamError as error:
             return record, None, error
 
