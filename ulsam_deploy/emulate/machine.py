@@ -21,7 +21,7 @@ from ulsam_deploy.bundle.staging import staging
 from ulsam_deploy.cache import source_digest
 from ulsam_deploy.devices import ArmProfile, device
 from ulsam_deploy.emulate import tools
-from ulsam_deploy.emulate.sysroot import Sysroot, publish, release_for, sysroot
+from ulsam_deploy.emulate.sysroot import Sysroot, in_use, publish, release_for, sysroot
 from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.progress import Progress
 
@@ -133,7 +133,7 @@ def emulated(board: str, progress: Progress) -> Iterator[Machine]:
     tools.qemu(profile.machine)
     software = sysroot(profile, board, progress)
     _, release = release_for(profile, board)
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
+    with in_use(software), tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
         root = Path(scratch, "root")
         root.mkdir()
         for entry in software.root.iterdir():

@@ -7,27 +7,28 @@ distribution, as on the board itself.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ulsam_deploy.bundle.staging import staging
-from ulsam_deploy.cache import cache_root, key
+from ulsam_deploy.cache import BOARDS, cache_root, key
 from ulsam_deploy.devices import ArmProfile, Release
 from ulsam_deploy.emulate import elf, tools
 from ulsam_deploy.errors import UnavailableError, UsageError
 from ulsam_deploy.progress import Progress
 
-__all__ = ["Sysroot", "publish", "release_for", "sysroot"]
+__all__ = ["Sysroot", "in_use", "publish", "release_for", "sysroot"]
 
 #: Changes when what is unpacked changes in another way than by the profile.
 _LAYOUT = 2
-#: The leading dot keeps the cache of artifacts, which evicts what was not used for long, from counting these.
-_FOLDER = ".sysroots"
 _ONLINE = "connect to the network once; afterwards no network is needed"
 #: apt in folders of its own. Hooks of the host (some remove its package files) must not run for it.
 _APT = """\
@@ -61,6 +62,17 @@ class Sysroot:
     def python(self) -> Path:
         """The board's Python."""
         return self.root / "usr/bin/python3"
+
+
+@contextlib.contextmanager
+def in_use(found: Sysroot) -> Iterator[None]:
+    """Keep ``cache --clear`` of another process away from it."""
+    lock = os.open(found.root.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)
 
 
 def release_for(profile: ArmProfile, board: str) -> tuple[str, Release]:
@@ -100,7 +112,7 @@ def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
 
 def _home() -> Path:
     """The folder of all sysroots; refused where others can write, because what lies there is run."""
-    home = cache_root() / _FOLDER
+    home = cache_root() / BOARDS
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

@@ -108,3 +108,19 @@ def test_wheels_that_the_boards_kernel_cannot_map_are_refused(tmp_path: Path) ->
     sysroot._check_pages(made, profile_of("rpi4"), "rpi4")  # pages of 4 KiB
     with pytest.raises(UnavailableError, match=r"lib\.so can't be loaded on rpi5"):
         sysroot._check_pages(made, dataclasses.replace(profile_of("rpi4"), page_kib=16), "rpi5")
+
+
+def test_cache_clears_the_boards_software_but_not_under_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path))
+    root = tmp_path / ".sysroots" / "bookworm" / "root"
+    root.mkdir(parents=True)
+    (root / "file").write_bytes(bytes(2000))
+    with sysroot.in_use(sysroot.Sysroot(root, root, root)):
+        assert main(["cache", "--clear"]) == 0
+        assert (root / "file").is_file()
+        assert "software of emulated boards: 1, 2.0 kB" in capsys.readouterr().out
+    assert main(["cache", "--clear"]) == 0
+    assert "removed 1 entries, 2.0 kB" in capsys.readouterr().out
+    assert not root.parent.exists()
