@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow test-browser test-docs check clean
+.PHONY: demo test test-slow test-browser test-docs test-arm check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -26,6 +26,10 @@ test-browser: $(READY)
 # Every code block of the README and the docs, run as it stands there.
 test-docs: $(READY)
 	$(PYTEST) tests/test_docs.py
+
+# Raspberry Pis in emulation: needs qemu-user, gcc and libc6-dev, and the network once.
+test-arm: $(READY)
+	$(BIN)/pytest -m arm --durations 10
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -27,10 +27,12 @@ from ulsam_deploy.bundle.members import record_file, walk
 from ulsam_deploy.bundle.staging import staging, sweep
 from ulsam_deploy.errors import ExportError
 
-__all__ = ["Cache", "cache_root", "key", "source_digest"]
+__all__ = ["BOARDS", "Cache", "cache_root", "key", "source_digest"]
 
 _LOG = logging.getLogger(__name__)
 _INDEX, _FILES = "index.json", "files"
+#: Beside the artifacts, and no artifacts: what emulated boards run (``ulsam_deploy.emulate.sysroot``).
+BOARDS = ".sysroots"
 _CODE = (".py", ".toml", ".json")  # device profiles and tables decide what is made as much as code does
 _PACKAGES = ("ulsam_deploy", plugins.MODELS, plugins.EXPORTERS, plugins.RUNTIMES)
 

@@ -57,3 +57,73 @@ def test_the_command_line_says_so_before_it_loads_anything(options, code, words,
     model.write_bytes(b"not read")
     assert main(["export", str(model), "--target", "trt", *options]) == code
     assert words in capsys.readouterr().err
+
+
+OWN = """
+[gateway]
+title = "a gateway"
+like = "rpi3"
+[gateway.arm]
+cores = 2
+[gateway.arm.releases.bookworm.wheels]
+tflite = ["ai-edge-litert==2.2.0"]
+[gateway.budget]
+instructions_m = 6.0
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    def write(text: str) -> None:
+        (tmp_path / "mine.toml").write_text(text)
+        monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(tmp_path / "mine.toml"))
+
+    return write
+
+
+def test_a_users_own_profile_says_only_how_it_differs(own):
+    own(OWN)
+    mine, like = device("gateway"), device("rpi3")
+    assert (mine.arm.cores, mine.arm.cpu, mine.arm.features) == (2, like.arm.cpu, like.arm.features)
+    assert mine.arm.releases["bookworm"].wheels["tflite"] == ("ai-edge-litert==2.2.0",)
+    assert mine.arm.releases["bookworm"].wheels["onnx"] == like.arm.releases["bookworm"].wheels["onnx"]
+    assert mine.arm.releases["trixie"] == like.arm.releases["trixie"]
+    assert (mine.budget.instructions_m, mine.budget.size_mb) == (6.0, None)
+    assert device("rpi3").budget.instructions_m is None, "the one it is like stays as it was"
+
+
+def test_they_are_found_in_the_users_configuration_folder_too(tmp_path, monkeypatch):
+    monkeypatch.delenv("ULSAM_DEPLOY_DEVICES", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert "gateway" not in devices()
+    (tmp_path / "ulsam-deploy").mkdir()
+    (tmp_path / "ulsam-deploy" / "devices.toml").write_text(OWN)
+    assert list(devices())[-1] == "gateway"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[a", "isn't valid TOML"),
+        ("a = 1", "'a' isn't a device"),
+        ('[rpi4]\ntitle = "mine"', "a device called 'rpi4' is there already"),
+        ('[a]\nlike = "b"', "'a' is like 'b', which isn't above it"),
+        ('[a]\ntitle = "a"\nlike = "rpi4"\n[a.arm]\ncpus = "x"', "cpus"),
+        ('[a]\ntitle = "a"\n[a.arm]\ncpu = "cortex-a53"', "machine"),
+        ('[a]\ntitle = "a"\nlike = "rpi4"\n[a.arm]\npart = "d08"', "hexadecimal"),
+        ('[a]\ntitle = "a"\nlike = "rpi4"\n[a.arm]\nmachine = "riscv64"', "aarch64 or armv7l"),
+        ('[a]\ntitle = "a"\nlike = "rpi4"\n[a.arm]\npage_kib = 1', "4"),
+        ('[a]\ntitle = "a"\n[a.budget]\nsize_mb = "2"', "number"),
+    ],
+)
+def test_a_wrong_profile_of_a_user_is_named_by_file_and_key(text, words, own):
+    own(text)
+    with pytest.raises(UsageError, match=words) as error:
+        devices()
+    assert "mine.toml" in error.value.found
+
+
+def test_a_file_that_was_named_and_is_not_there_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(tmp_path / "absent.toml"))
+    with pytest.raises(UsageError, match=r"absent\.toml can't be read"):
+        devices()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy.cache import Cache
+from ulsam_deploy.cache import BOARDS, Cache
 from ulsam_deploy.cli import words
 from ulsam_deploy.errors import Exit
 
@@ -12,15 +12,25 @@ from ulsam_deploy.errors import Exit
 def run(arguments: argparse.Namespace) -> Exit:
     """Print folder, entries and size; with ``--clear``, what was removed and what is left."""
     cache = Cache()
+    boards = Cache(cache.root / BOARDS)
     removed, freed = cache.clear() if arguments.clear else (0, 0)
+    if arguments.clear:
+        removed, freed = (a + b for a, b in zip((removed, freed), boards.clear()))
     count, size = cache.held()
+    systems, system_size = boards.held()
     if arguments.json:
         found = {"folder": str(cache.root), "entries": count, "bytes": size, "limit": cache.limit}
+        found |= {"boards": systems, "boards_bytes": system_size}
         words.print_json("cache", {**found, "removed": removed, "freed": freed})
         return Exit.OK
     print(f"{cache.root}: {count} entries, {words.size(size)} of at most {words.size(cache.limit)}")
+    if systems:
+        print(f"software of emulated boards: {systems}, {words.size(system_size)}")
     if arguments.clear:
-        print(f"removed {removed} entries, {words.size(freed)}" + (f"; {count} are in use" if count else ""))
+        print(
+            f"removed {removed} entries, {words.size(freed)}"
+            + (f"; {count + systems} are in use" if count + systems else "")
+        )
     else:
         print("The least recently used ones go first. Another folder: ULSAM_DEPLOY_CACHE. Empty it: --clear")
     return Exit.OK

@@ -1,4 +1,4 @@
-"""``ulsam-deploy verify``: check again, here, what a bundle says of itself, or any artifact against a checkpoint."""
+"""``ulsam-deploy verify``: check again, here or on an emulated board, what a bundle says, or any artifact."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.against:
         for name in (name for name, given in signer.items() if given):
             raise UsageError(f"--{name} is about who made a bundle", expected="a BUNDLE, without --against")
+        if arguments.device:
+            raise UsageError("--device is for bundles", expected="a BUNDLE, without --against")
         from ulsam_deploy.cli import against
 
         return against.run(arguments)
@@ -53,7 +55,7 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
     """Integrity first, then every artifact; an engine that is missing counts only when its target was asked for."""
     bundle = read_bundle(arguments.path)
     signed = _signature(bundle, arguments)
-    checked = verify_bundle(bundle, arguments.target or ())
+    checked = _checked(bundle, arguments)
     code = combine(_code(item, arguments) for item in checked)
     if not any(item.evidence for item in checked) and code is Exit.OK:
         code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified
@@ -69,7 +71,7 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
         for reason in item.evidence.reasons if item.evidence else ():
             print(f"{item.record.target}: {reason}")
         if item.error:
-            sys.stderr.write(f"{item.record.target}: not run here: {item.error}\n")
+            sys.stderr.write(f"{item.record.target}: {_not_run(arguments)}: {item.error}\n")
     print(f"\nProven: {told.sentence}")
     print(f"Next:   {_next(checked, code, arguments)}")
     return code
@@ -86,6 +88,19 @@ def _next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace)
     return "ulsam-deploy doctor     (what can run here, and what to install for the rest)"
 
 
+def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
+    """Every artifact as it is on this machine, or on the emulated one that was asked for."""
+    if not arguments.device:
+        return verify_bundle(bundle, arguments.target or ())
+    from ulsam_deploy import emulate, progress
+
+    return emulate.verify_bundle(bundle, arguments.device, arguments.target or (), progress.Progress())
+
+
+def _not_run(arguments: argparse.Namespace) -> str:
+    return f"did not run on {arguments.device}" if arguments.device else "not run here"
+
+
 def _tell(told: Handover, checked: Sequence[Checked], arguments: argparse.Namespace) -> None:
     """What CI reads: every check of every artifact, and what could not be run here."""
     told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(c.record, _shown(c)) for c in checked]
@@ -93,9 +108,10 @@ def _tell(told: Handover, checked: Sequence[Checked], arguments: argparse.Namesp
     for item in checked:
         subject = f"{item.record.target} {item.record.precision}"
         again = f"ulsam-deploy verify {arguments.path} --target {item.record.target}"
+        again += f" --device {arguments.device}" if arguments.device else ""
         if item.error:
             verdict = Verdict.FAIL if _code(item, arguments) else Verdict.UNVERIFIED
-            told.checks.append(Check(subject, "run", verdict, f"{subject}: not run here: {item.error}"))
+            told.checks.append(Check(subject, "run", verdict, f"{subject}: {_not_run(arguments)}: {item.error}"))
         if item.evidence:
             told.checks += artifact_checks(subject, item.evidence, again, required=arguments.require)
 

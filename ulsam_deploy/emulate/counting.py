@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import tempfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,99 +10,108 @@ from typing import Any
 
 from ulsam_deploy.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.devices import device
-from ulsam_deploy.emulate import plugin, tools
-from ulsam_deploy.emulate.elf import Elf
+from ulsam_deploy.emulate import kernels, plugin, tools
 from ulsam_deploy.emulate.guest import FIRST, LOAD, STEADY
 from ulsam_deploy.emulate.machine import Machine, emulated
-from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.emulate.several import each, records
+from ulsam_deploy.errors import Exit, UlsamError
 from ulsam_deploy.progress import Progress
 
-__all__ = ["NOTE", "Counts", "Kernel", "Phase", "count", "counted"]
+__all__ = ["NOTE", "Counted", "Counts", "Phase", "count_bundle"]
 
 NOTE = (
-    "Executed instructions under emulation: a count, not a latency. It has no caches, no stalls and no clock; it is "
-    "for comparing two artifacts on one processor model."
+    "Executed instructions under emulation: a count, not a latency. There are no caches, no stalls and no clock in it; "
+    "it compares artifacts on one processor model, and the same artifact gives the same count again."
 )
-#: Kernels that are told apart; the rest is one line.
-TOP = 12
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Instructions of one phase, whole and by class (``load/store``, ``branch``, ...; a class of 32-bit code is 0)."""
+    """Instructions of one phase, whole and by the names in ``plugin.CLASSES`` (none of 32-bit code is classified)."""
 
     instructions: int
     classes: Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """A function of the engine with the instructions it spends in one inference; ``name`` is empty for the rest."""
-
-    name: str
-    library: str
-    instructions: int
-
-
-@dataclass(frozen=True)
 class Counts:
-    """What one artifact costs on a board. ``inference`` is the median of ``runs`` after the first, of one batch.
+    """What one artifact costs on a board. ``inference`` is the median of ``runs`` after the first, of one ``batch``.
 
     ``over`` says which budget of the device profile it exceeds, in words; empty: none.
     """
 
-    target: str
-    precision: str
-    board: str
     core: str
     batch: int
     load: Phase
     first: Phase
     inference: Phase
     runs: tuple[int, ...]
-    kernels: tuple[Kernel, ...]
+    kernels: tuple[kernels.Kernel, ...]
     engine: Mapping[str, Any]
     over: tuple[str, ...] = ()
-    note: str = NOTE
 
 
-def count(bundle: Bundle, record: ArtifactRecord, board: str, progress: Progress | None = None) -> Counts:
-    """Count what loading, the first and one further inference of an artifact of ``bundle`` execute on ``board``.
+@dataclass(frozen=True)
+class Counted:
+    """One artifact of a bundle with its counts; ``error`` says why it could not be run."""
 
-    The bundle's integrity is checked first. One thread, the first probes of the golden set; timed region: the engine's
-    run with inputs and outputs as arrays. Raises as :func:`~ulsam_deploy.emulate.verify_bundle` does, and
-    :class:`UnavailableError` where the plugin can't be compiled or used.
+    record: ArtifactRecord
+    counts: Counts | None
+    error: UlsamError | None = None
+
+    @property
+    def exit_code(self) -> Exit:
+        """What this artifact contributes to the exit code."""
+        if self.error is not None:
+            return self.error.exit_code
+        return Exit.CHECK_FAILED if self.counts and self.counts.over else Exit.OK
+
+
+def count_bundle(
+    bundle: Bundle, board: str, targets: Sequence[str] = (), progress: Progress | None = None
+) -> list[Counted]:
+    """Count what loading, the first and one further inference of every artifact (of ``targets``) execute on ``board``.
+
+    One thread, the first probes of the golden set; counted region: the engine's run with inputs and outputs as arrays.
+    Errors as of :func:`~ulsam_deploy.emulate.verify_bundle`; :class:`UnavailableError` too where the plugin can't be
+    compiled or used.
     """
-    bundle.verify_integrity()
+    wanted = records(bundle, targets)
     with emulated(board, progress or Progress(quiet=True)) as machine:
-        return counted(machine, bundle, record)
+        qemu = tools.qemu(machine.profile.machine)
+        library = plugin.compiled(qemu)
+
+        def one(record: ArtifactRecord) -> Counts:
+            verb: list[str | Path] = ["count", bundle.root, record.target, record.precision]
+            _settle(machine, record.target, verb)
+            with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
+                output = Path(scratch, "counts")
+                answer = machine.run(verb, plugin=plugin.arguments(library, qemu, output))
+                return _counts(machine, record, plugin.read_tally(output.read_text()), answer)
+
+        done = each(machine, wanted, one, progress, lambda counts: f"{counts.inference.instructions / 1e6:.1f} M")
+    return [Counted(record, counts, error) for record, counts, error in done]
 
 
-def counted(machine: Machine, bundle: Bundle, record: ArtifactRecord) -> Counts:
-    """As :func:`count`, on a machine that is ready."""
-    if record.target not in machine.targets:
-        raise UnavailableError(
-            f"the profile of {machine.board} has no engine for '{record.target}'", expected=", ".join(machine.targets)
-        )
-    qemu = tools.qemu(machine.profile.machine)
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
-        output = Path(scratch, "counts")
-        words = plugin.arguments(plugin.compiled(qemu), qemu, output)
-        answer = machine.run(["count", bundle.root, record.target, record.precision], plugin=words)
-        tally = plugin.read_tally(output.read_text())
-    runs = sorted(tally.phases[STEADY])
-    typical = runs[len(runs) // 2]
+def _settle(machine: Machine, target: str, verb: Sequence[str | Path]) -> None:
+    """Run once uncounted where Python's compiled files aren't there yet: making them changes heap and counts."""
+    settled = machine.sysroot.pycache / f"{machine.runner.name}-{target}.settled"
+    if not settled.exists():
+        machine.run(verb)
+        settled.touch()
+
+
+def _counts(machine: Machine, record: ArtifactRecord, tally: plugin.Tally, answer: Mapping[str, Any]) -> Counts:
+    runs = tally.phases[STEADY]
+    typical = sorted(runs)[len(runs) // 2]
     return Counts(
-        target=record.target,
-        precision=record.precision,
-        board=machine.board,
         core=machine.profile.core,
         batch=answer["batch"],
         load=_phase(tally.phases[LOAD][0]),
         first=_phase(tally.phases[FIRST][0]),
         inference=_phase(typical),
-        runs=tuple(run[0] for run in tally.phases[STEADY]),
-        kernels=_kernels(tally.places, answer["maps"], len(runs)),
+        runs=tuple(run[0] for run in runs),
+        kernels=kernels.costs(tally.places, answer["maps"], len(runs)),
         engine=answer["engine"],
         over=_over(machine.board, record, typical[0]),
     )
@@ -128,36 +134,3 @@ def _over(board: str, record: ArtifactRecord, instructions: int) -> tuple[str, .
         for limit, found, unit in limits
         if limit is not None and found > limit
     )
-
-
-def _kernels(places: Mapping[int, int], maps: Sequence[Sequence[Any]], runs: int) -> tuple[Kernel, ...]:
-    """Instructions an inference by function, the largest first, everything beyond :data:`TOP` in one."""
-    libraries: dict[str, Elf] = {}
-    spent: Counter[tuple[str, str]] = Counter()
-    for address, instructions in places.items():
-        spent[_place(address, maps, libraries)] += instructions
-    top = spent.most_common(TOP)
-    rest = sum(spent.values()) - sum(instructions for _, instructions in top)
-    names = _readable([name for (_, name), _ in top])
-    kernels = [Kernel(name, library, n // runs) for name, ((library, _), n) in zip(names, top)]
-    return (*kernels, Kernel("", "", rest // runs)) if rest else tuple(kernels)
-
-
-def _place(address: int, maps: Sequence[Sequence[Any]], libraries: dict[str, Elf]) -> tuple[str, str]:
-    """Library and function at an address of the emulated program."""
-    for start, end, offset, file in maps:
-        if start <= address < end:
-            if file not in libraries:
-                libraries[file] = Elf(Path(file))
-            virtual = libraries[file].address(address - start + offset)
-            return Path(file).name, (libraries[file].function(virtual) if virtual is not None else "")
-    return "", ""
-
-
-def _readable(names: list[str]) -> list[str]:
-    """C++ names as people write them, where the host has ``c++filt``; a function without a name says so."""
-    program = shutil.which("c++filt")
-    if program and names:
-        said = subprocess.run([program, "-p"], input="\n".join(names), capture_output=True, text=True).stdout
-        names = said.splitlines() if len(said.splitlines()) == len(names) else names
-    return [name or "(no symbol)" for name in names]

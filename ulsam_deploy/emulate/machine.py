@@ -10,25 +10,28 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bundle import ArtifactRecord
 from ulsam_deploy.bundle.staging import staging
 from ulsam_deploy.cache import source_digest
 from ulsam_deploy.devices import ArmProfile, device
 from ulsam_deploy.emulate import tools
-from ulsam_deploy.emulate.sysroot import Sysroot, publish, release_for, sysroot
+from ulsam_deploy.emulate.sysroot import Sysroot, in_use, publish, release_for, sysroot
 from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.progress import Progress
 
-__all__ = ["Machine", "TrapError", "emulated", "profile_of"]
+__all__ = ["Machine", "TrapError", "cpuinfo", "emulated", "profile_of"]
 
 #: Seconds for one artifact; a large network with all its probes takes about one minute.
 PATIENCE = 1800
+#: Bytes of address space of a 64-bit guest; reserved, not used.
+_ADDRESSES = hex(1 << 36)
+_OLD = 7 * 24 * 3600
 _GUEST = Path(__file__).with_name("guest.py")
 _ERRORS: dict[Exit, type[UlsamError]] = {
     kind.exit_code: kind for kind in (UsageError, ExportError, UnavailableError, RefusedError)
@@ -70,7 +73,7 @@ class Machine:
         """
         with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
             answer = Path(scratch, "answer.json")
-            done = self._qemu([*self._python(), str(_GUEST), str(answer), *map(str, words)], plugin, scratch)
+            done = self._qemu([*self._python(), str(_GUEST), answer.name, *map(str, words)], plugin, scratch)
             if answer.is_file():
                 return _answer(json.loads(answer.read_bytes()))
         if done.returncode < 0:
@@ -78,22 +81,28 @@ class Machine:
         last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
         raise UnavailableError(f"{self.board} could not be emulated: {''.join(last) or done.returncode}")
 
+    def _reserved(self) -> list[str]:
+        """An address space of the guest's own, so that the host's randomized one doesn't show through."""
+        return ["-R", _ADDRESSES] if self.profile.machine == "aarch64" else []  # of 32 bits, qemu does so by itself
+
     def _python(self) -> list[str]:
         return [str(self.sysroot.python), "-S", "-s"]
 
     def _qemu(self, words: list[str], plugin: Sequence[str], scratch: str) -> subprocess.CompletedProcess[str]:
+        """Run in the folder ``scratch``. Random numbers, names and addresses are the same each time: counts are too."""
         inside = {
             "PYTHONPATH": f"{self.runner}:{self.sysroot.site}:{self.sysroot.root}/usr/lib/python3/dist-packages",
             "PYTHONPYCACHEPREFIX": str(self.sysroot.pycache),
             "PYTHONHASHSEED": "0",
             "OMP_NUM_THREADS": "1",
-            "HOME": scratch,
-            "TMPDIR": scratch,
+            "HOME": ".",
+            "TMPDIR": ".",
             "LANG": "C.UTF-8",
             "PATH": "/usr/bin",
         }
         program = tools.qemu(self.profile.machine)
-        command = [program, "-L", str(self.root), "-cpu", self.profile.cpu, *plugin, *words]
+        command = [program, "-L", str(self.root), "-cpu", self.profile.cpu, "-seed", "1", *self._reserved()]
+        command += [*plugin, *words]
         try:
             return subprocess.run(
                 command, env=inside, cwd=scratch, capture_output=True, text=True, errors="replace", timeout=PATIENCE
@@ -124,7 +133,7 @@ def emulated(board: str, progress: Progress) -> Iterator[Machine]:
     tools.qemu(profile.machine)
     software = sysroot(profile, board, progress)
     _, release = release_for(profile, board)
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
+    with in_use(software), tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
         root = Path(scratch, "root")
         root.mkdir()
         for entry in software.root.iterdir():
@@ -160,16 +169,18 @@ def _describe(root: Path, profile: ArmProfile) -> None:
 
 
 def _runner(software: Sysroot) -> Path:
-    """The device runner, unpacked so that its compiled form is kept; made again when the code changes."""
+    """The device runner, unpacked so that its compiled form is kept; one that no run used for a week is removed."""
     from ulsam_deploy.runner import runner_bytes
 
     path = software.root.parent / f"runner-{source_digest()[:16]}"
     if not path.is_dir():
         for old in path.parent.glob("runner-*"):
-            shutil.rmtree(old, ignore_errors=True)
+            if time.time() - old.stat().st_mtime > _OLD:
+                shutil.rmtree(old, ignore_errors=True)
         with staging(path) as partial, zipfile.ZipFile(io.BytesIO(runner_bytes())) as archive:
             archive.extractall(partial)
             publish(partial, path)
+    os.utime(path)
     return path
 
 
@@ -178,8 +189,3 @@ def _answer(document: dict[str, Any]) -> Any:
     if error is None:
         return document["result"]
     raise _ERRORS.get(Exit(error["exit"]), ExportError)(error["found"], expected=error["expected"], todo=error["todo"])
-
-
-def guest_words(bundle: Path, record: ArtifactRecord) -> list[str]:
-    """How ``guest.py`` is told which artifact is meant."""
-    return [os.fspath(bundle), record.target, record.precision]

@@ -12,11 +12,12 @@ from ulsam_deploy.emulate import tools
 from ulsam_deploy.emulate.guest import BEGIN, EMPTY, END
 from ulsam_deploy.errors import UnavailableError
 
-__all__ = ["CLASSES", "Tally", "compiled", "read_tally"]
+__all__ = ["CLASSES", "Tally", "arguments", "compiled", "read_tally"]
 
 SOURCE = Path(__file__).with_name("icount.c")
-#: In the order of the plugin's columns; the first is all instructions.
-CLASSES = ("all", "load/store", "branch", "SIMD and floating point", "fused multiply-add", "dot product")
+#: In the order of the plugin's columns; the first is all instructions. "simd" is floating point and vectors, and "fma"
+#: (fused multiply-adds) and "dot_product" are parts of it.
+CLASSES = ("all", "load_store", "branch", "simd", "fma", "dot_product")
 
 Counted = tuple[int, ...]
 
@@ -56,7 +57,10 @@ def compiled(qemu: str) -> Path:
 
 
 def arguments(plugin: Path, qemu: str, output: Path) -> list[str]:
-    """qemu's words for the plugin; raises :class:`UnavailableError` for a qemu that was built without plugins."""
+    """qemu's words for the plugin that writes to ``output``.
+
+    Raises :class:`UnavailableError` for a qemu that was built without plugins.
+    """
     if "-plugin" not in subprocess.run([qemu, "-help"], capture_output=True, text=True).stdout:
         raise UnavailableError(
             f"{qemu} was built without plugins, and counting needs one",

@@ -7,27 +7,28 @@ distribution, as on the board itself.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ulsam_deploy.bundle.staging import staging
-from ulsam_deploy.cache import cache_root, key
+from ulsam_deploy.cache import BOARDS, cache_root, key
 from ulsam_deploy.devices import ArmProfile, Release
 from ulsam_deploy.emulate import elf, tools
 from ulsam_deploy.errors import UnavailableError, UsageError
 from ulsam_deploy.progress import Progress
 
-__all__ = ["Sysroot", "publish", "release_for", "sysroot"]
+__all__ = ["Sysroot", "in_use", "publish", "release_for", "sysroot"]
 
 #: Changes when what is unpacked changes in another way than by the profile.
-_LAYOUT = 1
-#: The leading dot keeps the cache of artifacts, which evicts what was not used for long, from counting these.
-_FOLDER = ".sysroots"
+_LAYOUT = 2
 _ONLINE = "connect to the network once; afterwards no network is needed"
 #: apt in folders of its own. Hooks of the host (some remove its package files) must not run for it.
 _APT = """\
@@ -61,6 +62,17 @@ class Sysroot:
     def python(self) -> Path:
         """The board's Python."""
         return self.root / "usr/bin/python3"
+
+
+@contextlib.contextmanager
+def in_use(found: Sysroot) -> Iterator[None]:
+    """Keep ``cache --clear`` of another process away from it."""
+    lock = os.open(found.root.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(lock)
 
 
 def release_for(profile: ArmProfile, board: str) -> tuple[str, Release]:
@@ -100,7 +112,7 @@ def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
 
 def _home() -> Path:
     """The folder of all sysroots; refused where others can write, because what lies there is run."""
-    home = cache_root() / _FOLDER
+    home = cache_root() / BOARDS
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -144,7 +156,16 @@ def _unpack_packages(partial: Path, machine: str, release: Release) -> None:
     root.mkdir()
     for package in sorted((work / "cache/archives").glob("*.deb")):
         tools.fetch([dpkg, "-x", package, root], f"unpacking {package.name}", "free some disk space and run again")
+    _choose_alternatives(root / "usr/lib" / tools.TRIPLET[machine])
     shutil.rmtree(work)
+
+
+def _choose_alternatives(folder: Path) -> None:
+    """Link libraries that a package keeps in a folder of its own (BLAS): on a board its installation script does."""
+    for library in sorted(folder.glob("*/lib*.so.[0-9]*")):
+        link = folder / library.name
+        if not link.exists():
+            link.symlink_to(library.relative_to(folder))
 
 
 def _install_wheels(site: Path, release: Release) -> None:

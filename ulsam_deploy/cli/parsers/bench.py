@@ -7,6 +7,7 @@ from typing import Any
 
 from ulsam_deploy.bench.profiles import PROFILES
 from ulsam_deploy.cli.arguments import add_ci_options, add_host_options, command, value
+from ulsam_deploy.cli.counting import add_count_words
 from ulsam_deploy.errors import UsageError
 
 
@@ -49,6 +50,7 @@ def add(commands: Any) -> None:
         action="store_true",
         help="hold the highest clocks meanwhile (takes root); everything is restored, whatever happens",
     )
+    add_count_words(parser.add_argument_group("instructions instead of time"))
     add_host_options(parser)
 
 

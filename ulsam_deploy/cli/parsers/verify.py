@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
         metavar="TIER",
         help="least evidence that every artifact must reach here",
     )
+    parser.add_argument("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
     add_ci_options(parser)
     add_host_options(parser)
     who = parser.add_argument_group("who made a bundle (see 'ulsam-deploy sign')")

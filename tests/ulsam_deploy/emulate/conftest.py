@@ -1,0 +1,91 @@
+"""Bundles for the emulated boards: one made by hand, and two networks in every precision that their targets offer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ulsam_deploy import plugins
+from ulsam_deploy.cli import main
+
+from ..handmade import make_bundle  # noqa: TID252 - the tests are no installed package
+
+#: Precisions whose ranges come from a calibration set.
+CALIBRATED = "int8"
+WIDTH = 512
+
+
+@pytest.fixture(autouse=True)
+def _needs_qemu(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("arm"):
+        missing = [name for name in ("qemu-aarch64", "apt-get", "dpkg-deb", "cc") if not shutil.which(name)]
+        if missing:
+            pytest.skip(f"needs {', '.join(missing)} (apt-get install qemu-user gcc libc6-dev)")
+
+
+@pytest.fixture(scope="session")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One product of WIDTH x WIDTH for ONNX Runtime and LiteRT; batch 1."""
+    folder = tmp_path_factory.mktemp("dense")
+    return make_bundle(folder / "dense.bundle", targets=("onnx", "tflite"), batch=1, width=WIDTH).root
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Callable[[str, str], Path]:
+    """``network(name, target)``: its bundle in every precision that the target's exporter declares; made once."""
+    folder, done = tmp_path_factory.mktemp("networks"), dict[tuple[str, str], Path]()
+
+    def make(name: str, target: str) -> Path:
+        if (name, target) not in done:
+            done[name, target] = _export(folder, name, target, checkpoint)
+        return done[name, target]
+
+    return make
+
+
+def _export(folder: Path, name: str, target: str, checkpoint: Path) -> Path:
+    model, shape = checkpoint, (1, 96, 96)
+    if name != "reference":
+        model, shape = folder / f"{name}.pt", (3, 64, 64)
+        if not model.is_file():
+            new = f"new {name} --insert 6,11 --width 0.5 --classes 10 --input 3x64x64 -o {model}"
+            assert main(new.split()) == 0
+    images = folder / f"{name}.npz"
+    np.savez(images, x=np.random.default_rng(0).uniform(size=(64, *shape)).astype(np.float32))
+    precisions = plugins.load(plugins.EXPORTERS, target).precisions
+    ranges = ["--calibration", str(images)] if CALIBRATED in precisions else []
+    bundle = folder / f"{name}-{target}.bundle"
+    words = ["export", str(model), "--target", target, "--precision", ",".join(precisions), *ranges, "-o", str(bundle)]
+    assert main(words) in (0, 5)  # 5: int8 of noise-like images may be inconclusive; the board has to say the same
+    return bundle
+
+
+@pytest.fixture
+def own_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """``own_profile(toml)``: the user's own device profiles."""
+
+    def write(text: str) -> None:
+        (tmp_path / "devices.toml").write_text(text)
+        monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(tmp_path / "devices.toml"))
+
+    return write
+
+
+@pytest.fixture
+def answer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """``answer(*words, code=0)``: the JSON document of a command that ends with ``code``."""
+
+    def call(*words: object, code: int = 0) -> Any:
+        capsys.readouterr()
+        ended = main([*map(str, words), "--json"])
+        said = capsys.readouterr()
+        assert ended == code, said.err + said.out
+        return json.loads(said.out)
+
+    return call
