@@ -42,7 +42,12 @@ def to_int8(
     products = [node.name for node in model.graph.node if node.op_type in PRODUCTS]
     chosen = [name for name in products if name not in left]
     quantized = _quantized(model, program, calibration, chosen) if chosen else model
-    facts = {"kept_operators": len(left), "products": len(products), "quantized_products": len(chosen)}
+    facts = {
+        "attention": "float",
+        "kept_operators": len(left),
+        "products": len(products),
+        "quantized_products": len(chosen),
+    }
     return onnx_model.check(quantized), facts
 
 

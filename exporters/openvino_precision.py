@@ -52,6 +52,7 @@ def to_int8(
     )
     products = [op for op in quantized.get_ops() if op.get_type_name() in PRODUCTS]
     return quantized, {
+        "attention": "float",
         "kept_operators": len(left),
         "products": len(products),
         "quantized_products": sum(_in_int8(op) for op in products),

@@ -41,7 +41,7 @@ def to_precision(
     """
     with words_of("ai-edge-quantizer", "quantize the model"), quiet():
         if request.precision == "fp16":
-            return _quantized(content, _half(), None), {}
+            return _quantized(content, _half(), None), {"attention": "float"}
         plan = _Plan.of(content, program, request, inputs)
         recipe = _static(plan) if request.precision == "int8" else _dynamic(plan)
         ranges = _ranges(content, recipe, program, request, inputs) if request.precision == "int8" else None
@@ -76,7 +76,12 @@ class _Plan:
     def facts(self) -> dict[str, Any]:
         products = [name for name, kind in self._kinds.items() if kind in PRODUCTS]
         chosen = [name for name in products if name not in self.left]
-        return {"kept_operators": len(self.left), "products": len(products), "quantized_products": len(chosen)}
+        return {
+            "attention": "float",
+            "kept_operators": len(self.left),
+            "products": len(products),
+            "quantized_products": len(chosen),
+        }
 
 
 def _feeding(operators: Iterable[Operator], attention: tuple[str, ...]) -> tuple[str, ...]:

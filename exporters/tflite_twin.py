@@ -18,7 +18,7 @@ _STORAGE = ("QUANTIZE", "DEQUANTIZE")
 
 
 def silenced(content: bytes, block: int) -> bytes | None:
-    """``content`` with the attention of block number ``block``, in running order, taken as zero; ``None``: not found."""
+    """``content`` with the attention of block number ``block``, in running order, taken as zero, or ``None``."""
     model = tflite_model.read(content)
     spreads = _spreads(model)
     if len(spreads) <= block:

@@ -65,7 +65,7 @@ def run(path, inputs):
             model = core.read_model(os.fspath(self.files[0]))
             _name_ports(model)
             if exposed:
-                _expose(model)
+                self._exposed = _expose(model)
             return core.compile_model(model, "CPU", config)
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -76,7 +76,8 @@ def run(path, inputs):
         model = self._compile(exposed=True)
         with words_of("OpenVINO", "run the model with all of its values as outputs"):
             produced = model(inputs)
-        return {str(i): produced[i] for i in range(len(model.outputs)) if produced[i].dtype.kind == "f"}
+        found = {name: produced[place] for name, place in self._exposed.items()}
+        return {name: array for name, array in found.items() if array.dtype.kind == "f"}
 
     def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         with words_of("OpenVINO", "run the model"):
@@ -94,11 +95,12 @@ def run(path, inputs):
             if info["layerType"].astype(str) not in ("Input", "Output", "Const")
         )
         hint = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        computed = {"f32": "fp32", "f16": "fp16"}.get(hint, hint)
         return {
             "engine": "OpenVINO",
             "version": self._version,
             "threads": self._model.get_property("INFERENCE_NUM_THREADS"),
-            "precision": {"f32": "fp32", "f16": "fp16"}.get(hint, hint),
+            "precision": "int8" if {"i8", "u8"} & set(layers) else computed,
             "layer_precisions": dict(sorted(layers.items())),
         }
 
@@ -111,10 +113,14 @@ def _name_ports(model: Any) -> None:
                 port.get_tensor().set_names({f"{kind}_{index}"})
 
 
-def _expose(model: Any) -> None:
-    """Make the results of all operators outputs."""
+def _expose(model: Any) -> dict[str, int]:
+    """Make the results of all operators outputs; which output holds which, by the operator's name in running order."""
     inner = [op for op in model.get_ordered_ops() if op.get_type_name() not in ("Parameter", "Constant", "Result")]
-    model.add_outputs([port for op in inner for port in op.outputs()])
+    model.add_outputs([port for op in inner for port in op.outputs()])  # but those that are outputs already
+    sources = [result.input_value(0) for result in model.get_results()]
+    places = {(port.get_node().get_friendly_name(), port.get_index()): place for place, port in enumerate(sources)}
+    keys = [(op.get_friendly_name(), port.get_index()) for op in inner for port in op.outputs()]
+    return {f"{name}.{index}" if index else name: places[name, index] for name, index in keys}
 
 
 def _specs(ports: Any) -> tuple[TensorSpec, ...]:
