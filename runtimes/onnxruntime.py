@@ -117,7 +117,7 @@ def run(path, inputs):
 
         with tempfile.TemporaryDirectory() as folder:
             options = onnxruntime.SessionOptions()
-            options.enable_profiling, options.profile_file_prefix = True, os.path.join(folder, "profile")
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
             session = self._open(os.fspath(self.files[0]), options)
             session.run(None, {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in self.inputs})
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))

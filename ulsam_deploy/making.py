@@ -115,6 +115,7 @@ def silence(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) ->
     judged = golden.at(artifact.precision)
     files, rows, inside = [folder / name for name in artifact.files], list[dict[str, Array]](), list[Reading | None]()
     with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as place, _opened(engine, files, artifact) as whole:
+        seen = _values(road, whole)
         for number in range(len(golden.blocks)):
             into = Path(place, str(number))
             into.mkdir()
@@ -125,7 +126,7 @@ def silence(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) ->
                 return Twins()
             with _opened(engine, [into / name for name in artifact.files], artifact) as twin:
                 produced = produce(twin, judged.inputs)
-                inside.append(_look_inside(road, number, whole, twin))
+                inside.append(_look_inside(road, number, seen, twin))
             rows.append({name: compact(array).astype(np.float32) for name, array in produced.items()})
             shutil.rmtree(into)
     return Twins({name: np.stack([row[name] for row in rows]) for name in golden.outputs}, tuple(inside))
@@ -135,12 +136,17 @@ def _opened(engine: type[Runtime], files: list[Path], artifact: Artifact) -> Run
     return engine(files, artifact.inputs, artifact.outputs)
 
 
-def _look_inside(road: Road, block: int, whole: Runtime, twin: Runtime) -> Reading | None:
+def _values(road: Road, runtime: Runtime) -> list[dict[str, Array]]:
+    """All values inside an artifact on each batch that is watched; none where its engine cannot show them."""
+    try:
+        return [runtime.values(feed) for feed, _ in road.watched]
+    except UlsamError:  # as above
+        return []
+
+
+def _look_inside(road: Road, block: int, seen: list[dict[str, Array]], twin: Runtime) -> Reading | None:
     """What the attention of ``block`` does at the block, on a few real inputs; ``None`` where none can be told."""
     inside = Inside()
-    try:
-        for feed, blocks in road.watched:
-            inside.note(blocks[block], whole.values(feed), twin.values(feed))
-    except UlsamError:  # as above
-        return None
+    for (_, blocks), whole, other in zip(road.watched, seen, _values(road, twin) if seen else ()):
+        inside.note(blocks[block], whole, other)
     return inside.reading()

@@ -15,9 +15,9 @@ import onnx
 from ulsam_deploy import plugins
 from ulsam_deploy.calibration import digest
 from ulsam_deploy.contracts import Artifact, Calibration, ExportRequest, Runtime
-from ulsam_deploy.parity import Golden, Inside, make_probes
-from ulsam_deploy.parity.liveness import Liveness, by_twins
 from ulsam_deploy.evidence import produce
+from ulsam_deploy.parity import Golden, Inside
+from ulsam_deploy.parity.liveness import Liveness, by_twins
 from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention
 from ulsam_deploy.program.views import watched
 
@@ -44,9 +44,9 @@ def diffuse_network() -> Any:
         ULSAM(16, 4),
         nn.Conv2d(16, 16, 3, 2, 1),
         nn.ReLU6(),
-        nn.AdaptiveAvgPool2d(2),
+        nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(64, 10),
+        nn.Linear(16, 10),
     ).eval()
     for block in (network[2], network[5]):
         for subspace in block.subspaces:
@@ -105,11 +105,17 @@ def outputs(target: str, artifact: Artifact, folder: Path) -> Array:
         return next(iter(produce(session, golden().inputs).values()))
 
 
+@cache
+def seen() -> list[Any]:
+    """What the reference's blocks do on a few pictures."""
+    return list(watched(programs()[1], golden()))
+
+
 def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tuple[Liveness, Any]]:
     """Of every block: its liveness by the artifact's own twin, and the reading inside."""
     found = []
     exporter = plugins.load(plugins.EXPORTERS, target)
-    name = golden().shapes.keys().__iter__().__next__()
+    (name,) = golden().shapes
     whole = outputs(target, artifact, folder)
     for block in range(len(BLOCKS)):
         into = place / f"{target}-{artifact.precision}-{block}"
@@ -118,7 +124,7 @@ def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tu
         twin = np.stack([outputs(target, artifact, into)] * len(BLOCKS))
         inside = Inside()
         with opened(target, artifact, folder) as one, opened(target, artifact, into) as other:
-            for feed, added in watched(programs()[1], golden()):
+            for feed, added in seen():
                 inside.note(added[block], one.values(feed), other.values(feed))
         lived = by_twins(golden(), {name: whole}, {name: twin}, golden().floors)[block]
         found.append((lived, inside.reading()))

@@ -19,7 +19,7 @@ from ulsam_deploy.program.program import Program
 from ulsam_deploy.report.maps import Maps, Step, chosen, pooled
 
 #: Inputs on which attention is looked at for a forecast.
-_WATCHED = 8
+_WATCHED = 6
 
 Array = np.ndarray[Any, Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ulsam_deploy.contracts import Artifact, Tier, Verdict
 from ulsam_deploy.bundle import Evidence
+from ulsam_deploy.contracts import Artifact, Tier, Verdict
 from ulsam_deploy.lint.resolution import COLUMNS, annotated, forecast, in_short, rows, suggestion, word
 
 
@@ -101,8 +101,8 @@ def test_an_artifact_carries_the_forecast_beside_what_was_measured() -> None:
     assert "'a'" in sentence
     assert "0.97 was measured" in sentence
     assert "--precision" not in sentence
-    lost = annotated(artifact, Evidence(Tier.EXECUTED, Verdict.FAIL, parity={"blocks": [{"block": "a", "liveness": 0.2}]}),
-                     [forecast("a", *diffuse(28))]).facts["suggestions"]  # fmt: skip
+    dead = Evidence(Tier.EXECUTED, Verdict.FAIL, parity={"blocks": [{"block": "a", "liveness": 0.2}]})
+    lost = annotated(artifact, dead, [forecast("a", *diffuse(28))]).facts["suggestions"]
     assert "Export with --precision fp32" in lost[0]
 
 
