@@ -73,7 +73,7 @@ def in_precision(
     if request.precision == "fp16":
         from . import onnx_fp16
 
-        return onnx_fp16.to_fp16(model), {}
+        return onnx_fp16.to_fp16(model), {"attention": "separate"}
     if request.precision == "int8":
         from . import onnx_int8
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ulsam_deploy.calibration import whole_batches
 from ulsam_deploy.contracts import Calibration
 from ulsam_deploy.program import Program
 from ulsam_deploy.program.ownership import Operator, kept, owners
@@ -41,7 +42,12 @@ def to_int8(
     products = [node.name for node in model.graph.node if node.op_type in PRODUCTS]
     chosen = [name for name in products if name not in left]
     quantized = _quantized(model, program, calibration, chosen) if chosen else model
-    facts = {"kept_operators": len(left), "products": len(products), "quantized_products": len(chosen)}
+    facts = {
+        "attention": "float",
+        "kept_operators": len(left),
+        "products": len(products),
+        "quantized_products": len(chosen),
+    }
     return onnx_model.check(quantized), facts
 
 
@@ -49,22 +55,13 @@ def operators_of(
     model: onnx.ModelProto, program: Program, calibration: Calibration, keep: tuple[str, ...]
 ) -> tuple[str, ...]:
     """The names of the nodes of ``model`` that compute part of the modules in ``keep`` (PyTorch paths)."""
-    feed = next(_samples(program, calibration))
+    feed = next(whole_batches(calibration, program.batch or 1, _SAMPLES))
     constant = {tensor.name for tensor in model.graph.initializer}
     operators = [
         Operator(node.name, tuple(name for name in node.input if name and name not in constant), node.output[0])
         for node in model.graph.node
     ]
     return kept(owners(program, operators, _values(model, feed), feed), keep)
-
-
-def _samples(program: Program, calibration: Calibration) -> Iterator[Feed]:
-    """Whole batches of the program's size by input name, the last one filled up from the front."""
-    count = min(_SAMPLES, len(next(iter(calibration.arrays.values()))))
-    size = program.batch or 1
-    for start in range(0, count, size):
-        rows = np.arange(start, start + size) % count
-        yield {spec.name: np.ascontiguousarray(calibration.arrays[spec.name][rows]) for spec in program.inputs}
 
 
 def _values(model: onnx.ModelProto, feed: Feed) -> Feed:
@@ -94,7 +91,7 @@ def _quantized(
         quantize_static(
             model,
             path,
-            _Reader(_samples(program, calibration)),
+            _Reader(whole_batches(calibration, program.batch or 1, _SAMPLES)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(PRODUCTS),
             nodes_to_quantize=chosen,

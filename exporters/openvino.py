@@ -40,7 +40,7 @@ class OpenVinoExporter(Exporter):
         """
         from .torch_noise import TORCH_WARNINGS
 
-        said: dict[str, Any] = {}
+        said: dict[str, Any] = {} if request.precision == "fp32" else {"attention": "float"}
 
         with words_of("OpenVINO", "convert the network"), quiet(*TORCH_WARNINGS):
             openvino = load_openvino()

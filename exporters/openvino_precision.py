@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ulsam_deploy.calibration import whole_batches
 from ulsam_deploy.contracts import Calibration
 from ulsam_deploy.program.ownership import Operator, kept, owners
 from ulsam_deploy.program.program import Program
@@ -35,7 +35,7 @@ def to_int8(
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
-    samples = list(_samples(program, calibration))
+    samples = list(whole_batches(calibration, program.batch or 1))
     quantized = nncf.quantize(
         model,
         nncf.Dataset(samples),
@@ -52,6 +52,7 @@ def to_int8(
     )
     products = [op for op in quantized.get_ops() if op.get_type_name() in PRODUCTS]
     return quantized, {
+        "attention": "float",
         "kept_operators": len(left),
         "products": len(products),
         "quantized_products": sum(_in_int8(op) for op in products),
@@ -64,19 +65,10 @@ PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 
 def operators_of(model: Any, program: Program, calibration: Calibration, keep: tuple[str, ...]) -> tuple[str, ...]:
     """The friendly names of the operators of ``model`` that compute part of the modules in ``keep``."""
-    feed = next(_samples(program, calibration))
+    feed = next(whole_batches(calibration, program.batch or 1))
     working = [op for op in model.get_ordered_ops() if op.get_type_name() not in _NO_WORK]
     operators = [Operator(op.get_friendly_name(), _read(op), op.get_friendly_name()) for op in working]
     return kept(owners(program, operators, _values(model, feed), feed), keep)
-
-
-def _samples(program: Program, calibration: Calibration) -> Iterator[dict[str, Array]]:
-    """Whole batches of the program's size by input name, the last one filled up from the front."""
-    count = len(next(iter(calibration.arrays.values())))
-    size = program.batch or 1
-    for start in range(0, count, size):
-        rows = np.arange(start, start + size) % count
-        yield {spec.name: np.ascontiguousarray(calibration.arrays[spec.name][rows]) for spec in program.inputs}
 
 
 def _read(op: Any) -> tuple[str, ...]:
@@ -89,11 +81,11 @@ def _values(model: Any, feed: dict[str, Array]) -> dict[str, Array]:
     """The first output of every operator of ``model`` on ``feed``, by friendly name, in float32."""
     shown = model.clone()
     working = [op for op in shown.get_ordered_ops() if op.get_type_name() not in _NO_WORK]
-    before = len(shown.outputs)
-    shown.add_outputs([op.output(0) for op in working])
+    shown.add_outputs([op.output(0) for op in working])  # but those that are outputs already
+    names = [result.input_value(0).get_node().get_friendly_name() for result in shown.get_results()]
     compiled = load_openvino().Core().compile_model(shown, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     produced = compiled(feed)
-    return {op.get_friendly_name(): produced[before + index] for index, op in enumerate(working)} | feed
+    return {name: produced[index] for index, name in enumerate(names)} | feed
 
 
 def _in_int8(op: Any) -> bool:

@@ -22,7 +22,7 @@ class TFLiteExporter(Exporter):
     target = "tflite"
     extra = "tflite"
     runtime = "tflite"
-    precisions = ("fp32",)
+    precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime has given wrong answers on resizing
 
     def available(self) -> Availability:
@@ -36,14 +36,18 @@ class TFLiteExporter(Exporter):
         return lowerings.channels_last
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.tflite``; facts: ``operators`` (operator to count).
+        """Write ``model.tflite``; facts: ``operators`` (operator to count), and what int8 left.
 
         Raises :class:`UsageError` on a dynamic batch.
         """
         if any(size is None for spec in program.inputs for size in spec.shape):
             raise UsageError("TFLite artifacts are static", expected="a fixed batch", todo="export with --batch 1 or N")
         inputs, outputs = _channels_last(program.inputs), _channels_last(program.outputs)
-        content = _convert(program, inputs, outputs)
+        content, said = _convert(program, inputs, outputs), dict[str, Any]()
+        if request.precision != "fp32":
+            from . import tflite_precision
+
+            content, said = tflite_precision.to_precision(content, program, request, inputs)
         (folder / "model.tflite").write_bytes(content)
         return Artifact(
             target=self.target,
@@ -52,9 +56,23 @@ class TFLiteExporter(Exporter):
             inputs=inputs,
             outputs=outputs,
             tier=Tier.EXPORTED,
-            toolchain=versions("torch", "litert-torch", "litert-converter", "ai-edge-litert"),
-            facts={"operators": _operators(content)},
+            toolchain=versions("torch", "litert-torch", "litert-converter", "ai-edge-litert", *_quantizer(request)),
+            facts={"operators": _operators(content), **said},
         )
+
+    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:
+        """The same model whose maps of ``block`` reach no channel; False where it has no such block."""
+        from . import tflite_twin
+
+        twin = tflite_twin.silenced((folder / artifact.files[0]).read_bytes(), block)
+        if twin is None:
+            return False
+        (into / artifact.files[0]).write_bytes(twin)
+        return True
+
+
+def _quantizer(request: ExportRequest) -> list[str]:
+    return [] if request.precision == "fp32" else ["ai-edge-quantizer"]
 
 
 def _channels_last(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 from ulsam_deploy.contracts import Artifact, Study, Verdict
 from ulsam_deploy.errors import UnavailableError
 from ulsam_deploy.evidence import produce
-from ulsam_deploy.parity import Golden, check
+from ulsam_deploy.parity import Golden, check, tolerance_of
 from ulsam_deploy.parity.check import Report
 from ulsam_deploy.parity.liveness import Liveness, Word, by_twins
 from ulsam_deploy.parity.noise import Floor, noise_floors
@@ -46,7 +46,9 @@ def spread(count: int, batch: int) -> list[int]:
 
 
 def _single(artifact: Artifact, session: Any, golden: Golden) -> Study:
-    report = check(golden, _run(artifact, session, golden, DECLARED))
+    whole = _run(artifact, session, golden, DECLARED)
+    silenced = {} if artifact.precision == "fp32" else _silenced(artifact, session, golden, DECLARED)
+    report = check(golden, whole, tolerance=tolerance_of(artifact.precision), silenced=silenced)
     alive = " ".join(f"{block.liveness:.2f}" for block in report.blocks)
     sentence = (
         f"The network as TensorRT's parser read it, run in NumPy, is {report.error:.2g} noise floors from the "
@@ -92,12 +94,17 @@ def _survivals(artifact: Artifact, session: Any, golden: Golden, whole: Mapping[
 
     Empty when the parsed network doesn't have one softmax a block: then nothing says which belongs to which.
     """
+    silenced = _silenced(artifact, session, golden, STORED)
+    return list(by_twins(golden, whole, silenced, golden.floors)) if silenced else []
+
+
+def _silenced(artifact: Artifact, session: Any, golden: Golden, model: Rounding) -> dict[str, Array]:
+    """What the parsed network gives without each block's attention; empty without one softmax a block."""
     softmaxes = ParsedNetwork(session.trt, session.network, session).softmaxes
-    if len(softmaxes) != len(golden.blocks):
-        return []
-    twins = [_run(artifact, session, golden, STORED, softmax) for softmax in softmaxes]
-    silenced = {name: np.stack([twin[name] for twin in twins]) for name in golden.outputs} if twins else {}
-    return list(by_twins(golden, whole, silenced, golden.floors))
+    if not softmaxes or len(softmaxes) != len(golden.blocks):
+        return {}
+    twins = [_run(artifact, session, golden, model, softmax) for softmax in softmaxes]
+    return {name: np.stack([twin[name] for twin in twins]) for name in golden.outputs}
 
 
 def _run(artifact: Artifact, session: Any, golden: Golden, model: Rounding, silenced: str = "") -> dict[str, Array]:

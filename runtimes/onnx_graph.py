@@ -19,13 +19,14 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def exposed(path: Path) -> tuple[bytes, list[str]]:
-    """The model of ``path`` with the result of every node as an output, and the names of all outputs."""
+    """The model of ``path`` with the result of every node as an output, and their names in running order."""
     model = _read(path)
-    present = [output.name for output in model.graph.output]
-    inner = [name for node in model.graph.node for name in node.output if name and name not in present]
-    for name in inner:
-        model.graph.output.add().name = name  # the engine works out its type and shape
-    return bytes(model.SerializeToString()), present + inner
+    present = {output.name for output in model.graph.output}
+    names = [name for node in model.graph.node for name in node.output if name]
+    for name in names:
+        if name not in present:
+            model.graph.output.add().name = name  # the engine works out its type and shape
+    return bytes(model.SerializeToString()), names
 
 
 def _read(path: Path) -> Any:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,9 @@ from .ports import check_ports
 #: ONNX Runtime's word for a tensor's element type, and ours.
 PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(double)": "fp64"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
+#: The profiler's word for an element type, and ours.
+_KERNEL_TYPES = {"int8": "int8", "uint8": "int8", "float16": "fp16", "float": "fp32", "double": "fp64"}
+_LOWEST_FIRST = ("int8", "fp16", "fp32", "fp64")
 
 
 class OnnxRuntime(Runtime):
@@ -51,10 +58,10 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         self._names = [spec.name for spec in self.outputs]
         self._version = onnxruntime.__version__
 
-    def _open(self, model: str | bytes) -> Any:
+    def _open(self, model: str | bytes, options: Any = None) -> Any:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
+        options = options or onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = self.threads or 0
         options.log_severity_level = 4  # its errors come back as exceptions; don't print them as well
@@ -86,16 +93,43 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         del self._session
 
     def facts(self) -> dict[str, Any]:
-        """Engine, version, threads (0: as many as cores), precision as the model states it: the engine keeps to it."""
+        """Engine, version, threads (0: as many as cores), and the element types of what its kernels really read.
+
+        ``precision`` is the lowest that takes part; ``layer_precisions`` counts kernels by it.
+        """
         options = self._session.get_session_options()
-        element = self._session.get_inputs()[0].type
+        layers = self._layers()
         return {
             "engine": "ONNX Runtime",
             "version": self._version,
             "provider": self._session.get_providers()[0],
             "threads": options.intra_op_num_threads,
-            "precision": PRECISIONS.get(element, element),
+            "precision": next((name for name in _LOWEST_FIRST if name in layers), "unknown"),
+            "layer_precisions": layers,
         }
+
+    def _layers(self) -> dict[str, int]:
+        """Kernels by the lowest type that they read, as the engine's profiler saw them in one run."""
+        import onnxruntime
+
+        with tempfile.TemporaryDirectory() as folder:
+            options = onnxruntime.SessionOptions()
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
+            session = self._open(os.fspath(self.files[0]), options)
+            session.run(None, {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in self.inputs})
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        found = Counter(
+            _lowest(event["args"].get("input_type_shape", ()))
+            for event in events
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+        )
+        return dict(sorted(found.items()))
+
+
+def _lowest(types: Sequence[Mapping[str, Any]]) -> str:
+    """The lowest precision among the tensors that a kernel reads; shapes and indices are of none."""
+    read = {_KERNEL_TYPES.get(name, "other") for tensor in types for name in tensor}
+    return next((name for name in _LOWEST_FIRST if name in read), "other")
 
 
 def _specs(ports: Any) -> tuple[TensorSpec, ...]:

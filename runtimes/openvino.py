@@ -43,6 +43,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         return installed("openvino", extra="openvino")
 
     def _load(self) -> None:
+        self._shown: Any = None
         self._model = self._compile(exposed=False)
         check_ports("input", self.inputs, _shapes(self._model.inputs))
         check_ports("output", self.outputs, _shapes(self._model.outputs))
@@ -61,7 +62,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
             model = core.read_model(os.fspath(self.files[0]))
             _name_ports(model)
             if exposed:
-                _expose(model)
+                self._exposed = _expose(model)
             return core.compile_model(model, "CPU", config)
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -69,10 +70,12 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         return _specs(self._model.inputs), _specs(self._model.outputs)
 
     def _values(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-        model = self._compile(exposed=True)
+        if self._shown is None:
+            self._shown = self._compile(exposed=True)
         with words_of("OpenVINO", "run the model with all of its values as outputs"):
-            produced = model(inputs)
-        return {str(i): produced[i] for i in range(len(model.outputs)) if produced[i].dtype.kind == "f"}
+            produced = self._shown(inputs)
+        found = {name: produced[place] for name, place in self._exposed.items()}
+        return {name: array for name, array in found.items() if array.dtype.kind == "f"}
 
     def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         with words_of("OpenVINO", "run the model"):
@@ -80,7 +83,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
             return {spec.name: produced[place] for spec, place in zip(self.outputs, self._places)}
 
     def _close(self) -> None:
-        del self._request, self._model
+        del self._request, self._model, self._shown
 
     def facts(self) -> dict[str, Any]:
         """Engine, version, threads, the precision hint in force, and the precisions of the layers that really run."""
@@ -90,11 +93,12 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
             if info["layerType"].astype(str) not in ("Input", "Output", "Const")
         )
         hint = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        computed = {"f32": "fp32", "f16": "fp16"}.get(hint, hint)
         return {
             "engine": "OpenVINO",
             "version": self._version,
             "threads": self._model.get_property("INFERENCE_NUM_THREADS"),
-            "precision": {"f32": "fp32", "f16": "fp16"}.get(hint, hint),
+            "precision": "int8" if {"i8", "u8"} & set(layers) else computed,
             "layer_precisions": dict(sorted(layers.items())),
         }
 
@@ -107,10 +111,14 @@ def _name_ports(model: Any) -> None:
                 port.get_tensor().set_names({f"{kind}_{index}"})
 
 
-def _expose(model: Any) -> None:
-    """Make the results of all operators outputs."""
+def _expose(model: Any) -> dict[str, int]:
+    """Make the results of all operators outputs; which output holds which, by the operator's name in running order."""
     inner = [op for op in model.get_ordered_ops() if op.get_type_name() not in ("Parameter", "Constant", "Result")]
-    model.add_outputs([port for op in inner for port in op.outputs()])
+    model.add_outputs([port for op in inner for port in op.outputs()])  # but those that are outputs already
+    sources = [result.input_value(0) for result in model.get_results()]
+    places = {(port.get_node().get_friendly_name(), port.get_index()): place for place, port in enumerate(sources)}
+    keys = [(op.get_friendly_name(), port.get_index()) for op in inner for port in op.outputs()]
+    return {f"{name}.{index}" if index else name: places[name, index] for name, index in keys}
 
 
 def _specs(ports: Any) -> tuple[TensorSpec, ...]:

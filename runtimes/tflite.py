@@ -72,8 +72,9 @@ else:
             for name, array in inputs.items():
                 opened.set_tensor(self._inputs[name]["index"], array)
             opened.invoke()
-            indices = sorted({int(index) for op in opened._get_ops_details() for index in op["outputs"]})
-            arrays = {str(index): opened.get_tensor(index) for index in indices}
+            indices = dict.fromkeys(int(index) for op in opened._get_ops_details() for index in op["outputs"])
+            details = {detail["index"]: detail for detail in opened.get_tensor_details()}
+            arrays = {str(index): _real(opened.get_tensor(index), details[index]) for index in indices}
         return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
 
     def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
@@ -97,6 +98,14 @@ else:
             "precision": _precision(kinds),
             "delegated": "DELEGATE" in operators,
         }
+
+
+def _real(array: np.ndarray[Any, Any], detail: Any) -> np.ndarray[Any, Any]:
+    """``array`` as the numbers that it stands for, where it is stored in int8."""
+    scale, zero = detail["quantization"]
+    if array.dtype != np.int8 or not scale:
+        return array
+    return (array.astype(np.float32) - zero) * np.float32(scale)
 
 
 def _ports(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:

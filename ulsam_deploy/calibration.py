@@ -6,7 +6,7 @@ numpy only, but for pictures.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,14 @@ def digest(arrays: ArrayMap) -> str:
 def count(calibration: Calibration) -> int:
     """How many samples there are."""
     return len(next(iter(calibration.arrays.values())))
+
+
+def whole_batches(calibration: Calibration, size: int, most: int | None = None) -> Iterator[dict[str, Array]]:
+    """The samples by input name in batches of ``size``, the last one filled up from the front; at most ``most``."""
+    total = count(calibration)
+    for start in range(0, min(total, most or total), size):
+        rows = np.arange(start, start + size) % total
+        yield {name: np.ascontiguousarray(array[rows]) for name, array in calibration.arrays.items()}
 
 
 def note(calibration: Calibration) -> str:

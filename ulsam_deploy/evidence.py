@@ -14,7 +14,7 @@ from ulsam_deploy.bench import measure
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit, UlsamError, UnavailableError
-from ulsam_deploy.parity import Golden, check
+from ulsam_deploy.parity import Golden, Reading, check, tolerance_of
 
 Array = np.ndarray[Any, Any]
 
@@ -73,15 +73,20 @@ def execute(
     timed: bool = True,
     threads: int | None = None,
     silenced: Mapping[str, Array] | None = None,
+    inside: Sequence[Reading | None] | None = None,
 ) -> Evidence:
     """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: time single runs too.
 
-    ``silenced``: what its twins without each block's attention gave; default: what the golden set holds of them.
+    ``silenced``: what its twins without each block's attention gave, and ``inside``: the liveness of each block as read
+    inside it; default: what the golden set holds of them.
     """
     judged = golden.at(precision)
     twins = golden.silenced.get(label(target, precision)) if silenced is None else silenced
+    seen = golden.inside.get(label(target, precision), ()) if inside is None else inside
     with runtime_for(target)(files, inputs, outputs, threads=threads) as runtime:
-        report = check(judged, produce(runtime, judged.inputs), silenced=twins)
+        report = check(
+            judged, produce(runtime, judged.inputs), tolerance=tolerance_of(precision), silenced=twins, inside=seen
+        )
         latency = _latency(runtime, golden) if timed else None
         return Evidence(
             tier=Tier.EXECUTED,

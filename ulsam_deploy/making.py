@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ulsam_deploy.bundle import Evidence
-from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Verdict
+from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, Verdict
 from ulsam_deploy.errors import UlsamError, UnavailableError
 from ulsam_deploy.evidence import execute, produce, runtime_for
-from ulsam_deploy.parity import Golden
+from ulsam_deploy.lint.resolution import annotated
+from ulsam_deploy.parity import Inside, Reading
 from ulsam_deploy.parity.sketch import compact
 
 if TYPE_CHECKING:
@@ -44,21 +45,22 @@ class Made:
     artifact: Artifact
     evidence: Evidence
     silenced: Mapping[str, Array] = field(default_factory=dict)
+    inside: tuple[Reading | None, ...] = ()
 
 
 def make(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Made:
     """The artifact of ``exporter`` by ``recipe``, in the empty ``folder``, with what running it here showed."""
     artifact = _export(road, exporter, recipe, folder)
     try:
-        evidence, silenced = _executed(road, exporter, artifact, folder)
-        return Made(artifact, evidence, silenced)
+        evidence, twins = _executed(road, exporter, artifact, folder)
+        return Made(annotated(artifact, evidence, road.resolutions), evidence, twins.silenced, twins.inside)
     except UnavailableError as error:
         evidence = Evidence(artifact.tier, reasons=(f"Not run here: {error.found}.",))
         if study := exporter.study(artifact, folder, road.golden):
             artifact = dataclasses.replace(artifact, facts={**artifact.facts, "study": study.facts})
             reasons = evidence.reasons + study.reasons
             evidence = dataclasses.replace(evidence, verdict=study.verdict, reasons=reasons)
-        return Made(artifact, evidence)
+        return Made(annotated(artifact, evidence, road.resolutions), evidence)
 
 
 def _export(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Artifact:
@@ -77,43 +79,74 @@ def _export(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Art
     return dataclasses.replace(artifact, facts=facts)
 
 
-def _executed(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Mapping[str, Array]]:
+def _executed(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Twins]:
     """What the engine shows; for a failure, with the first module that differs."""
     files = [folder / name for name in artifact.files]
-    silenced = silence(exporter, artifact, folder, road.golden)
+    twins = silence(road, exporter, artifact, folder)
     evidence = execute(
         exporter.target, files, artifact.inputs, artifact.outputs, road.golden,
-        precision=artifact.precision, silenced=silenced,
+        precision=artifact.precision, silenced=twins.silenced, inside=twins.inside,
     )  # fmt: skip
     if evidence.verdict is Verdict.FAIL:
         with runtime_for(exporter.target)(files, artifact.inputs, artifact.outputs) as runtime:
             golden = road.golden.at(artifact.precision)
             evidence = road.located(evidence, golden, runtime.values, artifact.precision)
-    return evidence, silenced
+    return evidence, twins
 
 
-def silence(exporter: Exporter, artifact: Artifact, folder: Path, golden: Golden) -> dict[str, Array]:
-    """What ``artifact`` gives without each block's attention, compact float32 (B, P, K) by output.
+@dataclass(frozen=True)
+class Twins:
+    """What an artifact gave without each block's attention, and what was read at each block inside it."""
+
+    silenced: Mapping[str, Array] = field(default_factory=dict)
+    inside: tuple[Reading | None, ...] = ()
+
+
+def silence(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) -> Twins:
+    """The twins of ``artifact``: outputs compact float32 (B, P, K) by output name, and a look inside.
 
     Empty for fp32, where the outputs alone tell, and where the exporter cannot make such twins. Raises
     :class:`UnavailableError` when there is no engine here.
     """
     engine = runtime_for(exporter.target)
+    golden = road.golden
     if artifact.precision == "fp32" or not golden.blocks:
-        return {}
+        return Twins()
     judged = golden.at(artifact.precision)
-    rows: list[dict[str, Array]] = []
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as place:
+    files, rows, inside = [folder / name for name in artifact.files], list[dict[str, Array]](), list[Reading | None]()
+    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as place, _opened(engine, files, artifact) as whole:
+        seen = _values(road, whole)
         for number in range(len(golden.blocks)):
             into = Path(place, str(number))
             into.mkdir()
             try:
                 if not exporter.silence(artifact, folder, number, into):
-                    return {}
+                    return Twins()
             except UlsamError:  # a twin is evidence about the artifact, and its making no part of the artifact's
-                return {}
-            with engine([into / name for name in artifact.files], artifact.inputs, artifact.outputs) as runtime:
-                produced = produce(runtime, judged.inputs)
+                return Twins()
+            with _opened(engine, [into / name for name in artifact.files], artifact) as twin:
+                produced = produce(twin, judged.inputs)
+                inside.append(_look_inside(road, number, seen, twin))
             rows.append({name: compact(array).astype(np.float32) for name, array in produced.items()})
             shutil.rmtree(into)
-    return {name: np.stack([row[name] for row in rows]) for name in golden.outputs}
+    return Twins({name: np.stack([row[name] for row in rows]) for name in golden.outputs}, tuple(inside))
+
+
+def _opened(engine: type[Runtime], files: list[Path], artifact: Artifact) -> Runtime:
+    return engine(files, artifact.inputs, artifact.outputs)
+
+
+def _values(road: Road, runtime: Runtime) -> list[dict[str, Array]]:
+    """All values inside an artifact on each batch that is watched; none where its engine cannot show them."""
+    try:
+        return [runtime.values(feed) for feed, _ in road.watched]
+    except UlsamError:  # as above
+        return []
+
+
+def _look_inside(road: Road, block: int, seen: list[dict[str, Array]], twin: Runtime) -> Reading | None:
+    """What the attention of ``block`` does at the block, on a few real inputs; ``None`` where none can be told."""
+    inside = Inside()
+    for (_, blocks), whole, other in zip(road.watched, seen, _values(road, twin) if seen else ()):
+        inside.note(blocks[block], whole, other)
+    return inside.reading()

@@ -156,8 +156,9 @@ def _one(road: Road, one: Asked, folder: Path) -> Outcome:
 def _write_golden(road: Road, made: Sequence[Made], path: Path) -> None:
     """The golden set with what the twins of artifacts in low precision gave, so that a device can judge by them."""
     silenced = {label(m.artifact.target, m.artifact.precision): m.silenced for m in made if m.silenced}
+    inside = {label(m.artifact.target, m.artifact.precision): m.inside for m in made if m.inside}
     if silenced:
-        dataclasses.replace(road.golden, silenced=silenced).save(path)
+        dataclasses.replace(road.golden, silenced=silenced, inside=inside).save(path)
     else:
         shutil.copyfile(road.truth / GOLDEN, path)
 

@@ -20,9 +20,10 @@ from ulsam_deploy.cache import Cache, key, source_digest
 from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, ExportRequest, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import runtime_for, worst_batch
+from ulsam_deploy.lint.resolution import Resolution, in_short
 from ulsam_deploy.making import Made, Recipe
 from ulsam_deploy.options import CALIBRATED, PROBES, ExportOptions
-from ulsam_deploy.parity import Golden
+from ulsam_deploy.parity import Added, Golden
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
 from ulsam_deploy.third_party import version
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from ulsam_deploy.program import Program, Proof
 
 GOLDEN, CARD, MADE, TWINS, FILES = "golden.npz", "card.json", "made.json", "twins.npz", "files"
+RESOLUTION = "resolution.json"
 
 #: Of the calibration set, so many samples are checked on and give no range; never more than a quarter of it.
-HELD_OUT = 16
+HELD_OUT = 48
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class _Kept:
 
     artifact: Artifact
     evidence: Evidence
+    inside: tuple[tuple[float, ...], ...] = ()  # of each block, empty where nothing could be read
+
+
+@dataclass(frozen=True)
+class _Resolutions:
+    """What is cached of the forecasts."""
+
+    blocks: tuple[Resolution, ...]
 
 
 class Road:
@@ -130,7 +140,7 @@ class Road:
         if cached:
             return cached
         from ulsam_deploy.program import make_golden
-        from ulsam_deploy.program.views import reference_maps
+        from ulsam_deploy.program.views import reference_maps, resolutions
 
         captured, raised = self.captured, self.raised
         with self.progress.stage("reference") as said:
@@ -142,6 +152,10 @@ class Road:
         folder.mkdir()
         golden.save(folder / GOLDEN)
         reference_maps(captured, raised, golden).save(folder / MAPS)
+        with self.progress.stage("resolution lint") as said:
+            found = resolutions(raised, golden)
+            (folder / RESOLUTION).write_text(strict.dumps(strict.encode(_Resolutions(found), RESOLUTION)))
+            said.append(in_short(found))
         (folder / CARD).write_text(strict.dumps(strict.encode(self._card(), CARD)))
         if self._cache:
             self._cache.put(self.key, folder)
@@ -210,6 +224,19 @@ class Road:
         """What every artifact is held against."""
         return Golden.load(self.truth / GOLDEN)
 
+    @functools.cached_property
+    def resolutions(self) -> tuple[Resolution, ...]:
+        """What each block's attention meets in lower precisions."""
+        text = (self.truth / RESOLUTION).read_bytes()
+        return strict.decode(_Resolutions, strict.loads(text, RESOLUTION), RESOLUTION).blocks
+
+    @functools.cached_property
+    def watched(self) -> list[tuple[ArrayMap, list[Added]]]:
+        """A few real inputs, a batch each, and what the reference's blocks make of them."""
+        from ulsam_deploy.program.views import watched
+
+        return list(watched(self.raised, self.golden))
+
     def ranges(self, precision: str) -> Calibration | None:
         """What an artifact in ``precision`` takes its ranges from."""
         return self._split[0] if precision in CALIBRATED and self._split else None
@@ -242,13 +269,15 @@ class Road:
             shutil.copytree(cached / FILES, folder)
             kept = strict.decode(_Kept, strict.loads((cached / MADE).read_bytes(), MADE), MADE)
             with np.load(cached / TWINS, allow_pickle=False) as twins:
-                return Made(kept.artifact, kept.evidence, dict(twins))
+                readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
+                return Made(kept.artifact, kept.evidence, dict(twins), readings)
         folder.mkdir()
         made = making.make(self, exporter, recipe, folder)
         if self._cache:
             copy = Path(self._scratch.name, entry)
+            kept_now = _Kept(made.artifact, made.evidence, tuple(found or () for found in made.inside))
             shutil.copytree(folder, copy / FILES)
-            (copy / MADE).write_text(strict.dumps(strict.encode(_Kept(made.artifact, made.evidence), MADE)))
+            (copy / MADE).write_text(strict.dumps(strict.encode(kept_now, MADE)))
             np.savez_compressed(copy / TWINS, **made.silenced)  # type: ignore[arg-type]
             self._cache.put(entry, copy)
         return made

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ulsam_deploy import options
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.preprocessing import Preprocessing
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
 4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust)"""
@@ -62,6 +63,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this one name"
     )
+
+
+def add_preprocessing(parser: argparse.ArgumentParser) -> None:
+    """How pictures become what the network is fed: shared by every command that reads inputs."""
+    parser.add_argument(
+        "--preprocessing",
+        type=value(_preprocessing),
+        metavar="NAME|FILE.toml",
+        help="how pictures become inputs: imagenet, unit, unit-grey, or a file (channels, range, mean, std, ...)",
+    )
+
+
+def _preprocessing(text: str) -> Preprocessing:
+    from ulsam_deploy.images import read_preprocessing
+
+    return read_preprocessing(text)
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -31,6 +31,7 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         precisions=tuple(dict.fromkeys(word for words in arguments.precision or [("fp32",)] for word in words)),
         calibration=arguments.calibration,
         keep=tuple(arguments.keep),
+        preprocessing=arguments.preprocessing,
         probes=arguments.probes,
         device=arguments.device,
         dla=arguments.dla,

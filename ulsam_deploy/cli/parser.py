@@ -15,6 +15,7 @@ COMMANDS = (
     "verify",
     "bench",
     "compare",
+    "lint",
     "inspect",
     "doctor",
     "report",

@@ -16,7 +16,7 @@ from ulsam_deploy.foreign import ports, reproduction
 from ulsam_deploy.foreign.case import Case
 from ulsam_deploy.foreign.guard import Guarded, Limits
 from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.parity import Floor, Golden, check
+from ulsam_deploy.parity import Floor, Golden, check, tolerance_of
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
 
@@ -86,7 +86,7 @@ def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple
     golden, floors = _yardstick(road, precision)
     with road.progress.stage("run and check") as said:
         produced, facts = case.run(golden.inputs)
-        report = check(golden, produced, floors=floors)
+        report = check(golden, produced, tolerance=tolerance_of(precision), floors=floors)
         said.append(report.verdict.value)
     evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report.to_json(), engine=facts)
     if report.verdict is Verdict.FAIL:

@@ -2,17 +2,21 @@
 
 from ulsam_deploy.parity.check import BlockCheck, OutputCheck, Report, ablation_distances, check
 from ulsam_deploy.parity.golden import Golden, Yardstick
+from ulsam_deploy.parity.inside import Added, Inside, Reading
 from ulsam_deploy.parity.liveness import Liveness, Word
-from ulsam_deploy.parity.noise import TOLERANCE, Floor, explain, noise_floors
+from ulsam_deploy.parity.noise import TOLERANCE, Floor, explain, noise_floors, tolerance_of
 from ulsam_deploy.parity.probes import make_probes
 
 __all__ = [
     "TOLERANCE",
+    "Added",
     "BlockCheck",
     "Floor",
     "Golden",
+    "Inside",
     "Liveness",
     "OutputCheck",
+    "Reading",
     "Report",
     "Word",
     "Yardstick",
@@ -21,4 +25,5 @@ __all__ = [
     "explain",
     "make_probes",
     "noise_floors",
+    "tolerance_of",
 ]

@@ -10,7 +10,7 @@ a pass says so.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap, Verdict
 from ulsam_deploy.parity.golden import Golden
-from ulsam_deploy.parity.liveness import Liveness, Word, by_twins, is_beyond, liveness, map_shape, overall
+from ulsam_deploy.parity.inside import Reading
+from ulsam_deploy.parity.liveness import Liveness, Word, by_twins, classify, is_beyond, liveness, map_shape, overall
 from ulsam_deploy.parity.noise import TOLERANCE, Floor, drift, explain, relative, scales
 from ulsam_deploy.parity.sketch import Array, compact
 
@@ -56,7 +57,8 @@ class BlockCheck:
     """One attention block: its liveness, and ``distance``: how far its removal moves an output, in tolerances.
 
     ``shape`` and ``shape_distance`` are the same for making it uniform instead; ``None`` without uniform twins.
-    Where the artifact's own twins tell the liveness, ``outputs`` is what its outputs alone would have said.
+    Where the artifact's own twins, or a look inside, tell the liveness, ``outputs`` is what its outputs alone
+    would have said.
     """
 
     block: str
@@ -100,12 +102,15 @@ def check(
     tolerance: float = TOLERANCE,
     floors: Mapping[str, Floor] | None = None,
     silenced: Mapping[str, Array] | None = None,
+    inside: Sequence[Reading | None] = (),
 ) -> Report:
     """Hold the outputs ``produced`` on all probes of ``golden``, (P, ...) by name, against it.
 
     ``tolerance`` is in noise floors. ``floors``: those of the artifact's precision, from honest runs in it; default:
     the golden set's own. ``silenced``: what the artifact gave without each block's attention, (B, P, ...) by output:
-    where it is given, it decides about liveness. Outputs that the golden set does not name (taps) are ignored.
+    where it is given, it decides about liveness; ``inside``: what was read at the blocks inside the artifact, one a
+    block, which decides where the outputs can show nothing. Outputs that the golden set does not name (taps) are
+    ignored.
     """
     used = dict(floors if floors is not None else golden.floors)
     arrays, faults = _admit(golden, produced)
@@ -115,7 +120,9 @@ def check(
         return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
     blocks = _blocks(golden, arrays, used, tolerance)
     if silenced:
-        blocks = _by_twins(blocks, by_twins(golden, arrays, silenced, used))
+        blocks = _overruled(blocks, by_twins(golden, arrays, silenced, used))
+    if inside:
+        blocks = _overruled(blocks, [_read(block, found) for block, found in zip(blocks, inside)])
     faults += _swapped(golden, arrays, used, tolerance)
     faults += [sentence for block in blocks if (sentence := _lost(block))]
     doubts = [_unguarded(block) for block in blocks if _is_unguarded(block)]
@@ -203,19 +210,30 @@ def _blocks(
     return tuple(replace(block, shape=found, shape_distance=evened[block.block]) for block, found in shapes)
 
 
-def _by_twins(blocks: tuple[BlockCheck, ...], twins: tuple[Liveness, ...]) -> tuple[BlockCheck, ...]:
-    """``blocks`` with the liveness that the artifact's own twins show, and what its outputs alone said beside it."""
+def _read(block: BlockCheck, found: Reading | None) -> Liveness | None:
+    """What was read inside the artifact, where outputs and twins conclude nothing about ``block``."""
+    if found is None or block.word is not Word.INCONCLUSIVE:
+        return None
+    value, low, high = found
+    return Liveness(block.block, value, low, high, classify(low, high))
+
+
+def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Liveness | None]) -> tuple[BlockCheck, ...]:
+    """``blocks`` with the liveness that something better shows, and what the outputs alone said beside it."""
     return tuple(
-        replace(
+        block
+        if found is None
+        else replace(
             block,
-            liveness=twin.value,
-            low=twin.low,
-            high=twin.high,
-            word=twin.word,
-            note=twin.note,
-            outputs=Liveness(block.block, block.liveness, block.low, block.high, block.word, block.note),
+            liveness=found.value,
+            low=found.low,
+            high=found.high,
+            word=found.word,
+            note=found.note,
+            outputs=block.outputs
+            or Liveness(block.block, block.liveness, block.low, block.high, block.word, block.note),
         )
-        for block, twin in zip(blocks, twins)
+        for block, found in zip(blocks, better)
     )
 
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap
 from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.parity.inside import Reading
 from ulsam_deploy.parity.noise import Floor, as_json, noise_floors
 from ulsam_deploy.parity.sketch import LIMIT, Array, compact
 
-_SCHEMA = "ulsam-deploy/golden/2"
+_SCHEMA = "ulsam-deploy/golden/3"
 _MAX_BYTES = 2**31  # unpacked; a larger file is refused before anything is read
 
 
@@ -47,6 +48,7 @@ class Golden:
     sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of float32.
     ``yardsticks``: of other precisions, by their names. ``silenced``: by artifact (``onnx-int8``) and output, float32
     (B, K, ...): what that artifact itself gave without each block's attention, on the K probes of its yardstick.
+    ``inside``: by artifact, what was read of each block inside it where it was made, or ``None``.
     Raises :class:`ExportError` when the arrays do not fit each other or are not finite.
     """
 
@@ -60,6 +62,7 @@ class Golden:
     evened: Mapping[str, Array] = field(default_factory=dict)
     yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
     silenced: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    inside: Mapping[str, tuple[Reading | None, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -155,6 +158,7 @@ class Golden:
                 for name, found in self.yardsticks.items()
             },
             "silenced": list(self.silenced),
+            "inside": {artifact: list(found) for artifact, found in self.inside.items()},
         }
         members = {"meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)}
         members |= {f"input_{i}": array for i, array in enumerate(self.inputs.values())}
@@ -196,6 +200,7 @@ class Golden:
                     artifact: {name: members[f"silenced_{i}_{j}"] for j, name in enumerate(meta["outputs"])}
                     for i, artifact in enumerate(meta["silenced"])
                 },
+                inside={artifact: tuple(map(_reading, found)) for artifact, found in meta["inside"].items()},
             )
         except FileNotFoundError as error:
             raise UsageError(f"there is no file '{path}'", expected="a golden set (golden.npz)") from error
@@ -206,6 +211,13 @@ class Golden:
                 expected="the golden.npz of a bundle, unchanged",
                 todo="export the bundle again, or copy it again",
             ) from error
+
+
+def _reading(found: Any) -> Reading | None:
+    if found is None:
+        return None
+    value, low, high = map(float, found)
+    return value, low, high
 
 
 def _floors(found: Mapping[str, Any]) -> dict[str, Floor]:
@@ -283,6 +295,10 @@ def _precision_problem(golden: Golden, name: str) -> str:
     for artifact, arrays in golden.silenced.items():
         if arrays[name].ndim < 2 or len(arrays[name]) != len(golden.blocks) or not _is_finite(arrays[name]):
             return f"the twins of {artifact} do not fit the {len(golden.blocks)} blocks, or are not finite"
+    for artifact, readings in golden.inside.items():
+        numbers = [number for found in readings if found for number in found]
+        if len(readings) != len(golden.blocks) or not np.all(np.isfinite(numbers)):
+            return f"what was read inside {artifact} does not fit the {len(golden.blocks)} blocks, or is not finite"
     return ""
 
 

@@ -66,14 +66,17 @@ class Evaluator:
 
     def maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """The attention maps ``(N, g, H, W)`` of every raised block, in order."""
+        return [maps for _, maps in self.attended(inputs)]
+
+    def attended(self, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """What every raised block reads, ``(N, C, H, W)``, and its attention maps ``(N, g, H, W)``, in order."""
         moments: list[_Moment] = []
         self._finish(_Moment(0, self._begin(inputs)), moments)
-        return [
-            torch.ops.ulsam.attention_maps(
-                *(moment.values[a] if isinstance(a, Node) else a for a in self._nodes[moment.position].args)
-            )
-            for moment in moments
-        ]
+        found = []
+        for moment in moments:
+            arguments = [moment.values[a] if isinstance(a, Node) else a for a in self._nodes[moment.position].args]
+            found.append((arguments[0], torch.ops.ulsam.attention_maps(*arguments)))
+        return found
 
     @torch.no_grad()
     def every(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Node, Any]]:

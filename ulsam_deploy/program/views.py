@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,20 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from ulsam_deploy.parity import Golden
+from ulsam_deploy.lint.resolution import Resolution, forecast
+from ulsam_deploy.parity import Added, Golden
 from ulsam_deploy.program.evaluate import Evaluator, batches
 from ulsam_deploy.program.graph import constant_leaves, module_paths
+from ulsam_deploy.program.honest import is_built_in
 from ulsam_deploy.program.program import Program
 from ulsam_deploy.report.maps import Maps, Step, chosen, pooled
 
 #: What people call an operator that torch has a longer name for.
 _PLAIN = {"_native_batch_norm_legit_no_training": "batch_norm"}
+#: Inputs on which attention is looked at for a forecast.
+_WATCHED = 6
+
+Array = np.ndarray[Any, Any]
 
 
 def reference_maps(captured: Program, raised: Program, golden: Golden) -> Maps:
@@ -39,6 +46,38 @@ def reference_maps(captured: Program, raised: Program, golden: Golden) -> Maps:
         reference={path: pooled(maps) for path, maps in zip(paths, whole)},
         naive=block_steps(captured, paths[0]) if paths else (),
     )
+
+
+def watched(raised: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[Added]]]:
+    """A few inputs of ``golden``, real ones where it has any, in whole batches, and what the blocks make of them."""
+    for feed, blocks in _attended(raised, golden):
+        yield feed, [Added(*_added(x, maps)) for x, maps in blocks]
+
+
+def _added(x: Array, maps: Array) -> tuple[Array, Array]:
+    added = np.repeat(maps, x.shape[1] // maps.shape[1], 1) * x
+    return x + added, added
+
+
+def resolutions(raised: Program, golden: Golden) -> tuple[Resolution, ...]:
+    """What each block's attention meets in lower precisions, forecast on those inputs."""
+    if not raised.blocks:
+        return ()
+    parts = [blocks for _, blocks in _attended(raised, golden)]
+    joined = ([np.concatenate([part[b][kind] for part in parts]) for kind in (0, 1)] for b in range(len(raised.blocks)))
+    return tuple(forecast(block.path, x, maps) for block, (x, maps) in zip(raised.blocks, joined))
+
+
+def _attended(raised: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[tuple[Array, Array]]]]:
+    real = [row for row, name in enumerate(golden.probes) if not is_built_in(name)] or list(range(len(golden.probes)))
+    size = raised.batch or 1
+    rows = real[: max(_WATCHED, 2 * size)]
+    rows += rows[-1:] * (-len(rows) % size)
+    evaluator = Evaluator(raised)
+    for start in range(0, len(rows), size):
+        feed = {spec.name: golden.inputs[spec.name][rows[start : start + size]] for spec in raised.inputs}
+        found = evaluator.attended([torch.from_numpy(array) for array in feed.values()])
+        yield feed, [(x.numpy(), maps.numpy()) for x, maps in found]
 
 
 def block_steps(program: Program, path: str) -> tuple[Step, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy import options
-from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, command, value
+from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, add_preprocessing, command, value
 from ulsam_deploy.contracts import Tier
 
 
@@ -42,6 +42,7 @@ def add(commands: Any) -> None:
         "--keep", action="append", default=[], metavar="MODULE", help="leave this module (its path) in floating point"
     )
     parser.add_argument("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
+    add_preprocessing(parser)
     parser.add_argument("--device", default="", metavar="NAME", help="a device profile, such as jetson-orin-jp6")
     parser.add_argument("--dla", action="store_true", help="for the device's deep learning accelerator (trt only)")
     parser.add_argument(

@@ -1,0 +1,187 @@
+"""The table of docs/precision.md: every target in every precision, for the reference network and MobileNetV2 at 224.
+
+    python benchmarks/precision.py [--rounds 9] [--seconds 0.4] [--only reference|mobilenet] [--folder DIR]
+
+Sizes, liveness and verdicts are those of one export. The ratio of times is from one interleaved run, each artifact a
+turn in every round, one thread each, with a 95 % interval over rounds; a value below 1 is faster than fp32. Accuracy
+is on the reference network's evaluation images; the MobileNetV2 has random weights, so it has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import random
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.bench import measure
+from ulsam_deploy.bench.statistics import Interval, ratio_interval
+from ulsam_deploy.bundle import ArtifactRecord, Bundle
+from ulsam_deploy.cli.words import size, table
+from ulsam_deploy.contracts import Runtime
+from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.evidence import runtime_for
+from ulsam_deploy.models.digits import cluttered_digits
+from ulsam_deploy.models.reference import evaluation_set
+from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.pipeline import export
+from ulsam_deploy.progress import Progress
+
+COLUMNS = ("target", "precision", "size", "of fp32", "time / fp32", "accuracy", "liveness a block", "verdict", "layers")
+PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=0.4)
+    parser.add_argument("--only", choices=("reference", "mobilenet"))
+    parser.add_argument("--folder", type=Path, help="keep the bundles here")
+    asked = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(exist_ok=True)
+        print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+        for name, make in (("reference", reference), ("mobilenet", mobilenet)):
+            if asked.only in (None, name):
+                model, samples = make(folder)
+                bundle = exported(model, samples, folder / f"{name}.bundle")
+                images = evaluation_set() if name == "reference" else None
+                print(f"\n{bundle.manifest.model.name}\n\n{table(COLUMNS, list(rows(bundle, asked, images)))}")
+                for record in bundle.manifest.artifacts:
+                    for reason in record.evidence.reasons:
+                        print(f"{record.target} {record.precision}: {reason}", file=sys.stderr)
+
+
+def reference(folder: Path) -> tuple[Path, Path]:
+    """The trained reference network, and training images to calibrate on."""
+    samples = folder / "digits.npz"
+    np.savez(samples, x=cluttered_digits("train", 256, 100)[0])
+    return ROOT / "models" / "cluttered_digits.pt", samples
+
+
+def mobilenet(folder: Path) -> tuple[Path, Path]:
+    """A MobileNetV2 with ULSAM at 224, random weights, batch norms in equilibrium; and smooth pictures."""
+    import torch
+
+    from ulsam_deploy import checkpoint, plugins
+
+    network = plugins.load(plugins.MODELS, "mobilenet_v2")
+    config = network.named()["mobilenet_v2_ulsam_sub_13_16"]
+    torch.manual_seed(0)
+    model = network.build(config)
+    pictures = smooth(128)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None
+    with torch.no_grad():
+        model.train()(torch.from_numpy(pictures[:16]))
+    checkpoint.write(folder / "mobilenet.pt", model.eval(), network, config, (3, 224, 224))
+    np.savez(folder / "pictures.npz", x=pictures)
+    return folder / "mobilenet.pt", folder / "pictures.npz"
+
+
+def smooth(count: int) -> np.ndarray[Any, Any]:
+    """Pictures (N, 3, 224, 224) whose energy falls with frequency as that of photographs does."""
+    draw = np.random.default_rng(0)
+    frequency = np.hypot(np.fft.fftfreq(224)[:, None], np.fft.rfftfreq(224)[None, :])
+    spectrum = draw.normal(size=(count, 3, 224, 113)) / np.maximum(frequency, 1 / 224)
+    found = np.fft.irfft2(spectrum * np.exp(2j * np.pi * draw.uniform(size=spectrum.shape)), s=(224, 224))
+    return np.asarray(found / found.std((2, 3), keepdims=True), np.float32)
+
+
+def exported(model: Path, samples: Path, into: Path) -> Bundle:
+    """All targets in all precisions that they have."""
+    found = export(ExportOptions(model, output=into, precisions=PRECISIONS, calibration=samples), Progress())
+    assert found.bundle is not None
+    return found.bundle
+
+
+def rows(bundle: Bundle, asked: argparse.Namespace, images: Any) -> Iterator[tuple[str, ...]]:
+    """A line for each artifact."""
+    for target in dict.fromkeys(record.target for record in bundle.manifest.artifacts):
+        records = [record for record in bundle.manifest.artifacts if record.target == target]
+        whole = next(sum(file.size for file in r.files) for r in records if r.precision == "fp32")
+        times = ratios(bundle, records, asked)
+        for record in records:
+            count = sum(file.size for file in record.files)
+            blocks = (record.evidence.parity or {}).get("blocks", [])
+            yield (
+                target,
+                record.precision,
+                size(count),
+                f"{count / whole:.2f}",
+                times.get(record.precision, "-"),
+                accuracy(bundle, record, images),
+                " ".join(f"{b['liveness']:.2f}" if b["liveness"] is not None else "?" for b in blocks) or "-",
+                record.evidence.verdict.value,
+                layers(record),
+            )
+
+
+def layers(record: ArtifactRecord) -> str:
+    """What the engine says its layers compute in."""
+    found = record.evidence.engine.get("layer_precisions", {})
+    return " ".join(f"{name} {count}" for name, count in found.items()) or "-"
+
+
+def opened(bundle: Bundle, record: ArtifactRecord) -> Runtime:
+    return runtime_for(record.target)(bundle.files(record), record.inputs, record.outputs, threads=1)
+
+
+def ratios(bundle: Bundle, records: list[ArtifactRecord], asked: argparse.Namespace) -> dict[str, str]:
+    """Median time over that of fp32, by precision, from rounds in which every artifact has a turn in random order."""
+    times: dict[str, list[np.ndarray[Any, Any]]] = {record.precision: [] for record in records}
+    with contextlib.ExitStack() as stack:
+        try:
+            runs = {}
+            for record in records:
+                session = stack.enter_context(opened(bundle, record))
+                feed = {s.name: np.zeros([n or 1 for n in s.shape], s.dtype) + np.float32(0.5) for s in record.inputs}
+                runs[record.precision] = session.prepared(feed)
+        except UnavailableError:
+            return {}
+        turns = list(runs)
+        for _ in range(asked.rounds):
+            random.shuffle(turns)
+            for precision in turns:
+                samples = measure(runs[precision], warmup=3, min_seconds=asked.seconds, min_count=5)
+                times[precision].append(np.asarray(samples.times, float))
+    found = {}
+    for precision in turns:
+        interval = ratio_interval(times[precision], times["fp32"])
+        found[precision] = words(interval)
+    return found
+
+
+def words(interval: Interval) -> str:
+    """The ratio, and its interval where there were rounds enough for one."""
+    known = interval.low is not None and interval.high is not None
+    return f"{interval.ratio:.2f}" + (f" ({interval.low:.2f} - {interval.high:.2f})" if known else "")
+
+
+def accuracy(bundle: Bundle, record: ArtifactRecord, images: Any) -> str:
+    """The share of right labels on ``images``, where there are any and an engine is here."""
+    if images is None:
+        return "-"
+    try:
+        with opened(bundle, record) as session:
+            inputs, labels = images
+            name = record.inputs[0].name
+            guesses = [next(iter(session.run({name: image[None]}).values())).argmax() for image in inputs]
+            return f"{np.mean(np.array(guesses) == labels):.4f}"
+    except UnavailableError:
+        return "-"
+
+
+if __name__ == "__main__":
+    main()

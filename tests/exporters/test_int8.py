@@ -1,0 +1,111 @@
+"""ONNX and OpenVINO in int8 and float16: attention and kept modules in float, and twins that lack one block."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from ulsam_deploy import plugins
+from ulsam_deploy.contracts import Artifact
+from ulsam_deploy.program import Evaluator
+from ulsam_deploy.third_party import load_openvino
+
+from .precisions import export, golden, opened, outputs, programs
+
+TARGETS = ("onnx", "openvino")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """``made(target, precision)``: the artifact and its folder, each made once."""
+
+    @cache
+    def make(target: str, precision: str, keep: tuple[str, ...] = ()) -> tuple[Artifact, Path]:
+        folder = tmp_path_factory.mktemp(f"{target}-{precision}")
+        return export(target, precision, folder, keep), folder
+
+    return make
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_the_result_is_near_and_the_engine_says_what_it_computes_in(made: Any, target: str, precision: str) -> None:
+    artifact, folder = made(target, precision)
+    (right,) = golden().outputs.values()
+    error = np.abs(outputs(target, artifact, folder) - right).max() / np.ptp(right)
+    assert 1e-7 < error < {"fp16": 5e-3, "int8": 0.1}[precision]
+    with opened(target, artifact, folder) as session:
+        facts = session.facts()
+    wanted = {("openvino", "fp16"): "fp32"}  # its weights are float16, and this processor computes in float32
+    assert facts["precision"] == wanted.get((target, precision), precision)
+    assert sum(facts["layer_precisions"].values()) > 10
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_all_products_but_those_of_attention_are_in_int8(made: Any, target: str) -> None:
+    facts = made(target, "int8")[0].facts
+    assert facts["quantized_products"] == 4  # three convolutions and the classifier
+    assert facts["products"] - facts["quantized_products"] == 4  # gate and scores of two blocks
+    kept = made(target, "int8", ("6",))[0].facts
+    assert kept["quantized_products"] == 3
+    assert kept["kept_operators"] > facts["kept_operators"]
+
+
+def test_onnx_rounds_in_front_of_products_alone_and_to_eight_bits_around_zero(made: Any) -> None:
+    artifact, folder = made("onnx", "int8")
+    model = onnx.load(folder / artifact.files[0])
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    zeros = [held[node.input[2]] for node in model.graph.node if node.op_type.endswith("QuantizeLinear")]
+    assert zeros
+    assert all(zero.dtype == np.int8 and not zero.any() for zero in zeros)
+    rounded = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    readers = Counter(node.op_type for node in model.graph.node if rounded & set(node.input))
+    assert readers == {"Conv": 3, "Gemm": 1}
+
+
+def test_openvino_stores_weights_in_int8(made: Any) -> None:
+    artifact, folder = made("openvino", "int8")
+    model = load_openvino().Core().read_model(folder / artifact.files[0])
+    kinds = Counter(
+        op.get_element_type().get_type_name()
+        for op in model.get_ops()
+        if op.get_type_name() == "Constant" and np.prod(op.output(0).get_shape()) > 100
+    )
+    assert kinds["i8"] >= 3
+    softmaxes = [op for op in model.get_ops() if op.get_type_name() == "Softmax"]
+    assert len(softmaxes) == 2
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_twin_is_the_network_without_that_block(made: Any, target: str, block: int, tmp_path: Path) -> None:
+    artifact, folder = made(target, "fp32")
+    exporter = plugins.load(plugins.EXPORTERS, target)
+    assert exporter.silence(artifact, folder, block, tmp_path)
+    _, twins = Evaluator(programs()[1]).twins([torch.from_numpy(golden().inputs["input"][:1])])
+    (right,), (reference,) = twins[block].values(), golden().outputs.values()
+    step = right.numpy() - reference[:1]
+    moved = outputs(target, artifact, tmp_path)[:1] - outputs(target, artifact, folder)[:1]
+    np.testing.assert_allclose(moved, step, atol=0.05 * np.abs(step).max())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_there_is_no_twin_without_a_block_that_does_not_exist(made: Any, target: str, tmp_path: Path) -> None:
+    artifact, folder = made(target, "int8")
+    assert plugins.load(plugins.EXPORTERS, target).silence(artifact, folder, 2, tmp_path) is False
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_same_bytes_again(made: Any, target: str, tmp_path: Path) -> None:
+    artifact, folder = made(target, "int8")
+    export(target, "int8", tmp_path)
+    for name in artifact.files:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()

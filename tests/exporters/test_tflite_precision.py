@@ -1,0 +1,138 @@
+"""TFLite in float16 and int8: what is stored in which type, what stays in float, and the twin of a file."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ulsam_deploy.contracts import Artifact
+from ulsam_deploy.exporters import tflite_model, tflite_twin
+from ulsam_deploy.exporters.tflite import EXPORTER
+from ulsam_deploy.program import Evaluator
+
+from .precisions import calibration, export, golden, opened, outputs, programs
+
+PRECISIONS = ("fp16", "int8", "int8-dynamic")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """``made(precision)``: the artifact and its folder, each made once."""
+
+    @cache
+    def make(precision: str, keep: tuple[str, ...] = ()) -> tuple[Artifact, Path]:
+        folder = tmp_path_factory.mktemp(precision)
+        return export("tflite", precision, folder, keep), folder
+
+    return make
+
+
+def read(made: Any, precision: str, keep: tuple[str, ...] = ()) -> Any:
+    artifact, folder = made(precision, keep)
+    return tflite_model.read((folder / artifact.files[0]).read_bytes())
+
+
+def types(model: Any, kind: str) -> list[tuple[str, str]]:
+    """Element types of the weights (or second operand) and of the result, for each operator of one kind."""
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    names = {number: name for name, number in vars(TensorType).items() if isinstance(number, int)}
+    graph = model.subgraphs[0]
+    return [
+        (names[graph.tensors[op.inputs[1]].type], names[graph.tensors[op.outputs[0]].type])
+        for op in graph.operators
+        if tflite_model.kind_of(model, op) == kind
+    ]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_inputs_and_outputs_stay_float32_and_the_result_is_near(made: Any, precision: str) -> None:
+    artifact, folder = made(precision)
+    with opened("tflite", artifact, folder) as session:
+        assert {spec.dtype for ports in session.ports() for spec in ports} == {"float32"}
+    (right,) = golden().outputs.values()
+    error = np.abs(outputs("tflite", artifact, folder) - right).max() / np.ptp(right)
+    assert error < {"fp16": 2e-3, "int8": 0.1, "int8-dynamic": 0.1}[precision]
+    assert error > 1e-7, "something was rounded"
+
+
+def test_int8_computes_products_in_int8_and_attention_in_float(made: Any) -> None:
+    model, (artifact, _) = read(made, "int8"), made("int8")
+    convolutions, attention = types(model, "CONV_2D"), types(model, "DIV") + types(model, "MUL")
+    assert attention == [("FLOAT32", "FLOAT32")] * 4
+    # The two in front of blocks compute in int8 and give float; spreads and scores of both blocks are in float.
+    assert sorted(convolutions) == [("FLOAT32", "FLOAT32")] * 4 + [("INT8", "FLOAT32")] * 2 + [("INT8", "INT8")]
+    assert artifact.facts["attention"] == "float"
+    assert (artifact.facts["products"], artifact.facts["quantized_products"]) == (10, 4)
+
+
+def test_dynamic_int8_stores_weights_and_rounds_nothing_else(made: Any) -> None:
+    model = read(made, "int8-dynamic")
+    assert sorted(types(model, "CONV_2D")) == [("FLOAT32", "FLOAT32")] * 4 + [("INT8", "FLOAT32")] * 3
+    assert not types(model, "QUANTIZE")
+
+
+def test_fp16_stores_every_weight_in_half(made: Any) -> None:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    model = read(made, "fp16")
+    stored = [tensor for tensor in model.subgraphs[0].tensors if tensor.type == TensorType.FLOAT16]
+    assert len(stored) == sum(len(types(model, kind)) for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
+    assert made("fp16")[0].facts["attention"] == "float"
+
+
+def test_kept_modules_stay_in_float(made: Any) -> None:
+    """Module 6 is the last convolution, 10 the classifier."""
+    model = read(made, "int8", ("6", "10"))
+    assert types(model, "FULLY_CONNECTED") == [("FLOAT32", "FLOAT32")]
+    assert ("INT8", "INT8") not in types(model, "CONV_2D")
+    assert types(read(made, "int8"), "FULLY_CONNECTED") == [("INT8", "INT8")]
+
+
+def test_ranges_are_the_extremes_and_no_average(made: Any) -> None:
+    """The first quantized tensor is the picture: its scale is its whole range over the set by 255."""
+    model = read(made, "int8")
+    graph = model.subgraphs[0]
+    first = next(op for op in graph.operators if tflite_model.kind_of(model, op) == "QUANTIZE")
+    scale = float(graph.tensors[first.outputs[0]].quantization.scale[0])
+    pictures = calibration().arrays["input"]
+    assert scale == pytest.approx(np.ptp(pictures) / 255, rel=1e-3)
+
+
+@pytest.mark.parametrize("block", [0, 1])
+def test_the_twin_of_a_float_file_is_the_network_without_that_block(made: Any, block: int, tmp_path: Path) -> None:
+    artifact, folder = made("fp16")
+    assert EXPORTER.silence(artifact, folder, block, tmp_path)
+    images = torch.from_numpy(golden().inputs["input"][:1])
+    _, twins = Evaluator(programs()[1]).twins([images])
+    (right,) = twins[block].values()
+    whole = outputs("tflite", artifact, folder)[:1]
+    found = outputs("tflite", artifact, tmp_path)[:1]
+    (reference,) = golden().outputs.values()
+    step = right.numpy() - reference[:1]
+    np.testing.assert_allclose(found - whole, step, atol=0.05 * np.abs(step).max())
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_twin_differs_in_every_precision_and_only_by_the_maps(made: Any, precision: str, tmp_path: Path) -> None:
+    artifact, folder = made(precision)
+    content = (folder / artifact.files[0]).read_bytes()
+    twin = tflite_twin.silenced(content, 1)
+    assert twin is not None
+    before, after = tflite_model.read(content), tflite_model.read(twin)
+    assert len(after.subgraphs[0].operators) == len(before.subgraphs[0].operators)
+    assert len(after.buffers) == len(before.buffers) + 1
+    assert tflite_twin.silenced(content, 2) is None
+    assert EXPORTER.silence(artifact, folder, 2, tmp_path) is False
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_same_bytes_again(made: Any, tmp_path: Path) -> None:
+    artifact, folder = made("int8")
+    export("tflite", "int8", tmp_path)
+    assert (tmp_path / artifact.files[0]).read_bytes() == (folder / artifact.files[0]).read_bytes()

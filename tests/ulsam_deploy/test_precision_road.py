@@ -1,0 +1,120 @@
+"""The road in low precision, end to end: the trained network, real images to calibrate on, every engine that is here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ulsam_deploy import pipeline
+from ulsam_deploy.bundle import read_bundle
+from ulsam_deploy.cli import main
+from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.errors import Exit
+from ulsam_deploy.evidence import verify_bundle
+from ulsam_deploy.images import NAMED
+from ulsam_deploy.models.digits import cluttered_digits
+from ulsam_deploy.options import PRECISIONS, ExportOptions
+from ulsam_deploy.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As a user would store them: 8-bit pixels, whose preprocessing is stated."""
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    path = tmp_path_factory.mktemp("calibration") / "digits.npz"
+    images, _ = cluttered_digits("train", 128, 100)
+    np.savez(path, x=(images.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8))
+    return path
+
+
+def exported(checkpoint: Path, samples: Path, into: Path, targets: tuple[str, ...], *precisions: str):
+    options = ExportOptions(
+        checkpoint,
+        targets,
+        into,
+        precisions=precisions,
+        calibration=samples,
+        preprocessing=NAMED["unit-grey"],
+        cache=False,
+    )
+    return pipeline.export(options, Progress(quiet=True))
+
+
+@pytest.fixture(scope="module")
+def onnx_int8(checkpoint: Path, samples: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Exported:
+    return exported(checkpoint, samples, tmp_path_factory.mktemp("b") / "m.bundle", ("onnx",), "int8")
+
+
+def test_int8_passes_with_every_block_alive(onnx_int8: pipeline.Exported) -> None:
+    assert onnx_int8.exit_code is Exit.OK
+    assert onnx_int8.bundle
+    (record,) = onnx_int8.bundle.manifest.artifacts
+    assert (record.precision, record.evidence.tier, record.evidence.verdict) == ("int8", Tier.EXECUTED, Verdict.PASS)
+    assert [block["word"] for block in (record.evidence.parity or {})["blocks"]] == ["alive"] * 4
+
+
+def test_the_manifest_says_how_it_was_made(onnx_int8: pipeline.Exported) -> None:
+    assert onnx_int8.bundle
+    manifest = read_bundle(onnx_int8.bundle.root).manifest
+    (record,) = manifest.artifacts
+    assert manifest.model.preprocessing == NAMED["unit-grey"]
+    assert record.evidence.engine["precision"] == "int8"
+    assert record.evidence.engine["layer_precisions"]["int8"] > 50
+    assert record.facts["calibration"]["samples"] == 96
+    assert len(record.facts["calibration"]["sha256"]) == 64
+    assert [row["block"] for row in record.facts["resolution"]] == [block.path for block in manifest.model.blocks]
+    assert all(row["measured"] == pytest.approx(row["forecast"], abs=0.5) for row in record.facts["resolution"])
+
+
+def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported, tmp_path: Path) -> None:
+    """The same verdict again from the files alone; and a dead block in another file of that name is found."""
+    assert onnx_int8.bundle
+    (checked,) = verify_bundle(read_bundle(onnx_int8.bundle.root))
+    assert checked.evidence
+    assert checked.evidence.verdict is Verdict.PASS
+    from ulsam_deploy import plugins
+    from ulsam_deploy.evidence import execute
+    from ulsam_deploy.parity import Golden
+
+    record, root = checked.record, onnx_int8.bundle.root
+    (file,) = onnx_int8.bundle.files(record)
+    exporter = plugins.load(plugins.EXPORTERS, "onnx")
+    artifact = type("A", (), {"files": (file.name,)})()
+    assert exporter.silence(artifact, file.parent, 1, tmp_path)
+    dead = execute(
+        "onnx", [tmp_path / file.name], record.inputs, record.outputs, Golden.load(root / "golden.npz"),
+        precision="int8", timed=False,
+    )  # fmt: skip
+    assert dead.verdict is Verdict.FAIL
+    assert any("'attention.6' is dead" in reason for reason in dead.reasons)
+
+
+def test_int8_by_the_command_line(checkpoint: Path, samples: Path, tmp_path: Path, capsys) -> None:
+    words = ["export", str(checkpoint), "--target", "tflite", "--precision", "int8", "--calibration", str(samples)]
+    words += ["--preprocessing", "unit-grey", "-o", str(tmp_path / "m.bundle"), "--json"]
+    assert main(words) == 0
+    (record,) = json.loads(capsys.readouterr().out)["manifest"]["artifacts"]
+    assert record["evidence"]["verdict"] == "pass"
+    assert record["facts"]["attention"] == "float"
+    assert record["toolchain"]["ai-edge-quantizer"]
+    shutil.rmtree(tmp_path / "m.bundle")
+
+
+@pytest.mark.slow
+def test_every_precision_of_every_target(checkpoint: Path, samples: Path, tmp_path: Path) -> None:
+    found = exported(checkpoint, samples, tmp_path / "m.bundle", ("all",), *PRECISIONS)
+    assert found.exit_code is Exit.OK
+    assert found.bundle
+    made = {(r.target, r.precision): r for r in found.bundle.manifest.artifacts}
+    runs = [(t, p) for t in ("onnx", "openvino", "tflite") for p in ("fp32", "fp16", "int8")]
+    for key in [*runs, ("tflite", "int8-dynamic")]:
+        assert made[key].evidence.verdict is Verdict.PASS, (key, made[key].evidence.reasons)
+    for precision in ("fp32", "fp16", "int8"):
+        assert made["trt", precision].evidence.verdict is not Verdict.FAIL
+    sizes = {key: sum(file.size for file in record.files) for key, record in made.items()}
+    for target in ("onnx", "openvino", "tflite", "trt"):
+        assert sizes[target, "int8"] < sizes[target, "fp16"] < sizes[target, "fp32"]

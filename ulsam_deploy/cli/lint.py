@@ -1,0 +1,45 @@
+"""``ulsam-deploy lint``: what lower precisions would do to each block's attention, before anything is compiled."""
+
+from __future__ import annotations
+
+import argparse
+
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.cli import words
+from ulsam_deploy.cli.arguments import model_options
+from ulsam_deploy.errors import Exit
+from ulsam_deploy.lint.resolution import COLUMNS, rows, suggestion
+from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.progress import Progress
+from ulsam_deploy.road import Road
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Print a line for each block, and what helps where attention would be lost. A forecast fails nothing."""
+    options = ExportOptions(
+        model=arguments.model,
+        probes=arguments.probes,
+        preprocessing=arguments.preprocessing,
+        cache=not arguments.no_cache,
+        **model_options(arguments),
+    )
+    with Road(options, Progress()) as road:
+        found = road.resolutions
+        notes = road.notes()
+    said = [sentence for one in found if (sentence := suggestion(one))]
+    if arguments.json:
+        blocks = [strict.encode(one, "lint") for one in found]
+        words.print_json("lint", {"blocks": blocks, "suggestions": said, "notes": list(notes)})
+        return Exit.OK
+    if found:
+        words.print_table(COLUMNS, rows(found))
+        print("\nHow much of what each block's attention adds would survive, and the word for it; 1 is all.")
+    else:
+        print("There is no ULSAM block.")
+    for sentence in said:
+        print(sentence)
+    if arguments.probes is None and found:
+        print("note: forecast on built-in probes; attention on real inputs is another: give some with --probes")
+    for note in notes:
+        print(f"note: {note}")
+    return Exit.OK
