@@ -15,7 +15,7 @@ WINGS = ("models", "exporters", "runtimes")
 #: What may be imported on a device besides the standard library and numpy: a runtime's own engine, lazily.
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
-    *("preprocessing.py", "parity", "bench", "bundle"),
+    *("preprocessing.py", "accuracy", "parity", "bench", "bundle"),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
 
@@ -71,10 +71,11 @@ def rank(module: str) -> int | None:
     storeys = [
         {"contracts", "errors", "plugins", "_version", "third_party", "external_data", "preprocessing"},
         {"bundle", "parity", "bench"},
-        {"cache", "devices", "images", "options", "progress", "checkpoint", "evidence", "signing"},
+        {"accuracy", "cache", "devices", "images", "options", "progress", "checkpoint", "evidence", "signing"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},
-        {"attachments", "census", "making", "road"},
+        {"attachments", "census", "eager", "making", "road"},
+        {"search"},
         {"pipeline"},
         {"foreign"},
         {"api", "cli", "emulate", "runner", "__main__"},

@@ -23,6 +23,13 @@ def add(commands: Any) -> None:
         metavar="TIER",
         help="least evidence that every artifact must reach here",
     )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR|FILE.npz",
+        help="labelled data, a folder per class or inputs and 'labels': how often each artifact of the bundle is "
+        "right, against its first fp32 artifact, or with --against its checkpoint in PyTorch",
+    )
     add_ci_options(parser)
     who = parser.add_argument_group("who made a bundle (see 'ulsam-deploy sign')")
     who.add_argument("--key", type=Path, metavar="PUB.pem", help="refuse it unless this key's owner signed it")
