@@ -71,7 +71,8 @@ def rank(module: str) -> int | None:
     storeys = [
         {"contracts", "errors", "plugins", "_version", "third_party", "external_data", "preprocessing"},
         {"bundle", "parity", "bench"},
-        {"accuracy", "cache", "devices", "images", "options", "progress", "checkpoint", "evidence", "signing"},
+        {"accuracy", "budget", "cache", "devices", "images", "progress"},
+        {"options", "checkpoint", "evidence", "signing"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},
         {"attachments", "census", "eager", "making", "road"},

@@ -46,8 +46,8 @@ def yardstick(
     truth = _Truth(captured, raised, golden)
     runs = [_run(evaluator, truth) for evaluator in _WAYS[precision](truth, calibration)]
     kept = _kept(truth, runs, precision)
-    chosen = truth.golden.take(kept)
-    return Yardstick(noise_floors(chosen.outputs, [{name: run[name][list(kept)] for name in run} for run in runs]), kept)
+    chosen, rows = truth.golden.take(kept), list(kept)
+    return Yardstick(noise_floors(chosen.outputs, [{name: run[name][rows] for name in run} for run in runs]), kept)
 
 
 def _half(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
