@@ -113,8 +113,10 @@ class _Folder(Labelled):
                 array = np.load(file, allow_pickle=False)
             except _DAMAGE as error:
                 raise _unreadable(file, error) from error
-            return _checked(array[None], self._input, self._how, f"'{file.name}'")[0]
-        return images.read_image(file, shape, images.stated(self._how, f"'{file.name}'"))
+            one: Array = _checked(array[None], self._input, self._how, f"'{file.name}'")[0]
+            return one
+        picture: Array = images.read_image(file, shape, images.stated(self._how, f"'{file.name}'"))
+        return picture
 
 
 def _numbers(path: Path, names: Sequence[str], classes: int) -> list[int]:

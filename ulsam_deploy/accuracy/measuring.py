@@ -94,7 +94,7 @@ def _ranks(scores: Array, labels: Array) -> Array:
     own = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1]) < labels[:, None]
     ranks = ((scores > own) | ((scores == own) & earlier)).sum(1)
-    return np.where(np.isfinite(scores).all(1), ranks, scores.shape[1])
+    return np.asarray(np.where(np.isfinite(scores).all(1), ranks, scores.shape[1]))
 
 
 def judged(found: Hits, partner: str = "", other: Hits | None = None) -> Accuracy:

@@ -66,7 +66,7 @@ def mcnemar(lost: int, won: int) -> float:
     for k in range(min(lost, won)):
         term = term * (differing - k) // (k + 1)
         total += term
-    return min(1.0, 2 * total / 2**differing)
+    return float(min(1.0, 2 * total / 2**differing))
 
 
 def paired(lost: int, won: int, count: int, confidence: float = CONFIDENCE) -> Paired:

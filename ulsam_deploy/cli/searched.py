@@ -13,7 +13,7 @@ COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop", "budget
 
 def rows_of(found: Found) -> list[tuple[str, ...]]:
     """A line a trial, in the order of the search; those that no other one beats in time and error are marked."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for trial in found.trials:
         missed = found.missed[trial.label]
         marks = ["chosen"] if trial.recipe == found.recipe else []
