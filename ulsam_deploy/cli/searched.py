@@ -21,7 +21,7 @@ def rows_of(found: Found) -> list[tuple[str, ...]]:
         drop = trial.drop
         rows.append(
             (
-                trial.label,
+                trial.short,
                 words.size(trial.size) if trial.size else "-",
                 interval_words(trial.ratio),
                 f"{trial.error:.2f} floors" if trial.error is not None else "-",
@@ -38,6 +38,8 @@ def print_found(target: str, found: Found) -> None:
     """The outcome in a sentence, and every trial in a table."""
     print(f"\n{target}: {found.sentence}.")
     words.print_table(COLUMNS, rows_of(found))
+    if found.recipe.keep:
+        print(f"{target}: kept in floating point: {' '.join(found.recipe.keep)}")
 
 
 def checks_of(target: str, found: Found) -> list[Check]:

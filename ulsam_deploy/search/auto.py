@@ -153,11 +153,11 @@ def _sentence(chosen: Trial, met: bool, missed: Mapping[str, Sequence[str]], tri
     count = len(trials.tried)
     limits = budget.sentence(any(trial.drop for trial in trials.tried))
     if met:
-        return f"auto chose {chosen.label}: the fastest of {count} recipes within the budget ({limits})"
+        return f"auto chose {chosen.short}: the fastest of {count} recipes within the budget ({limits})"
     nearest = min(
         (trial for trial in trials.tried if not trial.failure), key=lambda trial: (len(missed[trial.label]), trial.size)
     )
     return (
         f"auto found nothing within the budget ({limits}) among {count} recipes, and made fp32; nearest was "
-        f"{nearest.label}: {'; '.join(missed[nearest.label])}"
+        f"{nearest.short}: {'; '.join(missed[nearest.label])}"
     )

@@ -22,7 +22,7 @@ class Trial:
     """What became of one recipe; ``failure`` in words, and nothing else, where the converter refused it.
 
     ``error`` in noise floors of its precision and ``deviation``, the same as a part of the output's size, are ``None``
-    where an output could not be compared. ``liveness`` by block. ``drop``: against PyTorch, where there is labelled
+    where an output could not be compared. ``reason``: the first that its check gave, if any. ``liveness`` by block. ``drop``: against PyTorch, where there is labelled
     data. ``ratio``: its time over fp32's, measured in turns; ``None`` where nobody measured it.
     """
 
@@ -35,12 +35,19 @@ class Trial:
     alive: tuple[str, ...] = ()
     drop: Paired | None = None
     ratio: Interval | None = None
+    reason: str = ""
     failure: str = ""
 
     @property
     def label(self) -> str:
         """The recipe in words: ``int8, keep features.3``."""
         return ", ".join([self.recipe.precision, *(["keep " + " ".join(self.recipe.keep)] if self.recipe.keep else [])])
+
+    @property
+    def short(self) -> str:
+        """The same without names: ``int8, 3 kept``."""
+        kept = len(self.recipe.keep)
+        return self.recipe.precision + (f", {kept} kept" if kept else "")
 
     @property
     def least(self) -> float | None:
@@ -76,6 +83,7 @@ def judgement(recipe: Recipe, evidence: Evidence, size: int) -> Trial:
         deviation=max(o["error"] * o["floor"][o["statistic"]] for o in outputs) if comparable else None,
         liveness={block["block"]: block["liveness"] for block in blocks},
         alive=tuple(block["block"] for block in blocks if block["word"] == Word.ALIVE.value),
+        reason=next(iter(evidence.reasons), ""),
     )
 
 
@@ -97,9 +105,9 @@ def misses(trial: Trial, budget: Budget, fp32: Trial) -> tuple[list[str], list[s
     if trial.drop and 100 * trial.drop.drop > limit + 1e-9:
         said.append(f"{100 * trial.drop.drop:.2f} points of top-1 lost")
     if trial.verdict is not Verdict.PASS and not said:
-        said.append(f"its check says {trial.verdict.value}")
+        said.append(f"its check says {trial.verdict.value}" + (f" ({trial.reason})" if trial.reason else ""))
     most = budget.bytes(fp32.size)
-    return said, [f"{trial.size} bytes"] if most is not None and trial.size > most else []
+    return said, [f"{trial.size} bytes of {most:.0f}"] if most is not None and trial.size > most else []
 
 
 def _floors(error: float | None) -> str:

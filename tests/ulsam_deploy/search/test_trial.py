@@ -45,7 +45,7 @@ def test_what_it_computes_is_outside(change: dict, budget: Budget, said: str) ->
 
 
 def test_its_size_is_outside_apart_from_what_it_computes() -> None:
-    assert misses(GOOD, Budget(size="29 %"), FP32) == ([], ["300 bytes"])
+    assert misses(GOOD, Budget(size="29 %"), FP32) == ([], ["300 bytes of 290"])
     assert misses(GOOD, Budget(size="300 B"), FP32) == ([], [])
 
 
