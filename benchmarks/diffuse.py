@@ -1,4 +1,4 @@
-"""A network whose attention is deliberately diffuse, trained in a minute: large maps, scores as they are initialised."""
+"""A network whose attention is deliberately diffuse, trained in a minute: large maps, scores as initialised."""
 
 from __future__ import annotations
 
