@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.bench import measure
-from ulsam_deploy.bench.statistics import Interval, ratio_interval
+from ulsam_deploy.bench.intervals import Interval, log_times, paired
 from ulsam_deploy.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.cli.words import size, table
 from ulsam_deploy.contracts import Runtime
@@ -158,7 +158,7 @@ def ratios(bundle: Bundle, records: list[ArtifactRecord], asked: argparse.Namesp
                 times[precision].append(np.asarray(samples.times, float))
     found = {}
     for precision in turns:
-        interval = ratio_interval(times[precision], times["fp32"])
+        interval = paired(log_times(times[precision]) - log_times(times["fp32"]))
         found[precision] = words(interval)
     return found
 
@@ -166,7 +166,7 @@ def ratios(bundle: Bundle, records: list[ArtifactRecord], asked: argparse.Namesp
 def words(interval: Interval) -> str:
     """The ratio, and its interval where there were rounds enough for one."""
     known = interval.low is not None and interval.high is not None
-    return f"{interval.ratio:.2f}" + (f" ({interval.low:.2f} - {interval.high:.2f})" if known else "")
+    return f"{interval.estimate:.2f}" + (f" ({interval.low:.2f} - {interval.high:.2f})" if known else "")
 
 
 def accuracy(bundle: Bundle, record: ArtifactRecord, images: Any) -> str:

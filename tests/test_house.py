@@ -15,7 +15,7 @@ WINGS = ("models", "exporters", "runtimes")
 #: What may be imported on a device besides the standard library and numpy: a runtime's own engine, lazily.
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
-    *("preprocessing.py", "timing.py", "parity", "bench", "bundle"),
+    *("preprocessing.py", "timing.py", "accuracy", "parity", "bench", "bundle"),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
 
@@ -71,11 +71,13 @@ def rank(module: str) -> int | None:
     storeys = [
         {"contracts", "errors", "plugins", "_version", "third_party", "external_data", "preprocessing"},
         {"bundle", "parity", "bench"},
-        {"cache", "devices", "images", "options", "progress", "checkpoint", "evidence", "signing", "remote"},
+        {"accuracy", "budget", "cache", "devices", "images", "progress"},
+        {"options", "checkpoint", "evidence", "signing", "remote"},
         {"gate", "timing"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},
-        {"attachments", "census", "making", "road"},
+        {"attachments", "census", "eager", "making", "road"},
+        {"search"},
         {"pipeline", "plan"},
         {"foreign"},
         {"api", "cli", "emulate", "runner", "__main__"},

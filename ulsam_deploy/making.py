@@ -17,6 +17,7 @@ from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, V
 from ulsam_deploy.errors import UlsamError, UnavailableError
 from ulsam_deploy.evidence import execute, produce, runtime_for
 from ulsam_deploy.lint.resolution import annotated
+from ulsam_deploy.options import Recipe
 from ulsam_deploy.parity import Inside, Reading
 from ulsam_deploy.parity.sketch import compact
 
@@ -24,14 +25,6 @@ if TYPE_CHECKING:
     from ulsam_deploy.road import Road
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How one artifact is made: in which precision, and which modules stay in floating point."""
-
-    precision: str = "fp32"
-    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """What a user can ask of an export, as one frozen value; the command line, the API and the cache key all use it.
 
-Standard library only.
+Standard library and numpy only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ulsam_deploy.budget import Budget
 from ulsam_deploy.contracts import Tier
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.preprocessing import Preprocessing
@@ -16,6 +18,8 @@ from ulsam_deploy.preprocessing import Preprocessing
 PROBES = 24
 #: What an artifact can be made in. ``int8-dynamic``: weights in int8, ranges of everything else found while it runs.
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+#: Whichever of them is fastest within the budget: see :mod:`ulsam_deploy.search`.
+AUTO = "auto"
 #: Those that take ranges from real inputs, and what to do without any.
 CALIBRATED = ("int8",)
 QUANTIZED = ("int8", "int8-dynamic")
@@ -26,11 +30,20 @@ NO_CALIBRATION = (
 
 
 @dataclass(frozen=True)
+class Recipe:
+    """How one artifact is made: in which precision, and which modules stay in floating point."""
+
+    precision: str = "fp32"
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """One export. ``batch`` ``None`` means dynamic; ``targets`` ``("all",)`` means every installed exporter.
 
     ``inputs`` are shapes without the batch, e.g. ``((3, 224, 224),)``; empty: what the checkpoint or network says.
     ``precisions``: an artifact for each, of every target. ``keep``: module paths that int8 leaves in floating point.
+    ``recipes``: by target, instead of both. ``budget`` and ``data``, labelled samples, are what ``auto`` keeps to.
     """
 
     model: Path
@@ -44,6 +57,9 @@ class ExportOptions:
     precisions: tuple[str, ...] = ("fp32",)
     calibration: Path | None = None
     keep: tuple[str, ...] = ()
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    data: Path | None = None
     preprocessing: Preprocessing | None = None
     probes: Path | None = None
     device: str = ""
@@ -52,6 +68,14 @@ class ExportOptions:
     trust_pickle: bool = False
     allow_globals: tuple[str, ...] = ()
     cache: bool = True
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Every precision that an artifact may come to be made in."""
+        if self.recipes:
+            return tuple(dict.fromkeys(recipe.precision for recipe in self.recipes.values()))
+        every = [PRECISIONS if precision == AUTO else (precision,) for precision in self.precisions]
+        return tuple(dict.fromkeys(precision for some in every for precision in some))
 
     @property
     def bundle(self) -> Path:
@@ -73,8 +97,8 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     """``fp32,int8`` as ``("fp32", "int8")``; raises :class:`UsageError`."""
     words = tuple(dict.fromkeys(text.split(",")))
     for word in words:
-        if word not in PRECISIONS:
-            raise UsageError(f"no precision is called '{word}'", expected=", ".join(PRECISIONS))
+        if word not in (*PRECISIONS, AUTO):
+            raise UsageError(f"no precision is called '{word}'", expected=", ".join([*PRECISIONS, AUTO]))
     return words
 
 

@@ -16,34 +16,41 @@ from typing import Any
 
 from ulsam_deploy import attachments, plugins
 from ulsam_deploy._version import __version__
-from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, Manifest, check_writable
+from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, check_writable
 from ulsam_deploy.contracts import Exporter
 from ulsam_deploy.devices import check_dla, device
 from ulsam_deploy.errors import Exit, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.evidence import label, verdict_code
-from ulsam_deploy.making import Made, Recipe
-from ulsam_deploy.options import CALIBRATED, NO_CALIBRATION, QUANTIZED, ExportOptions
+from ulsam_deploy.making import Made
+from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, ExportOptions, Recipe
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
 from ulsam_deploy.road import GOLDEN, Road
+from ulsam_deploy.search import RECIPE, Found, Recipes, recipes_text, search
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one target in one precision: ``made``, or the ``error`` that stopped it."""
+    """What became of one target in one precision: ``made``, or the ``error`` that stopped it.
+
+    ``found``: what the search for ``auto`` ended with.
+    """
 
     target: str
     precision: str
     made: Made | None = None
     error: UlsamError | None = None
     required: bool = True
+    found: Found | None = None
 
     def exit_code(self, options: ExportOptions) -> Exit:
         """What this artifact contributes to the exit code."""
         if self.made is None:
             return self.error.exit_code if self.error and self.required else Exit.OK
         missed = self.made.evidence.tier < options.require
-        return combine([verdict_code(self.made.evidence), Exit.UNAVAILABLE if missed else Exit.OK])
+        over = self.found is not None and not self.found.met
+        codes = [Exit.UNAVAILABLE if missed else Exit.OK, Exit.CHECK_FAILED if over else Exit.OK]
+        return combine([verdict_code(self.made.evidence), *codes])
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,10 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
     progress = progress or Progress()
     wanted = asked(options)
     with Road(options, progress) as road, BundleWriter(options.bundle) as writer:
-        outcomes = [_one(road, one, writer.folder) for one in wanted]
+        outcomes: list[Outcome] = []
+        for one in wanted:
+            if not any(o.found and (o.target, o.precision) == (one.target, one.recipe.precision) for o in outcomes):
+                outcomes.append(_one(road, one, writer.folder))  # else auto, which comes first, has chosen just it
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]
         if not made:
@@ -76,6 +86,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
             model=road.card,
             artifacts=tuple(_record(writer, found, options) for found in made),
             golden=writer.record(GOLDEN),
+            extras=_recipes(writer, road, outcomes),
             run=_run_section(outcomes),
         )
         with progress.stage("bundle") as said:
@@ -110,14 +121,39 @@ def asked(options: ExportOptions) -> list[Asked]:
     for name in options.targets:
         if name not in known and name != "all":
             raise UsageError(f"no target is called '{name}'", expected=", ".join([*known, "all"]))
-    if set(options.precisions) & set(CALIBRATED) and options.calibration is None:
+    if set(options.judged) & set(CALIBRATED) and options.calibration is None:
         raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
+    _check_auto(options)
     every = "all" in options.targets
+    if options.recipes:
+        chosen = list(options.recipes) if every else list(dict.fromkeys(options.targets))
+        for name in chosen:
+            if name not in options.recipes or name not in known:
+                expected = ", ".join(set(options.recipes) & set(known))
+                raise UsageError(f"the recipe has nothing for target '{name}'", expected=expected)
+        return [Asked(name, options.recipes[name], True) for name in chosen]
     return [
         Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), not every)
         for target in (known if every else dict.fromkeys(options.targets))
-        for precision in dict.fromkeys(options.precisions)
+        for precision in sorted(dict.fromkeys(options.precisions), key=AUTO.__ne__)
     ]
+
+
+def _check_auto(options: ExportOptions) -> None:
+    """Raise :class:`UsageError` for a search that is asked for what it cannot do."""
+    if AUTO not in options.precisions:
+        return
+    if both := set(options.precisions) & set(QUANTIZED):
+        raise UsageError(
+            f"auto and {min(both)} were both asked for, and auto may choose {min(both)} with other modules kept",
+            expected="auto alone, or beside fp32 and fp16",
+            todo=f"leave {min(both)} out: auto tries it as well and says what it is worth",
+        )
+    if options.budget.drop is not None and options.data is None:
+        raise UsageError(
+            "the budget limits how much accuracy may drop, and there is no labelled data",
+            expected="--data DIR|FILE.npz",
+        )
 
 
 def place(target: str, precision: str, options: ExportOptions) -> str:
@@ -128,7 +164,8 @@ def place(target: str, precision: str, options: ExportOptions) -> str:
 def exporter_for(one: Asked, options: ExportOptions) -> Exporter:
     """The exporter that makes it; raises :class:`UlsamError` where that is not possible here."""
     exporter: Exporter = plugins.load(plugins.EXPORTERS, one.target)
-    _check_possible(exporter, one.recipe.precision, options)
+    precision = one.recipe.precision
+    _check_possible(exporter, exporter.precisions[0] if precision == AUTO else precision, options)
     return exporter
 
 
@@ -142,6 +179,8 @@ def _one(road: Road, one: Asked, folder: Path) -> Outcome:
         road.progress.say(f"  {into:<22}skipped: {error.found}")
         return Outcome(name, precision, None, error, one.is_required(error))
     road.truth  # noqa: B018 - the network's own errors end the run here, before any target is blamed for them
+    if precision == AUTO:
+        return _auto(road, exporter, one, folder)
     with road.progress.stage(into) as said:
         try:
             made = road.made(exporter, one.recipe, folder / into)
@@ -151,6 +190,29 @@ def _one(road: Road, one: Asked, folder: Path) -> Outcome:
             return Outcome(name, precision, error=error)
         said.append(f"{made.evidence.tier.label}, {made.evidence.verdict.value}")
     return Outcome(name, precision, made)
+
+
+def _auto(road: Road, exporter: Exporter, one: Asked, folder: Path) -> Outcome:
+    """What the search chose, made once more into the bundle."""
+    try:
+        found = search(road, exporter)
+        precision = found.recipe.precision
+        made = road.made(exporter, found.recipe, folder / place(exporter.target, precision, road.options))
+    except UlsamError as error:
+        road.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
+        return Outcome(exporter.target, AUTO, None, error, one.is_required(error))
+    facts = {**made.artifact.facts, "auto": found.facts()}
+    made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, facts=facts))
+    return Outcome(exporter.target, precision, made, None, one.required, found)
+
+
+def _recipes(writer: BundleWriter, road: Road, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:
+    """The recipe file, where something was searched for."""
+    chosen = {outcome.target: outcome.found.recipe for outcome in outcomes if outcome.found}
+    if not chosen:
+        return ()
+    (writer.folder / RECIPE).write_text(recipes_text(Recipes(road.digest, chosen)), encoding="utf-8")
+    return (writer.record(RECIPE),)
 
 
 def _write_golden(road: Road, made: Sequence[Made], path: Path) -> None:

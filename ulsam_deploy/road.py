@@ -7,10 +7,10 @@ import functools
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, Ex
 from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import runtime_for, worst_batch
 from ulsam_deploy.lint.resolution import Resolution, in_short
-from ulsam_deploy.making import Made, Recipe
-from ulsam_deploy.options import CALIBRATED, PROBES, ExportOptions
+from ulsam_deploy.making import Made
+from ulsam_deploy.options import CALIBRATED, PROBES, ExportOptions, Recipe
 from ulsam_deploy.parity import Added, Golden
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ulsam_deploy.program import Program, Proof
 
 GOLDEN, CARD, MADE, TWINS, FILES = "golden.npz", "card.json", "made.json", "twins.npz", "files"
-RESOLUTION = "resolution.json"
+RESOLUTION, REMEMBERED = "resolution.json", "remembered.json"
 
 #: Of the calibration set, so many samples are checked on and give no range; never more than a quarter of it.
 HELD_OUT = 48
@@ -80,7 +80,7 @@ class Road:
         """Changes with anything that the program or the golden set depends on."""
         o = self.options
         probes = own_probes.digest(o.probes) if o.probes else ""
-        low = sorted(set(o.precisions) - {"fp32"})
+        low = sorted(set(o.judged) - {"fp32"})
         ranges = own_probes.digest(o.calibration) if o.calibration and set(low) & set(CALIBRATED) else ""
         asked: list[object] = [o.arch, o.factory, o.variant, o.inputs, o.batch, o.trust_pickle]
         asked += [sorted(o.allow_globals), probes, low, ranges]
@@ -179,7 +179,7 @@ class Road:
     def _split(self) -> tuple[Calibration, ArrayMap] | None:
         """The calibration set without some samples, and those: real inputs to check on. ``None`` where none is used."""
         path = self.options.calibration
-        if path is None or not set(self.options.precisions) & set(CALIBRATED):
+        if path is None or not set(self.options.judged) & set(CALIBRATED):
             return None
         whole = calibration.read_calibration(path, self.captured.inputs, self.options.preprocessing)
         if said := calibration.note(whole):
@@ -191,7 +191,7 @@ class Road:
         from ulsam_deploy.program import yardstick
 
         found = {}
-        for precision in dict.fromkeys(self.options.precisions):
+        for precision in self.options.judged:
             if precision == "fp32":
                 continue
             with self.progress.stage(f"honest {precision} runs") as said:
@@ -260,6 +260,20 @@ class Road:
     def is_cached(self, entry: str) -> bool:
         """Whether the cache holds ``entry``, whole."""
         return self._cache is not None and self._cache.get(entry) is not None
+
+    def remembered(self, about: Sequence[object], compute: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """What ``compute`` gives, JSON-able, or gave before for the same network, options and ``about``."""
+        entry = key("remembered", self.key, list(about))
+        cached = self._cache.get(entry) if self._cache else None
+        if cached:
+            return dict(strict.loads((cached / REMEMBERED).read_bytes(), REMEMBERED))
+        found = compute()
+        if self._cache:
+            folder = Path(self._scratch.name, entry)
+            folder.mkdir()
+            (folder / REMEMBERED).write_text(strict.dumps(found))
+            self._cache.put(entry, folder)
+        return found
 
     def made(self, exporter: Exporter, recipe: Recipe, folder: Path) -> Made:
         """The artifact of one target by ``recipe`` in ``folder``, with its evidence; cached where nothing changed."""

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from typing import Any
 
+from ulsam_deploy.budget import read_budget
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.cli.ci import Handover, handover
+from ulsam_deploy.cli.searched import checks_of, print_found
 from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit
-from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.errors import Exit, UsageError
+from ulsam_deploy.options import ExportOptions, Recipe
 from ulsam_deploy.pipeline import Exported, Outcome, export
 from ulsam_deploy.plan import plan
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report import REPORT
 from ulsam_deploy.report.checks import Check, artifact_checks
+from ulsam_deploy.search import read_recipes
+from ulsam_deploy.source import file_digest_of
 
 
 def options_from(arguments: argparse.Namespace) -> ExportOptions:
@@ -32,6 +37,9 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         calibration=arguments.calibration,
         keep=tuple(arguments.keep),
         preprocessing=arguments.preprocessing,
+        recipes=_recipes(arguments),
+        budget=read_budget(arguments.budget, arguments.limit),
+        data=arguments.data,
         probes=arguments.probes,
         device=arguments.device,
         dla=arguments.dla,
@@ -39,6 +47,23 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         **model_options(arguments),
         cache=not arguments.no_cache,
     )
+
+
+def _recipes(arguments: argparse.Namespace) -> Mapping[str, Recipe]:
+    """What ``--recipe`` says; raises :class:`UsageError` beside words that say something else, or on their own."""
+    auto = any("auto" in words for words in arguments.precision or ())
+    for word in ("budget", "limit", "data"):
+        if getattr(arguments, word) and not auto:
+            raise UsageError(f"--{word} is for --precision auto", expected="--precision auto as well")
+    if arguments.recipe is None:
+        return {}
+    for word in ("precision", "keep"):
+        if getattr(arguments, word):
+            raise UsageError(f"--recipe and --{word} both say how artifacts are made", expected="one of the two")
+    recipes = read_recipes(arguments.recipe)
+    if recipes.model != file_digest_of(arguments.model):
+        sys.stderr.write("  note: the recipe was found for another checkpoint: what it was worth there may not hold\n")
+    return recipes.targets
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -76,6 +101,8 @@ def _tell(told: Handover, result: Exported, options: ExportOptions) -> None:
         if outcome.error:
             verdict = Verdict.FAIL if outcome.required else Verdict.UNVERIFIED
             told.checks.append(Check(outcome.target, "export", verdict, str(outcome.error)))
+        if outcome.found:
+            told.checks += checks_of(outcome.target, outcome.found)
     records = result.bundle.manifest.artifacts if result.bundle else ()
     told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(r, r.evidence) for r in records]
     for record in records:
@@ -93,6 +120,7 @@ def _document(result: Exported, options: ExportOptions) -> dict[str, Any]:
         "manifest": strict.encode(manifest, "manifest") if manifest else None,
         "left_out": {o.target: str(o.error) for o in result.outcomes if o.error},
         "missed": [o.target for o in result.outcomes if _missed(o, options)],
+        "auto": {o.target: o.found.facts() for o in result.outcomes if o.found},
         "notes": list(result.notes),
         "exit_code": int(result.exit_code),
     }
@@ -111,6 +139,9 @@ def _print(result: Exported, options: ExportOptions) -> None:
             for reason in record.evidence.reasons:
                 print(f"{record.target}: {reason}")
     for outcome in result.outcomes:
+        if outcome.found:
+            print_found(outcome.target, outcome.found)
+    for outcome in result.outcomes:
         if outcome.error:
             sys.stderr.write(f"{outcome.target}: {outcome.error}\n")
         if _missed(outcome, options):
@@ -118,6 +149,11 @@ def _print(result: Exported, options: ExportOptions) -> None:
             sys.stderr.write(f"{outcome.target}: reached '{tier}', but --require {options.require.label} was asked\n")
     for note in result.notes:
         print(f"note: {note}")
+    _print_end(result, options)
+
+
+def _print_end(result: Exported, options: ExportOptions) -> None:
+    bundle = result.bundle
     if bundle:
         print(f"\nMade:   {options.bundle}")
         print(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")

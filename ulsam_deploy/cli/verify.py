@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+from ulsam_deploy.accuracy import Accuracy
 from ulsam_deploy.bundle import Bundle, Evidence, read_bundle, strict
 from ulsam_deploy.bundle.signature import check_signature, read_public_key
-from ulsam_deploy.cli import words
+from ulsam_deploy.cli import labelled, words
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
@@ -20,6 +21,8 @@ AGAINST_ONLY: Mapping[str, object] = {
     "layout": None, "precision": None, "reproduce": None, "probes": None, "arch": None, "factory": None,
     "variant": None, "input": [], "trust_native": False, "trust_pickle": False, "allow_global": [], "no_cache": False,
 }  # fmt: skip
+#: Of these, what reads a checkpoint: with ``--data``, ``--against`` says what a bundle's artifacts are paired with.
+PAIRED = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -29,7 +32,7 @@ def run(arguments: argparse.Namespace) -> Exit:
 
         return verify_hosts.verify(arguments)
     signer = {"key": arguments.key, "identity": arguments.identity, "issuer": arguments.issuer}
-    if arguments.against:
+    if arguments.against and not arguments.data:
         for name in (name for name, given in signer.items() if given):
             raise UsageError(f"--{name} is about who made a bundle", expected="a BUNDLE, without --against")
         if arguments.device:
@@ -37,7 +40,9 @@ def run(arguments: argparse.Namespace) -> Exit:
         from ulsam_deploy.cli import against
 
         return against.run(arguments)
+    about_model = PAIRED if arguments.against else ()
     given = [name for name, default in AGAINST_ONLY.items() if getattr(arguments, name) != default]
+    given = [name for name in given if name not in about_model]
     if given:
         option = "model" if given[0] == "factory" else given[0].replace("_", "-")
         raise UsageError(f"--{option} needs --against", expected="ulsam-deploy verify --against MODEL ARTIFACT")
@@ -56,12 +61,14 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
     bundle = read_bundle(arguments.path)
     signed = _signature(bundle, arguments)
     checked = _checked(bundle, arguments)
+    right = labelled.accuracies(bundle, checked, arguments) if arguments.data else {}
     code = combine(_code(item, arguments) for item in checked)
     if not any(item.evidence for item in checked) and code is Exit.OK:
         code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified
-    _tell(told, checked, arguments)
+    _tell(told, checked, arguments, right)
     if arguments.json:
-        document = {"artifacts": [_document(item) for item in checked], "signed_by": signed, "exit_code": int(code)}
+        artifacts = [_document(item, right.get((item.record.target, item.record.precision))) for item in checked]
+        document = {"artifacts": artifacts, "signed_by": signed, "exit_code": int(code)}
         words.print_json("verify", document)
         return code
     words.print_table(told.columns, told.rows)
@@ -101,10 +108,17 @@ def _not_run(arguments: argparse.Namespace) -> str:
     return f"did not run on {arguments.device}" if arguments.device else "not run here"
 
 
-def _tell(told: Handover, checked: Sequence[Checked], arguments: argparse.Namespace) -> None:
-    """What CI reads: every check of every artifact, and what could not be run here."""
+def _tell(
+    told: Handover, checked: Sequence[Checked], arguments: argparse.Namespace, right: Mapping[labelled.Key, Accuracy]
+) -> None:
+    """What CI reads: every check of every artifact, how often it is right, and what could not be run here."""
     told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(c.record, _shown(c)) for c in checked]
     told.sentence = words.proven([_shown(item) for item in checked])
+    if right:
+        ends = [labelled.cells(right.get((item.record.target, item.record.precision))) for item in checked]
+        told.columns = (*told.columns, *labelled.COLUMNS)
+        told.rows = [(*row, *end) for row, end in zip(told.rows, ends)]
+        told.sentence += f". {labelled.sentence(right)}"
     for item in checked:
         subject = f"{item.record.target} {item.record.precision}"
         again = f"ulsam-deploy verify {arguments.path} --target {item.record.target}"
@@ -146,11 +160,12 @@ def _shown(item: Checked) -> Evidence:
     return item.evidence or Evidence(recorded if recorded <= Tier.COMPILED else Tier.EXPORTED)
 
 
-def _document(item: Checked) -> dict[str, object]:
+def _document(item: Checked, right: Accuracy | None) -> dict[str, object]:
     evidence = strict.encode(item.evidence, "evidence") if item.evidence else None
     return {
         "target": item.record.target,
         "precision": item.record.precision,
         "evidence": evidence,
         "error": str(item.error) if item.error else None,
+        "accuracy": right.to_json() if right else None,
     }

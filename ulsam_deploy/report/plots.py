@@ -65,7 +65,9 @@ def latency_plot(curves: Sequence[Curve], name: str) -> str:
     return _svg(draw, f"Latency: {', '.join(curve.label for curve in curves)}", name)
 
 
-def pareto_plot(points: Sequence[Point], cost: str, name: str) -> str:
+def pareto_plot(
+    points: Sequence[Point], cost: str, name: str, error: str = "error, in noise floors of its precision"
+) -> str:
     """Cost against error, a mark an artifact; those that no other one beats in both are joined."""
 
     def draw(axes: Any) -> None:
@@ -76,7 +78,9 @@ def pareto_plot(points: Sequence[Point], cost: str, name: str) -> str:
             axes.annotate(
                 point.label, (point.cost, point.error), xytext=(6, 5), textcoords="offset points", fontsize=10
             )
-        axes.set(xlabel=cost, ylabel="error, in noise floors of its precision")
+        axes.set(xlabel=cost, ylabel=error)
+        if min(p.error for p in points) > 0 and max(p.error for p in points) > 100 * min(p.error for p in points):
+            axes.set_yscale("log")
         axes.margins(x=0.2, y=0.2)
 
     return _svg(draw, f"Error against {cost}: {', '.join(point.label for point in points)}", name)

@@ -249,6 +249,7 @@ def _block(block: Mapping[str, Any]) -> dict[str, Any]:
 def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any, str]]:
     from markupsafe import Markup
 
+    yield from _searches(records, place)
     timed = [record for record in records if (record.evidence.latency or {}).get("quantiles")]
     if not timed:
         return
@@ -263,6 +264,28 @@ def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any,
     if len(points) > 1:
         svg = plots.pareto_plot(points, "latency (p50), ms", f"{place}pareto")
         yield Markup(svg), "What is fast against what is exact: further down and left is better."
+
+
+def _searches(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any, str]]:
+    """What ``--precision auto`` weighed against each other, a plot a target."""
+    from markupsafe import Markup
+
+    for record in records:
+        tried = record.facts.get("auto", {}).get("points", ())
+        points = [
+            plots.Point(_recipe_words(point), point["ratio"]["ratio"], point["deviation"])
+            for point in tried
+            if point["deviation"] is not None
+        ]
+        if len(points) > 1:
+            error = "deviation, as a part of the output"
+            svg = plots.pareto_plot(points, "time over fp32's", f"{place}auto-{record.target}", error)
+            yield Markup(svg), f"{record.target}: {record.facts['auto']['sentence']}."
+
+
+def _recipe_words(point: Mapping[str, Any]) -> str:
+    kept = len(point["keep"])
+    return str(point["precision"]) + (f", {kept} kept" if kept else "") + (" (chosen)" if point["chosen"] else "")
 
 
 def _curve(record: ArtifactRecord) -> plots.Curve:

@@ -30,7 +30,8 @@ def add(commands: Any) -> None:
         action="append",
         type=value(options.parse_precisions),
         metavar="NAME",
-        help=f"of the artifacts, repeated or comma-separated: {', '.join(options.PRECISIONS)} (default fp32)",
+        help=f"of the artifacts, repeated or comma-separated: {', '.join(options.PRECISIONS)}, or "
+        "auto: the fastest within a budget (default fp32)",
     )
     parser.add_argument(
         "--calibration",
@@ -40,6 +41,21 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--keep", action="append", default=[], metavar="MODULE", help="leave this module (its path) in floating point"
+    )
+    auto = parser.add_argument_group("--precision auto (see docs/auto.md)")
+    auto.add_argument("--budget", type=Path, metavar="FILE.toml", help="limits, in its table [budget]")
+    auto.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one limit, stronger than the file's: drop (points of top-1), error (noise floors), liveness, size",
+    )
+    auto.add_argument(
+        "--data", type=Path, metavar="DIR|FILE.npz", help="labelled data: a folder per class, or inputs and 'labels'"
+    )
+    auto.add_argument(
+        "--recipe", type=Path, metavar="FILE.toml", help="make what an earlier search chose: a bundle's recipe.toml"
     )
     parser.add_argument("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
     add_preprocessing(parser)

@@ -24,6 +24,13 @@ def add(commands: Any) -> None:
         help="least evidence that every artifact must reach here",
     )
     parser.add_argument("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR|FILE.npz",
+        help="labelled data, a folder per class or inputs and 'labels': how often each artifact of the bundle is "
+        "right, against its first fp32 artifact, or with --against its checkpoint in PyTorch",
+    )
     add_ci_options(parser)
     add_host_options(parser)
     who = parser.add_argument_group("who made a bundle (see 'ulsam-deploy sign')")

@@ -1,0 +1,95 @@
+"""The tables of docs/auto.md: ``--precision auto`` on the trained reference network and on a deliberately diffuse one.
+
+    python benchmarks/auto.py [--target onnx] [--samples 2000] [--only reference|diffuse]
+
+The reference network is calibrated on images of its training split and judged on its held-out evaluation set. The
+diffuse one is a small MobileNetV1 at 112 x 112 with ULSAM on 56 x 56 and 28 x 28 maps, trained here for a minute on
+smooth patterns in noise: its attention hardly differs from 1/(H*W), the smallest term that there is to lose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ulsam_deploy.bundle import read_bundle
+from ulsam_deploy.cli import main as command
+from ulsam_deploy.report.markdown import table
+
+ROOT = Path(__file__).parents[1]
+COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop, points", "outside the budget")
+
+
+def reference(folder: Path, samples: int) -> Path:
+    """The shipped checkpoint, with its data."""
+    from ulsam_deploy.models.digits import cluttered_digits
+    from ulsam_deploy.models.reference import evaluation_set
+
+    np.savez(folder / "calibration.npz", x=cluttered_digits("train", 256, 11)[0])
+    images, labels = evaluation_set(samples)
+    np.savez(folder / "data.npz", x=images, labels=labels)
+    return ROOT / "models" / "cluttered_digits.pt"
+
+
+def diffuse(folder: Path, samples: int) -> Path:  # noqa: ARG001
+    """A network whose attention is next to uniform, with its data."""
+    from diffuse import save
+
+    return save(folder, [1, 3], 112)
+
+
+def row(point: dict) -> tuple[str, ...]:
+    ratio, drop = point["ratio"], point["drop"]
+    kept = f", {len(point['keep'])} kept" if point["keep"] else ""
+    blocks = " ".join("-" if value is None else f"{value:.2f}" for value in point["liveness"].values())
+    return (
+        point["precision"] + kept + (" (chosen)" if point["chosen"] else ""),
+        f"{point['size'] / 1000:.1f} kB",
+        f"{ratio['ratio']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})",
+        "-" if point["error"] is None else f"{point['error']:.2f} floors",
+        blocks,
+        f"{100 * drop['drop']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})" if drop else "-",
+        "; ".join(point["missed"]) or "no",
+    )
+
+
+def run(name: str, target: str, samples: int, limits: list[str]) -> None:
+    """One search, in a cache of its own, and its table."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        model = {"reference": reference, "diffuse": diffuse}[name](folder, samples)
+        words = ["export", str(model), "--target", target, "--precision", "auto", "-o", str(folder / "m.bundle")]
+        words += ["--calibration", str(folder / "calibration.npz"), "--data", str(folder / "data.npz")]
+        code = command([*words, *(word for limit in limits for word in ("--limit", limit))])
+        print(f"\n{name}, {target}, exit {code}")
+        if not (folder / "m.bundle").exists():
+            return
+        for record in read_bundle(folder / "m.bundle").manifest.artifacts:
+            found = record.facts["auto"]
+            print(f"\n{found['sentence']}.\n\n{table(COLUMNS, [row(point) for point in found['points']])}")
+            for point in found["points"]:
+                if point["chosen"] and point["keep"]:
+                    print(f"Kept: {', '.join(point['keep'])}.")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--target", default="onnx")
+    parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--only", choices=("reference", "diffuse"))
+    parser.add_argument("--limit", action="append", default=[])
+    arguments = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", file=sys.stderr)
+    for name in [arguments.only] if arguments.only else ["reference", "diffuse"]:
+        for target in arguments.target.split(","):
+            run(name, target, arguments.samples, arguments.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""What a search for ``--precision auto`` found, as people and CI read it."""
+
+from __future__ import annotations
+
+from ulsam_deploy.cli import words
+from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.report.checks import Check
+from ulsam_deploy.search import Found
+from ulsam_deploy.search.trials import interval_words
+
+COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop", "budget", "")
+
+
+def rows_of(found: Found) -> list[tuple[str, ...]]:
+    """A line a trial, in the order of the search; those that no other one beats in time and error are marked."""
+    rows: list[tuple[str, ...]] = []
+    for trial in found.trials:
+        missed = found.missed[trial.label]
+        marks = ["chosen"] if trial.recipe == found.recipe else []
+        marks += ["pareto"] if trial in found.best else []
+        drop = trial.drop
+        rows.append(
+            (
+                trial.short,
+                words.size(trial.size) if trial.size else "-",
+                interval_words(trial.ratio),
+                f"{trial.error:.2f} floors" if trial.error is not None else "-",
+                f"{trial.least:.2f}" if trial.least is not None else "-",
+                f"{100 * drop.drop:+.2f} ({100 * drop.low:+.2f} to {100 * drop.high:+.2f})" if drop else "-",
+                "; ".join(missed) or "kept",
+                " ".join(marks),
+            )
+        )
+    return rows
+
+
+def print_found(target: str, found: Found) -> None:
+    """The outcome in a sentence, and every trial in a table."""
+    print(f"\n{target}: {found.sentence}.")
+    words.print_table(COLUMNS, rows_of(found))
+    if found.recipe.keep:
+        print(f"{target}: kept in floating point: {' '.join(found.recipe.keep)}")
+
+
+def checks_of(target: str, found: Found) -> list[Check]:
+    """The budget as a check of its own."""
+    verdict = Verdict.PASS if found.met else Verdict.FAIL
+    return [Check(f"{target} auto", "budget", verdict, "" if found.met else f"{target}: {found.sentence}.")]

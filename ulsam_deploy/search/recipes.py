@@ -1,0 +1,84 @@
+"""``recipe.toml``: how each target's artifact was made; ``--recipe`` makes the same one again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.errors import UsageError
+from ulsam_deploy.options import PRECISIONS, QUANTIZED, Recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["RECIPE", "Recipes", "read_recipes", "recipes_text"]
+
+#: Its name in a bundle.
+RECIPE = "recipe.toml"
+SCHEMA = "ulsam-deploy.recipe/1"
+_TODO = f"give the {RECIPE} of a bundle that was made with --precision auto, or write one like it"
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """A recipe for each target, and the SHA-256 of the checkpoint they were found for."""
+
+    model: str
+    targets: Mapping[str, Recipe]
+
+
+def recipes_text(recipes: Recipes) -> str:
+    """The TOML; the same recipes give the same text."""
+    lines = [
+        "# The choices of ulsam-deploy export --precision auto. The same artifacts from the same checkpoint and",
+        "# calibration set are made by: ulsam-deploy export MODEL --recipe recipe.toml --calibration FILE",
+        f'schema = "{SCHEMA}"',
+        f'model = "{recipes.model}"',
+    ]
+    for target, recipe in recipes.targets.items():
+        lines += ["", f"[targets.{_text(target)}]", f'precision = "{recipe.precision}"']
+        if recipe.keep:
+            lines += ["keep = [", *(f"    {_text(path)}," for path in recipe.keep), "]"]
+    return "\n".join(lines) + "\n"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)  # TOML writes text as JSON does, but for what JSON halves
+
+
+def read_recipes(path: Path) -> Recipes:
+    """The recipes in ``path``; raises :class:`UsageError` for anything else."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"the recipe '{path}' cannot be read: {why}", expected="a TOML file", todo=_TODO) from error
+    if content.get("schema") != SCHEMA or set(content) != {"schema", "model", "targets"}:
+        raise UsageError(
+            f"'{path}' holds {', '.join(sorted(content)) or 'nothing'}", expected=f"schema {SCHEMA}", todo=_TODO
+        )
+    targets = content["targets"]
+    if not isinstance(content["model"], str) or not isinstance(targets, dict) or not targets:
+        raise UsageError(f"'{path}' names no targets", expected="a table [targets.NAME] for each", todo=_TODO)
+    return Recipes(content["model"], {name: _recipe(table, f"'{path}', {name}") for name, table in targets.items()})
+
+
+def _recipe(table: Any, where: str) -> Recipe:
+    if not isinstance(table, dict) or set(table) - {"precision", "keep"}:
+        raise UsageError(
+            f"{where}: {table!r} is no recipe", expected="precision, and keep where it is int8", todo=_TODO
+        )
+    precision, keep = table.get("precision"), table.get("keep", [])
+    if precision not in PRECISIONS:
+        raise UsageError(f"{where}: the precision is {precision!r}", expected=", ".join(PRECISIONS))
+    if not isinstance(keep, list) or not all(isinstance(path, str) for path in keep):
+        raise UsageError(f"{where}: keep is {keep!r}", expected="a list of module paths")
+    if keep and precision not in QUANTIZED:
+        raise UsageError(f"{where}: {precision} keeps modules", expected=f"keep for {' and '.join(QUANTIZED)} only")
+    return Recipe(precision, tuple(keep))

@@ -1,0 +1,97 @@
+"""The search itself, on names alone: the fewest modules to keep in floating point so that the rest may be int8.
+
+Standard library only; what a choice leads to is asked of the caller, who makes artifacts and judges them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Part", "parts_of", "smallest_keep"]
+
+#: A network is first searched in about so many parts, and then module by module inside those that must be kept.
+ENOUGH = 8
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some modules that are kept together: their common path, and MACs by path of each module in it."""
+
+    path: str
+    modules: Mapping[str, int]
+
+    @property
+    def macs(self) -> int:
+        """Of all its modules."""
+        return sum(self.modules.values())
+
+
+def parts_of(modules: Mapping[str, int]) -> tuple[Part, ...]:
+    """``modules`` (MACs by path, in order) by common path: as short a one as gives :data:`ENOUGH` parts.
+
+    Where no length does, the shortest that gives the most.
+    """
+    longest = max((path.count(".") + 1 for path in modules), default=0)
+    best: dict[str, dict[str, int]] = {}
+    for length in range(1, longest + 1):
+        found: dict[str, dict[str, int]] = {}
+        for path, macs in modules.items():
+            found.setdefault(".".join(path.split(".")[:length]), {})[path] = macs
+        if len(found) > len(best):
+            best = found
+        if len(best) >= ENOUGH:
+            break
+    return tuple(Part(path, inside) for path, inside in best.items())
+
+
+def smallest_keep(
+    parts: Sequence[Part], damage: Mapping[str, float], holds: Callable[[tuple[str, ...]], bool]
+) -> tuple[str, ...] | None:
+    """The paths to keep, in the order of ``parts``; ``None`` where not even keeping all of them holds.
+
+    ``damage``: by part, how much harm it alone does in int8. First the shortest beginning of the list of parts, worst
+    first, that holds (by halving); then each of its parts is given up again where the rest still holds, the costliest
+    first; then each module of the parts that are left. What comes back is never more than was seen to hold, and no
+    single part or module of it can be given up. ``holds`` is not asked twice for one choice if it remembers.
+    """
+    order = {part.path: number for number, part in enumerate(parts)}
+    ranked = sorted(parts, key=lambda part: (-damage[part.path], part.macs, order[part.path]))
+    kept = _beginning(ranked, parts, holds)
+    if kept is None:
+        return None
+    for part in sorted(kept, key=lambda part: (-part.macs, order[part.path])):
+        fewer = [other for other in kept if other is not part]
+        if holds(_paths(parts, _whole(fewer))):
+            kept = fewer
+    modules = _whole(kept)
+    for part in kept:
+        for path in sorted(part.modules, key=lambda path: -part.modules[path]):
+            without = [other for other in modules[part.path] if other != path]
+            if without and holds(_paths(parts, {**modules, part.path: without})):
+                modules[part.path] = without
+    return _paths(parts, modules)
+
+
+def _beginning(
+    ranked: Sequence[Part], parts: Sequence[Part], holds: Callable[[tuple[str, ...]], bool]
+) -> list[Part] | None:
+    low, high = 1, len(ranked)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(_paths(parts, _whole(ranked[:middle]))) else (middle + 1, high)
+    chosen = list(ranked[:high])
+    return chosen if chosen and holds(_paths(parts, _whole(chosen))) else None
+
+
+def _whole(parts: Sequence[Part]) -> dict[str, list[str]]:
+    return {part.path: list(part.modules) for part in parts}
+
+
+def _paths(parts: Sequence[Part], kept: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """A part's own path where all of its modules are kept, else theirs: one spelling for one choice."""
+    found: list[str] = []
+    for part in parts:
+        modules = kept.get(part.path, ())
+        found += [part.path] if len(modules) == len(part.modules) else [p for p in part.modules if p in modules]
+    return tuple(found)
