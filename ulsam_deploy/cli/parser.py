@@ -10,7 +10,7 @@ from ulsam_deploy._version import __version__
 from ulsam_deploy.cli.arguments import EXIT_CODES
 
 #: In the order of ``--help``. Each has its words in ``cli/parsers/`` and its work in ``cli/``.
-COMMANDS = ("export", "verify", "inspect", "doctor", "new", "pack", "sign", "build", "cache")
+COMMANDS = ("export", "verify", "inspect", "doctor", "new", "pack", "sign", "build", "sweep", "cache")
 
 
 def build_parser(only: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ operator reference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ulsam_deploy.onnx_in import movement
+from ulsam_deploy.onnx_in.errors import NotReadError
 from ulsam_deploy.onnx_in.known import Array, ints
 
 Attributes = Mapping[str, Any]
@@ -23,10 +25,6 @@ Result = Tensor | tuple[Tensor, ...]
 Meaning = Callable[..., Result]
 
 OPERATORS: dict[str, Meaning] = dict(movement.OPERATORS)
-
-
-class NotReadError(Exception):
-    """Why a node has no meaning here, in a few words."""
 
 
 def _means(*ops: str) -> Callable[[Meaning], Meaning]:
@@ -143,7 +141,13 @@ def _number(value: Array | Tensor | None, default: float | None = None) -> float
 
 @_means("Clip")
 def _clip(_: Attributes, x: Tensor, low: Array | None = None, high: Array | None = None) -> Tensor:
-    least, most = _number(low), _number(high)
+    return _between(x, _number(low), _number(high))
+
+
+def _between(x: Tensor, least: float | None, most: float | None) -> Tensor:
+    """``x`` within bounds, as the activation that it is where it is one."""
+    least = None if least == -math.inf else least
+    most = None if most == math.inf else most
     if (least, most) == (0.0, 6.0):
         return F.relu6(x)
     if least is None and most is None:
@@ -238,11 +242,24 @@ def _binary(function: Callable[[Any, Any], Any]) -> Meaning:
     return run
 
 
-def _extreme(of_two: Callable[[Tensor, Tensor], Tensor]) -> Meaning:
-    def run(_: Attributes, first: Tensor, *others: Tensor | Array) -> Tensor:
+def _scaling(function: Callable[[Any, Any], Any]) -> Meaning:
+    """A product or quotient; by the number 1 (``addcmul`` becomes such a one) it is what it was."""
+    plain = _binary(function)
+
+    def run(a: Attributes, left: Tensor | Array, right: Tensor | Array) -> Result:
+        same = isinstance(left, Tensor) and not isinstance(right, Tensor) and right.ndim <= left.ndim
+        return left if same and right.size == 1 and right.item() == 1 else plain(a, left, right)
+
+    return run
+
+
+def _extreme(of_two: Callable[[Tensor, Tensor], Tensor], bound: Callable[[Tensor, float], Tensor]) -> Meaning:
+    def run(_: Attributes, *values: Tensor | Array) -> Tensor:
+        first, *others = sorted(values, key=lambda value: not isinstance(value, Tensor))  # the order says nothing
+        assert isinstance(first, Tensor)
         for other in others:
             operand = _as_operand(other, first)
-            first = of_two(first, operand if isinstance(operand, Tensor) else first.new_tensor(operand))
+            first = of_two(first, operand) if isinstance(operand, Tensor) else bound(first, operand)
         return first
 
     return run
@@ -266,11 +283,11 @@ OPERATORS.update(
         "Tanh": _plain(torch.tanh),
         "Add": _binary(lambda x, y: x + y),
         "Sub": _binary(lambda x, y: x - y),
-        "Mul": _binary(lambda x, y: x * y),
-        "Div": _binary(lambda x, y: x / y),
+        "Mul": _scaling(lambda x, y: x * y),
+        "Div": _scaling(lambda x, y: x / y),
         "Pow": _binary(lambda x, y: x**y),
-        "Max": _extreme(torch.maximum),
-        "Min": _extreme(torch.minimum),
+        "Max": _extreme(torch.maximum, lambda x, number: _between(x, number, None)),
+        "Min": _extreme(torch.minimum, lambda x, number: _between(x, None, number)),
         "ReduceMean": _reduced(torch.mean),
         "ReduceSum": _reduced(torch.sum),
         "ReduceMax": _reduced(torch.amax),
