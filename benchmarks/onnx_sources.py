@@ -1,6 +1,6 @@
 """ONNX files x exporters: is the attention raised, how exactly, and do the artifacts hold? Prints the tables.
 
-python benchmarks/onnx_sources.py            every writer; some twenty minutes of one core
+python benchmarks/onnx_sources.py            every writer; ten minutes of one core
 python benchmarks/onnx_sources.py --quick    one writer of each exporter and opset
 python benchmarks/onnx_sources.py --write    put the tables into docs/onnx-in.md as well
 """
@@ -30,7 +30,7 @@ def main() -> None:
     torch.set_num_threads(1)
     chosen = taking_turns() if arguments.quick else writers()
     tables = "\n\n".join(
-        ["\n".join(raised(chosen)), "\n".join(parity(taking_turns())), "\n".join(left(taking_turns()[::6]))]
+        ["\n".join(raised(chosen)), "\n".join(parity(taking_turns())), "\n".join(left(taking_turns()[::5]))]
     )
     print(tables)
     if arguments.write:

@@ -21,7 +21,10 @@ from .writers import Writer
 
 @dataclass(frozen=True)
 class Seen:
-    """``words``: why it could not be read, or be written by the exporter. ``artifacts``: verdict and error in floors."""
+    """``words``: why it could not be read, or be written by the exporter.
+
+    ``artifacts``: verdict and error in noise floors by target.
+    """
 
     raised: int = 0
     refusals: tuple[Refusal, ...] = ()

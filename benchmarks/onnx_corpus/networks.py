@@ -25,6 +25,7 @@ class Branch(nn.Module):
         self.attend = attend
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x + a*x``."""
         pooled = F.max_pool2d(F.relu(self.norm(self.gate(x))), 3, 1, 1)
         return self.attend(F.relu(self.score_norm(self.score(pooled))), x)
 
@@ -38,6 +39,7 @@ class Block(nn.Module):
         self.split = split
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x + a*x``."""
         return torch.cat([branch(part) for branch, part in zip(self.branches, self.split(x))], 1)
 
 
@@ -50,6 +52,7 @@ class AllAtOnce(nn.Module):
         self.score = nn.Conv2d(CHANNELS, GROUPS, 1, groups=GROUPS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """``x + a*x``."""
         n, c, h, w = x.shape
         scores = F.relu(self.score(F.max_pool2d(F.relu(self.norm(self.gate(x))), 3, 1, 1)))
         maps = torch.softmax(scores.view(n, GROUPS, h * w), -1).view(n, GROUPS, 1, h, w)

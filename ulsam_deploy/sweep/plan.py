@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy import cache, own_probes, source
+from ulsam_deploy import cache, own_probes, plugins, source
 from ulsam_deploy.devices import device
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import ExportOptions, parse_precisions, parse_shape
@@ -116,8 +116,7 @@ def read(path: Path, output: str = "") -> Sweep:
         [parse_shape(text) if text else () for text in _texts(table, "inputs")],
         _texts(table, "devices"),
     )
-    for name in filter(None, axes[4]):
-        device(name)
+    _check_names(axes[1], axes[4])
     common = _common(table, folder)
     digests = {place: _digest(place) for place in axes[0]}
     code = cache.source_digest()
@@ -133,6 +132,15 @@ def read(path: Path, output: str = "") -> Sweep:
         memory=int(table["memory"] * 2**30),
         output=output or _output(table["output"], path, folder),
     )
+
+
+def _check_names(targets: Sequence[str], boards: Sequence[str]) -> None:
+    """A name that nobody knows would fail in every cell."""
+    known = plugins.registered(plugins.EXPORTERS)
+    if unknown := [name for name in targets if name not in known]:
+        raise UsageError(f"no target is called '{unknown[0]}'", expected=", ".join(known))
+    for name in filter(None, boards):
+        device(name)
 
 
 def _cell(

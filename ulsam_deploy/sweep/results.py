@@ -43,7 +43,10 @@ class Row:
     @property
     def code(self) -> Exit:
         """What it contributes to the exit code."""
-        return combine([self.result.code, Exit.CHECK_FAILED if self.trouble else Exit.OK])
+        own = (
+            Exit.EXPORT_FAILED if self.result.code is Exit.USAGE else self.result.code
+        )  # of one cell, not of the words
+        return combine([own, Exit.CHECK_FAILED if self.trouble else Exit.OK])
 
     @property
     def reasons(self) -> list[str]:
