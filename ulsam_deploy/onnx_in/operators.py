@@ -52,12 +52,14 @@ def _pads(
     return small + large if auto == b"SAME_UPPER" else large + small
 
 
-def _padded(x: Tensor, pads: Sequence[int], value: float) -> tuple[Tensor, list[int]]:
+def _padded(a: Attributes, x: Tensor, pads: Sequence[int], value: float) -> tuple[Tensor, list[int]]:
     """``x`` padded where the two ends of an axis differ, and what is left for the operator to pad."""
     half = len(pads) // 2
     begins, ends = list(pads[:half]), list(pads[half:])
     if begins == ends:
         return x, begins
+    if a.get("ceil_mode", 0):
+        raise NotReadError("a pool that rounds up and whose padding is not the same on both sides")
     pairs = [size for axis in reversed(range(half)) for size in (begins[axis], ends[axis])]
     return F.pad(x, pairs, value=value), [0] * half
 
@@ -69,7 +71,7 @@ def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
         raise NotReadError(f"a convolution over {weight.ndim - 2} axes")
     axes = weight.ndim - 2
     strides, dilations = list(a.get("strides", [1] * axes)), list(a.get("dilations", [1] * axes))
-    x, padding = _padded(x, _pads(a, x, weight.shape[2:], strides, dilations), 0.0)
+    x, padding = _padded(a, x, _pads(a, x, weight.shape[2:], strides, dilations), 0.0)
     result: Tensor = convolve(x, weight, bias, strides, padding, dilations, a.get("group", 1))
     return result
 
@@ -80,7 +82,7 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     if len(kernel) != 2:
         raise NotReadError(f"a pool over {len(kernel)} axes")
     strides, dilations = list(a.get("strides", [1, 1])), list(a.get("dilations", [1, 1]))
-    x, padding = _padded(x, _pads(a, x, kernel, strides, dilations), float("-inf"))
+    x, padding = _padded(a, x, _pads(a, x, kernel, strides, dilations), float("-inf"))
     return F.max_pool2d(x, kernel, strides, padding, dilations, bool(a.get("ceil_mode", 0)))
 
 
@@ -93,7 +95,7 @@ def _average_pool(a: Attributes, x: Tensor) -> Tensor:
     pads = _pads(a, x, kernel, strides, [1, 1])
     if pads[:2] != pads[2:] and not whole:
         raise NotReadError("an average pool whose padding is not the same on both sides")
-    x, padding = _padded(x, pads, 0.0)
+    x, padding = _padded(a, x, pads, 0.0)
     return F.avg_pool2d(x, kernel, strides, padding, bool(a.get("ceil_mode", 0)), whole)
 
 
@@ -247,8 +249,9 @@ def _scaling(function: Callable[[Any, Any], Any]) -> Meaning:
     plain = _binary(function)
 
     def run(a: Attributes, left: Tensor | Array, right: Tensor | Array) -> Result:
-        same = isinstance(left, Tensor) and not isinstance(right, Tensor) and right.ndim <= left.ndim
-        return left if same and right.size == 1 and right.item() == 1 else plain(a, left, right)
+        if isinstance(left, Tensor) and not isinstance(right, Tensor) and right.ndim <= left.ndim and right.size == 1:
+            return left if right.item() == 1 else plain(a, left, right)
+        return plain(a, left, right)
 
     return run
 

@@ -135,23 +135,23 @@ def convolve(x: Array, w: Array, b: Array | None, a: Mapping[str, Any]) -> Array
 
 def average(x: Array, a: Mapping[str, Any]) -> Array:
     """ONNX ``AveragePool``; padding counts only where ``count_include_pad`` says so, what ``ceil_mode`` adds never."""
-    kernel = a["kernel_shape"]
-    inside = np.ones_like(x)
-    if a.get("count_include_pad"):
-        around = [(0, 0), (0, 0), *_padding(x, kernel, a)]
-        x, inside = np.pad(x, around), np.pad(inside, around, constant_values=1.0)
-        a = {**a, "pads": None, "auto_pad": None}
+    kernel, around = a["kernel_shape"], [(0, 0), (0, 0), *_padding(x, a["kernel_shape"], a)]
+    counted = np.ones_like(np.pad(x, around))
+    if not a.get("count_include_pad"):
+        counted = np.pad(np.ones_like(x), around)
     total = sum(part for _, part in _taps(x, kernel, a, 0.0))
-    return np.asarray(total / sum(part for _, part in _taps(inside, kernel, a, 0.0)))
+    return np.asarray(total / sum(part for _, part in _taps(x, kernel, a, 0.0, counted)))
 
 
 def resize(x: Array, scales: Array | None, sizes: Array | None, a: Mapping[str, Any]) -> Array:
     """ONNX ``Resize`` of ``x`` (N, C, ...), axis by axis: nearest rounded down and asymmetric, or linear."""
-    whole = [int(n) for n in sizes] if sizes is not None and len(sizes) else None
     for axis in range(2, x.ndim):
         length = x.shape[axis]
-        scale = whole[axis] / length if whole or scales is None else float(scales[axis])
-        count = whole[axis] if whole else math.floor(length * scale)
+        if sizes is not None and len(sizes):
+            count, scale = int(sizes[axis]), int(sizes[axis]) / length
+        else:
+            scale = 1.0 if scales is None else float(scales[axis])
+            count = math.floor(length * scale)
         at = np.arange(count, dtype=np.float64)
         if a["mode"] == "nearest":
             x = np.take(x, np.clip(np.floor(at / scale), 0, length - 1).astype(int), axis)
@@ -188,23 +188,29 @@ def _padding(x: Array, kernel: Sequence[int], a: Mapping[str, Any]) -> list[tupl
 
 
 def _taps(
-    x: Array, kernel: Sequence[int], a: Mapping[str, Any], fill: float
+    x: Array, kernel: Sequence[int], a: Mapping[str, Any], fill: float, padded: Array | None = None
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """For each position of the kernel what lies under it, for all outputs at once: (N, C, *output sizes)."""
+    """For each position of the kernel what lies under it, for all outputs at once: (N, C, *output sizes).
+
+    ``padded`` is looked at in the place of ``x`` where it is given: what stands in its padding is its own.
+    """
     axes = len(kernel)
     strides, dilations = a.get("strides") or [1] * axes, a.get("dilations") or [1] * axes
-    pads, sizes = [], []
+    pads, more, sizes = [], [], []
     for size, k, stride, dilation, (begin, end) in zip(x.shape[2:], kernel, strides, dilations, _padding(x, kernel, a)):
         room = size + begin + end - (k - 1) * dilation - 1
         count = (-(-room // stride) if a.get("ceil_mode") else room // stride) + 1
         if a.get("ceil_mode") and (count - 1) * stride >= size + begin:
             count -= 1  # a window that would begin in the padding at the end
         sizes.append(count)
-        pads.append((begin, max(end, (count - 1) * stride + (k - 1) * dilation + 1 - size - begin)))
-    padded = np.pad(x, [(0, 0), (0, 0), *pads], constant_values=fill)
+        beyond = max(0, (count - 1) * stride + (k - 1) * dilation + 1 - size - begin - end)
+        pads.append((begin, end) if padded is None else (0, 0))
+        more.append((0, beyond))
+    whole = np.pad(x if padded is None else padded, [(0, 0), (0, 0), *pads], constant_values=fill)
+    whole = np.pad(whole, [(0, 0), (0, 0), *more], constant_values=fill)
     for position in itertools.product(*map(range, kernel)):
         cut = [
             slice(at * dilation, at * dilation + (count - 1) * stride + 1, stride)
             for at, dilation, count, stride in zip(position, dilations, sizes, strides)
         ]
-        yield position, padded[(slice(None), slice(None), *cut)]
+        yield position, whole[(slice(None), slice(None), *cut)]
