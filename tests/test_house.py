@@ -80,7 +80,9 @@ def rank(module: str) -> int | None:
         {"search"},
         {"pipeline", "plan"},
         {"foreign"},
-        {"api", "cli", "emulate", "runner", "__main__"},
+        {"api", "emulate", "runner"},
+        {"sweep"},
+        {"cli", "__main__"},
     ]
     parts = module.split(".")
     if parts[0] != "ulsam_deploy" or len(parts) < 2:

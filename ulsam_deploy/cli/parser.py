@@ -12,6 +12,7 @@ from ulsam_deploy.cli.arguments import EXIT_CODES
 #: In the order of ``--help``. Each has its words in ``cli/parsers/`` and its work in ``cli/``.
 COMMANDS = (
     "export",
+    "sweep",
     "verify",
     "bench",
     "compare",

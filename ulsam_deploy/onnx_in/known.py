@@ -120,7 +120,18 @@ def _concat(a: Mapping[str, Any], *parts: Array) -> Array:
     return np.concatenate(parts, a["axis"])
 
 
-OPERATORS: Mapping[str, Callable[..., Array]] = {
+def _transpose(a: Mapping[str, Any], x: Array) -> Array:
+    return np.transpose(x, a.get("perm"))
+
+
+def _split(a: Mapping[str, Any], x: Array, sizes: Array | None = None) -> tuple[Array, ...]:
+    axis, given = a.get("axis", 0), a.get("split") if sizes is None else ints(sizes)
+    size = -(-x.shape[axis] // a["results"])
+    cuts = np.cumsum(given)[:-1].tolist() if given else range(size, x.shape[axis], size)
+    return tuple(np.split(x, list(cuts), axis))
+
+
+OPERATORS: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = {
     "Add": _each(operator.add),
     "Sub": _each(operator.sub),
     "Mul": _each(operator.mul),
@@ -134,6 +145,8 @@ OPERATORS: Mapping[str, Callable[..., Array]] = {
     "Sqrt": _each(math.sqrt),
     "Pow": _each(operator.pow),
     "Equal": _each(lambda left, right: bool(left == right)),
+    "LessOrEqual": _each(lambda left, right: bool(left <= right)),
+    "GreaterOrEqual": _each(lambda left, right: bool(left >= right)),
     "Less": _each(lambda left, right: bool(left < right)),
     "Greater": _each(lambda left, right: bool(left > right)),
     "Not": _each(operator.not_),
@@ -147,6 +160,8 @@ OPERATORS: Mapping[str, Callable[..., Array]] = {
     "Slice": _slice,
     "Gather": _gather,
     "Concat": _concat,
+    "Split": _split,
+    "Transpose": _transpose,
     "ConstantOfShape": _filled,
     "Range": _range,
     "Reshape": _reshape,

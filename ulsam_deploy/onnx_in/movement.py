@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ulsam_deploy.onnx_in.errors import NotReadError
 from ulsam_deploy.onnx_in.known import Array, ints
 
 Attributes = Mapping[str, Any]
@@ -132,6 +133,29 @@ def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
     return spread.reshape(n, c // size**2, h * size, w * size)
 
 
+def _resize(
+    a: Attributes, x: Tensor, _: Array | None = None, scales: Array | None = None, sizes: Array | None = None
+) -> Tensor:
+    """The two resizings that torch has as well: nearest with the positions rounded down, and linear."""
+    mode, where = a.get("mode", b"nearest").decode(), a.get("coordinate_transformation_mode", b"half_pixel").decode()
+    if "axes" in a or a.get("antialias", 0) or x.ndim != 4:
+        raise NotReadError("a resizing of some axes, with anti-aliasing, or of something else than images")
+    size = [int(n) for n in ints(sizes)[2:]] if sizes is not None and sizes.size else _scaled(x, scales)
+    if mode == "nearest" and where == "asymmetric" and a.get("nearest_mode", b"") == b"floor":
+        return F.interpolate(x, size=size, mode="nearest")
+    if mode == "linear" and where in ("half_pixel", "pytorch_half_pixel", "align_corners"):
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=where == "align_corners")
+    raise NotReadError(f"a resizing that is {mode} with coordinates {where}")
+
+
+def _scaled(x: Tensor, scales: Array | None) -> list[int]:
+    factors = [1.0] * 4 if scales is None else [float(factor) for factor in scales.reshape(-1)]
+    size = [length * factor for length, factor in zip(x.shape[2:], factors[2:], strict=True)]
+    if factors[:2] != [1.0, 1.0] or any(length != int(length) for length in size):
+        raise NotReadError(f"a resizing by {factors}")
+    return [int(length) for length in size]
+
+
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Reshape": _reshape,
     "Flatten": _flatten,
@@ -146,4 +170,5 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Tile": _tile,
     "Pad": _pad,
     "DepthToSpace": _depth_to_space,
+    "Resize": _resize,
 }

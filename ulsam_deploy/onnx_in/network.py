@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ulsam_deploy.errors import ExportError, UlsamError
 from ulsam_deploy.onnx_in import known, names
-from ulsam_deploy.onnx_in.operators import OPERATORS, NotReadError
+from ulsam_deploy.onnx_in.errors import NotReadError
+from ulsam_deploy.onnx_in.operators import OPERATORS
 from ulsam_deploy.onnx_in.reading import Graph, Node
 
 #: More than any layer of a compact CNN gives at once (4 GiB as float32): a stranger's file must not fill the memory.
@@ -38,7 +40,7 @@ class Scope(nn.Module):
 class Step(nn.Module):
     """One operator with its weights: parameters, or buffers for a batch norm's statistics."""
 
-    def __init__(self, node: Node, opset: int, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, node: Node, opset: int, weights: Mapping[str, nn.Parameter]) -> None:
         super().__init__()
         self.meaning = OPERATORS[node.op]
         self.attributes = {**node.attributes, "op": node.op, "opset": opset, "results": len(node.outputs)}
@@ -48,9 +50,9 @@ class Step(nn.Module):
                 continue
             own = self.held[position] = f"input_{position}"
             if position in _STATISTICS.get(node.op, ()):
-                self.register_buffer(own, weights[name])
+                self.register_buffer(own, weights[name].data)
             else:
-                self.register_parameter(own, nn.Parameter(weights[name], requires_grad=False))
+                self.register_parameter(own, weights[name])
 
     def forward(self, *values: Any) -> Any:
         """The operator's results; a value is ``None`` where a weight of this step, or nothing, takes its place."""
@@ -67,13 +69,13 @@ class Network(Scope):
         self.output_names = names.ports(graph.outputs, "output")
         self.graph = graph
         floats = {name: array for name, array in graph.weights.items() if array.dtype.kind == "f"}
-        tensors = {name: torch.tensor(array, dtype=torch.float32) for name, array in floats.items()}
+        tensors = _parameters(floats)
         numbers = {name: array for name, array in graph.weights.items() if array.size == 1 or name not in tensors}
         self._known = {name: known.of(array) for name, array in numbers.items()}
         self._weights = frozenset(tensors.keys() - numbers.keys())
         self._paths = [self._place(node, tensors) for node in graph.nodes]
 
-    def _place(self, node: Node, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    def _place(self, node: Node, tensors: Mapping[str, nn.Parameter]) -> tuple[str, ...]:
         """Give ``node`` a module in the tree of scopes; its path there."""
         if node.op not in OPERATORS:
             return ()  # of known values, or named as unsupported when its turn comes
@@ -110,13 +112,22 @@ class Network(Scope):
                 results = super().forward(path, *given)
                 _check_size(results)
                 return results
-            return known.OPERATORS[node.op](node.attributes, *given)
+            return known.OPERATORS[node.op]({**node.attributes, "results": len(node.outputs)}, *given)
         except UlsamError:
             raise
         except NotReadError as error:
             raise _unread(node, f"it is {error}") from error
         except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, ZeroDivisionError) as error:
             raise _unread(node, f"{type(error).__name__}: {(str(error) or '?').splitlines()[0]}") from error
+
+
+def _parameters(arrays: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, nn.Parameter]:
+    """A parameter for each array, the same one for the same array: what is shared stays shared."""
+    made = {
+        id(array): nn.Parameter(torch.tensor(array, dtype=torch.float32), requires_grad=False)
+        for array in arrays.values()
+    }
+    return {name: made[id(array)] for name, array in arrays.items()}
 
 
 def _free(scope: nn.Module, name: str, kind: type[nn.Module] | None) -> str:

@@ -8,6 +8,7 @@ operator reference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ulsam_deploy.onnx_in import movement
+from ulsam_deploy.onnx_in.errors import NotReadError
 from ulsam_deploy.onnx_in.known import Array, ints
 
 Attributes = Mapping[str, Any]
@@ -23,10 +25,6 @@ Result = Tensor | tuple[Tensor, ...]
 Meaning = Callable[..., Result]
 
 OPERATORS: dict[str, Meaning] = dict(movement.OPERATORS)
-
-
-class NotReadError(Exception):
-    """Why a node has no meaning here, in a few words."""
 
 
 def _means(*ops: str) -> Callable[[Meaning], Meaning]:
@@ -54,12 +52,14 @@ def _pads(
     return small + large if auto == b"SAME_UPPER" else large + small
 
 
-def _padded(x: Tensor, pads: Sequence[int], value: float) -> tuple[Tensor, list[int]]:
+def _padded(a: Attributes, x: Tensor, pads: Sequence[int], value: float) -> tuple[Tensor, list[int]]:
     """``x`` padded where the two ends of an axis differ, and what is left for the operator to pad."""
     half = len(pads) // 2
     begins, ends = list(pads[:half]), list(pads[half:])
     if begins == ends:
         return x, begins
+    if a.get("ceil_mode", 0):
+        raise NotReadError("a pool that rounds up and whose padding is not the same on both sides")
     pairs = [size for axis in reversed(range(half)) for size in (begins[axis], ends[axis])]
     return F.pad(x, pairs, value=value), [0] * half
 
@@ -71,7 +71,7 @@ def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
         raise NotReadError(f"a convolution over {weight.ndim - 2} axes")
     axes = weight.ndim - 2
     strides, dilations = list(a.get("strides", [1] * axes)), list(a.get("dilations", [1] * axes))
-    x, padding = _padded(x, _pads(a, x, weight.shape[2:], strides, dilations), 0.0)
+    x, padding = _padded(a, x, _pads(a, x, weight.shape[2:], strides, dilations), 0.0)
     result: Tensor = convolve(x, weight, bias, strides, padding, dilations, a.get("group", 1))
     return result
 
@@ -82,7 +82,7 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     if len(kernel) != 2:
         raise NotReadError(f"a pool over {len(kernel)} axes")
     strides, dilations = list(a.get("strides", [1, 1])), list(a.get("dilations", [1, 1]))
-    x, padding = _padded(x, _pads(a, x, kernel, strides, dilations), float("-inf"))
+    x, padding = _padded(a, x, _pads(a, x, kernel, strides, dilations), float("-inf"))
     return F.max_pool2d(x, kernel, strides, padding, dilations, bool(a.get("ceil_mode", 0)))
 
 
@@ -95,7 +95,7 @@ def _average_pool(a: Attributes, x: Tensor) -> Tensor:
     pads = _pads(a, x, kernel, strides, [1, 1])
     if pads[:2] != pads[2:] and not whole:
         raise NotReadError("an average pool whose padding is not the same on both sides")
-    x, padding = _padded(x, pads, 0.0)
+    x, padding = _padded(a, x, pads, 0.0)
     return F.avg_pool2d(x, kernel, strides, padding, bool(a.get("ceil_mode", 0)), whole)
 
 
@@ -143,7 +143,13 @@ def _number(value: Array | Tensor | None, default: float | None = None) -> float
 
 @_means("Clip")
 def _clip(_: Attributes, x: Tensor, low: Array | None = None, high: Array | None = None) -> Tensor:
-    least, most = _number(low), _number(high)
+    return _between(x, _number(low), _number(high))
+
+
+def _between(x: Tensor, least: float | None, most: float | None) -> Tensor:
+    """``x`` within bounds, as the activation that it is where it is one."""
+    least = None if least == -math.inf else least
+    most = None if most == math.inf else most
     if (least, most) == (0.0, 6.0):
         return F.relu6(x)
     if least is None and most is None:
@@ -238,11 +244,25 @@ def _binary(function: Callable[[Any, Any], Any]) -> Meaning:
     return run
 
 
-def _extreme(of_two: Callable[[Tensor, Tensor], Tensor]) -> Meaning:
-    def run(_: Attributes, first: Tensor, *others: Tensor | Array) -> Tensor:
+def _scaling(function: Callable[[Any, Any], Any]) -> Meaning:
+    """A product or quotient; by the number 1 (``addcmul`` becomes such a one) it is what it was."""
+    plain = _binary(function)
+
+    def run(a: Attributes, left: Tensor | Array, right: Tensor | Array) -> Result:
+        if isinstance(left, Tensor) and not isinstance(right, Tensor) and right.ndim <= left.ndim and right.size == 1:
+            return left if right.item() == 1 else plain(a, left, right)
+        return plain(a, left, right)
+
+    return run
+
+
+def _extreme(of_two: Callable[[Tensor, Tensor], Tensor], bound: Callable[[Tensor, float], Tensor]) -> Meaning:
+    def run(_: Attributes, *values: Tensor | Array) -> Tensor:
+        first, *others = sorted(values, key=lambda value: not isinstance(value, Tensor))  # the order says nothing
+        assert isinstance(first, Tensor)
         for other in others:
             operand = _as_operand(other, first)
-            first = of_two(first, operand if isinstance(operand, Tensor) else first.new_tensor(operand))
+            first = of_two(first, operand) if isinstance(operand, Tensor) else bound(first, operand)
         return first
 
     return run
@@ -266,11 +286,11 @@ OPERATORS.update(
         "Tanh": _plain(torch.tanh),
         "Add": _binary(lambda x, y: x + y),
         "Sub": _binary(lambda x, y: x - y),
-        "Mul": _binary(lambda x, y: x * y),
-        "Div": _binary(lambda x, y: x / y),
+        "Mul": _scaling(lambda x, y: x * y),
+        "Div": _scaling(lambda x, y: x / y),
         "Pow": _binary(lambda x, y: x**y),
-        "Max": _extreme(torch.maximum),
-        "Min": _extreme(torch.minimum),
+        "Max": _extreme(torch.maximum, lambda x, number: _between(x, number, None)),
+        "Min": _extreme(torch.minimum, lambda x, number: _between(x, None, number)),
         "ReduceMean": _reduced(torch.mean),
         "ReduceSum": _reduced(torch.sum),
         "ReduceMax": _reduced(torch.amax),

@@ -101,6 +101,8 @@ def read(path: Path) -> Graph:
     for proto in model.graph.node:
         if proto.op_type == "Constant":
             weights[proto.output[0]] = _constant(proto, path)
+        elif proto.op_type == "Identity" and proto.input[0] in weights:
+            weights[proto.output[0]] = weights[proto.input[0]]  # how an exporter writes that a module is used twice
         else:
             nodes.append(_node(proto))
     wide = sorted({_kind(t) for t in model.graph.initializer if _kind(t) in _FLOATS[1:]})

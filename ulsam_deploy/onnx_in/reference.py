@@ -1,12 +1,13 @@
 """The ONNX model in float64, run by onnx's own reference implementation: what the import is held against.
 
-Nothing of our reading of the operators is in it. Convolutions and pools alone are computed here, by numpy, because the
-reference's take minutes on an image of 224 x 224; a test holds them against the reference's.
+Nothing of our reading of the operators is in it. Convolutions, pools and resizings alone are computed here, by numpy,
+because the reference's take minutes on an image of 224 x 224; a test holds them against the reference's.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -82,9 +83,11 @@ def _widen(tensor: Any) -> None:
 
 
 def _quick() -> list[Any]:
-    """Convolution, pools and hard swish as operators of the reference implementation, vectorised over everything else.
+    """Convolution, pools, resizing and two more as operators of the reference implementation.
 
-    Hard swish is written out because the reference's own expands to constants that are rounded to float32.
+    Hard swish is written out because the reference's own expands to constants that are rounded to float32; batch norm
+    because before opset 14 the reference's takes the batch's own statistics, which the standard says it must not
+    where the node has one output.
     """
     from onnx.reference.op_run import OpRun
 
@@ -104,7 +107,17 @@ def _quick() -> list[Any]:
         def _run(self, x: Array) -> tuple[Array]:
             return (x * np.clip(x / 6 + 0.5, 0, 1),)
 
-    return [Conv, MaxPool, AveragePool, HardSwish]
+    class Resize(OpRun):
+        def _run(self, x: Array, _: Any = None, scales: Any = None, sizes: Any = None, **a: Any) -> tuple[Array]:
+            return (resize(x, scales, sizes, a),)
+
+    class BatchNormalization(OpRun):
+        def _run(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **a: Any) -> tuple[Array]:
+            shape = (1, -1, *[1] * (x.ndim - 2))
+            scale, bias, mean, var = (v.reshape(shape) for v in (scale, bias, mean, var))
+            return ((x - mean) / np.sqrt(var + (a.get("epsilon") or 1e-5)) * scale + bias,)
+
+    return [Conv, MaxPool, AveragePool, HardSwish, Resize, BatchNormalization]
 
 
 def convolve(x: Array, w: Array, b: Array | None, a: Mapping[str, Any]) -> Array:
@@ -122,14 +135,40 @@ def convolve(x: Array, w: Array, b: Array | None, a: Mapping[str, Any]) -> Array
 
 def average(x: Array, a: Mapping[str, Any]) -> Array:
     """ONNX ``AveragePool``; padding counts only where ``count_include_pad`` says so, what ``ceil_mode`` adds never."""
-    kernel = a["kernel_shape"]
-    inside = np.ones_like(x)
-    if a.get("count_include_pad"):
-        around = [(0, 0), (0, 0), *_padding(x, kernel, a)]
-        x, inside = np.pad(x, around), np.pad(inside, around, constant_values=1.0)
-        a = {**a, "pads": None, "auto_pad": None}
+    kernel, around = a["kernel_shape"], [(0, 0), (0, 0), *_padding(x, a["kernel_shape"], a)]
+    counted = np.ones_like(np.pad(x, around))
+    if not a.get("count_include_pad"):
+        counted = np.pad(np.ones_like(x), around)
     total = sum(part for _, part in _taps(x, kernel, a, 0.0))
-    return np.asarray(total / sum(part for _, part in _taps(inside, kernel, a, 0.0)))
+    return np.asarray(total / sum(part for _, part in _taps(x, kernel, a, 0.0, counted)))
+
+
+def resize(x: Array, scales: Array | None, sizes: Array | None, a: Mapping[str, Any]) -> Array:
+    """ONNX ``Resize`` of ``x`` (N, C, ...), axis by axis: nearest rounded down and asymmetric, or linear."""
+    for axis in range(2, x.ndim):
+        length = x.shape[axis]
+        if sizes is not None and len(sizes):
+            count, scale = int(sizes[axis]), int(sizes[axis]) / length
+        else:
+            scale = 1.0 if scales is None else float(scales[axis])
+            count = math.floor(length * scale)
+        at = np.arange(count, dtype=np.float64)
+        if a["mode"] == "nearest":
+            x = np.take(x, np.clip(np.floor(at / scale), 0, length - 1).astype(int), axis)
+            continue
+        if a["coordinate_transformation_mode"] == "align_corners":
+            at = at * (length - 1) / max(count - 1, 1)
+        else:
+            at = (
+                np.zeros(1)
+                if count == 1 and "pytorch" in a["coordinate_transformation_mode"]
+                else (at + 0.5) / scale - 0.5
+            )
+        low = np.floor(at)
+        part = (at - low).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+        below, above = (np.take(x, np.clip(edge, 0, length - 1).astype(int), axis) for edge in (low, low + 1))
+        x = below * (1 - part) + above * part
+    return x
 
 
 def _padding(x: Array, kernel: Sequence[int], a: Mapping[str, Any]) -> list[tuple[int, int]]:
@@ -149,23 +188,29 @@ def _padding(x: Array, kernel: Sequence[int], a: Mapping[str, Any]) -> list[tupl
 
 
 def _taps(
-    x: Array, kernel: Sequence[int], a: Mapping[str, Any], fill: float
+    x: Array, kernel: Sequence[int], a: Mapping[str, Any], fill: float, padded: Array | None = None
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """For each position of the kernel what lies under it, for all outputs at once: (N, C, *output sizes)."""
+    """For each position of the kernel what lies under it, for all outputs at once: (N, C, *output sizes).
+
+    ``padded`` is looked at in the place of ``x`` where it is given: what stands in its padding is its own.
+    """
     axes = len(kernel)
     strides, dilations = a.get("strides") or [1] * axes, a.get("dilations") or [1] * axes
-    pads, sizes = [], []
+    pads, more, sizes = [], [], []
     for size, k, stride, dilation, (begin, end) in zip(x.shape[2:], kernel, strides, dilations, _padding(x, kernel, a)):
         room = size + begin + end - (k - 1) * dilation - 1
         count = (-(-room // stride) if a.get("ceil_mode") else room // stride) + 1
         if a.get("ceil_mode") and (count - 1) * stride >= size + begin:
             count -= 1  # a window that would begin in the padding at the end
         sizes.append(count)
-        pads.append((begin, max(end, (count - 1) * stride + (k - 1) * dilation + 1 - size - begin)))
-    padded = np.pad(x, [(0, 0), (0, 0), *pads], constant_values=fill)
+        beyond = max(0, (count - 1) * stride + (k - 1) * dilation + 1 - size - begin - end)
+        pads.append((begin, end) if padded is None else (0, 0))
+        more.append((0, beyond))
+    whole = np.pad(x if padded is None else padded, [(0, 0), (0, 0), *pads], constant_values=fill)
+    whole = np.pad(whole, [(0, 0), (0, 0), *more], constant_values=fill)
     for position in itertools.product(*map(range, kernel)):
         cut = [
             slice(at * dilation, at * dilation + (count - 1) * stride + 1, stride)
             for at, dilation, count, stride in zip(position, dilations, sizes, strides)
         ]
-        yield position, padded[(slice(None), slice(None), *cut)]
+        yield position, whole[(slice(None), slice(None), *cut)]

@@ -13,7 +13,7 @@ from ulsam_deploy.contracts import Tier
 def add(commands: Any) -> None:
     """Add the command and its words."""
     parser = command(commands, "export", "take a checkpoint to verified artifacts in one bundle")
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint: torch.save or safetensors")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint (torch.save, safetensors) or an .onnx")
     parser.add_argument(
         "--target",
         action="append",

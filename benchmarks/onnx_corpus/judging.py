@@ -1,0 +1,74 @@
+"""One ONNX file taken down the road: what is raised, how exact that is, and the parity of each artifact."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import nn
+
+from ulsam_deploy.contracts import Refusal, Verdict
+from ulsam_deploy.errors import UlsamError
+from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.pipeline import export
+from ulsam_deploy.progress import Progress
+from ulsam_deploy.road import Road
+
+from .writers import Writer
+
+
+@dataclass(frozen=True)
+class Seen:
+    """``words``: why it could not be read, or be written by the exporter.
+
+    ``artifacts``: verdict and error in noise floors by target.
+    """
+
+    raised: int = 0
+    refusals: tuple[Refusal, ...] = ()
+    read: float = 0.0
+    rewritten: float = 0.0
+    artifacts: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    words: str = ""
+
+
+def seen(model: nn.Module, shape: tuple[int, ...], writer: Writer, targets: Sequence[str] = ()) -> Seen:
+    """Write ``model`` by ``writer``, read it back, raise it, prove it, and export it to ``targets``."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.onnx")
+        try:
+            writer.write(model, [shape], path)
+        except Exception as error:  # an exporter's own refusal: there is no file to be read
+            return Seen(words=f"not written: {type(error).__name__}")
+        options = ExportOptions(
+            path, tuple(targets) or ("onnx",), Path(folder, "model.bundle"), batch=writer.batch, cache=False
+        )
+        try:
+            if targets:
+                return _exported(options)
+            with Road(options, Progress(quiet=True)) as road:
+                assert road.source.reference
+                read = road.proof.hold(road.source.reference, "reading the model")
+                rewritten = road.proof.check(road.raised, "raising")
+                return Seen(len(road.raised.blocks), road.raised.refusals, read, rewritten)
+        except UlsamError as error:
+            return Seen(words=error.found.splitlines()[0])
+
+
+def _exported(options: ExportOptions) -> Seen:
+    result = export(options, Progress(quiet=True))
+    found: dict[str, tuple[str, float]] = {
+        outcome.target: (outcome.error.found.splitlines()[0][:80], float("nan"))
+        for outcome in result.outcomes
+        if outcome.error
+    }
+    if result.bundle is None:
+        return Seen(words="; ".join(words for words, _ in found.values()))
+    for record in result.bundle.manifest.artifacts:
+        errors = [output["error"] for output in (record.evidence.parity or {}).get("outputs", ())]
+        worst = max((e for e in errors if e is not None), default=float("nan"))
+        found[record.target] = (Verdict(record.evidence.verdict).value, worst)
+    card = result.bundle.manifest.model
+    return Seen(len(card.blocks), card.refusals, artifacts=found)

@@ -1,0 +1,45 @@
+"""Counts add up however a set is cut, and a network that says nothing is right about nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ulsam_deploy.sweep.accuracy import Counts, count
+
+
+@given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 60), max_size=4))
+def test_shards_add_up_to_the_whole(seed: int, cuts: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.integers(0, 4, (60, 7)).astype(np.float32), rng.integers(0, 7, 60)
+    edges = [0, *sorted(cuts), 60]
+    parts = [count(scores[i:j], labels[i:j]) for i, j in itertools.pairwise(edges)]
+    assert sum(parts, Counts()) == sum(reversed(parts), Counts()) == count(scores, labels)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_counts_are_those_of_a_sort(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.permuted(np.tile(np.arange(9.0), (30, 1)), axis=1), rng.integers(0, 9, 30)
+    best = np.argsort(-scores, axis=1)
+    assert count(scores, labels) == Counts(
+        30, int((best[:, 0] == labels).sum()), int((best[:, :5] == labels[:, None]).any(1).sum())
+    )
+
+
+def test_a_constant_or_broken_network_is_right_about_nothing() -> None:
+    labels = np.arange(6)
+    for scores in (np.zeros((6, 6)), np.full((6, 6), np.nan), np.full((6, 6), np.inf)):
+        assert count(scores, labels) == Counts(6, 0, 0)
+
+
+def test_the_interval_is_wilsons() -> None:
+    # Brown, Cai, DasGupta, Statistical Science 16 (2001): 0 of 10 gives (0, 0.2775), symmetric to 10 of 10.
+    low, high = Counts(10, 0, 0).interval()
+    assert abs(low) < 1e-12
+    assert abs(high - 0.2775) < 5e-4
+    assert Counts(10, 10, 10).interval() == (1 - high, 1 - low)
+    assert Counts().interval() == (0.0, 1.0)

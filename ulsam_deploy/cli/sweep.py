@@ -1,0 +1,67 @@
+"""``ulsam-deploy sweep``: the command around :mod:`ulsam_deploy.sweep`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+
+from ulsam_deploy.cli import words
+from ulsam_deploy.cli.ci import handover
+from ulsam_deploy.errors import Exit
+from ulsam_deploy.progress import Progress
+from ulsam_deploy.sweep import executors, plan, results
+from ulsam_deploy.sweep.plan import Sweep
+from ulsam_deploy.sweep.results import Row
+from ulsam_deploy.sweep.running import Run
+from ulsam_deploy.sweep.store import Store
+from ulsam_deploy.sweep.work import result_of
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Plan, do what is left, print the table and leave it beside the results."""
+    sweep = plan.read(arguments.sweep, arguments.output)
+    if arguments.dry_run:
+        return _dry_run(sweep, arguments.json)
+    with handover(arguments, sweep.title) as told:
+        doing = Run(sweep, Progress())
+        workers = executors.local_workers(arguments.workers, sweep.memory)
+        with executors.executor(arguments.scheduler, workers, sweep.memory) as executor:
+            doing.go(executor)
+        rows = doing.rows()
+        told.columns, told.rows = results.COLUMNS, [row.cells() for row in rows]
+        told.sentence, told.checks = results.sentence(rows, doing.found), results.checks(rows)
+        _leave(sweep, rows, doing.found)
+    code = results.exit_code(rows)
+    if arguments.json:
+        words.print_json("sweep", {**results.as_json(sweep.title, rows), "exit_code": int(code)})
+        return code
+    words.print_table(told.columns, told.rows)
+    for row in rows:
+        for reason in row.reasons:
+            print(f"{' '.join(cell for cell in row.cells()[:5] if cell != '-')}: {reason}")
+    print(f"\n{told.sentence}\nThe report is {sweep.output}/report.html")
+    return code
+
+
+def _leave(sweep: Sweep, rows: Sequence[Row], found: int) -> None:
+    """The report in three forms, beside the results."""
+    store = Store(sweep.output)
+    store.write("report.md", results.as_markdown(sweep.title, rows, found).encode())
+    store.write("report.html", results.as_html(sweep.title, rows, found).encode())
+    document = {"schema": "ulsam-deploy.sweep/1", **results.as_json(sweep.title, rows)}
+    store.write("report.json", (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
+
+
+def _dry_run(sweep: Sweep, as_json: bool) -> Exit:
+    store = Store(sweep.output)
+    done = [result_of(store, cell.key) is not None for cell in sweep.cells]
+    if as_json:
+        cells = [{"key": cell.key, "cell": cell.words, "done": is_done} for cell, is_done in zip(sweep.cells, done)]
+        words.print_json("sweep-plan", {"output": sweep.output, "cells": cells, "shards": len(sweep.shards)})
+        return Exit.OK
+    for cell, is_done in zip(sweep.cells, done):
+        print(f"{cell.words}{': done already' if is_done else ''}")
+    left = len(done) - sum(done)
+    print(f"\n{len(done)} cells, {left} to be done, {len(sweep.shards)} shards of the labelled set each")
+    return Exit.OK

@@ -1,0 +1,44 @@
+"""Accuracy in shards: counts of each that can be added up in any order. numpy only, and pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of ``samples`` so many whose label was the first, and among the first five, of the outputs."""
+
+    samples: int = 0
+    top1: int = 0
+    top5: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.samples + other.samples, self.top1 + other.top1, self.top5 + other.top5)
+
+    def interval(self, z: float = 1.96) -> tuple[float, float]:
+        """The 95 % interval of top-1 accuracy by Wilson's score (Wilson, JASA 22 (1927)); (0, 1) without samples."""
+        n = self.samples
+        if not n:
+            return 0.0, 1.0
+        p, scale = self.top1 / n, 1 + z * z / n
+        centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return (centre - half) / scale, (centre + half) / scale
+
+
+def count(scores: Array, labels: Array) -> Counts:
+    """Counts of ``scores`` (B, K) against ``labels`` (B,), whole numbers below K.
+
+    A label is first only where its score is strictly the largest, so a network that gives the same everywhere, or NaN,
+    is right about nothing.
+    """
+    own = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
+    ahead = (~(scores < own)).sum(axis=1) - 1  # everything that is not smaller, without the label itself
+    good = np.isfinite(own[:, 0])
+    return Counts(len(labels), int(((ahead == 0) & good).sum()), int(((ahead < 5) & good).sum()))

@@ -1,0 +1,242 @@
+"""``SWEEP.toml`` to cells: what is to be done, each with a key that changes with anything its result depends on.
+
+Nothing is loaded here; files are hashed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import hashlib
+import itertools
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy import cache, own_probes, plugins, source
+from ulsam_deploy.devices import device
+from ulsam_deploy.errors import UsageError
+from ulsam_deploy.options import ExportOptions, parse_precisions, parse_shape
+from ulsam_deploy.sweep.store import fetched, is_url
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: What one export takes at most: MobileNetV2 at 224 x 224 with all its twins stays below 3 GiB (docs/performance.md).
+MEMORY_GIB = 3.0
+#: The keys of the file: their kind, and what stands where they are left out.
+_KEYS: Mapping[str, tuple[type, Any]] = {
+    "checkpoints": (list, None),
+    "targets": (list, None),
+    "precisions": (list, ["fp32"]),
+    "inputs": (list, [""]),
+    "devices": (list, [""]),
+    "output": (str, ""),
+    "batch": (int, 1),
+    "arch": (str, ""),
+    "variant": (str, ""),
+    "calibration": (str, ""),
+    "probes": (str, ""),
+    "labelled": (list, []),
+    "memory": (float, MEMORY_GIB),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One line of the table. ``options`` ask for one target in one precision; ``checkpoint`` is a path or a URL.
+
+    ``sha256`` is the checkpoint's; ``code`` is the digest of the project's own code, which a worker has to share.
+    """
+
+    key: str
+    checkpoint: str
+    sha256: str
+    options: ExportOptions
+    code: str
+
+    @property
+    def target(self) -> str:
+        """The one target."""
+        return self.options.targets[0]
+
+    @property
+    def precision(self) -> str:
+        """The one precision."""
+        return self.options.precisions[0]
+
+    @property
+    def size(self) -> str:
+        """The input's shape as the file writes it; empty: what the checkpoint says."""
+        return "x".join(map(str, self.options.inputs[0])) if self.options.inputs else ""
+
+    @property
+    def words(self) -> str:
+        """The cell in a line."""
+        parts = (self.options.model.stem, self.target, self.precision, self.size, self.options.device)
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A part of the labelled set: an ``.npz`` (a path or a URL) with ``labels`` and an array for each input."""
+
+    place: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All of it. ``memory``: bytes that one task may take; ``output``: a folder or a URL."""
+
+    title: str
+    cells: tuple[Cell, ...]
+    shards: tuple[Shard, ...]
+    memory: int
+    output: str
+
+
+def read(path: Path, output: str = "") -> Sweep:
+    """The sweep that ``path`` describes; ``output`` overrides where it writes.
+
+    Raises :class:`UsageError` naming the key for anything that is not as ``docs/sweep.md`` says, and for files that
+    cannot be read.
+    """
+    table = _table(path)
+    folder = path.resolve().parent
+    axes = (
+        _places(table["checkpoints"], folder, "checkpoints"),
+        _texts(table, "targets"),
+        [word for text in _texts(table, "precisions") for word in parse_precisions(text)],
+        [parse_shape(text) if text else () for text in _texts(table, "inputs")],
+        _texts(table, "devices"),
+    )
+    _check_names(axes[1], axes[4])
+    common = _common(table, folder)
+    digests = {place: _digest(place) for place in axes[0]}
+    code = cache.source_digest()
+    cells = [
+        _cell(common, code, digests[place], place, *rest)
+        for target, precision, size, board, place in itertools.product(*axes[1:], axes[0])
+        for rest in [(target, precision, size, board)]
+    ]
+    return Sweep(
+        title=path.stem,
+        cells=tuple({cell.key: cell for cell in cells}.values()),
+        shards=tuple(Shard(place, _file_digest(place)) for place in _places(table["labelled"], folder, "labelled")),
+        memory=int(table["memory"] * 2**30),
+        output=output or _output(table["output"], path, folder),
+    )
+
+
+def _check_names(targets: Sequence[str], boards: Sequence[str]) -> None:
+    """A name that nobody knows would fail in every cell."""
+    known = plugins.registered(plugins.EXPORTERS)
+    if unknown := [name for name in targets if name not in known]:
+        raise UsageError(f"no target is called '{unknown[0]}'", expected=", ".join(known))
+    for name in filter(None, boards):
+        device(name)
+
+
+def _cell(
+    common: ExportOptions, code: str, digest: str, place: str, target: str, precision: str, size: tuple[int, ...],
+    board: str,
+) -> Cell:  # fmt: skip
+    options = replace(
+        common,
+        model=Path(place.rsplit("/", 1)[-1]) if is_url(place) else Path(place),
+        targets=(target,),
+        precisions=(precision,),
+        inputs=(size,) if size else (),
+        device=board,
+    )
+    about: list[object] = [digest, options.model.stem, target, precision, options.inputs, board, options.batch]
+    about += [options.arch, options.variant]
+    about += [own_probes.digest(path) if path else "" for path in (options.probes, options.calibration)]
+    return Cell(cache.key("sweep", about, code), place, digest, options, code)
+
+
+def _common(table: Mapping[str, Any], folder: Path) -> ExportOptions:
+    """What all cells share; ``batch = 0`` means dynamic."""
+    if table["batch"] < 0:
+        raise UsageError(f"batch is {table['batch']}", expected="a number, or 0 for a dynamic batch")
+    return ExportOptions(
+        model=Path(),
+        batch=table["batch"] or None,
+        arch=table["arch"] or None,
+        variant=table["variant"] or None,
+        calibration=folder / table["calibration"] if table["calibration"] else None,
+        probes=folder / table["probes"] if table["probes"] else None,
+    )
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(
+            f"'{path}' cannot be read as TOML: {error}", expected="a file as docs/sweep.md says"
+        ) from error
+    for key in content:
+        if key not in _KEYS:
+            near = difflib.get_close_matches(key, _KEYS, 1)
+            todo = f"write '{near[0]}'" if near else "see docs/sweep.md"
+            raise UsageError(f"{path}: unknown key '{key}'", expected=", ".join(_KEYS), todo=todo)
+    table = {}
+    for key, (kind, default) in _KEYS.items():
+        if (value := content.get(key, default)) is None:
+            raise UsageError(f"{path}: '{key}' is missing", expected="checkpoints and targets at least")
+        number = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        if not number and type(value) is not kind:
+            raise UsageError(f"{path}: {key} is {value!r}", expected=f"a {kind.__name__}")
+        table[key] = value
+    if table["memory"] <= 0:
+        raise UsageError(f"{path}: memory is {table['memory']}", expected="GiB that one task may take")
+    return table
+
+
+def _texts(table: Mapping[str, Any], key: str) -> list[str]:
+    values = table[key]
+    if not values or not all(isinstance(value, str) for value in values):
+        raise UsageError(f"{key} is {values!r}", expected="a list of texts, at least one")
+    return list(dict.fromkeys(values))
+
+
+def _places(patterns: Sequence[str], folder: Path, key: str) -> list[str]:
+    """Paths (patterns such as ``nets/*.pt``, relative to the file's folder) and URLs, each once, in order."""
+    found: list[str] = []
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise UsageError(f"{key} has {pattern!r}", expected="a list of paths or URLs")
+        here = [pattern] if is_url(pattern) else sorted(glob.glob(os.path.join(folder, pattern)))  # noqa: PTH118, PTH207
+        if not here:
+            raise UsageError(f"{key}: nothing is called '{pattern}' in {folder}", expected="files that are there")
+        found += here
+    if key == "checkpoints" and not found:
+        raise UsageError("the sweep has no checkpoints", expected="a list of paths or URLs, at least one")
+    return list(dict.fromkeys(found))
+
+
+def _digest(place: str) -> str:
+    if is_url(place):
+        return _file_digest(place)
+    return source.file_digest(ExportOptions(model=Path(place)))
+
+
+def _file_digest(place: str) -> str:
+    with fetched(place) as path, path.open("rb") as stream:
+        sha = hashlib.sha256()
+        while block := stream.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def _output(said: str, path: Path, folder: Path) -> str:
+    if is_url(said):
+        return said
+    return str(folder / said) if said else str(path.resolve().with_suffix(".sweep"))

@@ -1,0 +1,115 @@
+"""Where a sweep's results lie: a local folder, or any URL that fsspec knows (s3://, gs://, memory://, ...).
+
+Credentials are what fsspec finds in the environment of whoever runs: none stands in a sweep's file, and none travels
+with a task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.third_party import installed
+
+
+def is_url(place: str) -> bool:
+    """Whether ``place`` is a URL rather than a path."""
+    return "://" in place
+
+
+class Store:
+    """Small files by name below ``url``; each is whole or absent, whoever dies while it is written."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._fs, self._root = _filesystem(url)
+        #: Where putting a file is not one step, it is written beside its place and moved there.
+        self._moves = "file" in _protocols(self._fs)
+
+    def read(self, name: str) -> bytes | None:
+        """The file, or ``None`` where there is none."""
+        try:
+            with _in_words(self.url):
+                return bytes(self._fs.cat_file(self._path(name)))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put the file there, over an older one."""
+        path = self._path(name)
+        with _in_words(self.url):
+            self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
+            if not self._moves:
+                self._fs.pipe_file(path, data)
+                return
+            partial = f"{path}.{uuid.uuid4().hex}.part"
+            self._fs.pipe_file(partial, data)
+            Path(partial).replace(path)
+
+    def names(self, folder: str) -> list[str]:
+        """The names of all whole files in ``folder``, sorted."""
+        try:
+            with _in_words(self.url):
+                found = self._fs.ls(self._path(folder), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(posixpath.basename(name) for name in found if not name.endswith(".part"))
+
+    def _path(self, name: str) -> str:
+        return posixpath.join(self._root, name)
+
+
+@contextlib.contextmanager
+def fetched(place: str) -> Iterator[Path]:
+    """The file at ``place`` as a local one under its own name; a URL's is a copy that is gone afterwards."""
+    if not is_url(place):
+        yield Path(place)
+        return
+    fs, path = _filesystem(place)
+    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as folder:
+        local = Path(folder, posixpath.basename(path))
+        try:
+            with _in_words(place), fs.open(path, "rb") as source, local.open("wb") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+        except FileNotFoundError as error:
+            raise UsageError(f"there is no file '{place}'", expected="a file that is there") from error
+        yield local
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    here = installed("fsspec", extra="export")
+    if not here.usable:
+        raise UnavailableError(f"a sweep needs fsspec: {here.detail}", todo=here.todo)
+    import fsspec
+
+    try:
+        fs, root = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise UnavailableError(f"'{url}' needs another package: {error}", todo="install it beside fsspec") from error
+    except ValueError as error:
+        raise UsageError(f"'{url}' is no place that fsspec knows: {error}", expected="a folder or a URL") from error
+    return fs, str(root)
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+@contextlib.contextmanager
+def _in_words(url: str) -> Iterator[None]:
+    """A storage's own errors in words; a file that is missing stays what it is."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ExportError(
+            f"'{url}' cannot be read or written: {error.strerror or error}", expected="a place that this user can use"
+        ) from error

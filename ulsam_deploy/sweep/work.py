@@ -1,0 +1,251 @@
+"""What a worker does for one cell, or for one shard of the labelled set. Whoever runs it again finds it done.
+
+A result is written last, after the bundle that it is about, so a worker that dies leaves no result. Every start leaves
+a mark, so that it can be told afterwards what was begun how often.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import posixpath
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy import cache
+from ulsam_deploy.bench import peak_rss
+from ulsam_deploy.bundle import Bundle, Evidence, pack, read_bundle, strict
+from ulsam_deploy.contracts import TensorSpec, Tier, Verdict
+from ulsam_deploy.devices import device
+from ulsam_deploy.emulate import verify_bundle
+from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.evidence import produce, runtime_for, verdict_code
+from ulsam_deploy.pipeline import export
+from ulsam_deploy.progress import Progress
+from ulsam_deploy.source import file_digest
+from ulsam_deploy.sweep.accuracy import Counts, count
+from ulsam_deploy.sweep.plan import Cell, Shard
+from ulsam_deploy.sweep.store import Store, fetched
+
+RESULT, BUNDLE, LABELS = "result.json", "bundle.zip", "labels"
+#: Codes under which a cell is done for good; the others may have had to do with the machine, and are tried again.
+SETTLED = (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE)
+#: One at a time in a process: converters write to stdout's descriptor, and memory is stated for one task.
+_ONE = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a cell. ``found`` is the same wherever it is made; ``run`` is about this once, and is not.
+
+    ``found``: who (checkpoint, sha256, target, ...), ``exit_code``, ``tier``, ``verdict``, ``reasons``, ``blocks``
+    (how many are raised), ``files`` (SHA-256 by name) and ``bytes``. ``run``: ``worker``, ``seconds``, ``peak``
+    (bytes), ``error`` (the largest in noise floors), ``liveness`` (the smallest) and ``p50`` (ms).
+    """
+
+    key: str
+    found: Mapping[str, Any]
+    run: Mapping[str, Any]
+
+    @property
+    def code(self) -> Exit:
+        """What it contributes to the exit code."""
+        return Exit(self.found["exit_code"])
+
+
+def result_of(store: Store, key: str) -> Result | None:
+    """The result under ``key``, where the cell is done; raises :class:`RefusedError` for one that is no result."""
+    data = store.read(f"cells/{key}/{RESULT}")
+    return None if data is None else strict.decode(Result, strict.loads(data, RESULT), RESULT)
+
+
+def do_cell(cell: Cell, output: str) -> Result:
+    """Export, check and keep one cell below ``output``; what is done already is found, and not done again.
+
+    Never raises for what is wrong with this cell: that is in the result, and the others go on.
+    """
+    with _ONE:
+        started = time.perf_counter()
+        try:
+            store = Store(output)
+            if done := result_of(store, cell.key):
+                return done
+            _mark(store, cell.key)
+            result = _made(cell, store, started)
+        except UlsamError as error:
+            reason = str(error) if error.todo else error.found
+            return _result(cell, started, exit_code=int(error.exit_code), reasons=[reason])
+        except Exception:  # a fault of ours or of a tool: it must not end the other cells, and must be seen
+            last = traceback.format_exc(limit=-3)
+            return _result(cell, started, exit_code=int(Exit.EXPORT_FAILED), reasons=[f"unexpected: {last}"])
+        if result.code in SETTLED:
+            text = strict.dumps(strict.encode(result, RESULT))
+            store.write(f"cells/{cell.key}/{RESULT}", text.encode())
+        return result
+
+
+def _mark(store: Store, key: str) -> None:
+    store.write(f"cells/{key}/attempts/{_worker()}-{time.time_ns()}", b"")
+
+
+def _worker() -> str:
+    return f"{platform.node() or 'host'}-{os.getpid()}"
+
+
+def _made(cell: Cell, store: Store, started: float) -> Result:
+    if cell.code != _own_code():
+        raise UnavailableError(
+            "this worker has another version of ulsam-deploy than the one that made the plan",
+            expected="the same code everywhere, for results are kept under its hash",
+            todo="install the same version on the workers",
+        )
+    with fetched(cell.checkpoint) as model, tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
+        options = replace(cell.options, model=model, output=Path(scratch, "cell.bundle"))
+        if (seen := file_digest(options)) != cell.sha256:
+            raise RefusedError(
+                f"'{cell.checkpoint}' is not the file that the plan was made for", expected=cell.sha256, todo=seen
+            )
+        (outcome,) = (exported := export(options, Progress(quiet=True))).outcomes
+        if exported.bundle is None or outcome.made is None:
+            raise outcome.error or ExportError("nothing was made")
+        evidence = outcome.made.evidence
+        checked = _on_board(exported.bundle, cell) if _emulated(cell.options.device) else evidence
+        archive = pack(exported.bundle, Path(scratch, BUNDLE))
+        store.write(f"cells/{cell.key}/{BUNDLE}", archive.read_bytes())
+        return _described(cell, started, exported.bundle, checked, evidence)
+
+
+@functools.cache
+def _own_code() -> str:
+    return cache.source_digest()
+
+
+def _emulated(name: str) -> bool:
+    return bool(name) and device(name).arm is not None
+
+
+def _on_board(bundle: Bundle, cell: Cell) -> Evidence:
+    """The evidence from the emulated board."""
+    (checked,) = verify_bundle(bundle, cell.options.device, (cell.target,))
+    if checked.evidence is None:
+        raise checked.error or UnavailableError(f"nothing ran on {cell.options.device}")
+    return checked.evidence
+
+
+def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence) -> Result:
+    """``evidence`` decides; the time of a run is from ``here``, for an emulator's time means nothing."""
+    (record,) = bundle.manifest.artifacts
+    parity = evidence.parity or {}
+    errors = [output["error"] for output in parity.get("outputs", ())]
+    alive = [block["liveness"] for block in parity.get("blocks", ()) if block["liveness"] is not None]
+    return _result(
+        cell,
+        started,
+        {
+            "error": None if not errors or None in errors else max(errors),
+            "liveness": min(alive, default=None),
+            "p50": None if evidence is not here else (here.latency or {}).get("p50"),
+        },
+        exit_code=int(verdict_code(evidence)),
+        tier=evidence.tier.label,
+        verdict=evidence.verdict.value,
+        reasons=list(evidence.reasons),
+        blocks=len(bundle.manifest.model.blocks),
+        refused=len(bundle.manifest.model.refusals),
+        files={posixpath.basename(file.path): file.sha256 for file in record.files},
+        bytes=sum(file.size for file in record.files),
+    )
+
+
+def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, **found: Any) -> Result:
+    nothing = {"tier": Tier.EXPORTED.label, "verdict": Verdict.UNVERIFIED.value, "blocks": 0, "refused": 0}
+    who = {
+        "checkpoint": cell.options.model.name,
+        "sha256": cell.sha256,
+        "target": cell.target,
+        "precision": cell.precision,
+        "input": cell.size,
+        "device": cell.options.device,
+    }
+    seconds = round(time.perf_counter() - started, 3)
+    run = {"worker": _worker(), "seconds": seconds, "peak": peak_rss(), "error": None, "liveness": None, "p50": None}
+    return Result(cell.key, {**who, **nothing, "files": {}, "bytes": 0, **found}, {**run, **(seen or {})})
+
+
+def lost(cell: Cell, error: BaseException) -> Result:
+    """What is said of a cell whose workers died, or whose executor was lost; ``error`` has the executor's words."""
+    reason = str(error) if isinstance(error, UlsamError) else f"{type(error).__name__}: {error}"
+    result = _result(cell, time.perf_counter(), exit_code=int(Exit.EXPORT_FAILED), reasons=[reason])
+    return replace(result, run={**result.run, "worker": "-"})
+
+
+def do_shard(key: str, shard: Shard, output: str) -> Counts:
+    """Run the artifact under ``key`` on one shard of the labelled set; found where it is done already.
+
+    Raises :class:`UlsamError` in words for a shard that does not fit the artifact, and without the engine.
+    """
+    with _ONE:
+        store, name = Store(output), f"cells/{key}/accuracy/{shard.sha256}.json"
+        if data := store.read(name):
+            return strict.decode(Counts, strict.loads(data, name), name)
+        packed = store.read(f"cells/{key}/{BUNDLE}")
+        if packed is None:
+            raise UsageError(f"the cell {key} has no bundle in '{output}'", expected="a cell that was made")
+        with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch, fetched(shard.place) as path:
+            (archive := Path(scratch, BUNDLE)).write_bytes(packed)
+            counts = _counted(read_bundle(archive), path)
+        store.write(name, strict.dumps(strict.encode(counts, name)).encode())
+        return counts
+
+
+def _counted(bundle: Bundle, path: Path) -> Counts:
+    (record,) = bundle.manifest.artifacts
+    scores = next((spec.name for spec in record.outputs if len(spec.shape) == 2), None)
+    if scores is None:
+        raise UsageError("the network has no output of one score for each class", expected="a classifier")
+    inputs, labels = read_shard(path, record.inputs)
+    padded = {name: _whole(array, record.inputs[0].shape[0] or 1) for name, array in inputs.items()}
+    with runtime_for(record.target)(bundle.files(record), record.inputs, record.outputs) as runtime:
+        found = produce(runtime, padded)[scores][: len(labels)]
+    if labels.size and not 0 <= labels.min() <= labels.max() < found.shape[1]:
+        raise UsageError(f"'{path.name}' has labels from {labels.min()} to {labels.max()}",
+                         expected=f"0 to {found.shape[1] - 1}, the network's classes")  # fmt: skip
+    return count(found, labels)
+
+
+def _whole(array: np.ndarray[Any, Any], batch: int) -> np.ndarray[Any, Any]:
+    """``array`` filled up to whole batches with its last sample."""
+    missing = -len(array) % batch
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+
+def read_shard(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, np.ndarray[Any, Any]], Any]:
+    """The arrays of one shard by input, float32 (B, ...), and its labels (B,); raises :class:`UsageError`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"the shard '{path.name}' cannot be read: {error}", expected="an .npz of arrays") from error
+    labels = arrays.pop(LABELS, None)
+    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise UsageError(f"the shard '{path.name}' has no '{LABELS}'", expected=f"whole numbers (B,) called '{LABELS}'")
+    if len(inputs) == len(arrays) == 1:  # one input: its array may have any name
+        arrays = {inputs[0].name: next(iter(arrays.values()))}
+    for spec in inputs:
+        array, wanted = arrays.get(spec.name), spec.shape[1:]
+        if array is None or array.shape != (len(labels), *wanted) or array.dtype != np.float32:
+            said = "none" if array is None else f"{array.dtype} {array.shape}"
+            raise UsageError(
+                f"the shard '{path.name}' has {said} for the input '{spec.name}'",
+                expected=f"float32 ({len(labels)}, {', '.join(map(str, wanted))})",
+            )
+    return {spec.name: arrays[spec.name] for spec in inputs}, labels
