@@ -15,6 +15,7 @@ WINGS = ("models", "exporters", "runtimes")
 #: What may be imported on a device besides the standard library and numpy: a runtime's own engine, lazily.
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
+    *("isolation.py", "verifying.py"),
     *("preprocessing.py", "parity", "bench", "bundle"),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
@@ -69,10 +70,10 @@ def test_wings_never_import_each_other(path: Path) -> None:
 def rank(module: str) -> int | None:
     """How high a module of the core stands: imports point downward only."""
     storeys = [
-        {"contracts", "errors", "plugins", "_version", "third_party", "external_data", "preprocessing"},
+        {"contracts", "errors", "isolation", "plugins", "_version", "third_party", "external_data", "preprocessing"},
         {"bundle", "parity", "bench"},
         {"cache", "devices", "images", "options", "progress", "checkpoint", "evidence", "signing"},
-        {"onnx_in", "own_probes", "calibration", "diverge"},
+        {"onnx_in", "own_probes", "calibration", "diverge", "verifying"},
         {"bom", "lint", "program", "report", "source"},
         {"attachments", "census", "making", "road"},
         {"pipeline"},

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ulsam_deploy import options
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.isolation import Limits
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
 4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust)"""
@@ -91,3 +92,8 @@ def positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise UsageError(f"'{text}' is no limit", expected="a positive number")
     return number
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    """What ``--time-limit`` and ``--memory-limit`` say."""
+    return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30))

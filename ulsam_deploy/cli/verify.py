@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from ulsam_deploy.bundle import Bundle, Evidence, read_bundle, strict
 from ulsam_deploy.bundle.signature import check_signature, read_public_key
 from ulsam_deploy.cli import words
+from ulsam_deploy.cli.arguments import limits
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
@@ -49,7 +50,7 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
     """Integrity first, then every artifact; an engine that is missing counts only when its target was asked for."""
     bundle = read_bundle(arguments.path)
     signed = _signature(bundle, arguments)
-    checked = verify_bundle(bundle, arguments.target or ())
+    checked = verify_bundle(bundle, arguments.target or (), limits(arguments))
     code = combine(_code(item, arguments) for item in checked)
     if not any(item.evidence for item in checked) and code is Exit.OK:
         code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified
