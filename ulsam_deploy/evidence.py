@@ -139,7 +139,8 @@ def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | 
     """Check the integrity of ``bundle``, then run every artifact (of ``targets``, where given) that can run here.
 
     Each is opened in a process of its own within ``limits``: hashes show that a bundle is whole, not that its maker
-    means well. Raises :class:`~ulsam_deploy.errors.RefusedError` before any engine opens anything, when a byte is not as recorded.
+    means well. Raises :class:`~ulsam_deploy.errors.RefusedError` before any engine opens anything, when a byte is not
+    as recorded.
     """
     bundle.verify_integrity()
     golden = Golden.load(bundle.golden) if bundle.golden else None

@@ -115,7 +115,7 @@ def too_much(limits: Limits, doing: str) -> ExportError:
 
 
 def limit(memory: int | None) -> None:
-    """In the process: at most ``memory`` bytes of address space, no core dumps, no endless files; where the system can."""
+    """In the process: at most ``memory`` bytes of address space, no core dumps, no endless files."""
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE}
     if memory is not None:
         limits[resource.RLIMIT_AS] = memory

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +16,12 @@ import numpy as np
 
 from ulsam_deploy.contracts import Runtime, TensorSpec
 from ulsam_deploy.isolation import Limits, answer, crash, visit
+from ulsam_deploy.parity.npz import DAMAGE, read_arrays
 
 Array = np.ndarray[Any, Any]
 Specs = tuple[TensorSpec, ...]
 
 WORKER = "ulsam_deploy.foreign.worker"
-#: What an archive of arrays that isn't one can raise.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,9 @@ class Guarded:
     def _answer(self, folder: Path, words: str) -> tuple[dict[str, Any], dict[str, Array]]:
         found = answer(folder, words, self.limits, self._doing)
         try:
-            with np.load(folder / "arrays.npz", allow_pickle=False) as file:
-                arrays = {name: file[f"{index}"] for index, name in enumerate(found["arrays"])}
-        except _DAMAGE as broken:
+            stored = read_arrays(folder / "arrays.npz")
+            arrays = {name: stored[f"{index}"] for index, name in enumerate(found["arrays"])}
+        except DAMAGE as broken:
             raise crash(1, words or f"no answer ({type(broken).__name__})", self.limits, self._doing) from broken
         return found, arrays
 

@@ -47,7 +47,8 @@ def yardstick(
     runs = [_run(evaluator, truth) for evaluator in _WAYS[precision](truth, calibration)]
     kept = _kept(truth, runs, precision)
     chosen = truth.golden.take(kept)
-    return Yardstick(noise_floors(chosen.outputs, [{name: run[name][kept] for name in run} for run in runs]), kept)
+    honest = [{name: array[list(kept)] for name, array in run.items()} for run in runs]
+    return Yardstick(noise_floors(chosen.outputs, honest), kept)
 
 
 def _half(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
