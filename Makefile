@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check clean hostile fuzz
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -20,6 +20,18 @@ test: $(READY) $(SIGN_READY)
 
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
+
+# Every hostile input that we know, let loose on the command line: prints counts by kind.
+hostile: $(READY)
+	$(BIN)/python -m tests.hostile
+
+# SECONDS for each parser, then random networks through every engine; see tests/fuzz.
+FUZZED := manifest archive golden golden_meta maps maps_meta onnx results signature key settings devices
+SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	set -e; for parser in $(FUZZED); do $(BIN)/python -m tests.fuzz $$parser -max_total_time=$(SECONDS); done
+	$(BIN)/python -m tests.fuzz.engines --seconds $(SECONDS)
 
 check: $(READY)
 	$(BIN)/ruff check .

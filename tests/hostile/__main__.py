@@ -71,9 +71,7 @@ def _import_everything() -> None:
 
 
 def _planted() -> list[Input]:
-    """What the watch has to see: code that runs, files that escape, a crash, an end in success, an end without words."""
-    from ulsam_deploy import cli
-
+    """What the watch has to see: code that runs, files that escape, a crash, a success, an end without words."""
     from ..ulsam_deploy import test_checkpoint_hostile as known
 
     def trusted(program: str) -> Input:
@@ -94,7 +92,6 @@ def _planted() -> list[Input]:
         (folder / "model.pt").write_bytes(known.with_pickle(known.pickled(known.Calls(_leave, 6))))
         return ["export", "model.pt", "--trust-pickle", "--no-cache"]
 
-    assert cli
     return [
         trusted("os.system"), trusted("exec"), Input("planted", "a success", told), Input("planted", "a crash", crash),
         Input("planted", "no words", wordless),

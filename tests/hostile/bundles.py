@@ -115,6 +115,10 @@ def _manifest(bundle: Path, content: Any, folder: Path) -> list[str]:
     return ["verify", root.name]
 
 
+def _repacked(change: Any, path: Path) -> None:
+    known.repack(path, change)
+
+
 def _append(path: Path, name: str, data: bytes = b"x", mode: int = 0o100644) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(known.stored(name, mode), data)
@@ -155,7 +159,7 @@ FOLDERS: dict[str, Callable[[Path], object]] = {
 }
 
 ARCHIVES: dict[str, Callable[[Path], object]] = {
-    **{name: partial(lambda change, path: known.repack(path, change), change) for name, (change, _) in known.ARCHIVES.items()},
+    **{name: partial(_repacked, change) for name, (change, _) in known.ARCHIVES.items()},
     "twice": lambda path: _append(path, "golden.npz"),
     "manifest twice": lambda path: _append(path, MANIFEST, b"{}"),
     "drive": lambda path: _append(path, "C:\\evil"),

@@ -1,4 +1,4 @@
-"""Artifacts in a bundle whose hashes all fit, as a stranger would make one: cut, with wrong offsets, with huge sizes."""
+"""Artifacts in a bundle whose hashes all fit, as a stranger would make one: cut, wrong offsets, huge sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hostile corpus: a fast part of it, all of it when there is time, and the proof that the watcher would see harm."""
+"""The hostile corpus: a fast part of it, all of it when there is time, and that the watcher would see harm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_part_of_every_kind_is_refused_in_words() -> None:
     code, found = loose("--every", "40")
     assert found["problems"] == {}
     assert {name: found[name] for name in HARM} == dict.fromkeys(HARM, 0)
-    assert found["inputs tried"] >= 30
+    assert found["inputs tried"] >= 25
     assert (
         found["refused"] + found["called broken"] + found["failed a check"] + found["harmless"] == found["inputs tried"]
     )

@@ -154,6 +154,15 @@ def _child(words: Sequence[str], room: Path) -> None:
         os._exit(code)
 
 
+def _writes(flags: Any) -> bool:
+    return isinstance(flags, int) and bool(flags & WRITES)
+
+
+def _is_worker(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether it is an engine that is started."""
+    return event == "subprocess.Popen" and arguments[1][:1] == [sys.executable] and arguments[1][3] in WORKERS
+
+
 def _hook(room: Path, noted: int) -> Any:
     free = tuple(f"{room / place}/" for place in OPEN)
 
@@ -163,23 +172,19 @@ def _hook(room: Path, noted: int) -> Any:
     def outside(path: Any, folder: int = -1) -> bool:
         if not isinstance(path, (str, bytes, os.PathLike)):
             return False
-        beside = os.getcwd() if folder < 0 else os.readlink(f"/proc/self/fd/{folder}")
+        beside = str(Path.cwd()) if folder < 0 else str(Path(f"/proc/self/fd/{folder}").readlink())
         where = os.path.abspath(os.path.join(beside, os.fsdecode(path)))  # noqa: PTH100, PTH118 - links stay links
         return where != os.devnull and not f"{where}/".startswith(free)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open":
-            flags = arguments[2]
-            if isinstance(flags, int) and flags & WRITES and outside(arguments[0]):
-                note(f"wrote {arguments[0]!r}")
+        if event == "open" and _writes(arguments[2]) and outside(arguments[0]):
+            note(f"wrote {arguments[0]!r}")
         elif event in CHANGES:
             folder = arguments[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1
             if any(outside(path, folder) for path in arguments[:2]):
                 note(f"{event} {arguments[:2]!r}")
-        elif event in STARTS:
-            started = arguments[1] if event == "subprocess.Popen" else ()
-            if not (isinstance(started, list) and started[:1] == [sys.executable] and started[3] in WORKERS):
-                note(f"started {event} {arguments[:2]!r}")
+        elif event in STARTS and not _is_worker(event, arguments):
+            note(f"started {event} {arguments[:2]!r}")
         elif event in TALKS:
             note(f"spoke {event} {arguments[1:]!r}")
 

@@ -24,7 +24,7 @@ DAMAGE = (
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Every array of the file by name; raises one of :data:`DAMAGE` for anything else than a sound npz of plain arrays."""
+    """Every array of the file by name; raises one of :data:`DAMAGE` for anything but a sound npz of plain arrays."""
     with zipfile.ZipFile(path) as archive:
         size = sum(info.file_size for info in archive.infolist())
     if size > MAX_BYTES:
