@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from ulsam_deploy import plugins
 from ulsam_deploy.bench import measure
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence, strict
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError
 from ulsam_deploy.isolation import Limits, answer, visit
@@ -166,8 +166,7 @@ def _elsewhere(bundle: Bundle, record: ArtifactRecord, limits: Limits) -> Eviden
         limits = replace(limits, memory=None)
     doing = f"{engine.name} on {record.files[0].path}"
     job = {"bundle": str(bundle.root), "target": record.target, "precision": record.precision, "memory": limits.memory}
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as name:
-        folder = Path(name)
+    with scratch() as folder:
         (folder / "job.json").write_text(json.dumps(job))
         said = visit("ulsam_deploy.verifying", folder, limits, doing)
         found = answer(folder, said, limits, doing)

@@ -6,7 +6,6 @@ Standard library and numpy. Nothing that comes back from the process is trusted:
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Runtime, TensorSpec
 from ulsam_deploy.isolation import Limits, answer, crash, visit
 from ulsam_deploy.parity.npz import DAMAGE, read_arrays
@@ -63,8 +63,7 @@ class Guarded:
             "memory": self.limits.memory,
             "feed": list(feed),
         }
-        with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as name:
-            folder = Path(name)
+        with scratch() as folder:
             (folder / "job.json").write_text(json.dumps(job))
             np.savez(folder / "feed.npz", **{f"{index}": array for index, array in enumerate(feed.values())})  # type: ignore[arg-type]
             said = visit(WORKER, folder, self.limits, self._doing)
