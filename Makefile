@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SIGN := .venv-sign
+SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow test-browser test-docs test-arm check clean
+.PHONY: demo test test-slow test-browser test-docs test-arm hostile fuzz check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -13,10 +15,10 @@ demo: $(READY)
 # One process a core, each with one thread: engines that share cores spend their time waiting for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
-test: $(READY)
+test: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "not slow and not arm and not gpu and not browser"
 
-test-slow: $(READY)
+test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
 
 # The report in a real Chromium: needs Debian's chromium and chromium-driver, and skips with a word without them.
@@ -30,6 +32,18 @@ test-docs: $(READY)
 # Raspberry Pis in emulation: needs qemu-user, gcc and libc6-dev, and the network once.
 test-arm: $(READY)
 	$(BIN)/pytest -m arm --durations 10
+
+# Every hostile input that we know, let loose on the command line: prints counts by kind.
+hostile: $(READY)
+	$(BIN)/python -m tests.hostile
+
+# SECONDS for each parser, then random networks through every engine; see tests/fuzz.
+FUZZED := manifest archive golden golden_meta maps maps_meta onnx results signature key settings devices
+SECONDS ?= 60
+fuzz: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	set -e; for parser in $(FUZZED); do $(BIN)/python -m tests.fuzz $$parser -max_total_time=$(SECONDS); done
+	$(BIN)/python -m tests.fuzz.engines --seconds $(SECONDS)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -45,5 +59,12 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
+# What signs lives apart: it needs newer packages than the tflite extra allows, and a key is best kept where nothing is built.
+$(SIGN_READY): pyproject.toml constraints-sign.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed; set PYTHON=...")'
+	test -x $(SIGN)/bin/python || $(PYTHON) -m venv $(SIGN)
+	$(SIGN)/bin/python -m pip install --quiet --constraint constraints-sign.txt --editable '.[sign]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache *.bundle models/*.bundle
+	rm -rf $(VENV) $(SIGN) build *.egg-info .mypy_cache .pytest_cache .ruff_cache *.bundle models/*.bundle

@@ -15,7 +15,8 @@ WINGS = ("models", "exporters", "runtimes")
 #: What may be imported on a device besides the standard library and numpy: a runtime's own engine, lazily.
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
-    *("preprocessing.py", "timing.py", "accuracy", "parity", "bench", "bundle"),
+    *("isolation.py", "verifying.py", "preprocessing.py", "timing.py"),
+    *("accuracy", "parity", "bench", "bundle"),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
 
@@ -69,11 +70,11 @@ def test_wings_never_import_each_other(path: Path) -> None:
 def rank(module: str) -> int | None:
     """How high a module of the core stands: imports point downward only."""
     storeys = [
-        {"contracts", "errors", "plugins", "_version", "third_party", "external_data", "preprocessing"},
+        {"contracts", "errors", "isolation", "plugins", "_version", "third_party", "external_data", "preprocessing"},
         {"bundle", "parity", "bench"},
         {"accuracy", "budget", "cache", "devices", "images", "progress"},
         {"options", "checkpoint", "evidence", "signing", "remote"},
-        {"gate", "timing"},
+        {"gate", "timing", "verifying"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},
         {"attachments", "census", "eager", "making", "road"},

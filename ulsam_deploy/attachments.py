@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from ulsam_deploy.bom import write_bom
 from ulsam_deploy.bundle import Manifest, strict
 from ulsam_deploy.bundle.members import record_file
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.cache import Cache, key, source_digest
 from ulsam_deploy.report import REPORT, maps, page
 from ulsam_deploy.third_party import version
@@ -48,8 +48,8 @@ def _kept(write: Writer, manifest: Manifest, folder: Path, cache: Cache) -> str:
             return file.name
         return ""
     name = write(manifest, folder)
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
+    with scratch() as copy:
         if name:
-            shutil.copyfile(folder / name, Path(scratch, name))
-        cache.put(entry, Path(scratch))
+            shutil.copyfile(folder / name, copy / name)
+        cache.put(entry, copy)
     return name

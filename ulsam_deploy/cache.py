@@ -127,10 +127,14 @@ class Cache:
 
     def _trusted(self) -> bool:
         """Whether nobody else can plant entries: what lies in the cache ends up in bundles."""
-        if not self.root.stat().st_mode & stat.S_IWOTH:
-            return True
-        _LOG.warning("the cache %s isn't used: every user can write to it (chmod o-w)", self.root)
-        return False
+        state, why = self.root.stat(), ""
+        if state.st_mode & stat.S_IWOTH:
+            why = "every user can write to it (chmod o-w)"
+        elif state.st_uid != os.geteuid():
+            why = "it belongs to another user"
+        if why:
+            _LOG.warning("the cache %s isn't used: %s", self.root, why)
+        return not why
 
     def _trim(self, newest: Path) -> None:
         """Evict the least recently used entries until the rest fits; ``newest`` stays."""

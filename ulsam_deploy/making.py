@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ulsam_deploy.bundle import Evidence
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, Verdict
 from ulsam_deploy.errors import UlsamError, UnavailableError
 from ulsam_deploy.evidence import execute, produce, runtime_for
@@ -107,10 +107,10 @@ def silence(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) ->
         return Twins()
     judged = golden.at(artifact.precision)
     files, rows, inside = [folder / name for name in artifact.files], list[dict[str, Array]](), list[Reading | None]()
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as place, _opened(engine, files, artifact) as whole:
+    with scratch() as place, _opened(engine, files, artifact) as whole:
         seen = _values(road, whole)
         for number in range(len(golden.blocks)):
-            into = Path(place, str(number))
+            into = place / str(number)
             into.mkdir()
             try:
                 if not exporter.silence(artifact, folder, number, into):

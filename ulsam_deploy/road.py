@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import platform
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from ulsam_deploy import calibration, making, own_probes, source
 from ulsam_deploy.bundle import Evidence, ModelCard, strict
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.cache import Cache, key, source_digest
 from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, ExportRequest, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
@@ -61,14 +62,15 @@ class Road:
         self.options, self.progress = options, progress
         # What a user's own factory does cannot be hashed, so its exports are never reused.
         self._cache = Cache() if options.cache and not options.factory else None
-        self._scratch = tempfile.TemporaryDirectory(prefix="ulsam-deploy-")
+        self._stack = contextlib.ExitStack()
+        self._scratch = self._stack.enter_context(scratch())
         self._lowered: dict[tuple[str, object], Program] = {}
 
     def __enter__(self) -> Road:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._scratch.cleanup()
+        self._stack.close()
 
     @functools.cached_property
     def digest(self) -> str:
@@ -148,7 +150,7 @@ class Road:
             golden = make_golden(captured, raised, probes, names)
             said.append(f"{len(names)} probes in float64, {len(raised.blocks)} ablated twins, noise floors")
         golden = self._with_yardsticks(golden)
-        folder = Path(self._scratch.name, "truth")
+        folder = self._scratch / "truth"
         folder.mkdir()
         golden.save(folder / GOLDEN)
         reference_maps(captured, raised, golden).save(folder / MAPS)
@@ -288,7 +290,7 @@ class Road:
         folder.mkdir()
         made = making.make(self, exporter, recipe, folder)
         if self._cache:
-            copy = Path(self._scratch.name, entry)
+            copy = self._scratch / entry
             kept_now = _Kept(made.artifact, made.evidence, tuple(found or () for found in made.inside))
             shutil.copytree(folder, copy / FILES)
             (copy / MADE).write_text(strict.dumps(strict.encode(kept_now, MADE)))

@@ -36,6 +36,7 @@ _ROOTS = (
     "ulsam_deploy.cli.on_device",
     "ulsam_deploy.cli",
     "ulsam_deploy.cli.parser",
+    "ulsam_deploy.verifying",
     *(f"ulsam_deploy.cli.{name}" for name in COMMANDS),
     *(f"ulsam_deploy.cli.parsers.{name}" for name in COMMANDS),
 )

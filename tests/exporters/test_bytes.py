@@ -57,7 +57,7 @@ def test_same_bytes_again_in_the_same_process(made, export_again, target):
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
 
 
-def test_same_bytes_in_another_process_with_another_hash_seed(made, tmp_path):
+def test_same_bytes_in_another_process_of_another_user(made, tmp_path):
     here = [
         f"{target} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
         for target, batch in MADE.items()
@@ -71,6 +71,8 @@ def test_same_bytes_in_another_process_with_another_hash_seed(made, tmp_path):
         str(tmp_path),
         repr(MADE),
     ]
-    environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    other = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    environment = {
+        **os.environ, "PYTHONHASHSEED": "12345", "HOME": str(tmp_path), "USER": "somebody", "LOGNAME": "somebody",
+    }  # fmt: skip
+    other = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=True)
     assert other.stdout.splitlines() == here

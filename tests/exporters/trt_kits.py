@@ -14,7 +14,7 @@ from ulsam_deploy.exporters.tensorrt import EXPORTER
 from ulsam_deploy.parity import Golden, make_probes
 from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention, yardstick
 
-from ..conftest import small_network  # noqa: TID252  tests are not a package
+from ..conftest import small_network  # tests are not a package
 
 HALF = ExportRequest("fp16")
 DLA = ExportRequest("fp16", "jetson-orin-jp6", dla=True)

@@ -25,10 +25,15 @@ def schema(name: str) -> Any:
     return json.loads((SCHEMAS / f"{name}.SNAPSHOT.schema.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def validator() -> jsonschema.Draft7Validator:
+def by_schema() -> jsonschema.Draft7Validator:
+    """What judges a document by the published schema of CycloneDX 1.6."""
     others = [(schema(name)["$id"], Resource.from_contents(schema(name))) for name in ("spdx", "jsf-0.82")]
     return jsonschema.Draft7Validator(schema("bom-1.6"), registry=Registry().with_resources(others))
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft7Validator:
+    return by_schema()
 
 
 @pytest.fixture

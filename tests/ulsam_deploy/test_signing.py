@@ -1,4 +1,4 @@
-"""Signing with the real OpenSSF library, kept in a folder beside the environment (``make`` puts it there)."""
+"""Signing with the real OpenSSF library, in an environment of its own (``make`` puts it there: see pyproject.toml)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from ulsam_deploy.bundle import read_bundle
+from ulsam_deploy.bundle.signature import check_signature, read_public_key
 from ulsam_deploy.cli import main
+from ulsam_deploy.errors import RefusedError
+from ulsam_deploy.runner import write_runner
 from ulsam_deploy.signing import PASSWORD
 
+from . import handmade
 from .bundle.conftest import make_bundle
 
-LIBRARY = Path(sys.prefix, "sign")
-needs_library = pytest.mark.skipif(not LIBRARY.is_dir(), reason="model-signing isn't there: run make")
+SIGN = Path(__file__).parents[2] / ".venv-sign" / "bin" / "python"
+needs_library = pytest.mark.skipif(not SIGN.exists(), reason="model-signing isn't there: run 'make .venv-sign/.ready'")
 
 MAKE_KEYS = """
 import sys
@@ -34,9 +39,9 @@ for name, key in keys.items():
 
 
 def python(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """A Python that sees the library before everything else."""
-    env = {**os.environ, "PYTHONPATH": str(LIBRARY), **environment}
-    return subprocess.run([sys.executable, *words], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    """The Python of the environment that signs: this package with its ``sign`` extra, and no engine."""
+    env = {**os.environ, **environment}
+    return subprocess.run([str(SIGN), *words], cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +82,43 @@ def test_the_librarys_own_command_accepts_it(place: Path) -> None:
     done = python("-m", "ulsam_deploy", "sign", "m.bundle", "--key", "p256.pem", cwd=place)
     assert done.returncode == 6, "what isn't sound isn't signed"
     (place / "m.bundle" / "golden.npz").write_bytes(b"goldenweights")
+
+
+@needs_library
+def test_what_its_own_command_signed_is_accepted_here(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    signature = place / "m.bundle" / "model.sig"
+    signature.unlink(missing_ok=True)
+    words = ("-m", "model_signing", "sign", "key", "m.bundle", "--signature", "m.bundle/model.sig")
+    done = python(*words, "--private_key", "p256.pem", cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    key = read_public_key(place / "p256.pub")
+    check_signature(read_bundle(place / "m.bundle"), key)
+    with pytest.raises(RefusedError, match="isn't by the key"):
+        check_signature(read_bundle(place / "m.bundle"), read_public_key(place / "p521.pub"))
+    signature.unlink()
+
+
+@needs_library
+def test_the_device_runner_checks_hashes_always_and_signatures_by_key(place: Path) -> None:
+    runner = write_runner(place / "runner.pyz")
+    bundle = handmade.make_bundle(place / "dense.bundle", targets=("onnx",)).root
+
+    def verify(key: str) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, str(runner), "verify", str(bundle), "--key", str(place / f"{key}.pub")]
+        return subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+
+    done = verify("p256")
+    assert (done.returncode, "isn't signed" in done.stderr) == (6, True), done.stderr
+    assert python("-m", "ulsam_deploy", "sign", str(bundle), "--key", "p256.pem", cwd=place).returncode == 0
+    done = verify("p256")
+    assert done.returncode == 0, done.stderr
+    assert "signed by key" in done.stdout
+    assert (verify("p521").returncode, verify("rsa").returncode) == (6, 2)
+    whole = (bundle / "onnx" / "model.onnx").read_bytes()
+    (bundle / "onnx" / "model.onnx").write_bytes(whole + b"\0")
+    words = [sys.executable, str(runner), "verify", str(bundle)]
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+    assert (done.returncode, "'onnx/model.onnx' has" in done.stderr) == (6, True), done.stderr
 
 
 @needs_library

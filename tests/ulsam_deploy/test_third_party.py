@@ -76,6 +76,15 @@ def test_openvino_is_loaded_without_its_telemetry():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_onnx_runtime_is_loaded_without_its_telemetry(tmp_path):
+    pytest.importorskip("onnxruntime")
+    places = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | places
+    code = "import ulsam_deploy, onnxruntime"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert list(tmp_path.rglob("*")) == []
+
+
 def test_long_words_are_cut():
     with pytest.raises(ExportError) as error, words_of("Tool", "convert"):
         raise RuntimeError("x" * 10_000)

@@ -75,7 +75,9 @@ def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     for entry in archive.infolist():
         kind = stat.S_IFMT(entry.external_attr >> 16)
         problem = ""
-        if entry.filename in entries:
+        if not entry.filename:
+            problem = "has no name"
+        elif entry.filename in entries:
             problem = "is there twice"
         elif entry.is_dir() or kind not in (0, stat.S_IFREG) or entry.filename != entry.orig_filename:
             problem = "is a link, a folder or a special file"

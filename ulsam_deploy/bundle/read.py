@@ -5,8 +5,7 @@ Standard library and numpy only; device-safe.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import contextlib
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from ulsam_deploy.bundle import archive
 from ulsam_deploy.bundle.manifest import ArtifactRecord, Manifest
 from ulsam_deploy.bundle.members import check_members, load_manifest
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.errors import UsageError
 
 __all__ = ["Bundle", "read_bundle"]
@@ -66,14 +66,12 @@ def read_bundle(path: Path) -> Bundle:
         return Bundle(path.resolve(), load_manifest(path)[0])
     if not path.exists():
         raise UsageError(f"there is no bundle at {path}", expected="a bundle folder, or a .zip made from one")
-    folder = Path(tempfile.mkdtemp(prefix="ulsam-deploy-"))
-    try:
-        bundle = Bundle(folder, archive.extract(path, folder))
-    except BaseException as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
+    with contextlib.ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch())
+            bundle = Bundle(folder, archive.extract(path, folder))
+        except OSError as error:
             todo = "free some space, or set TMPDIR to another folder"
-            raise UsageError(f"{path} couldn't be unpacked to {folder}: {error.strerror}", todo=todo) from error
-        raise
-    weakref.finalize(bundle, shutil.rmtree, folder, ignore_errors=True)
+            raise UsageError(f"{path} couldn't be unpacked: {error.strerror}", todo=todo) from error
+        weakref.finalize(bundle, stack.pop_all().close)
     return bundle

@@ -14,12 +14,13 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ulsam_deploy.errors import ExportError
 
-__all__ = ["install", "staging", "sweep", "sync", "sync_tree"]
+__all__ = ["install", "scratch", "staging", "sweep", "sync", "sync_tree"]
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
@@ -41,6 +42,17 @@ def staging(target: Path, *, folder: bool = True) -> Iterator[Path]:
     finally:
         _remove(path)
         os.close(lock)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A private empty folder among the system's temporary files, gone afterwards.
+
+    What runs that were killed left there is removed first: nobody else would do that before the next start.
+    """
+    with staging(Path(tempfile.gettempdir(), "ulsam-deploy")) as folder:
+        folder.chmod(0o700)
+        yield folder
 
 
 def sweep(parent: Path, name: str | None = None) -> None:

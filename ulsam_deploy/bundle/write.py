@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -58,7 +59,7 @@ class BundleWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
-        if isinstance(error, OSError) and error.errno in _DISK:
+        if isinstance(error, shutil.Error) or (isinstance(error, OSError) and error.errno in _DISK):
             raise _disk_error(self.output, error) from error
 
     def record(self, name: str) -> FileRecord:
@@ -224,7 +225,10 @@ def _in_words(output: Path) -> Iterator[None]:
 
 
 def _disk_error(output: Path, error: OSError) -> ExportError:
+    why = error.strerror or error
+    if isinstance(error, shutil.Error):  # of a whole tree: a list of source, target and what the disk said
+        why = error.args[0][0][-1]
     return ExportError(
-        f"{output} couldn't be written: {error.strerror or error}",
+        f"{output} couldn't be written: {why}",
         todo="free some space, or choose another folder with --output; nothing was left behind",
     )

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulsam_deploy.bundle.write import write_file
 from ulsam_deploy.contracts import Network
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,21 +37,7 @@ def write(
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise UsageError(
-            f"'{path}' cannot be written: {error.strerror}",
-            expected="a file name in an existing folder with room in it",
-        ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                temporary.unlink()
+        write_file(path, data)
+    except ExportError as error:
+        raise UsageError(error.found, expected="a file name in an existing folder with room in it") from error

@@ -7,11 +7,11 @@ from typing import Any
 
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.arguments import model_options
+from ulsam_deploy.cli.arguments import limits, model_options
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UsageError, combine
-from ulsam_deploy.foreign import Foreign, Limits, Question, verify_against
+from ulsam_deploy.foreign import Foreign, Question, verify_against
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.checks import artifact_checks
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         artifact=arguments.path,
         layout=arguments.layout,
         precision=arguments.precision,
-        limits=Limits(arguments.time_limit, int(arguments.memory_limit * 2**30)),
+        limits=limits(arguments),
         reproduce=arguments.reproduce,
         trust_native=arguments.trust_native,
     )

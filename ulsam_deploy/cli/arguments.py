@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ulsam_deploy import options
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.isolation import Limits
 from ulsam_deploy.preprocessing import Preprocessing
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
@@ -108,6 +109,11 @@ def positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise UsageError(f"'{text}' is no limit", expected="a positive number")
     return number
+
+
+def limits(arguments: argparse.Namespace) -> Limits:
+    """What ``--time-limit`` and ``--memory-limit`` say."""
+    return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30))
 
 
 def add_host_options(parser: argparse.ArgumentParser) -> None:

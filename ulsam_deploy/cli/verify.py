@@ -10,6 +10,7 @@ from ulsam_deploy.accuracy import Accuracy
 from ulsam_deploy.bundle import Bundle, Evidence, read_bundle, strict
 from ulsam_deploy.bundle.signature import check_signature, read_public_key
 from ulsam_deploy.cli import labelled, words
+from ulsam_deploy.cli.arguments import limits
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
@@ -98,7 +99,7 @@ def _next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace)
 def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
     """Every artifact as it is on this machine, or on the emulated one that was asked for."""
     if not arguments.device:
-        return verify_bundle(bundle, arguments.target or ())
+        return verify_bundle(bundle, arguments.target or (), limits(arguments))
     from ulsam_deploy import emulate, progress
 
     return emulate.verify_bundle(bundle, arguments.device, arguments.target or (), progress.Progress())

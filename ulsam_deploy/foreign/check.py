@@ -14,7 +14,8 @@ from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.evidence import verdict_code, worst_batch
 from ulsam_deploy.foreign import ports, reproduction
 from ulsam_deploy.foreign.case import Case
-from ulsam_deploy.foreign.guard import Guarded, Limits
+from ulsam_deploy.foreign.guard import Guarded
+from ulsam_deploy.isolation import Limits
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.parity import Floor, Golden, check, tolerance_of
 from ulsam_deploy.progress import Progress

@@ -7,9 +7,7 @@ by number.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import resource
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,19 +18,9 @@ from ulsam_deploy import plugins
 from ulsam_deploy.contracts import Runtime, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError
 from ulsam_deploy.evidence import produce
+from ulsam_deploy.isolation import limit, told
 
 Array = np.ndarray[Any, Any]
-
-#: No file that the process writes may become larger, in bytes: arrays of a whole probe set stay far below.
-LARGEST_FILE = 8 << 30
-
-
-def limit(memory: int) -> None:
-    """At most ``memory`` bytes of address space, no core dumps, no endless files; where the system can."""
-    limits = {resource.RLIMIT_AS: memory, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE}
-    for what, most in limits.items():
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(what, (most, most))
 
 
 def work(job: dict[str, Any], feed: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -64,17 +52,11 @@ def main() -> None:
         facts, arrays = work(job, feed)
     except MemoryError:
         error = ExportError("out of memory")
-        facts, arrays = {"error": _told(error), "memory": True}, {}
+        facts, arrays = {"error": told(error), "memory": True}, {}
     except UlsamError as error:
-        facts, arrays = {"error": _told(error)}, {}
+        facts, arrays = {"error": told(error)}, {}
     np.savez("arrays.npz", **{f"{index}": array for index, array in enumerate(arrays.values())})  # type: ignore[arg-type]
     Path("answer.json").write_text(json.dumps({**facts, "arrays": list(arrays)}))
-
-
-def _told(error: UlsamError) -> dict[str, Any]:
-    return {
-        "exit_code": int(error.exit_code), "found": error.found, "expected": error.expected, "todo": error.todo
-    }  # fmt: skip
 
 
 if __name__ == "__main__":

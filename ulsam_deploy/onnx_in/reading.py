@@ -91,6 +91,11 @@ def read(path: Path) -> Graph:
     a file of somebody else, :class:`ExportError` for what is damaged, or no network of this kind, and
     :class:`UnavailableError` without the ``onnx`` package.
     """
+    with words_of("the reader", f"make sense of {path.name}"):  # whatever a stranger's file does to it
+        return _read(path)
+
+
+def _read(path: Path) -> Graph:
     model = _parse(path, _contents(path))
     _load_external(model, path)
     with words_of("the ONNX checker", f"accept {path.name}"):

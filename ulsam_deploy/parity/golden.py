@@ -6,8 +6,6 @@ numpy only; device-safe. A device needs this file, numpy and an engine to verify
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +17,10 @@ from ulsam_deploy.contracts import ArrayMap
 from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.parity.inside import Reading
 from ulsam_deploy.parity.noise import Floor, as_json, noise_floors
+from ulsam_deploy.parity.npz import DAMAGE, read_arrays
 from ulsam_deploy.parity.sketch import LIMIT, Array, compact
 
 _SCHEMA = "ulsam-deploy/golden/3"
-_MAX_BYTES = 2**31  # unpacked; a larger file is refused before anything is read
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,7 @@ class Golden:
         Raises :class:`UsageError` when there is no such file, :class:`RefusedError` when it is not a sound golden set.
         """
         try:
-            members = _read(path)
+            members = read_arrays(path)
             meta = json.loads(members["meta"].tobytes())
             if meta["schema"] != _SCHEMA:
                 raise ValueError(f"its schema is '{meta['schema']}' and not '{_SCHEMA}'")
@@ -204,7 +202,7 @@ class Golden:
             )
         except FileNotFoundError as error:
             raise UsageError(f"there is no file '{path}'", expected="a golden set (golden.npz)") from error
-        except _DAMAGE as error:
+        except (*DAMAGE, ExportError) as error:
             why = error.found if isinstance(error, ExportError) else f"{type(error).__name__}: {error}"
             raise RefusedError(
                 f"'{path.name}' is not a sound golden set: {why}",
@@ -228,22 +226,6 @@ def _steps(name: str, twins: Sequence[ArrayMap], y: Array) -> Array:
     """What each twin makes of output ``name``, less the reference ``y`` (P, K): float32 (B, P, K)."""
     steps = [compact(twin[name]) - y for twin in twins]
     return np.stack(steps).astype(np.float32) if steps else np.zeros((0, *y.shape), np.float32)
-
-
-#: What damaged or hostile bytes can raise on the way through zip, zlib, npy, JSON and the checks.
-_DAMAGE = (
-    OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, MemoryError, NotImplementedError, SyntaxError,
-    RuntimeError, zipfile.BadZipFile, zlib.error, ExportError,
-)  # fmt: skip
-
-
-def _read(path: Path) -> dict[str, Array]:
-    with zipfile.ZipFile(path) as archive:
-        size = sum(info.file_size for info in archive.infolist())
-    if size > _MAX_BYTES:
-        raise ValueError(f"it would unpack to {size} bytes, more than {_MAX_BYTES}")
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 def _problem(golden: Golden) -> str:

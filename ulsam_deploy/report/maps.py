@@ -7,12 +7,10 @@ attention map is: as many numbers as the block's map has, none negative, and a s
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from ulsam_deploy.contracts import ArrayMap, Runtime, Tier
 from ulsam_deploy.errors import RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.evidence import runtime_for
 from ulsam_deploy.parity import Golden
+from ulsam_deploy.parity.npz import DAMAGE, read_arrays
 
 Array = np.ndarray[Any, Any]
 
@@ -84,24 +83,24 @@ class Maps:
     def load(cls, path: Path) -> Maps:
         """Read what :meth:`save` wrote; raises :class:`RefusedError` for a file that is not that."""
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-                meta = json.loads(file["meta"].tobytes())
-                if meta["schema"] != _SCHEMA:
-                    raise ValueError(f"its schema is '{meta['schema']}' and not '{_SCHEMA}'")
-                shapes = {str(name): (int(g), int(h), int(w)) for name, g, h, w in meta["blocks"]}
-                names = list(shapes)
-                return cls(
-                    probes=tuple(map(str, meta["probes"])),
-                    shapes=shapes,
-                    reference={name: file[f"reference_{i}"] for i, name in enumerate(names)},
-                    naive=tuple(Step(str(n), str(s), tuple(map(int, f))) for n, s, f in meta["naive"]),
-                    engines={
-                        label: {names[i]: file[f"engine_{e}_{i}"] for i in found}
-                        for e, (label, found) in enumerate(sorted(meta["engines"].items()))
-                    },
-                    missing={str(label): str(why) for label, why in meta["missing"].items()},
-                )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
+            file = read_arrays(path)
+            meta = json.loads(file["meta"].tobytes())
+            if meta["schema"] != _SCHEMA:
+                raise ValueError(f"its schema is '{meta['schema']}' and not '{_SCHEMA}'")
+            shapes = {str(name): (int(g), int(h), int(w)) for name, g, h, w in meta["blocks"]}
+            names = list(shapes)
+            return cls(
+                probes=tuple(map(str, meta["probes"])),
+                shapes=shapes,
+                reference={name: file[f"reference_{i}"] for i, name in enumerate(names)},
+                naive=tuple(Step(str(n), str(s), tuple(map(int, f))) for n, s, f in meta["naive"]),
+                engines={
+                    label: {names[i]: file[f"engine_{e}_{i}"] for i in found}
+                    for e, (label, found) in enumerate(sorted(meta["engines"].items()))
+                },
+                missing={str(label): str(why) for label, why in meta["missing"].items()},
+            )
+        except DAMAGE as error:
             raise RefusedError(f"'{path.name}' is not a sound set of maps: {error}", todo="export it again") from error
 
 

@@ -13,7 +13,7 @@ from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.report import maps, page
 from ulsam_deploy.report.maps import Maps
 
-from ..report.reading import Page  # noqa: TID252 - shared by both folders of tests
+from ..report.reading import Page
 
 
 def test_the_engine_s_maps_are_pytorch_s(folder: Path) -> None:

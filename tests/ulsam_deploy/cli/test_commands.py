@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -13,8 +14,11 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.bom import BOM
 from ulsam_deploy.cli import main
 
+from ...traces import traces
+from ..test_bom import by_schema
 from .conftest import Run
 
 
@@ -29,6 +33,31 @@ def test_the_bundle_lies_beside_the_model(folder: Path) -> None:
     assert sorted(path.name for path in (folder / "net.bundle").iterdir()) == [
         *("bom.cdx.json", "golden.npz", "manifest.json", "maps.npz", "onnx", "report.html", "trt")
     ]
+
+
+def test_nothing_of_this_machine_is_in_a_bundle(folder: Path) -> None:
+    assert (folder / "net.bundle" / "report.html").is_file()
+    assert traces(folder / "net.bundle", str(folder)) == []
+
+
+def test_a_bundle_lists_what_it_is_made_of(folder: Path) -> None:
+    root = folder / "net.bundle"
+    document, manifest = json.loads((root / BOM).read_text()), json.loads((root / "manifest.json").read_text())
+    assert [error.message for error in by_schema().iter_errors(document)] == []
+    assert BOM in {extra["path"] for extra in manifest["extras"]}
+    model = document["metadata"]["component"]
+    assert model["hashes"][0]["content"] == hashlib.sha256((folder / "net.pt").read_bytes()).hexdigest()
+    files = {
+        file["name"]: file["hashes"][0]["content"]
+        for one in document["components"]
+        for file in one.get("components", ())
+    }
+    assert {name.split("/")[0] for name in files} == {"onnx", "trt"}
+    for name, sha256 in files.items():
+        assert hashlib.sha256((root / name).read_bytes()).hexdigest() == sha256
+    golden = next(one for one in document["components"] if one["bom-ref"] == "data:golden")
+    assert golden["hashes"][0]["content"] == hashlib.sha256((root / "golden.npz").read_bytes()).hexdigest()
+    assert {"torch", "onnx"} <= {one["name"] for one in document["components"] if "purl" in one}
 
 
 def test_export_json(folder: Path, run: Run, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from ulsam_deploy.cli import main
 
-from ..report.reading import Page  # noqa: TID252 - shared by both folders of tests
-from ..report.results import result  # noqa: TID252
+from ..report.reading import Page
+from ..report.results import result
 from .conftest import Run
 
 

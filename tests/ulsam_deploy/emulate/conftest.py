@@ -14,7 +14,7 @@ import pytest
 from ulsam_deploy import plugins
 from ulsam_deploy.cli import main
 
-from ..handmade import make_bundle  # noqa: TID252 - the tests are no installed package
+from ..handmade import make_bundle
 
 #: Precisions whose ranges come from a calibration set.
 CALIBRATED = "int8"

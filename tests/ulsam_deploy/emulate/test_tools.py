@@ -12,7 +12,7 @@ from ulsam_deploy.emulate import sysroot, tools
 from ulsam_deploy.emulate.machine import profile_of
 from ulsam_deploy.errors import UnavailableError, UsageError
 
-from ..handmade import make_bundle  # noqa: TID252 - the tests are no installed package
+from ..handmade import make_bundle
 
 
 @pytest.mark.parametrize(("words", "done"), [(["verify"], "emulating"), (["bench", "--count"], "emulating")])

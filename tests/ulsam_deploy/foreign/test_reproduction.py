@@ -16,7 +16,7 @@ from ulsam_deploy.contracts import Runtime
 from ulsam_deploy.foreign import reproduction
 from ulsam_deploy.foreign.case import Case
 
-from ..handmade import make_bundle  # noqa: TID252 - made by hand for tests of any folder
+from ..handmade import make_bundle
 
 
 @dataclass(frozen=True)

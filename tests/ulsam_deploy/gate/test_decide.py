@@ -14,7 +14,7 @@ from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.gate import DEFAULT, Budget, Finding, decide, read_budgets
 
-from ..bench.results import BUSY, NO_CLOCKS, PI, THROTTLED, measured, noisy, result  # noqa: TID252  tests are not a package
+from ..bench.results import BUSY, NO_CLOCKS, PI, THROTTLED, measured, noisy, result
 
 OLD = noisy(16, 0)
 

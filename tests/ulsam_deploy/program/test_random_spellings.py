@@ -7,13 +7,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from ulsam_deploy.exporters import lowerings
 from ulsam_deploy.program import capture, lower, prove, raise_attention
 
 from . import spellings as s
 from .corpus import GATES, JOINS, RELUS, SCORES, SOFTMAXES, SPLITS, WEIGHINGS, net
-from .lookalikes import pool_of_stride_two, shifted
+from .lookalikes import REFUSED, pool_of_stride_two, shifted
 
 FAULTS = {
     "none": {},
@@ -77,6 +78,53 @@ def check(block: s.Block, faulty: int) -> None:
         assert len(raised.blocks) == 1
 
 
+#: Blocks that look like ULSAM and aren't, each in one step only, by the names of the corpus.
+NEAR = {case.name: case.make for case in REFUSED if case.inputs == ((3, s.H, s.W),)}
+
+
+class Chain(nn.Module):
+    """Several blocks one after another, with convolutions between them."""
+
+    def __init__(self, blocks: list[nn.Module]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, s.C, 1)
+        self.blocks = nn.ModuleList(blocks)
+        self.between = nn.ModuleList(nn.Conv2d(s.C, s.C, 1) for _ in blocks)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.stem(image)
+        for block, between in zip(self.blocks, self.between):
+            x = between(block(x))
+        return x
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> tuple[list[nn.Module], int]:
+    """A few blocks, honest ones in random spellings among lookalikes, and how many subspaces are to be raised."""
+    made: list[nn.Module] = []
+    groups = 0
+    for name in draw(st.lists(st.sampled_from(["", *sorted(NEAR)]), min_size=2, max_size=3)):
+        if name:
+            made.append(NEAR[name]().get_submodule("block"))
+        else:
+            block = s.Block(
+                2, split=draw(st.sampled_from(list(SPLITS.values()))), join=draw(st.sampled_from(list(JOINS.values())))
+            )
+            for i in range(2):
+                block.branches[i] = s.Branch(s.C // 2, **draw(spelling()))
+            made.append(block)
+            groups += 2
+    return made, groups
+
+
+def check_chain(blocks: list[nn.Module], groups: int) -> None:
+    captured = capture(s.randomise(Chain(blocks)), [(3, s.H, s.W)], batch=2)
+    raised = raise_attention(captured)
+    prove(captured, raised, "raising")
+    assert sum(found.subspaces for found in raised.blocks) == groups, (raised.blocks, raised.refusals)
+    assert bool(raised.refusals) == (len(raised.blocks) < len(blocks))
+
+
 few = settings(
     max_examples=12, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
@@ -86,6 +134,19 @@ few = settings(
 @given(blocks())
 def test_never_a_wrong_raise(drawn: tuple[s.Block, int]) -> None:
     check(*drawn)
+
+
+@settings(few, max_examples=5)
+@given(chains())
+def test_never_a_lookalike_among_honest_blocks(drawn: tuple[list[nn.Module], int]) -> None:
+    check_chain(*drawn)
+
+
+@pytest.mark.slow
+@settings(few, max_examples=200, derandomize=False)
+@given(chains())
+def test_never_a_lookalike_among_honest_blocks_in_many(drawn: tuple[list[nn.Module], int]) -> None:
+    check_chain(*drawn)
 
 
 @pytest.mark.slow

@@ -23,8 +23,8 @@ from ulsam_deploy.cli.bench_hosts import output_of
 from ulsam_deploy.errors import Exit, RefusedError, UnavailableError
 from ulsam_deploy.remote import Finished, job
 
-from ..bench.results import NO_CLOCKS, measured, noisy, result  # noqa: TID252  tests are not a package
-from ..handmade import make_bundle  # noqa: TID252  tests are not a package
+from ..bench.results import NO_CLOCKS, measured, noisy, result
+from ..handmade import make_bundle
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ("--profile", "quick", "--rounds", "1", "--threads", "1")

@@ -33,6 +33,13 @@ def add(commands: Any) -> None:
     )
     add_ci_options(parser)
     add_host_options(parser)
+    bounds = parser.add_argument_group("what an artifact may take in the process of its own that it is opened in")
+    bounds.add_argument(
+        "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
+    )
+    bounds.add_argument(
+        "--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)"
+    )
     who = parser.add_argument_group("who made a bundle (see 'ulsam-deploy sign')")
     who.add_argument("--key", type=Path, metavar="PUB.pem", help="refuse it unless this key's owner signed it")
     who.add_argument("--identity", metavar="WHO", help="refuse it unless this identity signed it through Sigstore")
@@ -45,12 +52,6 @@ def add(commands: Any) -> None:
     )
     against.add_argument("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
     against.add_argument("--reproduce", type=Path, metavar="DIR", help="leave a failure here: inputs, outputs, script")
-    against.add_argument(
-        "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
-    )
-    against.add_argument(
-        "--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)"
-    )
     against.add_argument("--trust-native", action="store_true", help="let a TensorRT engine, which is code, run")
     against.add_argument("--no-cache", action="store_true", help="do everything again, and keep nothing")
     add_model_options(parser)

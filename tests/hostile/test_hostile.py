@@ -1,0 +1,59 @@
+"""The hostile corpus: a fast part of it, all of it when there is time, and that the watcher would see harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+ROOT = Path(__file__).parents[2]
+HARM = ("crashes", "files escaped", "code run", "wrong exit code", "no sentence")
+
+
+def loose(*words: str) -> tuple[int, dict[str, Any]]:
+    """The command in a process of its own, because it forks."""
+    command = [sys.executable, "-m", "tests.hostile", "--json", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr[-2000:]
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_part_of_every_kind_is_refused_in_words() -> None:
+    code, found = loose("--every", "40")
+    assert found["problems"] == {}
+    assert {name: found[name] for name in HARM} == dict.fromkeys(HARM, 0)
+    assert found["inputs tried"] >= 25
+    assert (
+        found["refused"] + found["called broken"] + found["failed a check"] + found["harmless"] == found["inputs tried"]
+    )
+    assert code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_whole_corpus_is_refused_in_words() -> None:
+    code, found = loose()
+    assert (code, found["problems"]) == (0, {})
+    assert found["inputs tried"] > 700
+    assert found["refused"] > 500
+
+
+def test_harm_would_be_seen() -> None:
+    code, found = loose("--planted")
+    assert code == 1
+    assert min(found[name] for name in HARM) >= 1
+    said = {name.removeprefix("planted: "): " ".join(problems) for name, problems in found["problems"].items()}
+    assert "ran: started os.system" in said["trusted os.system"]
+    assert "changed cwd/marker-of-code-that-ran" in said["trusted os.system"]
+    assert "wrote 'marker-of-code-that-ran'" in said["trusted exec"]
+    assert "ended with 0" in said["a success"]
+    assert "crashed" in said["a crash"]
+    assert "no sentence" in said["no words"]

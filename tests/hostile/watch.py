@@ -1,0 +1,191 @@
+"""Meets one input as a user would, in a process of its own, and says what came of it.
+
+The process is a fork of this one, which has imported what every command imports: half a thousand inputs take minutes
+instead of an hour. What it opens to write, starts or connects to is noted by an audit hook as it happens; what lies
+where afterwards is compared with what lay there before, so that native code is seen too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import time
+import traceback
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .inputs import Input
+
+#: Where an input and its command live: folders beside each other.
+PLACES = ("cwd", "outside", "home", "out", "tmp", "cache")
+#: What a run may write to: where its output goes and its temporary folder, which are empty again afterwards, its cache.
+OPEN = ("out", "tmp", "cache")
+#: The programs that an engine is run in.
+WORKERS = ("ulsam_deploy.foreign.worker", "ulsam_deploy.verifying")
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+#: Events that name a path which is changed by them.
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod",
+           "os.chown", "os.utime", "shutil.copyfile", "shutil.move", "shutil.rmtree"}  # fmt: skip
+STARTS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "subprocess.Popen", "os.fork", "pty.spawn"}
+TALKS = {"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"}
+SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What came of one input. ``code``: the exit code, or minus the signal that ended the process."""
+
+    input: Input
+    code: int
+    said: str
+    escaped: tuple[str, ...]
+    ran: tuple[str, ...]
+    seconds: float
+
+    @property
+    def crashed(self) -> bool:
+        """The command's own process died, hung, or showed its insides."""
+        return self.code < 0 or "Traceback (most recent call last)" in self.said
+
+    @property
+    def sentence(self) -> bool:
+        """The user was told in words."""
+        return any(words in self.said for words in ("error: ", "not run here: ")) or self.code not in (3, 6)
+
+    @property
+    def problems(self) -> list[str]:
+        """What should not have been; empty when all is well."""
+        found = ["crashed"] if self.crashed else []
+        found += ["no sentence"] if not self.sentence else []
+        found += [f"ended with {self.code}"] if self.code not in self.input.codes and not self.crashed else []
+        return [*found, *(f"escaped: {what}" for what in self.escaped), *(f"ran: {what}" for what in self.ran)]
+
+
+def meet(one: Input, room: Path) -> Seen:
+    """Let ``one`` loose in the new folder ``room``, which is removed afterwards."""
+    for place in PLACES:
+        (room / place).mkdir(parents=True)
+    (room / "cache").chmod(0o700)
+    (room / "outside" / "secret.bin").write_bytes(bytes(range(16)))
+    words = one.make(room / "cwd")
+    before, began = _state(room), time.monotonic()
+    process = os.fork()
+    if process == 0:
+        _child(words, room)
+    code = _wait(process)
+    said = (room / "said").read_text(errors="replace")
+    noted = (room / "noted").read_text().splitlines() if (room / "noted").exists() else []
+    after = _state(room)
+    escaped = [line for line in noted if not line.startswith(("started", "spoke"))]
+    escaped += sorted({f"changed {name}" for name, _ in before.items() ^ after.items()})
+    seen = Seen(
+        one, code, said, tuple(dict.fromkeys(escaped)),
+        tuple(line for line in noted if line.startswith(("started", "spoke"))), time.monotonic() - began,
+    )  # fmt: skip
+    shutil.rmtree(room)
+    return seen
+
+
+def _state(room: Path) -> dict[str, str]:
+    """Everything that lies in ``room`` and may not change, by name; the cache is free to."""
+    found = {}
+    for place in set(PLACES) - {"cache"}:
+        for path in (room / place).rglob("*"):
+            state = path.lstat()
+            plain = stat.S_ISREG(state.st_mode)
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if plain and state.st_size < 1 << 25 else ""
+            found[str(path.relative_to(room))] = f"{state.st_mode:o} {state.st_size if plain else ''} {content}"
+    return found
+
+
+def _wait(process: int) -> int:
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGKILL)
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.002)
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return -int(signal.SIGALRM)
+
+
+def _child(words: Sequence[str], room: Path) -> None:
+    code = 1
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # what the parent cleans up is not the child's
+    try:
+        os.setsid()
+        said = os.open(room / "said", os.O_WRONLY | os.O_CREAT, 0o600)
+        noted = os.open(room / "noted", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os.chdir(room / "cwd")
+        os.environ.update(
+            TMPDIR=str(room / "tmp"), HOME=str(room / "home"), ULSAM_DEPLOY_CACHE=str(room / "cache"),
+            PYTHONDONTWRITEBYTECODE="1",
+        )  # fmt: skip
+        tempfile.tempdir = None
+        sys.dont_write_bytecode = True
+        from ulsam_deploy import cli
+
+        sys.addaudithook(_hook(room, noted))
+        code = cli.main(words)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _writes(flags: Any) -> bool:
+    return isinstance(flags, int) and bool(flags & WRITES)
+
+
+def _is_worker(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether it is an engine that is started."""
+    return event == "subprocess.Popen" and arguments[1][:1] == [sys.executable] and arguments[1][3] in WORKERS
+
+
+def _hook(room: Path, noted: int) -> Any:
+    free = tuple(f"{room / place}/" for place in OPEN)
+
+    def note(words: str) -> None:
+        os.write(noted, (words.replace("\n", " ")[:300] + "\n").encode(errors="replace"))
+
+    def outside(path: Any, folder: int = -1) -> bool:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return False
+        beside = str(Path.cwd()) if folder < 0 else str(Path(f"/proc/self/fd/{folder}").readlink())
+        where = os.path.abspath(os.path.join(beside, os.fsdecode(path)))  # noqa: PTH100, PTH118 - links stay links
+        return where != os.devnull and not f"{where}/".startswith(free)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open" and _writes(arguments[2]) and outside(arguments[0]):
+            note(f"wrote {arguments[0]!r}")
+        elif event in CHANGES:
+            folder = arguments[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1
+            if any(outside(path, folder) for path in arguments[:2]):
+                note(f"{event} {arguments[:2]!r}")
+        elif event in STARTS and not _is_worker(event, arguments):
+            note(f"started {event} {arguments[:2]!r}")
+        elif event in TALKS:
+            note(f"spoke {event} {arguments[1:]!r}")
+
+    return hook
