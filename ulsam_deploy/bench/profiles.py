@@ -34,7 +34,7 @@ PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (
         Profile("quick", 6, 3, 0.1, 1.0, 64, 2.0),
-        Profile("gate", 32, 3, 0.1, 8.0, 2048, 2.0),
+        Profile("gate", 48, 3, 0.1, 12.0, 3072, 2.0),
         Profile("default", 8, 5, 0.5, 10.0, 662, 5.0),
         Profile("mlperf-mobile", 8, 5, 2.0, 60.0, 1024, 10.0),
     )

@@ -92,6 +92,18 @@ def test_what_can_not_be_changed_is_said_and_the_rest_is_restored(tmp_path: Path
     assert (tmp_path / GOVERNOR).read_text() == "ondemand"
 
 
+def test_a_kernel_that_takes_the_word_and_does_not_follow_it_is_told(tmp_path: Path) -> None:
+    class Stubborn(Board):
+        def text(self, path: str | Path) -> str | None:
+            return "ondemand" if "scaling_governor" in str(path) else super().text(path)
+
+    board = Fixture("", PI5).board(tmp_path)
+    told = pytest.raises(UnavailableError, match="is 'ondemand' although 'performance' was written")
+    with told, configured(Stubborn(board.root, board.command)):
+        raise AssertionError("must not come here")
+    assert (tmp_path / GOVERNOR).read_text() == "ondemand"
+
+
 def test_a_governor_that_can_not_be_read_is_left_alone(tmp_path: Path) -> None:
     with configured(Fixture("", {**PI5, GOVERNOR: UNREADABLE}).board(tmp_path)) as changed:
         assert changed == ()

@@ -28,9 +28,9 @@ from ulsam_deploy.contracts import TensorSpec, Verdict
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError
 from ulsam_deploy.timing import Wanted, bench_bundles, compared
 
-from ..bench.boards import PI5, PI5_SAYS, Fixture, load
-from ..bench.results import THROTTLED, measured, noisy, result
-from ..handmade import make_bundle
+from ..bench.boards import MODE, ORIN_JP6, PI5, PI5_SAYS, Fixture, load  # noqa: TID252  tests are not a package
+from ..bench.results import THROTTLED, measured, noisy, result  # noqa: TID252  tests are not a package
+from ..handmade import make_bundle  # noqa: TID252  tests are not a package
 
 FAST = Profile("quick", 6, 1, 0.0, 0.06, 66, 0.2)
 Capture = pytest.CaptureFixture[str]
@@ -302,6 +302,18 @@ def test_the_watchers_see_it_under_load_and_energy_is_beyond_idling(
     assert energy.joules_per_inference == pytest.approx(2.0 * 0.0022, rel=0.4)
     assert "board's rails" in energy.sensor
     assert timed[0].measured().energy == energy
+
+
+@pytest.mark.parametrize("gpu", ["Orin", ""])
+def test_the_clock_of_a_gpu_counts_for_what_says_that_it_runs_there(
+    stubs: Callable[[str], Subject], tmp_path: Path, gpu: str
+) -> None:
+    slow = {"sys/class/devfreq/17000000.gpu/cur_freq": "306000000\n"}
+    board = Fixture("", {**ORIN_JP6, **slow}, MODE).board(tmp_path / "root")
+    one_round = dataclasses.replace(FAST, rounds=1, energy_seconds=0.01)
+    timed = take_turns([stubs(f"GPU = {gpu!r}\ndef run(x):\n    pass\n")], Plan(one_round), board)
+    told = [reason.text for reason in timed[0].processes[0].watch.reasons]
+    assert any("ran at 306 of 625 MHz under load" in text for text in told) == bool(gpu)
 
 
 def alive(pid: int) -> bool:

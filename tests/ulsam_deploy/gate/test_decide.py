@@ -224,6 +224,13 @@ def test_a_wrong_budget_says_what_is_wrong(text: str, words: str, tmp_path: Path
     assert re.search(words, str(error.value))
 
 
+def test_the_documented_budget_is_one_and_names_every_key(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
+    text = page.partition("```toml\n")[2].partition("```")[0]
+    (budget,) = read_budgets(write(tmp_path, text))
+    assert None not in dataclasses.astuple(budget)
+
+
 def test_a_missing_file_of_budgets(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="can't be read: No such file"):
         read_budgets(tmp_path / "none.toml")
