@@ -61,6 +61,12 @@ def test_a_positional_with_two_names_and_a_value_like_an_option(write: Path) -> 
     assert arguments.target == ["-odd"]
 
 
+def test_a_positional_that_takes_several(write: Path) -> None:
+    write.write_text('[report]\nFILE = ["old.bundle", "new.bundle"]\n')
+    assert read("report", "--config", str(write)).files == [write.parent / "old.bundle", write.parent / "new.bundle"]
+    assert read("report", "x.bundle", "--config", str(write)).files == [Path("x.bundle")]
+
+
 @pytest.mark.parametrize(
     ("text", "found", "todo"),
     [
