@@ -45,8 +45,15 @@ def export(model: str | Path, targets: Sequence[str] = ("all",), **options: Any)
     return result.bundle
 
 
-def verify(bundle: Bundle | str | Path, targets: Sequence[str] = ()) -> list[Checked]:
-    """Check a bundle's integrity, then run every artifact (of ``targets``) that can run here."""
+def verify(bundle: Bundle | str | Path, targets: Sequence[str] = (), device: str = "") -> list[Checked]:
+    """Check a bundle's integrity, then run every artifact (of ``targets``) that can run here.
+
+    With ``device``, on that board in emulation.
+    """
+    if device:
+        from ulsam_deploy import emulate
+
+        return emulate.verify_bundle(_opened(bundle), device, targets)
     return evidence.verify_bundle(_opened(bundle), targets)
 
 

@@ -45,6 +45,23 @@ def unknown_operator(bundle: Path, target: str, copy: Path) -> Path:
     return _replaced(bundle, target, (_onnx if target == "onnx" else _tflite)(content), copy)
 
 
+def integer_product(bundle: Path, copy: Path) -> Path:
+    """The product in 8-bit integers, by the kernels that need dot products where a processor says it has them."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    width = json.loads((bundle / "manifest.json").read_text())["artifacts"][0]["inputs"][0]["shape"][1]
+    weights = np.random.default_rng(0).integers(-9, 9, (width, width)).astype(np.int8)
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, width]) for name in "xy"]
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "w", "zero"], ["product"]),
+        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+    ]
+    graph = helper.make_graph(nodes, "integers", ports[:1], ports[1:], [numpy_helper.from_array(weights, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return _replaced(bundle, "onnx", model.SerializeToString(), copy)
+
+
 def _onnx(content: bytes) -> bytes:
     import onnx
 

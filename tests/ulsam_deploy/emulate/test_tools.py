@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ulsam_deploy as ud
 from ulsam_deploy.cli import main
 from ulsam_deploy.emulate import sysroot, tools
 from ulsam_deploy.emulate.machine import profile_of
@@ -46,6 +47,12 @@ def test_wrong_words(
     bundle = make_bundle(tmp_path / "dense.bundle", targets=("onnx",)).root
     assert main([str(bundle) if word == "B" else word for word in words]) == code
     assert said in capsys.readouterr().err
+
+
+def test_from_python_a_device_is_named_likewise(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "dense.bundle", targets=("onnx",))
+    with pytest.raises(UsageError, match="no device profile is called 'rpi9'"):
+        ud.verify(bundle, device="rpi9")
 
 
 def test_a_damaged_bundle_is_refused_before_qemu_is_looked_for(
