@@ -1,4 +1,4 @@
-"""The road in low precision, end to end: the trained network, real images to calibrate on, every engine that is here."""
+"""The road in low precision, end to end: the trained network, real images to calibrate on, every engine here."""
 
 from __future__ import annotations
 
