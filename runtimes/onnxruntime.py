@@ -22,6 +22,8 @@ PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(double
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 #: The profiler's word for an element type, and ours.
 _KERNEL_TYPES = {"int8": "int8", "uint8": "int8", "float16": "fp16", "float": "fp32", "double": "fp64"}
+#: Kernels that only change how a value is stored.
+_STORAGE = ("Cast", "DequantizeLinear", "QuantizeLinear")
 _LOWEST_FIRST = ("int8", "fp16", "fp32", "fp64")
 
 
@@ -124,7 +126,9 @@ def run(path, inputs):
         found = Counter(
             _lowest(event["args"].get("input_type_shape", ()))
             for event in events
-            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+            if event.get("cat") == "Node"
+            and event["name"].endswith("_kernel_time")
+            and event["args"]["op_name"] not in _STORAGE
         )
         return dict(sorted(found.items()))
 
