@@ -121,7 +121,8 @@ def run(path, inputs):
             options = onnxruntime.SessionOptions()
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
             session = self._open(os.fspath(self.files[0]), options)
-            session.run(None, {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in self.inputs})
+            zeros = {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self.inputs}
+            session.run(None, self._ready(zeros))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         found = Counter(
             _lowest(event["args"].get("input_type_shape", ()))
