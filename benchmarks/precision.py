@@ -79,7 +79,7 @@ def mobilenet(folder: Path) -> tuple[Path, Path]:
     config = network.named()["mobilenet_v2_ulsam_sub_13_16"]
     torch.manual_seed(0)
     model = network.build(config)
-    pictures = smooth(128)
+    pictures = smooth(64)
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None

@@ -22,7 +22,7 @@ class NhwcIO(nn.Module):
     def forward(self, **tensors: Tensor) -> dict[str, Tensor]:
         """``tensors`` by input name in the artifact's layout; returns outputs by name in the artifact's layout."""
         arguments = [
-            tensors[spec.name].permute(0, 3, 1, 2) if spec.layout == "NHWC" else tensors[spec.name]
+            tensors[spec.name].permute(0, 3, 1, 2).contiguous() if spec.layout == "NHWC" else tensors[spec.name]
             for spec in self.inputs
         ]
         produced = self.wrapped(*arguments)

@@ -40,7 +40,7 @@ class OnnxExporter(Exporter):
         """Write ``model.onnx``; facts: ``opset``, ``operators`` (operator to count), and what int8 left in float32."""
         from . import onnx_model
 
-        model, said = in_precision(onnx_model.to_model(program, OPSET), program, request)
+        model, said = in_precision(onnx_model.to_model(program, OPSET), program, request, "ONNX_RUNTIME")
         onnx_model.write(model, folder / "model.onnx")
         return Artifact(
             target=self.target,
@@ -67,9 +67,9 @@ class OnnxExporter(Exporter):
 
 
 def in_precision(
-    model: onnx.ModelProto, program: Program, request: ExportRequest
+    model: onnx.ModelProto, program: Program, request: ExportRequest, scheme: str
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """``model`` in the types of ``request.precision``, and facts about how."""
+    """``model`` in the types of ``request.precision``, and facts about how; ``scheme``: the int8 of which engine."""
     if request.precision == "fp16":
         from . import onnx_fp16
 
@@ -78,7 +78,8 @@ def in_precision(
         from . import onnx_int8
 
         assert request.calibration is not None
-        return onnx_int8.to_int8(model, program, request.calibration, request.keep)
+        how = getattr(onnx_int8, scheme)
+        return onnx_int8.to_int8(model, program, request.calibration, request.keep, how)
     return model, {}
 
 

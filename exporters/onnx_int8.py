@@ -1,14 +1,15 @@
 """A float32 ONNX model in int8 for ONNX Runtime and for TensorRT: quantize-dequantize pairs around products only.
 
-It follows what TensorRT's parser accepts: symmetric, zero points 0, one scale a tensor for activations and one an
-output channel for weights, Conv and Gemm only, biases in float32. Attention stays in float32, and so does whatever
-lies between products: a clip is fused with the rounding behind it, which has the range of what comes out of it.
+One scale a tensor for activations and one an output channel for weights, Conv and Gemm only, biases in float32.
+Attention stays in float32, and so does whatever lies between products. TensorRT's parser accepts zero points of 0 only;
+ONNX Runtime leaves a product in float unless its result is rounded too.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,30 @@ PRODUCTS = ("Conv", "Gemm")
 #: Samples that ranges are taken from; ONNX Runtime keeps a minimum and maximum of every tensor for each.
 _SAMPLES = 256
 
+
+@dataclass(frozen=True)
+class Scheme:
+    """How an engine wants int8. ``symmetric``: zero points 0, int8; otherwise uint8 with any zero point.
+
+    ``outputs``: what products give is rounded as well. ``reduced``: weights have 7 bits, for processors that add pairs
+    of products in 16 bits.
+    """
+
+    symmetric: bool
+    outputs: bool
+    reduced: bool
+
+
+#: ONNX Runtime computes a product in int8 only between roundings, and drops a clip where the rounding clips as well.
+ONNX_RUNTIME = Scheme(symmetric=False, outputs=True, reduced=True)
+#: What TensorRT's parser accepts.
+TENSORRT = Scheme(symmetric=True, outputs=False, reduced=False)
+
 Feed = dict[str, np.ndarray[Any, Any]]
 
 
 def to_int8(
-    model: onnx.ModelProto, program: Program, calibration: Calibration, keep: tuple[str, ...] = ()
+    model: onnx.ModelProto, program: Program, calibration: Calibration, keep: tuple[str, ...], scheme: Scheme
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """``model``, made from the lowered ``program``, with its products in int8 but those of attention and of ``keep``.
 
@@ -41,7 +61,9 @@ def to_int8(
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
     products = [node.name for node in model.graph.node if node.op_type in PRODUCTS]
     chosen = [name for name in products if name not in left]
-    quantized = _quantized(model, program, calibration, chosen) if chosen else model
+    quantized = _quantized(model, program, calibration, chosen, scheme) if chosen else model
+    if scheme.outputs:
+        _read_unrounded(quantized, set(left))
     facts = {
         "attention": "float",
         "kept_operators": len(left),
@@ -82,7 +104,7 @@ def _values(model: onnx.ModelProto, feed: Feed) -> Feed:
 
 
 def _quantized(
-    model: onnx.ModelProto, program: Program, calibration: Calibration, chosen: list[str]
+    model: onnx.ModelProto, program: Program, calibration: Calibration, chosen: list[str], scheme: Scheme
 ) -> onnx.ModelProto:
     with words_of("onnxruntime.quantization", "quantize the model"), quiet(), tempfile.TemporaryDirectory() as place:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -96,19 +118,34 @@ def _quantized(
             op_types_to_quantize=list(PRODUCTS),
             nodes_to_quantize=chosen,
             per_channel=True,
-            activation_type=QuantType.QInt8,
+            reduce_range=scheme.reduced,
+            activation_type=QuantType.QInt8 if scheme.symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={
-                "ActivationSymmetric": True,
+                "ActivationSymmetric": scheme.symmetric,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
-                "OpTypesToExcludeOutputQuantization": list(PRODUCTS),
+                "OpTypesToExcludeOutputQuantization": [] if scheme.outputs else list(PRODUCTS),
             },
         )
         quantized = onnx.load(path)
     onnx_model.strip(quantized)
     return quantized
+
+
+def _read_unrounded(model: onnx.ModelProto, left: set[str]) -> None:
+    """Let the nodes in ``left`` read what a product gives before it is rounded.
+
+    Attention on 255 steps would be rounded back onto the same steps behind it.
+    """
+    made = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        for index, name in enumerate(node.input if node.name in left else ()):
+            restored = made.get(name)
+            rounded = made.get(restored.input[0]) if restored and restored.op_type == "DequantizeLinear" else None
+            if rounded is not None:
+                node.input[index] = rounded.input[0]
 
 
 class _Reader:

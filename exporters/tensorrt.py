@@ -126,7 +126,7 @@ def _model(program: Program, request: ExportRequest) -> tuple[onnx.ModelProto, d
     model = to_opset_17(onnx_model.to_model(program, 18))
     if request.dla:
         model = trt_dla.to_dla(model)
-    return in_precision(model, program, request)
+    return in_precision(model, program, request, "TENSORRT")
 
 
 def _lint(model: onnx.ModelProto, profiles: dict[str, TensorRTProfile], request: ExportRequest) -> dict[str, Any]:

@@ -26,6 +26,8 @@ Array = np.ndarray[Any, Any]
 
 #: Operators with weights, and what they are called in facts.
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+#: Said whenever ranges are taken: it keeps every tensor to look at it.
+_DEBUGGING = "Warning: Enabling `experimental_preserve_all_tensors`"
 _SIGNATURE = "serving_default"
 
 
@@ -39,7 +41,7 @@ def to_precision(
     weights, and ranges found while it runs. Inputs and outputs stay float32. Facts of int8: ``kept_operators``, and
     ``quantized_products`` of how many ``products``. Raises :class:`ExportError` with the quantizer's words.
     """
-    with words_of("ai-edge-quantizer", "quantize the model"), quiet():
+    with words_of("ai-edge-quantizer", "quantize the model"), quiet(_DEBUGGING):
         if request.precision == "fp16":
             return _quantized(content, _half(), None), {"attention": "float"}
         plan = _Plan.of(content, program, request, inputs)

@@ -22,6 +22,8 @@ PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(double
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 #: The profiler's word for an element type, and ours.
 _KERNEL_TYPES = {"int8": "int8", "uint8": "int8", "float16": "fp16", "float": "fp32", "double": "fp64"}
+#: Kernels that only change how a value is stored.
+_STORAGE = ("Cast", "DequantizeLinear", "QuantizeLinear")
 _LOWEST_FIRST = ("int8", "fp16", "fp32", "fp64")
 
 
@@ -116,12 +118,15 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
             options = onnxruntime.SessionOptions()
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
             session = self._open(os.fspath(self.files[0]), options)
-            session.run(None, {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in self.inputs})
+            zeros = {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self.inputs}
+            session.run(None, self._ready(zeros))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
         found = Counter(
             _lowest(event["args"].get("input_type_shape", ()))
             for event in events
-            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+            if event.get("cat") == "Node"
+            and event["name"].endswith("_kernel_time")
+            and event["args"]["op_name"] not in _STORAGE
         )
         return dict(sorted(found.items()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -21,6 +22,9 @@ PACKAGES = ("ai_edge_litert", "tflite_runtime")
 def package() -> str:
     """The first of :data:`PACKAGES` that is installed, or the first of all."""
     return next((name for name in PACKAGES if find_spec(name) is not None), PACKAGES[0])
+
+
+_DELEGATE = "DELEGATE"
 
 
 class TFLite(Runtime):
@@ -88,15 +92,22 @@ else:
         del self._interpreter
 
     def facts(self) -> dict[str, Any]:
-        """Engine, version, threads, element types of the tensors as precision, and whether a delegate took over."""
-        kinds = {str(np.dtype(tensor["dtype"])) for tensor in self._interpreter.get_tensor_details()}
-        operators = [op["op_name"] for op in self._interpreter._get_ops_details()]
+        """Engine, version, threads, precision, and whether a delegate took over.
+
+        ``precision`` is the lowest that takes part; ``layer_precisions`` counts operators by the lowest they read.
+        """
+        kinds = {
+            int(tensor["index"]): np.dtype(tensor["dtype"]).name for tensor in self._interpreter.get_tensor_details()
+        }
+        operators = self._interpreter._get_ops_details()
+        read = [{kinds.get(int(index), "") for index in op["inputs"]} for op in operators if op["op_name"] != _DELEGATE]
         return {
             "engine": "LiteRT" if self._package == "ai_edge_litert" else "TensorFlow Lite",
             "version": version(self._package),
             "threads": self.threads or 1,
-            "precision": _precision(kinds),
-            "delegated": "DELEGATE" in operators,
+            "precision": _precision(set(kinds.values())),
+            "layer_precisions": dict(sorted(Counter(map(_precision, read)).items())),
+            "delegated": any(op["op_name"] == _DELEGATE for op in operators),
         }
 
 

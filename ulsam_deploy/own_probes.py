@@ -127,8 +127,8 @@ def _load(path: Path) -> Any:
 
 def _checked(array: Array, shape: tuple[int, ...], what: str, preprocessing: Preprocessing | None) -> Array:
     """``array`` as (P, *shape), or :class:`UsageError`."""
-    if array.dtype == np.uint8 and preprocessing is not None:
-        return images.read_pixels(array, shape, preprocessing, what)
+    if array.dtype == np.uint8 and (preprocessing is not None or array.shape[-len(shape) :] != shape):
+        return images.read_pixels(array, shape, images.stated(preprocessing, what), what)
     probes = array[None] if array.shape == shape else array
     wanted = "x".join(map(str, shape))
     if probes.shape[1:] != shape or not len(probes):

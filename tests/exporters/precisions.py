@@ -136,10 +136,14 @@ def plain_tflite(content: bytes) -> bytes:
     from ai_edge_quantizer import recipe
     from ai_edge_quantizer.quantizer import Quantizer
 
+    from ulsam_deploy.third_party import quiet
+
     quantizer = Quantizer(bytearray(content), recipe.static_wi8_ai8())
     samples = [{"input": np.ascontiguousarray(x[None].transpose(0, 2, 3, 1))} for x in calibration().arrays["input"]]
-    ranges = quantizer.calibrate({"serving_default": samples}, num_threads=1)
-    return bytes(quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+    with quiet("Warning: Enabling `experimental_preserve_all_tensors`"):
+        ranges = quantizer.calibrate({"serving_default": samples}, num_threads=1)
+        result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)
 
 
 def plain_onnx(path: Path, into: Path) -> None:

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from ulsam_deploy.cli import main
+from ulsam_deploy.errors import Exit
 from ulsam_deploy.lint.resolution import word
 from ulsam_deploy.parity.liveness import DEAD, Word, classify
 from ulsam_deploy.program.views import resolutions
 
-from .precisions import export, golden, lives, outputs, plain_onnx, plain_openvino, plain_tflite, programs
+from .precisions import (
+    diffuse_network,
+    export,
+    golden,
+    lives,
+    outputs,
+    plain_onnx,
+    plain_openvino,
+    plain_tflite,
+    programs,
+)
 
 TARGETS = ("onnx", "openvino", "tflite")
 
@@ -45,6 +59,17 @@ def test_plain_int8_is_dead(plain: Any, tmp_path: Path) -> None:
     for by_outputs, inside in lives(target, artifact, folder, tmp_path):
         dead_inside = inside is not None and classify(*inside[1:]) is Word.DEAD
         assert by_outputs.word is Word.DEAD or dead_inside, (by_outputs, inside)
+
+
+def test_verify_against_the_checkpoint_fails_it(plain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As anybody would meet it: a file, a checkpoint, and the network's code."""
+    _, artifact, folder = plain
+    (tmp_path / "diffuse_factory.py").write_text("from typing import Any\n\n" + inspect.getsource(diffuse_network))
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.save(diffuse_network().state_dict(), tmp_path / "model.pt")
+    words = ["verify", str(folder / artifact.files[0]), "--against", str(tmp_path / "model.pt"), "--no-cache"]
+    words += ["--model", "diffuse_factory:diffuse_network", "--input", "3x112x112", "--json"]
+    assert main(words) == Exit.CHECK_FAILED
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -93,6 +93,7 @@ def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported
     assert any("'attention.6' is dead" in reason for reason in dead.reasons)
 
 
+@pytest.mark.slow
 def test_int8_by_the_command_line(checkpoint: Path, samples: Path, tmp_path: Path, capsys) -> None:
     words = ["export", str(checkpoint), "--target", "tflite", "--precision", "int8", "--calibration", str(samples)]
     words += ["--preprocessing", "unit-grey", "-o", str(tmp_path / "m.bundle"), "--json"]

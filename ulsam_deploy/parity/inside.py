@@ -76,8 +76,8 @@ class Inside:
 
 
 def _distance(one: Array, other: Array) -> float:
-    size = float(np.linalg.norm(other))
-    return float(np.linalg.norm(np.asarray(one, np.float64) - other)) / size if size else float(np.any(one))
+    size = float(np.linalg.norm(other.astype(np.float64)))  # the squares of float16 values overflow in float16
+    return float(np.linalg.norm(one.astype(np.float64) - other)) / size if size else float(np.any(one))
 
 
 def _like(reference: Array, value: Array, chosen: Array | None = None) -> Array:

@@ -75,6 +75,18 @@ def test_errors_from_in_front_of_the_block_do_not_matter() -> None:
     assert found[0] == pytest.approx(1.0, abs=0.02)
 
 
+def test_float16_values_do_not_overflow() -> None:
+    inside = Inside()
+    for seed in range(3):
+        block = reference(seed)
+        large = Added(block.result * 300, block.added * 300)
+        halves = [{name: array.astype(np.float16) for name, array in found.items()} for found in inside_of(large)]
+        inside.note(large, *halves)
+    found = inside.reading()
+    assert found is not None
+    assert found[0] == pytest.approx(1, abs=0.02)
+
+
 def test_maps_that_reach_nothing_are_dead_for_certain() -> None:
     inside = Inside()
     for seed in range(3):

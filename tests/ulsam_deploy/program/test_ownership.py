@@ -38,9 +38,7 @@ def tensors(program: Program, feed: dict[str, np.ndarray]) -> dict[str, np.ndarr
     return found
 
 
-def fused(
-    tensors: dict[str, np.ndarray], feed: dict[str, np.ndarray], last: bool = False
-) -> tuple[list[Operator], dict]:
+def fused(tensors, feed, last: bool = False) -> tuple[list[Operator], dict[str, np.ndarray]]:
     """Convolution, batch norm and clip in one operator; channels last where ``last``."""
     operators = [
         Operator("pad", ("input",), "padded"),
