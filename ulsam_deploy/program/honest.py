@@ -46,8 +46,9 @@ def yardstick(
     truth = _Truth(captured, raised, golden)
     runs = [_run(evaluator, truth) for evaluator in _WAYS[precision](truth, calibration)]
     kept = _kept(truth, runs, precision)
-    chosen, rows = truth.golden.take(kept), list(kept)
-    return Yardstick(noise_floors(chosen.outputs, [{name: run[name][rows] for name in run} for run in runs]), kept)
+    chosen = truth.golden.take(kept)
+    honest = [{name: array[list(kept)] for name, array in run.items()} for run in runs]
+    return Yardstick(noise_floors(chosen.outputs, honest), kept)
 
 
 def _half(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
