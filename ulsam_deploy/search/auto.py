@@ -159,5 +159,6 @@ def _sentence(chosen: Trial, met: bool, missed: Mapping[str, Sequence[str]], tri
     )
     return (
         f"auto found nothing within the budget ({limits}) among {count} recipes, and made fp32; nearest was "
-        f"{nearest.short}: {'; '.join(missed[nearest.label])}" + (f". {nearest.reason}" if nearest.reason else "")
+        f"{nearest.short}: {'; '.join(missed[nearest.label])}"
+        + (f". {nearest.reason.rstrip('.')}" if nearest.reason else "")
     )

@@ -72,7 +72,11 @@ def test_a_finished_search_makes_nothing_again_and_chooses_the_same(
 def test_an_interrupted_search_goes_on_and_its_recipe_makes_the_same_bytes(
     searched: dict[str, Any], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a fresh cache: interrupted at its third artifact, it makes only what it had not made."""
+    """In a cache without artifacts: interrupted at its third one, it makes only what it had not made."""
+    shutil.copytree(place / "cache", tmp_path / "cache")
+    for entry in (tmp_path / "cache").iterdir():
+        if (entry / "files" / "made.json").exists():
+            shutil.rmtree(entry)
     made: list[Any] = []
     make = making.make
 
