@@ -154,11 +154,10 @@ def _sentence(chosen: Trial, met: bool, missed: Mapping[str, Sequence[str]], tri
     limits = budget.sentence(any(trial.drop for trial in trials.tried))
     if met:
         return f"auto chose {chosen.short}: the fastest of {count} recipes within the budget ({limits})"
-    nearest = min(
-        (trial for trial in trials.tried if not trial.failure), key=lambda trial: (len(missed[trial.label]), trial.size)
-    )
+    judged = [trial for trial in trials.tried if not trial.failure]
+    nearest = min(judged, key=lambda trial: (len(missed[trial.label]), trial.size))
+    why = f". {nearest.reason.rstrip('.')}" if nearest.reason else ""
     return (
         f"auto found nothing within the budget ({limits}) among {count} recipes, and made fp32; nearest was "
-        f"{nearest.short}: {'; '.join(missed[nearest.label])}"
-        + (f". {nearest.reason.rstrip('.')}" if nearest.reason else "")
+        f"{nearest.short}: {'; '.join(missed[nearest.label])}{why}"
     )
