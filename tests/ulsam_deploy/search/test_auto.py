@@ -59,6 +59,13 @@ def test_what_it_chose_keeps_to_the_budget(searched: dict[str, Any]) -> None:
     assert all(point["missed"] for point in faster), "what is surely faster lies outside the budget"
 
 
+def test_the_report_draws_what_was_weighed(searched: dict[str, Any], place: Path) -> None:
+    page = (place / "first.bundle" / "report.html").read_text()
+    assert page.count("time over fp32") >= 1
+    assert searched["sentence"].split(":")[0] in page
+    assert "(chosen)" in page
+
+
 def test_a_finished_search_makes_nothing_again_and_chooses_the_same(
     searched: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
