@@ -29,7 +29,7 @@ def export(model: str | Path, targets: Sequence[str] = ("all",), **options: Any)
     from ulsam_deploy.pipeline import export as run
     from ulsam_deploy.progress import Progress
 
-    for name in ("output", "probes", "calibration"):
+    for name in ("output", "probes", "calibration", "data"):
         if options.get(name) is not None:
             options[name] = Path(options[name])
     try:

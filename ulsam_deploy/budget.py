@@ -6,7 +6,6 @@ Standard library and numpy only.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,11 +14,6 @@ from typing import Any
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.parity import TOLERANCE
 from ulsam_deploy.parity.liveness import ALIVE
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["DROP", "Budget", "parse_limit", "read_budget"]
 
@@ -82,18 +76,21 @@ def read_budget(path: Path | None, words: Sequence[str] = ()) -> Budget:
 
     Raises :class:`UsageError` for unknown names, other types and impossible limits.
     """
-    given: dict[str, Any] = {}
-    if path is not None:
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise UsageError(f"the budget '{path}' cannot be read: {why}", expected="TOML with [budget]") from error
-        if set(content) != {"budget"} or not isinstance(content["budget"], dict):
-            raise UsageError(f"'{path}' holds {', '.join(sorted(content)) or 'nothing'}", expected="the table [budget]")
-        given = dict(content["budget"])
-    given |= dict(parse_limit(word) for word in words)
-    return _from(given)
+    given = _table(path) if path is not None else {}
+    return _from({**given, **dict(parse_limit(word) for word in words)})
+
+
+def _table(path: Path) -> dict[str, Any]:
+    from ulsam_deploy import toml
+
+    try:
+        content = toml.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"the budget '{path}' cannot be read: {why}", expected="TOML with [budget]") from error
+    if set(content) != {"budget"} or not isinstance(content["budget"], dict):
+        raise UsageError(f"'{path}' holds {', '.join(sorted(content)) or 'nothing'}", expected="the table [budget]")
+    return dict(content["budget"])
 
 
 def parse_limit(word: str) -> tuple[str, Any]:

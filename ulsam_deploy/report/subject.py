@@ -285,7 +285,7 @@ def _searches(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[A
 
 def _recipe_words(point: Mapping[str, Any]) -> str:
     kept = len(point["keep"])
-    return str(point["precision"]) + (f", {kept} kept" if kept else "") + (" (chosen)" if point["chosen"] else "")
+    return f"{point['precision']}{f', {kept} kept' if kept else ''}{' (chosen)' if point['chosen'] else ''}"
 
 
 def _curve(record: ArtifactRecord) -> plots.Curve:

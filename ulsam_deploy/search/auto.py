@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ulsam_deploy.budget import Budget
-from ulsam_deploy.contracts import Exporter, Tier
-from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.contracts import Exporter, Tier, Verdict
+from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.options import CALIBRATED, QUANTIZED, Recipe
 from ulsam_deploy.road import Road
 from ulsam_deploy.search.strategy import Part, parts_of, smallest_keep
@@ -69,14 +69,15 @@ class Found:
 def search(road: Road, exporter: Exporter) -> Found:
     """The fastest artifact of ``exporter`` within the budget of ``road.options``, fp32 where there is none.
 
-    Raises :class:`UnavailableError` where no engine here can run what is made: nothing could be judged.
+    Raises :class:`UnavailableError` where no engine here can run what is made, so that nothing could be judged, and
+    :class:`ExportError` where not even fp32 can be made.
     """
     budget = road.options.budget
     trials = Trials(road, exporter)
     fp32 = trials(FP32)
     if fp32.failure:
-        raise UnavailableError(f"{exporter.target} in fp32: {fp32.failure}", expected="an fp32 artifact to start from")
-    if fp32.error is None:
+        raise ExportError(f"{exporter.target} in fp32: {fp32.failure}", expected="an fp32 artifact to start from")
+    if fp32.verdict is Verdict.UNVERIFIED:
         raise UnavailableError(
             f"--precision auto judges {exporter.target} artifacts by running them, and nothing here can",
             expected=f"the tier '{Tier.EXECUTED.label}'",
@@ -154,10 +155,10 @@ def _sentence(chosen: Trial, met: bool, missed: Mapping[str, Sequence[str]], tri
     limits = budget.sentence(any(trial.drop for trial in trials.tried))
     if met:
         return f"auto chose {chosen.short}: the fastest of {count} recipes within the budget ({limits})"
-    nearest = min(
-        (trial for trial in trials.tried if not trial.failure), key=lambda trial: (len(missed[trial.label]), trial.size)
-    )
+    judged = [trial for trial in trials.tried if not trial.failure]
+    nearest = min(judged, key=lambda trial: (len(missed[trial.label]), trial.size))
+    why = f". {nearest.reason.rstrip('.')}" if nearest.reason else ""
     return (
         f"auto found nothing within the budget ({limits}) among {count} recipes, and made fp32; nearest was "
-        f"{nearest.short}: {'; '.join(missed[nearest.label])}"
+        f"{nearest.short}: {'; '.join(missed[nearest.label])}{why}"
     )

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy import toml
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import PRECISIONS, QUANTIZED, Recipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["RECIPE", "Recipes", "read_recipes", "recipes_text"]
 
@@ -55,7 +50,7 @@ def _text(value: str) -> str:
 def read_recipes(path: Path) -> Recipes:
     """The recipes in ``path``; raises :class:`UsageError` for anything else."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = toml.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(f"the recipe '{path}' cannot be read: {why}", expected="a TOML file", todo=_TODO) from error

@@ -22,9 +22,9 @@ class Trial:
     """What became of one recipe; ``failure`` in words, and nothing else, where the converter refused it.
 
     ``error`` in noise floors of its precision and ``deviation``, the same as a part of the output's size, are ``None``
-    where an output could not be compared. ``reason``: the first that its check gave, if any. ``liveness`` by block.
-    ``drop``: against PyTorch, where there is labelled data. ``ratio``: its time over fp32's, measured in turns;
-    ``None`` where nobody measured it.
+    where an output could not be compared. ``liveness`` by block; ``alive``: the blocks that surely are. ``drop``:
+    against PyTorch, where there is labelled data. ``ratio``: its time over fp32's, measured in turns; ``None`` where
+    nobody measured it. ``reason``: the first that its check gave, if any.
     """
 
     recipe: Recipe
@@ -67,6 +67,7 @@ class Trial:
             "liveness": dict(self.liveness),
             "drop": asdict(self.drop) if self.drop else None,
             "ratio": asdict(self.ratio) if self.ratio else None,
+            "reason": self.reason,
             "failure": self.failure,
         }
 
@@ -106,7 +107,7 @@ def misses(trial: Trial, budget: Budget, fp32: Trial) -> tuple[list[str], list[s
     if trial.drop and 100 * trial.drop.drop > limit + 1e-9:
         said.append(f"{100 * trial.drop.drop:.2f} points of top-1 lost")
     if trial.verdict is not Verdict.PASS and not said:
-        said.append(f"its check says {trial.verdict.value}" + (f" ({trial.reason})" if trial.reason else ""))
+        said.append(f"its check says {trial.verdict.value}")
     most = budget.bytes(fp32.size)
     return said, [f"{trial.size} bytes of {most:.0f}"] if most is not None and trial.size > most else []
 

@@ -59,6 +59,13 @@ def test_what_it_chose_keeps_to_the_budget(searched: dict[str, Any]) -> None:
     assert all(point["missed"] for point in faster), "what is surely faster lies outside the budget"
 
 
+def test_the_report_draws_what_was_weighed(searched: dict[str, Any], place: Path) -> None:
+    page = (place / "first.bundle" / "report.html").read_text()
+    assert page.count("time over fp32") >= 1
+    assert searched["sentence"].split(":")[0] in page
+    assert "(chosen)" in page
+
+
 def test_a_finished_search_makes_nothing_again_and_chooses_the_same(
     searched: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +79,11 @@ def test_a_finished_search_makes_nothing_again_and_chooses_the_same(
 def test_an_interrupted_search_goes_on_and_its_recipe_makes_the_same_bytes(
     searched: dict[str, Any], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a fresh cache: interrupted at its third artifact, it makes only what it had not made."""
+    """In a cache without artifacts: interrupted at its third one, it makes only what it had not made."""
+    shutil.copytree(place / "cache", tmp_path / "cache")
+    for entry in (tmp_path / "cache").iterdir():
+        if (entry / "files" / "made.json").exists():
+            shutil.rmtree(entry)
     made: list[Any] = []
     make = making.make
 

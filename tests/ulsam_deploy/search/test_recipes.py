@@ -12,7 +12,7 @@ from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import PRECISIONS, QUANTIZED, Recipe
 from ulsam_deploy.search import Recipes, read_recipes, recipes_text
 
-PATHS = st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), max_size=4).map(tuple)
+PATHS = st.lists(st.text("az09._-#é𐀀'\"\\ ", min_size=1, max_size=8), max_size=4).map(tuple)
 RECIPE = st.sampled_from(PRECISIONS).flatmap(
     lambda p: st.builds(Recipe, st.just(p), PATHS if p in QUANTIZED else st.just(()))
 )
