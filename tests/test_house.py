@@ -77,9 +77,7 @@ def rank(module: str) -> int | None:
         {"attachments", "census", "making", "road"},
         {"pipeline"},
         {"foreign"},
-        {"api", "emulate", "runner"},
-        {"sweep"},
-        {"cli", "__main__"},
+        {"api", "cli", "emulate", "runner", "sweep", "__main__"},
     ]
     parts = module.split(".")
     if parts[0] != "ulsam_deploy" or len(parts) < 2:
