@@ -1,7 +1,7 @@
 """ONNX files x exporters: is the attention raised, how exactly, and do the artifacts hold? Prints the tables.
 
-python benchmarks/onnx_sources.py            every writer; ten minutes of one core
-python benchmarks/onnx_sources.py --quick    one writer of each exporter and opset
+python benchmarks/onnx_sources.py            two ways to write a file by each exporter; five minutes of one core
+python benchmarks/onnx_sources.py --all      all four ways, and artifacts of more of them; a quarter of an hour
 python benchmarks/onnx_sources.py --write    put the tables into docs/onnx-in.md as well
 """
 
@@ -24,14 +24,13 @@ TARGETS = ("onnx", "openvino", "tflite")
 def main() -> None:
     """Parse the command line, judge, print."""
     parser = argparse.ArgumentParser(description="Take ONNX files by every exporter down the road.")
-    parser.add_argument("--quick", action="store_true", help="one writer of each exporter and opset")
+    parser.add_argument("--all", action="store_true", help="every way to write a file, and artifacts of more of them")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    chosen = taking_turns() if arguments.quick else writers()
-    tables = "\n\n".join(
-        ["\n".join(raised(chosen)), "\n".join(parity(taking_turns())), "\n".join(left(taking_turns()[::5]))]
-    )
+    chosen = [writer for writer in writers() if arguments.all or writer.dynamic != writer.folded]
+    turns = taking_turns() if arguments.all else taking_turns()[::2]
+    tables = "\n\n".join(["\n".join(raised(chosen)), "\n".join(parity(turns)), "\n".join(left(taking_turns()[::5]))])
     print(tables)
     if arguments.write:
         before, _, rest = PAGE.read_text().partition(BEGIN)

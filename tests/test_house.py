@@ -82,9 +82,7 @@ def rank(module: str) -> int | None:
         {"search"},
         {"pipeline", "plan"},
         {"foreign"},
-        {"api", "emulate", "runner"},
-        {"sweep"},
-        {"cli", "__main__"},
+        {"api", "cli", "emulate", "runner", "sweep", "__main__"},
     ]
     parts = module.split(".")
     if parts[0] != "ulsam_deploy" or len(parts) < 2:

@@ -155,6 +155,7 @@ OPERATORS: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = {
     "Where": _each(lambda condition, yes, no: yes if condition else no),
     "Identity": lambda _, x: x,
     "Cast": _cast,
+    "CastLike": lambda _, x, __: x,
     "Unsqueeze": _unsqueeze,
     "Squeeze": _squeeze,
     "Slice": _slice,

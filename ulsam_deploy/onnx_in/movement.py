@@ -68,6 +68,19 @@ def _split(a: Attributes, x: Tensor, split: Array | None = None) -> tuple[Tensor
     return tuple(torch.split(x, size, axis))
 
 
+def _split_to_sequence(a: Attributes, x: Tensor, split: Array | None = None) -> list[Tensor]:
+    """A sequence is a list here: one value, where several results are a tuple."""
+    axis = a.get("axis", 0)
+    if split is None:
+        parts = list(torch.split(x, 1, axis))
+        return parts if a.get("keepdims", 1) else [part.squeeze(axis) for part in parts]
+    return list(torch.split(x, ints(split) if split.ndim else ints(split)[0], axis))
+
+
+def _from_sequence(a: Attributes, parts: list[Tensor]) -> Tensor:
+    return (torch.stack if a.get("new_axis", 0) else torch.cat)(parts, a["axis"])
+
+
 def _slice(
     _: Attributes, x: Tensor, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
 ) -> Tensor:
@@ -171,4 +184,8 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Pad": _pad,
     "DepthToSpace": _depth_to_space,
     "Resize": _resize,
+    "SplitToSequence": _split_to_sequence,
+    "SequenceConstruct": lambda _, *parts: list(parts),
+    "SequenceAt": lambda _, parts, position: parts[ints(position)[0]],
+    "ConcatFromSequence": _from_sequence,
 }

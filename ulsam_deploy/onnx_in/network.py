@@ -102,7 +102,9 @@ class Network(Scope):
         return {plain: values[name] for plain, name in zip(self.output_names, self.graph.outputs)}
 
     def _run(self, node: Node, path: tuple[str, ...], given: list[Any]) -> Any:
-        on_tensors = any(isinstance(v, Tensor) for v in given) or any(name in self._weights for name in node.inputs)
+        on_tensors = any(isinstance(v, Tensor | list) for v in given) or any(
+            name in self._weights for name in node.inputs
+        )
         try:
             if node.op in _OF_SHAPES:
                 asked = self.graph.weights[node.inputs[0]] if given[0] is None else given[0]
@@ -140,7 +142,7 @@ def _free(scope: nn.Module, name: str, kind: type[nn.Module] | None) -> str:
 
 
 def _check_size(results: Any) -> None:
-    for result in results if isinstance(results, tuple) else (results,):
+    for result in results if isinstance(results, tuple | list) else (results,):
         if isinstance(result, Tensor) and result.numel() > MOST_ELEMENTS:
             raise NotReadError(f"a tensor of {result.numel():,} elements, more than a compact CNN has")
 

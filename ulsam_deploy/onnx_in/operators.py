@@ -19,9 +19,10 @@ from torch import Tensor
 from ulsam_deploy.onnx_in import movement
 from ulsam_deploy.onnx_in.errors import NotReadError
 from ulsam_deploy.onnx_in.known import Array, ints
+from ulsam_deploy.onnx_in.known import of as known_of
 
 Attributes = Mapping[str, Any]
-Result = Tensor | tuple[Tensor, ...]
+Result = Tensor | Array | tuple[Tensor, ...] | list[Tensor]
 Meaning = Callable[..., Result]
 
 OPERATORS: dict[str, Meaning] = dict(movement.OPERATORS)
@@ -65,13 +66,15 @@ def _padded(a: Attributes, x: Tensor, pads: Sequence[int], value: float) -> tupl
 
 
 @_means("Conv")
-def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | Array | None = None) -> Tensor:
     convolve = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}.get(weight.ndim - 2)
     if convolve is None:
         raise NotReadError(f"a convolution over {weight.ndim - 2} axes")
     axes = weight.ndim - 2
     strides, dilations = list(a.get("strides", [1] * axes)), list(a.get("dilations", [1] * axes))
     x, padding = _padded(a, x, _pads(a, x, weight.shape[2:], strides, dilations), 0.0)
+    if bias is not None and not isinstance(bias, Tensor):  # the dynamo exporter computes a bias of zeros where none is
+        bias = torch.tensor(bias.tolist(), dtype=x.dtype) if any(bias.reshape(-1)) else None
     result: Tensor = convolve(x, weight, bias, strides, padding, dilations, a.get("group", 1))
     return result
 
@@ -198,6 +201,13 @@ def _cast(a: Attributes, x: Tensor) -> Tensor:
     if "FLOAT" not in kind and kind != "DOUBLE":
         raise NotReadError(f"a conversion of the network's values to {kind.lower()}")
     return x  # every floating type is float32 here
+
+
+@_means("CastLike")
+def _cast_like(_: Attributes, x: Tensor | Array, like: Tensor | Array) -> Tensor | Array:
+    if isinstance(x, Tensor) or not isinstance(like, Tensor):
+        return x
+    return known_of([float(value) for value in x.reshape(-1)]).reshape(x.shape)
 
 
 @_means("Softmax", "LogSoftmax")

@@ -124,6 +124,8 @@ def _serve(line: Connection, cores: int) -> None:
             line.send(answer)
         except OSError:  # nobody waits for it any more
             return
+        except Exception as error:  # what cannot be pickled is told in words
+            line.send((False, RuntimeError(f"{answer[1]!r:.300} cannot be sent: {error}")))
 
 
 @contextlib.contextmanager

@@ -32,6 +32,10 @@ def die(mark: Path, times: int) -> int:
     return os.getpid()
 
 
+def unspeakable() -> object:
+    return lambda: None
+
+
 def sleep() -> None:
     time.sleep(60)
 
@@ -47,6 +51,8 @@ def test_results_and_errors_come_back(pool: LocalExecutor) -> None:
     with pytest.raises(UsageError, match="so not") as error:
         pool.submit(fail, "so not").result()
     assert error.value.expected == "something else"
+    with pytest.raises(RuntimeError, match="cannot be sent"):
+        pool.submit(unspeakable).result()
     assert pool.submit(square, 3).result() == 9
 
 

@@ -163,3 +163,18 @@ def test_a_checkpoint_that_changed_since_the_plan_is_refused(tiny: Tiny, tmp_pat
     first.write_bytes(second.read_bytes())
     ((row,), _) = done(what)
     assert row.result.code is Exit.REFUSED
+
+
+@pytest.mark.arm
+@pytest.mark.slow
+def test_a_cell_on_an_emulated_board(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ULSAM_DEPLOY_CACHE")  # the board's software is kept there, and takes long to fetch
+    for package in ("litert_torch", "ai_edge_litert"):
+        pytest.importorskip(package)
+    tiny(1)
+    rows, _ = done(sweep(tmp_path, checkpoints=["*.onnx"], targets=["tflite"], devices=["", "rpi4"]))
+    assert [row.verdict for row in rows] == [Verdict.PASS, Verdict.PASS]
+    assert [row.result.found["tier"] for row in rows] == ["executed", "emulated-on-device-cpu"]
+    here, board = (row.result for row in rows)
+    assert here.found["files"] == board.found["files"]
+    assert board.run["p50"] is None  # an emulator's time means nothing
