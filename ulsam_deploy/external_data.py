@@ -29,7 +29,8 @@ def tensors(message: Any) -> Iterator[Any]:
 def locations(message: Any) -> list[str]:
     """The locations of external data that ``message`` names, each once, sorted."""
     return sorted(
-        {entry.value for tensor in tensors(message) for entry in tensor.external_data if entry.key == "location"}
+        # bytes where they are no UTF-8: then they name a file as they are
+        {os.fsdecode(entry.value) for t in tensors(message) for entry in t.external_data if entry.key == "location"}
     )
 
 
@@ -53,7 +54,7 @@ def stored_locations(data: memoryview, kind: str = "model", depth: int = 0) -> s
     if depth > _DEEPEST:
         raise ExportError(f"an ONNX file is nested more than {_DEEPEST} levels deep")
     if kind == "entry":
-        pair = {number: bytes(value).decode(errors="replace") for number, value in _messages(data)}
+        pair = {number: os.fsdecode(bytes(value)) for number, value in _messages(data)}
         return {pair.get(2, "")} if pair.get(1) == "location" else set()
     found: set[str] = set()
     for number, value in _messages(data):
