@@ -1,4 +1,4 @@
-"""The differential fuzzer: a few networks now, and the planted fault found; more of both when there is time."""
+"""The differential fuzzer: one network now, and the planted fault found; more of both when there is time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ulsam_deploy import plugins
 from . import engines
 
 
-def test_a_few_networks_agree_and_planted_faults_are_found(tmp_path: Path) -> None:
+def test_a_network_agrees_and_a_planted_fault_is_found(tmp_path: Path) -> None:
     fuzzer = engines.Fuzzer(tmp_path)
-    for number, seed in enumerate((3, 11)):
-        fuzzer.network(seed, ["onnx"], list(engines.FAULTS)[number])
+    fuzzer.network(3, ["onnx"], "attention dead")
     assert (fuzzer.finds, fuzzer.missed) == ([], [])
-    assert fuzzer.counts["onnx pass"] == 2
-    assert fuzzer.counts["faults found"] == fuzzer.counts["faults planted"] == 2
+    assert fuzzer.counts["onnx pass"] == 1
+    assert fuzzer.counts["faults found"] == fuzzer.counts["faults planted"] == 1
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = plugins.load(plugins.RUNTIMES, "onnxruntime")
     honest = engine._run
