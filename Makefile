@@ -38,7 +38,7 @@ hostile: $(READY)
 	$(BIN)/python -m tests.hostile
 
 # SECONDS for each parser, then random networks through every engine; see tests/fuzz.
-FUZZED := manifest archive golden golden_meta maps maps_meta onnx results signature key settings devices
+FUZZED := manifest archive golden golden_meta maps maps_meta locations onnx results signature key settings devices
 SECONDS ?= 60
 fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

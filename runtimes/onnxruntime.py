@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
+from ulsam_deploy.external_data import inside, stored_locations
 from ulsam_deploy.third_party import installed, words_of
 
 from .ports import check_ports
@@ -54,6 +55,9 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
     def _load(self) -> None:
         import onnxruntime
 
+        # Newer versions look themselves; on a board there may be an older one.
+        for location in stored_locations(memoryview(self.files[0].read_bytes())):
+            inside(self.files[0], location)
         self._session = self._open(os.fspath(self.files[0]))
         check_ports("input", self.inputs, _shapes(self._session.get_inputs()))
         check_ports("output", self.outputs, _shapes(self._session.get_outputs()))

@@ -1,13 +1,14 @@
 """Where an ONNX file says that its weights lie: every location is a stranger's word, checked before it is opened.
 
-Standard library only; device-safe. A message is any protobuf message of the ``onnx`` package, which is not imported.
+Standard library only; device-safe. A message is any protobuf message of the ``onnx`` package, which is not imported;
+a board has no such package, so the few fields that matter are read from the bytes as well.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -28,8 +29,70 @@ def tensors(message: Any) -> Iterator[Any]:
 def locations(message: Any) -> list[str]:
     """The locations of external data that ``message`` names, each once, sorted."""
     return sorted(
-        {entry.value for tensor in tensors(message) for entry in tensor.external_data if entry.key == "location"}
+        # bytes where they are no UTF-8: then they name a file as they are
+        {os.fsdecode(entry.value) for t in tensors(message) for entry in t.external_data if entry.key == "location"}
     )
+
+
+#: Field numbers of onnx.proto that lead to a tensor, and what each leads to.
+_FIELDS: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "tensor": {13: "entry"},
+}
+#: Deeper than any network, less deep than what protobuf itself refuses.
+_DEEPEST = 100
+
+
+def stored_locations(data: memoryview, kind: str = "model", depth: int = 0) -> set[str]:
+    """The same out of the bytes of an ONNX file; raises :class:`ExportError` for bytes that are no protobuf message."""
+    if depth > _DEEPEST:
+        raise ExportError(f"an ONNX file is nested more than {_DEEPEST} levels deep")
+    if kind == "entry":
+        pair = {number: os.fsdecode(bytes(value)) for number, value in _messages(data)}
+        return {pair.get(2, "")} if pair.get(1) == "location" else set()
+    found: set[str] = set()
+    for number, value in _messages(data):
+        if number in _FIELDS[kind]:
+            found |= stored_locations(value, _FIELDS[kind][number], depth + 1)
+    return found
+
+
+def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and bytes of every length-delimited field of one message; the others are stepped over."""
+    place = 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        wire = tag & 7
+        if wire == 0:
+            _, place = _varint(data, place)
+        elif wire == 2:
+            size, place = _varint(data, place)
+            if size > len(data) - place:
+                raise ExportError("an ONNX file is cut off")
+            yield tag >> 3, data[place : place + size]
+            place += size
+        elif wire in (1, 5):
+            place += 8 if wire == 1 else 4
+        else:
+            raise ExportError(f"an ONNX file has a field of wire type {wire}, which onnx.proto has none of")
+
+
+def _varint(data: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= len(data):
+            raise ExportError("an ONNX file is cut off")
+        value |= (data[place] & 127) << shift
+        place += 1
+        if data[place - 1] < 128:
+            return value, place
+    raise ExportError("an ONNX file has a number of more than ten bytes")
 
 
 def inside(path: Path, location: str) -> Path:

@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from google.protobuf.message import DecodeError
+from onnx import ModelProto
 
+from ulsam_deploy import external_data
 from ulsam_deploy.bench import result
 from ulsam_deploy.bundle import Manifest, read_bundle
 from ulsam_deploy.bundle.ecdsa import CURVES, PublicKey
@@ -18,6 +21,7 @@ from ulsam_deploy.cli import config
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
 from ulsam_deploy.devices.profile import read_profiles
 from ulsam_deploy.errors import UlsamError
+from ulsam_deploy.external_data import stored_locations
 from ulsam_deploy.onnx_in import reading as onnx_in
 from ulsam_deploy.parity import Golden
 from ulsam_deploy.report.maps import Maps
@@ -83,6 +87,17 @@ def onnx(data: bytes) -> None:
         onnx_in.read(path)
 
 
+def locations(data: bytes) -> None:
+    """Where the bytes of an ONNX file say that its weights lie; what onnx reads as a model says the same."""
+    found = stored_locations(memoryview(data))
+    message = ModelProto()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return
+    assert found >= set(external_data.locations(message))
+
+
 def results(data: bytes) -> None:
     """A benchmark's result with all of its samples."""
     for measured in result.Result.from_json(data).measured:
@@ -122,6 +137,7 @@ PARSERS: dict[str, Callable[[bytes], None]] = {
         golden_meta,
         maps,
         maps_meta,
+        locations,
         onnx,
         results,
         signature,

@@ -12,6 +12,7 @@ from ulsam_deploy.bundle import MANIFEST, pack, read_bundle
 from ulsam_deploy.devices import __file__ as devices
 from ulsam_deploy.report.maps import Maps, Step
 
+from ..hostile.onnx_files import external
 from ..ulsam_deploy.bundle.conftest import make_bundle as make_empty
 from ..ulsam_deploy.bundle.test_signature import SECRET, envelope, public, statement
 from ..ulsam_deploy.handmade import make_bundle
@@ -34,6 +35,9 @@ def main() -> None:
         pack(empty, folder / "empty.zip")
         write("archive", "empty.zip", (folder / "empty.zip").read_bytes())
         write("onnx", "dense.onnx", (dense / "onnx" / "model.onnx").read_bytes())
+        (folder / "cwd").mkdir()
+        external("parent", folder / "cwd", nested=True)
+        write("locations", "nested.onnx", (folder / "cwd" / "model.onnx").read_bytes())
         write("golden", "dense.npz", (dense / "golden.npz").read_bytes())
         for root in (dense, empty.root):
             write("manifest", f"{root.stem}.json", (root / MANIFEST).read_bytes())

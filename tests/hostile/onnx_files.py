@@ -13,7 +13,7 @@ import numpy as np
 from .inputs import Input
 
 TRAPS = ("absolute", "parent", "windows", "inner parent", "symlink", "folder link", "hard link", "pipe", "device",
-         "missing", "empty", "nul", "memory address")  # fmt: skip
+         "missing", "empty", "nul", "memory address", "no UTF-8")  # fmt: skip
 
 
 def inputs(stock: Path) -> Iterator[Input]:
@@ -74,6 +74,7 @@ def external(trap: str, folder: Path, *, nested: bool = False) -> None:
         "absolute": str(secret), "parent": "../outside/secret.bin", "windows": "C:\\secret.bin",
         "inner parent": "a/../../outside/secret.bin", "folder link": "link/secret.bin", "device": "/dev/zero",
         "missing": "none.bin", "empty": "", "nul": "w.bin\0", "memory address": "*/_ORT_MEM_ADDR_/*",
+        "no UTF-8": "../QQQQ.bin",
     }.get(trap, "w.bin")  # fmt: skip
     if trap == "symlink":
         (folder / "w.bin").symlink_to(secret)
@@ -95,7 +96,7 @@ def external(trap: str, folder: Path, *, nested: bool = False) -> None:
         flag = helper.make_tensor("c", TensorProto.BOOL, [], [True])
         model = _model([_weight(), flag])
         model.graph.node.add().CopyFrom(helper.make_node("If", ["c"], ["q"], then_branch=inner, else_branch=inner))
-    _write(model.SerializeToString(), folder)
+    _write(model.SerializeToString().replace(b"QQQQ", b"\x91\x8a\x8b\x87"), folder)
 
 
 def _tensor(change: Callable[[Any], object], folder: Path) -> None:

@@ -40,4 +40,7 @@ def _replace(path: Path, data: bytes) -> None:
     try:
         write_file(path, data)
     except ExportError as error:
-        raise UsageError(error.found, expected="a file name in an existing folder with room in it") from error
+        raise UsageError(
+            f"'{path}' cannot be written: {error.found.rpartition(': ')[2]}",
+            expected="a file name in an existing folder with room in it",
+        ) from error

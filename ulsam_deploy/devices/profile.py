@@ -114,7 +114,7 @@ def read_profiles(text: str, source: str, base: Mapping[str, Any] | None = None)
         if name in known:
             raise UsageError(f"{source}: a device called '{name}' is there already", todo="choose another name")
         parent = table.pop("like", None)
-        if parent is not None and parent not in known:
+        if parent is not None and (not isinstance(parent, str) or parent not in known):
             raise UsageError(f"{source}: '{name}' is like '{parent}', which isn't above it", expected=", ".join(known))
         known[name] = _merged(known[parent], table) if parent is not None else table
     return known

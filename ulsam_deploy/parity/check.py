@@ -28,6 +28,8 @@ DISTANCE = 4.0
 
 #: How far below 0 the interval of a map's shape may reach where the block is called uniform.
 _UNIFORM = 0.5
+#: This many times the largest number of the reference, and no more, is what an artifact is taken to have given.
+_ABSURD = 1e30
 
 #: Some probe's reference must lie this many tolerances from the mean one, or an artifact that ignores its input and
 #: gives a constant would pass, or nearly.
@@ -171,8 +173,16 @@ def _admit(golden: Golden, produced: ArrayMap) -> tuple[dict[str, Array], list[s
             first = golden.probes[int(np.argmax(bad))]
             faults.append(f"Output '{name}' is not finite on {bad.sum()} of {len(bad)} probes, first on '{first}'.")
         else:
-            arrays[name] = compact(array)
+            arrays[name] = compact(_bounded(array, golden.outputs[name]))
     return arrays, faults
+
+
+def _bounded(array: Array, reference: Array) -> Array:
+    """``array`` without numbers so large that their squares overflow: by then they are wrong by any measure."""
+    if array.dtype != np.float64:
+        return array
+    most = _ABSURD * (float(np.abs(reference).max(initial=0.0)) or 1.0)
+    return np.clip(array, -most, most)
 
 
 def _in_floors(delta: Array, scale: Array, floor: Floor) -> Array:

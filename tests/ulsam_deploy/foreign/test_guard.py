@@ -12,9 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from ulsam_deploy import plugins
+from ulsam_deploy import external_data, plugins
 from ulsam_deploy.contracts import Runtime
 from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError
+from ulsam_deploy.external_data import stored_locations
 from ulsam_deploy.foreign import Guarded, Limits
 
 IMAGE = np.zeros((1, 3, 4, 4), np.float32)
@@ -200,3 +201,26 @@ def test_missing_external_data_is_an_error_that_names_it(tmp_path: Path) -> None
     with pytest.raises(UlsamError, match=r"w\.bin") as failed:
         open_onnx(external(tmp_path, "w.bin"))
     assert failed.value.exit_code == Exit.EXPORT_FAILED
+
+
+@pytest.mark.parametrize("where", ["graph", "subgraph", "function", "sparse", "training"])
+def test_the_bytes_tell_what_the_package_tells(where: str) -> None:
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    for key, value in (("offset", "0"), ("location", f"{where}.bin"), ("length", "16")):
+        entry = weight.external_data.add()
+        entry.key, entry.value = key, value
+    node = helper.make_node("Constant", [], ["c"], value=weight)
+    whole = model([helper.make_node("Add", ["x", "x"], ["y"])], [])
+    if where == "graph":
+        whole.graph.initializer.append(weight)
+    elif where == "subgraph":
+        branch = helper.make_graph([node], "branch", [], [])
+        whole.graph.node.append(helper.make_node("If", ["q"], ["z"], then_branch=branch, else_branch=branch))
+    elif where == "function":
+        whole.functions.add(name="f", domain="d").node.append(node)
+    elif where == "sparse":
+        whole.graph.sparse_initializer.add().indices.CopyFrom(weight)
+    else:
+        whole.training_info.add().algorithm.initializer.append(weight)
+    assert external_data.locations(whole) == [f"{where}.bin"]
+    assert stored_locations(memoryview(whole.SerializeToString())) == {f"{where}.bin"}
