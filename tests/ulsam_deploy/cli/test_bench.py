@@ -28,9 +28,9 @@ from ulsam_deploy.contracts import TensorSpec, Verdict
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError
 from ulsam_deploy.timing import Wanted, bench_bundles, compared
 
-from ..bench.boards import MODE, ORIN_JP6, PI5, PI5_SAYS, Fixture, load  # noqa: TID252  tests are not a package
-from ..bench.results import THROTTLED, measured, noisy, result  # noqa: TID252  tests are not a package
-from ..handmade import make_bundle  # noqa: TID252  tests are not a package
+from ..bench.boards import MODE, ORIN_JP6, PI5, PI5_SAYS, Fixture, load
+from ..bench.results import THROTTLED, measured, noisy, result
+from ..handmade import make_bundle
 
 FAST = Profile("quick", 6, 1, 0.0, 0.06, 66, 0.2)
 Capture = pytest.CaptureFixture[str]
