@@ -34,7 +34,7 @@ def kind_of(model: Any, operator: Any) -> str:
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
     code = model.operatorCodes[operator.opcodeIndex].builtinCode
-    return next(name for name, number in vars(BuiltinOperator).items() if number == code)
+    return str(next(name for name, number in vars(BuiltinOperator).items() if number == code))
 
 
 def name_of(graph: Any, tensor: int) -> str:

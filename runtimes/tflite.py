@@ -118,7 +118,7 @@ def _real(array: np.ndarray[Any, Any], detail: Any) -> np.ndarray[Any, Any]:
     scale, zero = detail["quantization"]
     if array.dtype != np.int8 or not scale:
         return array
-    return (array.astype(np.float32) - zero) * np.float32(scale)
+    return np.asarray((array.astype(np.float32) - zero) * np.float32(scale))
 
 
 def _ports(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -60,7 +60,8 @@ def forecast(block: str, x: Array, maps: Array) -> Resolution:
         return round(kept / total, 4) if total else 0.0
 
     survives = {precision: {form: left(store) for form, store in ways.items()} for precision, ways in _WAYS.items()}
-    return Resolution(block, *map(int, maps.shape[2:]), float(peaks.mean()), float(peaks.max()), survives)
+    height, width = maps.shape[2:]
+    return Resolution(block, height, width, float(peaks.mean()), float(peaks.max()), survives)
 
 
 def _on_grid(value: Array) -> Array:
