@@ -135,11 +135,13 @@ def _quantized(
 
 
 def _read_unrounded(model: onnx.ModelProto, left: set[str]) -> None:
-    """Let the nodes in ``left`` read what a product gives before it is rounded.
+    """Let the nodes in ``left``, and a clip in front of them, read what a product gives before it is rounded.
 
     Attention on 255 steps would be rounded back onto the same steps behind it.
     """
     made = {name: node for node in model.graph.node for name in node.output}
+    read = [made[name] for node in model.graph.node if node.name in left for name in node.input if name in made]
+    left = left | {node.name for node in read if node.op_type in ("Clip", "Relu")}
     for node in model.graph.node:
         for index, name in enumerate(node.input if node.name in left else ()):
             restored = made.get(name)

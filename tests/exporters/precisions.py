@@ -18,7 +18,7 @@ from ulsam_deploy.contracts import Artifact, Calibration, ExportRequest, Runtime
 from ulsam_deploy.evidence import produce
 from ulsam_deploy.parity import Golden, Inside
 from ulsam_deploy.parity.liveness import Liveness, by_twins
-from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention
+from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention, yardstick
 from ulsam_deploy.program.views import watched
 
 Array = np.ndarray[Any, Any]
@@ -106,6 +106,12 @@ def outputs(target: str, artifact: Artifact, folder: Path) -> Array:
 
 
 @cache
+def floors() -> Any:
+    """The noise floors of int8."""
+    return yardstick(*programs(), golden(), "int8", calibration()).floors
+
+
+@cache
 def seen() -> list[Any]:
     """What the reference's blocks do on a few pictures."""
     return list(watched(programs()[1], golden()))
@@ -126,7 +132,7 @@ def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tu
         with opened(target, artifact, folder) as one, opened(target, artifact, into) as other:
             for feed, added in seen():
                 inside.note(added[block], one.values(feed), other.values(feed))
-        lived = by_twins(golden(), {name: whole}, {name: twin}, golden().floors)[block]
+        lived = by_twins(golden(), {name: whole}, {name: twin}, floors())[block]
         found.append((lived, inside.reading()))
     return found
 
@@ -134,11 +140,15 @@ def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tu
 def plain_tflite(content: bytes) -> bytes:
     """ai-edge-quantizer's own recipe for static int8 on a float model."""
     from ai_edge_quantizer import recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.quantizer import Quantizer
 
     from ulsam_deploy.third_party import quiet
 
     quantizer = Quantizer(bytearray(content), recipe.static_wi8_ai8())
+    for port in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # so that it is fed float32 as all others are
+        quantizer.update_quantization_recipe(".*", port, algorithm_key=AlgorithmName.NO_QUANTIZE)
     samples = [{"input": np.ascontiguousarray(x[None].transpose(0, 2, 3, 1))} for x in calibration().arrays["input"]]
     with quiet("Warning: Enabling `experimental_preserve_all_tensors`"):
         ranges = quantizer.calibrate({"serving_default": samples}, num_threads=1)

@@ -101,6 +101,8 @@ def _projected(block: str, step: Array, effect: Array) -> Liveness:
         note = "removing its attention changes no output"
         return Liveness(block, math.nan, -math.inf, math.inf, Word.INCONCLUSIVE, note)
     total = lengths.sum()
+    if not effect.any():  # outputs in coarse steps hide a small one: as sure as noise of one floor in each value allows
+        return _conclude(block, 0.0, _SIGMAS / math.sqrt(total), "")
     value = float((effect * step).sum() / total)
     half = _SIGMAS * float(_jackknife(lengths[:, None, None], (effect * step).sum(1)[:, None], np.sqrt([total]))[0])
     residual = effect - value * step
