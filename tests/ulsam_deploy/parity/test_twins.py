@@ -36,7 +36,7 @@ def test_rounded_weights_drop_out_of_the_difference(case: Case) -> None:
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_a_dead_block_is_found_by_name(case: Case, block: int) -> None:
-    whole, silenced, floors = artifact(case, dead=1, block=block)
+    whole, silenced, floors = artifact(case, bits=11, dead=1, block=block)
     found = by_twins(case.golden, whole, silenced, floors)
     assert found[block].word is Word.DEAD
     assert found[block].value == 0
