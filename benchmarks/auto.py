@@ -23,7 +23,7 @@ from ulsam_deploy.cli import main as command
 from ulsam_deploy.report.markdown import table
 
 ROOT = Path(__file__).parents[1]
-COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop, points", "outside the budget")
+COLUMNS = ("recipe", "size", "time / fp32", "error", "least liveness", "drop, points", "outside the budget")
 
 
 def reference(folder: Path, samples: int) -> Path:
@@ -47,13 +47,13 @@ def diffuse(folder: Path, samples: int) -> Path:  # noqa: ARG001
 def row(point: dict) -> tuple[str, ...]:
     ratio, drop = point["ratio"], point["drop"]
     kept = f", {len(point['keep'])} kept" if point["keep"] else ""
-    blocks = " ".join("-" if value is None else f"{value:.2f}" for value in point["liveness"].values())
+    least = min((value for value in point["liveness"].values() if value is not None), default=None)
     return (
         point["precision"] + kept + (" (chosen)" if point["chosen"] else ""),
         f"{point['size'] / 1000:.1f} kB",
         f"{ratio['ratio']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})",
         "-" if point["error"] is None else f"{point['error']:.2f} floors",
-        blocks,
+        "-" if least is None else f"{least:.2f}",
         f"{100 * drop['drop']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})" if drop else "-",
         "; ".join(point["missed"]) or "no",
     )

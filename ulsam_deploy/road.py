@@ -272,7 +272,7 @@ class Road:
         found = compute()
         if self._cache:
             folder = Path(self._scratch.name, entry)
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             (folder / REMEMBERED).write_text(strict.dumps(found))
             self._cache.put(entry, folder)
         return found
@@ -296,6 +296,7 @@ class Road:
             (copy / MADE).write_text(strict.dumps(strict.encode(kept_now, MADE)))
             np.savez_compressed(copy / TWINS, **made.silenced)  # type: ignore[arg-type]
             self._cache.put(entry, copy)
+            shutil.rmtree(copy)  # a cache may refuse, and a search comes back to the same recipe
         return made
 
     def located(

@@ -72,9 +72,12 @@ def search(road: Road, exporter: Exporter) -> Found:
     Raises :class:`UnavailableError` where no engine here can run what is made, so that nothing could be judged, and
     :class:`ExportError` where not even fp32 can be made.
     """
-    budget = road.options.budget
-    trials = Trials(road, exporter)
-    fp32 = trials(FP32)
+    with Trials(road, exporter) as trials:
+        return _searched(road, exporter, trials)
+
+
+def _searched(road: Road, exporter: Exporter, trials: Trials) -> Found:
+    budget, fp32 = road.options.budget, trials(FP32)
     if fp32.failure:
         raise ExportError(f"{exporter.target} in fp32: {fp32.failure}", expected="an fp32 artifact to start from")
     if fp32.verdict is Verdict.UNVERIFIED:

@@ -37,7 +37,8 @@ def recipes_text(recipes: Recipes) -> str:
         f'model = "{recipes.model}"',
     ]
     for target, recipe in recipes.targets.items():
-        lines += ["", f"[targets.{_text(target)}]", f'precision = "{recipe.precision}"']
+        key = target if target.isidentifier() and target.isascii() else _text(target)
+        lines += ["", f"[targets.{key}]", f'precision = "{recipe.precision}"']
         if recipe.keep:
             lines += ["keep = [", *(f"    {_text(path)}," for path in recipe.keep), "]"]
     return "\n".join(lines) + "\n"

@@ -102,7 +102,7 @@ def misses(trial: Trial, budget: Budget, fp32: Trial) -> tuple[list[str], list[s
     for block in fp32.alive:
         value = trial.liveness.get(block)
         if value is None or value < budget.liveness:
-            said.append(f"liveness of {block} {'unknown' if value is None else f'{value:.2f}'}")
+            said.append(f"liveness of {block} {'unknown' if value is None else f'{value:.3f}'}")
     limit = DROP if budget.drop is None else budget.drop
     if trial.drop and 100 * trial.drop.drop > limit + 1e-9:
         said.append(f"{100 * trial.drop.drop:.2f} points of top-1 lost")

@@ -19,6 +19,7 @@ from ulsam_deploy.bench.measure import collect, warm_up
 from ulsam_deploy.contracts import Artifact, Exporter, Runtime
 from ulsam_deploy.errors import ExportError
 from ulsam_deploy.evidence import runtime_for
+from ulsam_deploy.making import Made
 from ulsam_deploy.options import Recipe
 from ulsam_deploy.road import Road
 from ulsam_deploy.search.trial import Trial, judgement
@@ -30,11 +31,22 @@ ROUNDS, SECONDS = 9, 0.06
 
 
 class Trials:
-    """What is known of the recipes of one target. ``tried``: in the order in which they were asked for."""
+    """What is known of the recipes of one target; a context manager, which lets go of the artifacts.
+
+    ``tried``: in the order in which they were asked for.
+    """
 
     def __init__(self, road: Road, exporter: Exporter) -> None:
         self._road, self._exporter = road, exporter
         self._found: dict[Recipe, Trial] = {}
+        self._scratch = tempfile.TemporaryDirectory(prefix="ulsam-deploy-")
+        self._kept: dict[Recipe, tuple[Made, Path]] = {}
+
+    def __enter__(self) -> Trials:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._scratch.cleanup()
 
     @property
     def tried(self) -> tuple[Trial, ...]:
@@ -68,14 +80,19 @@ class Trials:
         return trial
 
     def _tried(self, recipe: Recipe) -> Trial:
-        with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as place:
-            folder = Path(place, "made")
-            made = self._road.made(self._exporter, recipe, folder)
-            size = sum((folder / name).stat().st_size for name in made.artifact.files)
-            trial = judgement(recipe, made.evidence, size)
-            if self._data is None or trial.error is None:
-                return trial
-            return dataclasses.replace(trial, drop=self._drop(recipe, made.artifact, folder, self._data))
+        made, folder = self._made(recipe)
+        size = sum((folder / name).stat().st_size for name in made.artifact.files)
+        trial = judgement(recipe, made.evidence, size)
+        if self._data is None or trial.error is None:
+            return trial
+        return dataclasses.replace(trial, drop=self._drop(recipe, made.artifact, folder, self._data))
+
+    def _made(self, recipe: Recipe) -> tuple[Made, Path]:
+        """The artifact and its folder; made once here even where nothing may be cached."""
+        if recipe not in self._kept:
+            folder = Path(self._scratch.name, str(len(self._found)))
+            self._kept[recipe] = self._road.made(self._exporter, recipe, folder), folder
+        return self._kept[recipe]
 
     @cached_property
     def _data(self) -> Labelled | None:
@@ -124,18 +141,15 @@ class Trials:
     def _measured(self, recipe: Recipe, beside: Recipe) -> Interval:
         """One thread each, in turns, the order changing from round to round."""
         feed = {name: array[: self._road.batch] for name, array in self._road.golden.inputs.items()}
-        with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as place:
-            folders = Path(place, "ours"), Path(place, "theirs")
-            ours = self._road.made(self._exporter, recipe, folders[0]).artifact
-            theirs = self._road.made(self._exporter, beside, folders[1]).artifact
-            with self._runtime(ours, folders[0], 1) as one, self._runtime(theirs, folders[1], 1) as other:
-                runs = one.prepared(feed), other.prepared(feed)
-                for run in runs:
-                    warm_up(run, 3, SECONDS)
-                times: tuple[list[Any], list[Any]] = ([], [])
-                for number in range(ROUNDS):
-                    for side in (0, 1) if number % 2 else (1, 0):
-                        times[side].append(collect(runs[side], SECONDS, 5))
+        (ours, here), (theirs, there) = self._made(recipe), self._made(beside)
+        with self._runtime(ours.artifact, here, 1) as one, self._runtime(theirs.artifact, there, 1) as other:
+            runs = one.prepared(feed), other.prepared(feed)
+            for run in runs:
+                warm_up(run, 3, SECONDS)
+            times: tuple[list[Any], list[Any]] = ([], [])
+            for number in range(ROUNDS):
+                for side in (0, 1) if number % 2 else (1, 0):
+                    times[side].append(collect(runs[side], SECONDS, 5))
         return intervals.paired(intervals.log_times(times[0]) - intervals.log_times(times[1]))
 
     def _runtime(self, artifact: Artifact, folder: Path, threads: int | None = None) -> Runtime:

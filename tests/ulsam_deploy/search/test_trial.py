@@ -31,7 +31,7 @@ def test_a_block_that_was_not_alive_in_fp32_need_not_live() -> None:
     [
         ({"error": 2.0}, Budget(error=1.5), "error 2.00 noise floors"),
         ({"error": None}, Budget(), "error beyond measure"),
-        ({"liveness": {"a": 0.89}}, Budget(), "liveness of a 0.89"),
+        ({"liveness": {"a": 0.89}}, Budget(), "liveness of a 0.890"),
         ({"liveness": {"a": None}}, Budget(), "liveness of a unknown"),
         ({"drop": paired(6, 0, 1000)}, Budget(), "0.60 points of top-1 lost"),
         ({"drop": paired(4, 0, 1000)}, Budget(drop=0.3), "0.40 points of top-1 lost"),
