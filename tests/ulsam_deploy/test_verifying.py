@@ -33,8 +33,10 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bundle]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unruly\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[{plugins.RUNTIMES}]\nunruly = unruly:Unruly\n")
     monkeypatch.syspath_prepend(site)
+    plugins.registered.cache_clear()
     yield make_bundle(tmp_path / "model.bundle", targets=("onnx",), width=8, batch=1)
     sys.modules.pop("unruly", None)
+    plugins.registered.cache_clear()
 
 
 def unruly(bundle: Bundle, does: str) -> Path:
