@@ -163,6 +163,7 @@ OPERATORS: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = {
     "Concat": _concat,
     "Split": _split,
     "Transpose": _transpose,
+    "Tile": lambda _, x, repeats: np.tile(x, ints(repeats)),
     "ConstantOfShape": _filled,
     "Range": _range,
     "Reshape": _reshape,
