@@ -12,9 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
+from ulsam_deploy.accuracy import Accuracy
 from ulsam_deploy.bundle import Evidence, Manifest, strict
 from ulsam_deploy.census import Census
 from ulsam_deploy.contracts import TensorSpec, Verdict
+from ulsam_deploy.emulate import Counts
+from ulsam_deploy.gate import Finding
+from ulsam_deploy.lint.resolution import Resolution
 from ulsam_deploy.plan import Plan
 
 SCHEMA_ID = "urn:ulsam-deploy:commands:1"
@@ -22,24 +26,32 @@ SCHEMA_ID = "urn:ulsam-deploy:commands:1"
 
 @dataclass(frozen=True)
 class Export:
-    """``export``: the manifest that was written, or why there is none; ``missed``: targets below ``--require``."""
+    """``export``: the manifest that was written, or why there is none.
+
+    ``missed``: targets below ``--require``. ``auto``: by target, what the search for a precision tried and chose.
+    """
 
     bundle: str | None
     manifest: Manifest | None
     left_out: Mapping[str, str]
     missed: tuple[str, ...]
+    auto: Mapping[str, Mapping[str, Any]]
     notes: tuple[str, ...]
     exit_code: int
 
 
 @dataclass(frozen=True)
 class Verified:
-    """One artifact of a bundle as it was found here; ``error`` says why it did not run."""
+    """One artifact of a bundle as it was found here; ``error`` says why it did not run.
+
+    ``accuracy``: how often it is right on the labelled data of ``--data``.
+    """
 
     target: str
     precision: str
     evidence: Evidence | None
     error: str | None
+    accuracy: Accuracy | None
 
 
 @dataclass(frozen=True)
@@ -135,12 +147,14 @@ class Build:
 
 @dataclass(frozen=True)
 class CacheHeld:
-    """``cache``: what is kept, in bytes; ``removed`` and ``freed`` by ``--clear``."""
+    """``cache``: what is kept, in bytes, ``boards`` apart: their software; ``removed`` and ``freed`` by ``--clear``."""
 
     folder: str
     entries: int
     bytes: int
     limit: int
+    boards: int
+    boards_bytes: int
     removed: int
     freed: int
 
@@ -164,6 +178,117 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Lint:
+    """``lint``: the forecast of each block, and what follows from it in sentences."""
+
+    blocks: tuple[Resolution, ...]
+    suggestions: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CountedArtifact:
+    """One artifact on an emulated board; ``error`` says why it was not counted."""
+
+    target: str
+    precision: str
+    counts: Counts | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Count:
+    """``bench --device NAME --count``: instructions, which are no latency, as ``note`` says."""
+
+    device: str
+    note: str
+    artifacts: tuple[CountedArtifact, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Compare:
+    """``compare``: every limit of the budgets that is about something measured."""
+
+    findings: tuple[Finding, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One host's result of ``bench``, as in ``docs/bench.schema.json``."""
+
+    result: Mapping[str, Any] | None
+    error: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class BenchHosts:
+    """``bench --host``: by host."""
+
+    hosts: Mapping[str, Timed]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one host's own ``--json`` said: the document of the command without ``--host``."""
+
+    answer: Mapping[str, Any] | None
+    error: str | None
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """``verify --host`` and ``doctor --host``: by host."""
+
+    hosts: Mapping[str, Answered]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class SweptCell:
+    """One cell: what was found, what differs from run to run, and where its bundle lies."""
+
+    key: str
+    found: Mapping[str, Any]
+    run: Mapping[str, Any]
+    accuracy: Mapping[str, Any] | None
+    trouble: str
+    attempts: int
+    bundle: str | None
+
+
+@dataclass(frozen=True)
+class Swept:
+    """``sweep``: every cell of the table."""
+
+    title: str
+    cells: tuple[SweptCell, ...]
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell in words, and whether its result is there already."""
+
+    key: str
+    cell: str
+    done: bool
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """``sweep --dry-run``."""
+
+    output: str
+    cells: tuple[PlannedCell, ...]
+    shards: int
+
+
+@dataclass(frozen=True)
 class Completion:
     """``completion``: the script for a shell."""
 
@@ -177,8 +302,16 @@ DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "plan": (Plan,),
     "verify": (Verify,),
     "verify-against": (VerifyAgainst,),
+    "verify-hosts": (Hosts,),
+    "bench-hosts": (BenchHosts,),
+    "count": (Count,),
+    "compare": (Compare,),
+    "sweep": (Swept,),
+    "sweep-plan": (SweepPlan,),
+    "lint": (Lint,),
     "inspect": (InspectBundle, Census),
     "doctor": (Doctor,),
+    "doctor-hosts": (Hosts,),
     "report": (Report,),
     "new": (New, NewList),
     "pack": (Pack,),
