@@ -65,4 +65,4 @@ def _is_what_tensorrt_wants(model: onnx.ModelProto) -> None:
             assert node.input[2] not in made or made[node.input[2]].op_type != "DequantizeLinear"
     readers = {name: node.op_type for node in model.graph.node for name in node.input}
     rounded = {readers[node.output[0]] for node in pairs if node.op_type == "DequantizeLinear"}
-    assert rounded <= {"Conv", "Gemm"}, "only products read rounded values"
+    assert rounded <= {"Conv", "Gemm", "Add"}, "products read rounded values, and residuals beside them; not attention"
