@@ -7,15 +7,14 @@ ONNX Runtime leaves a product in float unless its result is rounded too.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.calibration import whole_batches
 from ulsam_deploy.contracts import Calibration
 from ulsam_deploy.program import Program
@@ -106,10 +105,10 @@ def _values(model: onnx.ModelProto, feed: Feed) -> Feed:
 def _quantized(
     model: onnx.ModelProto, program: Program, calibration: Calibration, chosen: list[str], scheme: Scheme
 ) -> onnx.ModelProto:
-    with words_of("onnxruntime.quantization", "quantize the model"), quiet(), tempfile.TemporaryDirectory() as place:
+    with words_of("onnxruntime.quantization", "quantize the model"), quiet(), scratch() as place:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-        path = Path(place, "model.onnx")
+        path = place / "model.onnx"
         quantize_static(
             model,
             path,

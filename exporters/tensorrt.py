@@ -134,7 +134,8 @@ def _lint(model: onnx.ModelProto, profiles: dict[str, TensorRTProfile], request:
 
     Raises :class:`ExportError` when the device asked for refuses the model, or every device does.
     """
-    from ulsam_deploy.lint import lint_tensorrt, plan_dla
+    from ulsam_deploy.lint.dla import plan_dla
+    from ulsam_deploy.lint.tensorrt import lint_tensorrt
 
     found = {name: [item.message for item in lint_tensorrt(model, profile)] for name, profile in profiles.items()}
     if all(found.values()):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
 from ulsam_deploy.external_data import inside, stored_locations
 from ulsam_deploy.third_party import installed, words_of
@@ -56,7 +56,9 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         import onnxruntime
 
         # Newer versions look themselves; on a board there may be an older one.
-        for location in stored_locations(memoryview(self.files[0].read_bytes())):
+        with words_of("ONNX Runtime", f"open {self.files[0].name}"):
+            found = stored_locations(self.files[0].read_bytes())
+        for location in found:
             inside(self.files[0], location)
         self._session = self._open(os.fspath(self.files[0]))
         check_ports("input", self.inputs, _shapes(self._session.get_inputs()))
@@ -118,9 +120,9 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         """Kernels by the lowest type that they read, as the engine's profiler saw them in one run."""
         import onnxruntime
 
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch() as folder:
             options = onnxruntime.SessionOptions()
-            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder, "profile"))
+            options.enable_profiling, options.profile_file_prefix = True, str(folder / "profile")
             session = self._open(os.fspath(self.files[0]), options)
             zeros = {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self.inputs}
             session.run(None, self._ready(zeros))

@@ -49,17 +49,21 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
 _DEEPEST = 100
 
 
-def stored_locations(data: memoryview, kind: str = "model", depth: int = 0) -> set[str]:
-    """The same out of the bytes of an ONNX file; raises :class:`ExportError` for bytes that are no protobuf message."""
+def stored_locations(data: bytes) -> set[str]:
+    """The same out of the bytes of an ONNX file; raises :class:`ValueError` for bytes that are no protobuf message."""
+    return _locations(memoryview(data), "model", 0)
+
+
+def _locations(data: memoryview, kind: str, depth: int) -> set[str]:
     if depth > _DEEPEST:
-        raise ExportError(f"an ONNX file is nested more than {_DEEPEST} levels deep")
+        raise ValueError(f"nested more than {_DEEPEST} levels deep")
     if kind == "entry":
         pair = {number: os.fsdecode(bytes(value)) for number, value in _messages(data)}
         return {pair.get(2, "")} if pair.get(1) == "location" else set()
     found: set[str] = set()
     for number, value in _messages(data):
         if number in _FIELDS[kind]:
-            found |= stored_locations(value, _FIELDS[kind][number], depth + 1)
+            found |= _locations(value, _FIELDS[kind][number], depth + 1)
     return found
 
 
@@ -74,25 +78,25 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif wire == 2:
             size, place = _varint(data, place)
             if size > len(data) - place:
-                raise ExportError("an ONNX file is cut off")
+                raise ValueError("the file is cut off")
             yield tag >> 3, data[place : place + size]
             place += size
         elif wire in (1, 5):
             place += 8 if wire == 1 else 4
         else:
-            raise ExportError(f"an ONNX file has a field of wire type {wire}, which onnx.proto has none of")
+            raise ValueError(f"a field of wire type {wire}, which onnx.proto has none of")
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(data):
-            raise ExportError("an ONNX file is cut off")
+            raise ValueError("the file is cut off")
         value |= (data[place] & 127) << shift
         place += 1
         if data[place - 1] < 128:
             return value, place
-    raise ExportError("an ONNX file has a number of more than ten bytes")
+    raise ValueError("a number of more than ten bytes")
 
 
 def inside(path: Path, location: str) -> Path:

@@ -271,7 +271,7 @@ class Road:
             return dict(strict.loads((cached / REMEMBERED).read_bytes(), REMEMBERED))
         found = compute()
         if self._cache:
-            folder = Path(self._scratch.name, entry)
+            folder = self._scratch / entry
             folder.mkdir(exist_ok=True)
             (folder / REMEMBERED).write_text(strict.dumps(found))
             self._cache.put(entry, folder)

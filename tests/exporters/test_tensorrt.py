@@ -158,7 +158,7 @@ def test_int8_in_the_documented_form_parses_builds_and_means_what_it_should(made
 
 
 def test_int8_in_onnx_runtimes_default_form_is_refused_with_the_parsers_words_and_by_the_lint(made, tmp_path):
-    from ulsam_deploy.lint import lint_tensorrt
+    from ulsam_deploy.lint.tensorrt import lint_tensorrt
 
     kit, path = made("trt", 1), tmp_path / "q.onnx"
     content = quantized(kit, path, per_channel=False)

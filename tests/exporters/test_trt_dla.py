@@ -78,7 +78,7 @@ def test_head_is_the_same_function_in_a_dlas_operators(model, operators):
 @pytest.fixture(scope="module")
 def kits(tmp_path_factory):
     """The DLA kit of the small network, and its ordinary fp16 model on the same forecast."""
-    from ulsam_deploy.lint import plan_dla
+    from ulsam_deploy.lint.dla import plan_dla
 
     rtx()
     folder = tmp_path_factory.mktemp("dla")

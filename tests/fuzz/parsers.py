@@ -20,7 +20,7 @@ from ulsam_deploy.bundle.signature import signed_files
 from ulsam_deploy.cli import config
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
 from ulsam_deploy.devices.profile import read_profiles
-from ulsam_deploy.errors import UlsamError
+from ulsam_deploy.errors import RefusedError, UlsamError
 from ulsam_deploy.external_data import stored_locations
 from ulsam_deploy.onnx_in import reading as onnx_in
 from ulsam_deploy.parity import Golden
@@ -89,7 +89,10 @@ def onnx(data: bytes) -> None:
 
 def locations(data: bytes) -> None:
     """Where the bytes of an ONNX file say that its weights lie; what onnx reads as a model says the same."""
-    found = stored_locations(memoryview(data))
+    try:
+        found = stored_locations(data)
+    except ValueError as error:
+        raise RefusedError(str(error)) from error
     message = ModelProto()
     try:
         message.ParseFromString(data)

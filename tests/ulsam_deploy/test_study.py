@@ -51,7 +51,7 @@ def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monke
     monkeypatch.setattr(ulsam_deploy.program, "lower", lambda *_: SimpleNamespace(blocks=()))
     options = ExportOptions(Path("m.pt"), targets=("nothing",))
     with Road(options, Progress(quiet=True)) as road:
-        vars(road).update(raised=None, golden="golden", proof=SimpleNamespace(check=lambda *_: 0.0))
+        vars(road).update(raised=None, golden="golden", resolutions=(), proof=SimpleNamespace(check=lambda *_: 0.0))
         made = make(road, Stub(study), Recipe(), tmp_path)
     assert made.artifact.facts == ({"opset": 17, "study": study.facts} if study else {"opset": 17})
     assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)

@@ -8,7 +8,6 @@ import json
 import math
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.bundle import read_bundle
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.remote import Finished, Link, Order, check_host, printable, run_job
 from ulsam_deploy.runner import runner_bytes
@@ -41,8 +41,7 @@ def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -
 
     A bundle's integrity is checked before it leaves; raises what :func:`read_bundle` and the check raise.
     """
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as name:
-        folder = Path(name)
+    with scratch() as folder:
         (folder / "runner.pyz").write_bytes(runner_bytes())
         for word, path in bundles.items():
             bundle = read_bundle(path)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from ulsam_deploy.accuracy.measuring import class_count
 from ulsam_deploy.bench import intervals
 from ulsam_deploy.bench.intervals import Interval
 from ulsam_deploy.bench.measure import collect, warm_up
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Artifact, Exporter, Runtime
 from ulsam_deploy.errors import ExportError
 from ulsam_deploy.evidence import runtime_for
@@ -39,14 +40,15 @@ class Trials:
     def __init__(self, road: Road, exporter: Exporter) -> None:
         self._road, self._exporter = road, exporter
         self._found: dict[Recipe, Trial] = {}
-        self._scratch = tempfile.TemporaryDirectory(prefix="ulsam-deploy-")
+        self._stack = contextlib.ExitStack()
         self._kept: dict[Recipe, tuple[Made, Path]] = {}
 
     def __enter__(self) -> Trials:
+        self._scratch = self._stack.enter_context(scratch())
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._scratch.cleanup()
+        self._stack.close()
 
     @property
     def tried(self) -> tuple[Trial, ...]:
@@ -90,7 +92,7 @@ class Trials:
     def _made(self, recipe: Recipe) -> tuple[Made, Path]:
         """The artifact and its folder; made once here even where nothing may be cached."""
         if recipe not in self._kept:
-            folder = Path(self._scratch.name, str(len(self._found)))
+            folder = self._scratch / str(len(self._found))
             self._kept[recipe] = self._road.made(self._exporter, recipe, folder), folder
         return self._kept[recipe]
 

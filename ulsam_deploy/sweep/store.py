@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.errors import ExportError, UnavailableError, UsageError
 from ulsam_deploy.third_party import installed
 
@@ -73,7 +73,7 @@ def fetched(place: str) -> Iterator[Path]:
         yield Path(place)
         return
     fs, path = _filesystem(place)
-    with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as folder:
+    with scratch() as folder:
         local = Path(folder, posixpath.basename(path))
         try:
             with _in_words(place), fs.open(path, "rb") as source, local.open("wb") as sink:

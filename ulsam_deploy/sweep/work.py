@@ -10,7 +10,6 @@ import functools
 import os
 import platform
 import posixpath
-import tempfile
 import threading
 import time
 import traceback
@@ -24,6 +23,7 @@ import numpy as np
 from ulsam_deploy import cache
 from ulsam_deploy.bench import peak_rss
 from ulsam_deploy.bundle import Bundle, Evidence, pack, read_bundle, strict
+from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import TensorSpec, Tier, Verdict
 from ulsam_deploy.devices import device
 from ulsam_deploy.emulate import verify_bundle
@@ -108,8 +108,8 @@ def _made(cell: Cell, store: Store, started: float) -> Result:
             expected="the same code everywhere, for results are kept under its hash",
             todo="install the same version on the workers",
         )
-    with fetched(cell.checkpoint) as model, tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
-        options = replace(cell.options, model=model, output=Path(scratch, "cell.bundle"))
+    with fetched(cell.checkpoint) as model, scratch() as folder:
+        options = replace(cell.options, model=model, output=folder / "cell.bundle")
         if (seen := file_digest(options)) != cell.sha256:
             raise RefusedError(
                 f"'{cell.checkpoint}' is not the file that the plan was made for", expected=cell.sha256, todo=seen
@@ -119,7 +119,7 @@ def _made(cell: Cell, store: Store, started: float) -> Result:
             raise outcome.error or ExportError("nothing was made")
         evidence = outcome.made.evidence
         checked = _on_board(exported.bundle, cell) if _emulated(cell.options.device) else evidence
-        archive = pack(exported.bundle, Path(scratch, BUNDLE))
+        archive = pack(exported.bundle, folder / BUNDLE)
         store.write(f"cells/{cell.key}/{BUNDLE}", archive.read_bytes())
         return _described(cell, started, exported.bundle, checked, evidence)
 
@@ -200,8 +200,8 @@ def do_shard(key: str, shard: Shard, output: str) -> Counts:
         packed = store.read(f"cells/{key}/{BUNDLE}")
         if packed is None:
             raise UsageError(f"the cell {key} has no bundle in '{output}'", expected="a cell that was made")
-        with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch, fetched(shard.place) as path:
-            (archive := Path(scratch, BUNDLE)).write_bytes(packed)
+        with scratch() as folder, fetched(shard.place) as path:
+            (archive := folder / BUNDLE).write_bytes(packed)
             counts = _counted(read_bundle(archive), path)
         store.write(name, strict.dumps(strict.encode(counts, name)).encode())
         return counts

@@ -115,7 +115,7 @@ def test_an_onnx_file_that_wants_400_gigabytes(tmp_path: Path) -> None:
     ]
     path = tmp_path / "large.onnx"
     onnx.save(model(nodes, [helper.make_tensor("shape", TensorProto.INT64, [2], [10**6, 10**5])]), path)
-    with pytest.raises(ExportError, match=r"memory|bad_alloc"):
+    with pytest.raises(ExportError, match=r"memory|bad_alloc|[Aa]llocate"):
         run(path, Limits(60, 4 << 30))
 
 
@@ -223,4 +223,4 @@ def test_the_bytes_tell_what_the_package_tells(where: str) -> None:
     else:
         whole.training_info.add().algorithm.initializer.append(weight)
     assert external_data.locations(whole) == [f"{where}.bin"]
-    assert stored_locations(memoryview(whole.SerializeToString())) == {f"{where}.bin"}
+    assert stored_locations(whole.SerializeToString()) == {f"{where}.bin"}

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ulsam_deploy.devices import devices
 from ulsam_deploy.errors import ExportError
-from ulsam_deploy.lint import lint_tensorrt, plan_dla
+from ulsam_deploy.lint.dla import plan_dla
+from ulsam_deploy.lint.tensorrt import lint_tensorrt
 from ulsam_deploy.runtimes import trt_builder
 
 PROFILES = {name: found.tensorrt for name, found in devices().items() if found.tensorrt}

@@ -157,7 +157,7 @@ def test_a_pickle_inside_is_refused_and_not_run(case, tmp_path):
 
 
 def test_a_file_that_would_unpack_to_too_much_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr("ulsam_deploy.parity.golden._MAX_BYTES", 1000)
+    monkeypatch.setattr("ulsam_deploy.parity.npz.MAX_BYTES", 1000)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, big=np.zeros(10_000))
     (tmp_path / "golden.npz").write_bytes(buffer.getvalue())

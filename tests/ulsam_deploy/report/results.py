@@ -27,7 +27,7 @@ def measured(target: str, milliseconds: float, condition: Condition) -> Measured
     summary = summarize(times)
     return Measured(
         target, "fp32", "d" * 64, 1_500_000, 1, "the engine's call", engine, summary, 1e3 / milliseconds, 10.0, 3.0,
-        50 << 20, None, condition, (process,),
+        50 << 20, None, None, condition, (process,),
     )  # fmt: skip
 
 
