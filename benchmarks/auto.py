@@ -51,7 +51,7 @@ def row(point: dict) -> tuple[str, ...]:
     return (
         point["precision"] + kept + (" (chosen)" if point["chosen"] else ""),
         f"{point['size'] / 1000:.1f} kB",
-        f"{ratio['ratio']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})",
+        f"{ratio['estimate']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})",
         "-" if point["error"] is None else f"{point['error']:.2f} floors",
         "-" if least is None else f"{least:.2f}",
         f"{100 * drop['drop']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})" if drop else "-",

@@ -67,7 +67,7 @@ def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
     runs = {model.name: _run(artifact, session, golden, model) for model in (FUSED, STORED, ACCUMULATED)}
     least = noise_floors(golden.outputs, [runs[FUSED.name]])
     reports = {name: check(golden, run) for name, run in runs.items()}
-    survivals = _survivals(artifact, session, golden, runs[STORED.name], least)
+    survivals = _survivals(artifact, session, golden, runs[STORED.name])
     lost = [block for block in survivals if block.word in (Word.DEAD, Word.WEAKENED)]
     far = [f"{name}: {reason}" for name, report in reports.items() for reason in _far(report)]
     reasons = (_band_words(least, reports, survivals), *far, *map(_lost_words, lost))
@@ -89,17 +89,13 @@ def _far(report: Report) -> list[str]:
     return [reason for reason in report.reasons if reason.startswith("Output")]
 
 
-def _survivals(
-    artifact: Artifact, session: Any, golden: Golden, whole: Mapping[str, Array], least: Mapping[str, Floor]
-) -> list[Liveness]:
+def _survivals(artifact: Artifact, session: Any, golden: Golden, whole: Mapping[str, Array]) -> list[Liveness]:
     """How much of each block's step is left under :data:`STORED`, by a twin of the same precision.
 
-    Both are computed in the same order by the same code, so all that can hide a step is how coarse the outputs
-    themselves are: ``least``, the floors of the run that rounds least, and not those of every engine that is honest.
     Empty when the parsed network doesn't have one softmax a block: then nothing says which belongs to which.
     """
     silenced = _silenced(artifact, session, golden, STORED)
-    return list(by_twins(golden, whole, silenced, least)) if silenced else []
+    return list(by_twins(golden, whole, silenced, golden.floors)) if silenced else []
 
 
 def _silenced(artifact: Artifact, session: Any, golden: Golden, model: Rounding) -> dict[str, Array]:

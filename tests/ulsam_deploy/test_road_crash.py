@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -56,18 +55,17 @@ def test_killed_at_every_write_of_a_whole_export(tmp_path: Path, network: Path, 
     assert walk(tmp_path, network, old, "onnx,openvino,tflite", 3) > 100
 
 
-def start(network: Path, place: Path, *words: str, **options: object) -> subprocess.Popen[str]:
-    """A real run, in an environment of its own."""
+def start(network: Path, place: Path, *words: str, before: str = "") -> subprocess.Popen[str]:
+    """A real run, in an environment of its own; ``before`` is Python that it starts with."""
     for name in ("out", "tmp", "cache"):
         (place / name).mkdir(exist_ok=True, mode=0o700)
     environment = {
         **os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(place / "tmp"), "ULSAM_DEPLOY_CACHE": str(place / "cache"),
     }  # fmt: skip
-    command = [sys.executable, "-m", "ulsam_deploy", "export", str(network), "--target", "onnx", *words]
+    run = f"{before or 'pass'}; import sys; from ulsam_deploy.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", run, "export", str(network), "--target", "onnx", *words]
     command += ["--output", str(place / "out" / "net.bundle")]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options  # type: ignore[call-overload]
-    )  # fmt: skip
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def left(place: Path) -> list[str]:
@@ -109,13 +107,10 @@ def warm(tmp_path_factory: pytest.TempPathFactory, network: Path) -> Path:
     return place
 
 
-def small_disk() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
-
 def test_out_of_room_keeps_the_old_bundle(warm: Path, network: Path) -> None:
     before = (warm / "out/net.bundle/manifest.json").read_bytes()
-    run = start(network, warm, preexec_fn=small_disk)
+    small_disk = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))"
+    run = start(network, warm, before=small_disk)
     said = run.communicate()[1]
     assert run.returncode == 3, said
     assert "File too large" in said

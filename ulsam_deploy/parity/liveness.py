@@ -84,25 +84,38 @@ def by_twins(
     ``silenced``: (B, P, ...) by output, what the same artifact in the same engine gave without each block's attention.
     All that rounded weights do is common to an artifact and its twin and drops out of their difference, so that this
     sees in int8 what the outputs alone cannot show. The difference is projected on the reference's own step; the
-    interval is three jackknife standard errors over probes, and the chance alignment of what is left over.
+    interval is three jackknife standard errors over probes, and the chance alignment of what is left over. Where
+    nothing at all is different, it is what the grid of the outputs themselves could hide.
     """
     steps, error = _whitened(golden, produced, floors)
+    _, shifted = _whitened(golden, {name: produced[name] + _grain(produced[name]) for name in golden.outputs}, floors)
     found = []
     for b, block in enumerate(golden.blocks):
         _, other = _whitened(golden, {name: silenced[name][b] for name in golden.outputs}, floors)
-        found.append(_projected(block, steps[b], other - error))
+        found.append(_projected(block, steps[b], other - error, shifted - error))
     return tuple(found)
 
 
-def _projected(block: str, step: Array, effect: Array) -> Liveness:
-    """``effect`` (P, K) along ``step`` (P, K): 1 when they are equal, 0 when there is no effect."""
+def _grain(values: Array) -> float:
+    """The step of the grid that ``values`` lie on: the least difference of two of them; next to none for float ones."""
+    distinct = np.unique(np.asarray(values, np.float64))
+    return float(np.diff(distinct).min()) if distinct.size > 1 else 0.0
+
+
+def _projected(block: str, step: Array, effect: Array, grain: Array) -> Liveness:
+    """``effect`` (P, K) along ``step`` (P, K): 1 when they are equal, 0 when there is no effect.
+
+    ``grain`` (P, K): the steps of the grid that outputs lie on. A rounding error on it is taken as uniform, so that its
+    variance is a twelfth of the square.
+    """
     lengths = np.square(step).sum(1)
     if not lengths.any():
         note = "removing its attention changes no output"
         return Liveness(block, math.nan, -math.inf, math.inf, Word.INCONCLUSIVE, note)
     total = lengths.sum()
-    if not effect.any():  # outputs in coarse steps hide a small one: as sure as noise of one floor in each value allows
-        return _conclude(block, 0.0, _SIGMAS / math.sqrt(total), "")
+    if not effect.any():
+        hidden = math.sqrt(np.square(step * grain).sum() / 12) / total
+        return _conclude(block, 0.0, _SIGMAS * float(hidden), "")
     value = float((effect * step).sum() / total)
     half = _SIGMAS * float(_jackknife(lengths[:, None, None], (effect * step).sum(1)[:, None], np.sqrt([total]))[0])
     residual = effect - value * step

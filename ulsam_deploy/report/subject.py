@@ -273,7 +273,7 @@ def _searches(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[A
     for record in records:
         tried = record.facts.get("auto", {}).get("points", ())
         points = [
-            plots.Point(_recipe_words(point), point["ratio"]["ratio"], point["deviation"])
+            plots.Point(_recipe_words(point), point["ratio"]["estimate"], point["deviation"])
             for point in tried
             if point["deviation"] is not None
         ]

@@ -116,6 +116,9 @@ def _serve(line: Connection, cores: int) -> None:
             fn, args, kwargs = line.recv()
         except EOFError:
             return
+        except Exception as error:  # a task that cannot be unpickled here, such as one from a module that is not found
+            line.send((False, RuntimeError(f"the task cannot be read here: {error}")))
+            continue
         try:
             answer = (True, fn(*args, **kwargs))
         except Exception as error:

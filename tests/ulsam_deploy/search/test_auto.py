@@ -47,7 +47,7 @@ def test_what_it_chose_keeps_to_the_budget(searched: dict[str, Any]) -> None:
     assert searched["met"] is True
     (chosen,) = [point for point in searched["points"] if point["chosen"]]
     fp32, *_ = searched["points"]
-    assert (fp32["precision"], fp32["ratio"]["ratio"]) == ("fp32", 1.0)
+    assert (fp32["precision"], fp32["ratio"]["estimate"]) == ("fp32", 1.0)
     assert chosen["precision"] == searched["precision"] != "fp32"
     assert (chosen["missed"], chosen["verdict"]) == ([], "pass")
     assert chosen["size"] <= 0.99 * fp32["size"]

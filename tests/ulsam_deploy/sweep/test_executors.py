@@ -41,7 +41,8 @@ def sleep() -> None:
 
 
 @pytest.fixture
-def pool() -> Iterator[LocalExecutor]:
+def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExecutor]:
+    monkeypatch.syspath_prepend(Path(__file__).parents[3])  # workers import these functions by their module's name
     with LocalExecutor(2) as made:
         yield made
 
