@@ -31,7 +31,7 @@ test-docs: $(READY)
 
 # Raspberry Pis in emulation: needs qemu-user, gcc and libc6-dev, and the network once.
 test-arm: $(READY)
-	$(BIN)/pytest -m arm --durations 10
+	$(PYTEST) --dist load -m arm --durations 10
 
 # Every hostile input that we know, let loose on the command line: prints counts by kind.
 hostile: $(READY)

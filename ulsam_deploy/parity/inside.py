@@ -53,6 +53,10 @@ class Inside:
             return
         candidates = [name for name in names[first:] if whole[name].size == reference.result.size]
         pairs = [(_like(reference.result, whole[name]), name) for name in candidates]
+        # The block's input is as near; a view of it may stand behind the maps, in front of the product with them.
+        size = reference.result.size
+        before = [_like(reference.result, whole[name]) for name in names[:first] if whole[name].size == size]
+        pairs = [pair for pair in pairs if not any(np.array_equal(pair[0], value) for value in before)]
         near = [(value, name) for value, name in pairs if _distance(value, reference.result) < _RESULT]
         if not near:
             self._found = False

@@ -26,6 +26,9 @@ pytestmark = pytest.mark.arm
 Ask = Callable[..., Any]
 #: What a verdict is worth, the worse one first.
 CODES = (("fail", 1), ("inconclusive", 5))
+#: Where a board's own kernels end in another verdict than the host's, by network, target, precision and board.
+#: ONNX Runtime has other float16 kernels for a Cortex-A76: 16 noise floors off, 8 are allowed. See docs/emulation.md.
+OTHERWISE = {("reference", "onnx", "fp16", "rpi5"): "fail"}
 #: A Pi 4's processor described as a Pi 5's.
 WRONG = '[wrong]\ntitle = "a board"\nlike = "rpi5"\n[wrong.arm]\ncpu = "cortex-a72"\ncore = "Cortex-A72"\n'
 
@@ -39,14 +42,15 @@ def test_every_precision_of_a_network_is_judged_on_both_boards_as_here(
     here = {found["precision"]: found["evidence"] for found in answer("inspect", bundle)["manifest"]["artifacts"]}
     assert set(here) == set(plugins.load(plugins.EXPORTERS, target).precisions)
     assert here["fp32"]["verdict"] == "pass"
-    verdicts = {evidence["verdict"] for evidence in here.values()}
     for board in ("rpi4", "rpi5"):
-        found = answer("verify", bundle, "--device", board, code=next((c for v, c in CODES if v in verdicts), 0))
+        verdicts = {p: OTHERWISE.get((name, target, p, board), evidence["verdict"]) for p, evidence in here.items()}
+        code = next((c for v, c in CODES if v in verdicts.values()), 0)
+        found = answer("verify", bundle, "--device", board, code=code)
         for artifact in found["artifacts"]:
             evidence = artifact["evidence"]
             assert evidence["tier"] == "emulated-on-device-cpu"
             assert evidence["engine"]["device"] == board
-            assert evidence["verdict"] == here[artifact["precision"]]["verdict"], (board, artifact["precision"])
+            assert evidence["verdict"] == verdicts[artifact["precision"]], (board, artifact["precision"])
 
 
 @pytest.mark.parametrize(

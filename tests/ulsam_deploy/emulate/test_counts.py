@@ -45,7 +45,7 @@ def test_counts_repeat_and_are_what_a_matrix_product_costs(dense: Path, answer: 
 
 def test_it_is_said_that_this_is_no_latency(dense: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     summary = tmp_path / "summary.md"
-    assert main(["bench", str(dense), *WORDS, "--target", "tflite", "--markdown", str(summary)]) == 0
+    assert main(["bench", str(dense), *WORDS, "--targets", "tflite", "--markdown", str(summary)]) == 0
     out = capsys.readouterr().out
     assert "a count, not a latency" in out
     assert "xnn_f32_gemm" in out
@@ -57,7 +57,7 @@ def test_a_budget_of_an_own_profile_is_exit_1(
 ) -> None:
     own_profile('[mine]\ntitle = "my board"\nlike = "rpi4"\n[mine.budget]\ninstructions_m = 0.01\nsize_mb = 0.5\n')
     junit = tmp_path / "junit.xml"
-    words = ("--device", "mine", "--count", "--target", "tflite", "--junit", junit)
+    words = ("--device", "mine", "--count", "--targets", "tflite", "--junit", junit)
     counts = by_target(answer("bench", dense, *words, code=1))["tflite"]
     assert len(counts["over"]) == 2
     assert "the budget of mine is 0.01" in junit.read_text()

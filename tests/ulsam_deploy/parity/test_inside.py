@@ -35,7 +35,8 @@ def inside_of(block: Added, *, share: float = 1.0, storage: str = "NCHW", steps:
         y = x + amount * block.added
         maps = 1 + amount * block.added / x
         later = 5 * np.tanh(y)
-        return {"before": stored(x), "maps": maps[:, :1], "y": y, "y8": stored(y), "later": later}
+        again = stored(x)  # a view of the block's input, behind the maps
+        return {"before": again, "maps": maps[:, :1], "again": again, "y": y, "y8": stored(y), "later": later}
 
     return values(share), values(0.0)
 
