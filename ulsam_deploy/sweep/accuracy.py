@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from ulsam_deploy.accuracy.statistics import wilson
 
 Array = np.ndarray[Any, Any]
 
@@ -22,14 +23,9 @@ class Counts:
     def __add__(self, other: Counts) -> Counts:
         return Counts(self.samples + other.samples, self.top1 + other.top1, self.top5 + other.top5)
 
-    def interval(self, z: float = 1.96) -> tuple[float, float]:
-        """The 95 % interval of top-1 accuracy by Wilson's score (Wilson, JASA 22 (1927)); (0, 1) without samples."""
-        n = self.samples
-        if not n:
-            return 0.0, 1.0
-        p, scale = self.top1 / n, 1 + z * z / n
-        centre, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (centre - half) / scale, (centre + half) / scale
+    def interval(self) -> tuple[float, float]:
+        """The interval of top-1 accuracy, as ``verify --data`` gives it; (0, 1) without samples."""
+        return wilson(self.top1, self.samples) if self.samples else (0.0, 1.0)
 
 
 def count(scores: Array, labels: Array) -> Counts:
