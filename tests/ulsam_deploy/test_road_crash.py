@@ -79,7 +79,9 @@ def left(place: Path) -> list[str]:
 @pytest.mark.timeout(1800)
 def test_killed_for_real_at_any_time(tmp_path: Path, network: Path) -> None:
     began = time.monotonic()
-    assert start(network, tmp_path).wait() == 0
+    first = start(network, tmp_path)
+    said = first.communicate()[1]
+    assert first.returncode == 0, said
     whole, chance = time.monotonic() - began, random.Random(0)
     for number in range(6):
         place = tmp_path / str(number)
