@@ -95,7 +95,7 @@ def answer(folder: Path, words: str, limits: Limits, doing: str) -> dict[str, An
 def crash(code: int, words: str, limits: Limits, doing: str) -> ExportError:
     """The error for a process that ended with ``code`` (minus a signal) and said ``words`` last."""
     last = words.splitlines()[-1] if words else ""
-    if "bad_alloc" in words or "MemoryError" in words:
+    if any(sign in words for sign in ("bad_alloc", "MemoryError", "Failed to allocate memory")):
         return too_much(limits, doing)
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
     return ExportError(

@@ -115,7 +115,7 @@ def test_an_onnx_file_that_wants_400_gigabytes(tmp_path: Path) -> None:
     ]
     path = tmp_path / "large.onnx"
     onnx.save(model(nodes, [helper.make_tensor("shape", TensorProto.INT64, [2], [10**6, 10**5])]), path)
-    with pytest.raises(ExportError, match=r"memory|bad_alloc|[Aa]llocate"):
+    with pytest.raises(ExportError, match="more memory than the 4 GiB allowed"):
         run(path, Limits(60, 4 << 30))
 
 

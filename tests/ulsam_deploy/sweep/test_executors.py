@@ -6,7 +6,9 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,13 @@ def die(mark: Path, times: int) -> int:
     return os.getpid()
 
 
+class Unreadable:
+    """Leaves here, and cannot be made again there."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, ("no_such_module",)
+
+
 def unspeakable() -> object:
     return lambda: None
 
@@ -54,6 +63,8 @@ def test_results_and_errors_come_back(pool: LocalExecutor) -> None:
     assert error.value.expected == "something else"
     with pytest.raises(RuntimeError, match="cannot be sent"):
         pool.submit(unspeakable).result()
+    with pytest.raises(RuntimeError, match="cannot be read here: No module named 'no_such_module'"):
+        pool.submit(id, Unreadable()).result()
     assert pool.submit(square, 3).result() == 9
 
 
