@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow test-browser test-docs test-arm hostile fuzz check clean
+.PHONY: demo test test-slow test-trt test-browser test-docs test-arm hostile fuzz check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -20,6 +20,10 @@ test: $(READY) $(SIGN_READY)
 
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
+
+# Every network of the paper's table through TensorRT's own parser and builder, in every precision and both batches.
+test-trt: $(READY)
+	$(PYTEST) --dist load -m "slow and not gpu" -k "not 224" tests/exporters/test_trt_paper.py tests/exporters/test_trt_int8.py
 
 # The report in a real Chromium: needs Debian's chromium and chromium-driver, and skips with a word without them.
 test-browser: $(READY)
