@@ -15,7 +15,7 @@ from roofline import measured, need
 from ulsam_deploy.bench.intervals import Interval, log_times, paired
 from ulsam_deploy.third_party import versions
 
-__all__ = ["page"]
+__all__ = ["cpu", "page"]
 
 ENGINES = ("ONNX Runtime", "OpenVINO", "LiteRT")
 PACKAGES = ("torch", "onnxruntime", "openvino", "ai-edge-litert", "litert-torch", "executorch", "iree-base-compiler")
@@ -38,7 +38,7 @@ def _header(rounds: int) -> Iterator[str]:
     known = ", ".join(f"{name} {version}" for name, version in versions(*PACKAGES).items())
     yield "# Against what people would use instead"
     yield ""
-    yield f"""Made by `python benchmarks/peers.py --write`: {_cpu()}, {len(os.sched_getaffinity(0))} cores,
+    yield f"""Made by `python benchmarks/peers.py --write`: {cpu()}, {len(os.sched_getaffinity(0))} cores,
 Python {platform.python_version()}, {known}.
 Every way to run a network had a fresh process in each of {rounds} rounds, forwards and backwards by turns. Times are
 medians; in brackets is a 95 % interval over rounds (processes), never over single calls. "naive" is what its tool makes
@@ -48,7 +48,7 @@ beat. Weights are random but for the reference network. Every answer was compare
 timed. "of ours": over our artifact for the same engine, or else over our ONNX Runtime one; above 1, ours is faster."""
 
 
-def _cpu() -> str:
+def cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
