@@ -39,6 +39,8 @@ HERE = Path(__file__).parent / "peer_bench"
 PAGE = Path(__file__).parents[1] / "docs" / "peers.md"
 #: The answer of a contender may differ from PyTorch's by this share of its largest value: else it isn't the network.
 SAME = 1e-3
+#: Seconds for making an artifact, and for its first start.
+PATIENCE = 300
 
 
 @dataclass
@@ -146,7 +148,10 @@ def _play(entry: Entry, file: str, seconds: float, threads: list[int]) -> dict[s
 
 def _process(command: list[Any]) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, *map(os.fspath, command)]
-    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
+    try:
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(words, 1, "", f"no answer within {PATIENCE} s")
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
