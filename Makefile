@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow test-trt test-browser test-docs test-arm hostile fuzz check clean
+.PHONY: demo test test-slow test-trt test-browser test-docs test-arm hostile fuzz track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -48,6 +48,11 @@ fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	set -e; for parser in $(FUZZED); do $(BIN)/python -m tests.fuzz $$parser -max_total_time=$(SECONDS); done
 	$(BIN)/python -m tests.fuzz.engines --seconds $(SECONDS)
+
+# Times, sizes and instruction counts of this commit, beside those of earlier ones: 'asv compare' and 'asv publish' read them.
+track: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[track]'
+	cd benchmarks && ../$(BIN)/asv machine --yes && ../$(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD)
 
 check: $(READY)
 	$(BIN)/ruff check .

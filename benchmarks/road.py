@@ -3,7 +3,9 @@
     python benchmarks/road.py [--runs 3]
 
 Each run is a fresh process with a cache folder of its own; "cold" has an empty cache, "warm" repeats the same command.
-Aims (2 cores): under 75 s cold, under 5 s warm, ``ulsam-export --help`` under 0.2 s, peak memory under 3 GiB.
+"ONNX alone" is ``--target onnx``, cold, beside a process that does nothing but ``torch.onnx.export`` on the same
+checkpoint. Aims (2 cores): all targets under 60 s cold, under 3 s warm; ONNX alone 1.3 times ``torch.onnx.export``;
+``ulsam-export --help`` under 0.15 s; peak memory under 3 GiB.
 """
 
 from __future__ import annotations
@@ -26,10 +28,20 @@ from ulsam_deploy.pipeline import export
 from ulsam_deploy.progress import Progress
 
 progress = Progress(quiet=True)
-result = export(ExportOptions(Path(sys.argv[1]), output=Path(sys.argv[2])), progress)
+result = export(ExportOptions(Path(sys.argv[1]), tuple(sys.argv[3:]), output=Path(sys.argv[2])), progress)
 for stage in progress.stages:
     print(stage.name, stage.seconds, stage.peak or 0, sep="\\t")
 sys.exit(result.exit_code)
+"""
+
+NAIVE = """
+import sys
+import torch
+from ulsam_deploy import checkpoint
+
+weights = checkpoint.read(sys.argv[1])
+model = checkpoint.build(weights, *checkpoint.identify(weights, None, None))
+torch.onnx.export(model, (torch.zeros(1, 3, 224, 224),), sys.argv[2], verbose=False)
 """
 
 
@@ -63,15 +75,25 @@ def main() -> None:
         new = [sys.executable, "-m", "ulsam_deploy", "new", "mobilenet_v2_ulsam_sub_12_13_15_16", "-o", str(model)]
         measured(new, dict(os.environ))
         cold, warm, said = [], [], ([], [])
+        alone, naive, stages = [], [], []
         for run in range(runs):
+            env = {**os.environ, "ULSAM_DEPLOY_CACHE": str(Path(folder, f"onnx-{run}"))}
+            command = [sys.executable, "-c", RUN, str(model), str(Path(folder, f"onnx-{run}.bundle")), "onnx"]
+            seconds, output = measured(command, env)
+            alone.append(seconds)
+            stages.append(output)
+            naive.append(measured([sys.executable, "-c", NAIVE, str(model), str(Path(folder, "naive.onnx"))], env)[0])
             env = {**os.environ, "ULSAM_DEPLOY_CACHE": str(Path(folder, f"cache-{run}"))}
-            command = [sys.executable, "-c", RUN, str(model), str(Path(folder, f"{run}.bundle"))]
+            command = [sys.executable, "-c", RUN, str(model), str(Path(folder, f"{run}.bundle")), "all"]
             for totals, outputs in ((cold, said[0]), (warm, said[1])):
                 seconds, output = measured(command, env)
                 totals.append(seconds)
                 outputs.append(output)
         table("cold", cold, said[0])
         table("warm", warm, said[1])
+        table("ONNX alone, cold", alone, stages)
+        ratio = statistics.median(alone) / statistics.median(naive)
+        print(f"torch.onnx.export: median {statistics.median(naive):.1f} s, so ONNX alone takes {ratio:.1f} times that")
         helps = [
             measured([sys.executable, "-m", "ulsam_deploy", "export", "--help"], dict(os.environ))[0] for _ in range(9)
         ]

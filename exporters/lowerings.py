@@ -3,15 +3,33 @@
 Shapes: ``x`` [N, C, H, W]; ``gate_scale`` [C, 1, 1, 1]; ``gate_bias`` [C]; ``score_weight`` [g, C/g, 1, 1];
 ``score_bias`` [g]; subspace k owns channels k*C/g .. (k+1)*C/g - 1. H and W are static, N may be dynamic, so ``N`` is
 never named: it is the -1 of a reshape. Constants made here are folded into buffers before an exporter sees them.
+
+In fp32 a block has several equal forms (:data:`FORMS`); which is fastest depends on the engine and on the block's
+geometry. ``lowerings.json``, made by ``benchmarks/lowerings.py``, says which was measured to be; :class:`ByGeometry`
+looks it up, and whoever tunes says otherwise.
 """
 
 from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ulsam_deploy.contracts import Block, ExportRequest
+from ulsam_deploy.errors import UsageError
 from ulsam_deploy.program.operator import attention_scores
+
+if TYPE_CHECKING:
+    from ulsam_deploy.program import Program
+
+TABLE = Path(__file__).with_name("lowerings.json")
 
 
 def broadcast(
@@ -21,12 +39,38 @@ def broadcast(
 
     ``1 + a`` is formed on the g maps, not on the C channels: C/g times fewer additions than ``x + a * x``.
     """
-    _, channels, height, width = x.shape
-    logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
-    attention = torch.softmax(logits.reshape(-1, subspaces, height * width), -1)
-    gain = attention.reshape(-1, subspaces, 1, height, width) + 1
-    grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
-    return (grouped * gain).reshape(-1, channels, height, width)
+    return _broadcast(x, attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces))
+
+
+def dense_broadcast(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """The same with the scores as one dense 1x1 convolution, g times the products and no groups."""
+    return _broadcast(x, _dense_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces))
+
+
+def spread(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """``1 + a`` reaches the channels by a 1x1 convolution of the maps with 0/1 weights and bias 1."""
+    scores = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    return x * _to_channels(_softmax(scores), x.shape[1])
+
+
+def dense_spread(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """Dense scores, and maps that are spread by a convolution: no operator has groups or five axes."""
+    scores = _dense_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    return x * _to_channels(_softmax(scores), x.shape[1])
+
+
+def take(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """Every channel gathers ``1 + a`` of its subspace."""
+    scores = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    return x * torch.index_select(_softmax(scores) + 1, 1, _owners(x.shape[1], subspaces))
 
 
 def separate(
@@ -54,10 +98,116 @@ def channels_last(
     The softmax is therefore spelled out over H and W. ``1 + a`` reaches the channels of each subspace through a 1x1
     convolution with 0/1 weights and bias 1 (``repeat_interleave`` would become BROADCAST_TO, eight times slower).
     """
+    scores = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    return x * _to_channels(_spelled_softmax(scores), x.shape[1])
+
+
+def dense_channels_last(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """The same with the scores as one dense 1x1 convolution: TFLite splits a grouped one into slices."""
+    scores = _dense_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+    return x * _to_channels(_spelled_softmax(scores), x.shape[1])
+
+
+#: The equal forms that an fp32 block can have, the first one where nothing was measured, by target and name.
+_OF_FIVE_AXES = {form.__name__: form for form in (broadcast, dense_broadcast, spread, dense_spread, take)}
+FORMS: Mapping[str, Mapping[str, Callable[..., Tensor]]] = {
+    "onnx": _OF_FIVE_AXES,
+    "openvino": _OF_FIVE_AXES,
+    "tflite": {form.__name__: form for form in (channels_last, dense_channels_last)},
+}
+
+
+@dataclass(frozen=True)
+class ByGeometry:
+    """The lowering for fp32: each block in the form that is fastest for its geometry.
+
+    ``said`` are pairs of a geometry (:attr:`Block.geometry`) and a name of :data:`FORMS`, and go before the table's.
+    Raises :class:`UsageError` for another name.
+    """
+
+    target: str
+    said: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for geometry, name in self.said:
+            if name not in FORMS[self.target]:
+                raise UsageError(
+                    f"{self.target} has no lowering '{name}' for blocks of {geometry}",
+                    expected=", ".join(FORMS[self.target]),
+                )
+
+    def __call__(
+        self, x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+    ) -> Tensor:
+        """The operator, in the chosen form."""
+        form = FORMS[self.target][self.name(Block("", x.shape[1], subspaces, x.shape[2], x.shape[3]))]
+        return form(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+
+    def name(self, block: Block) -> str:
+        """The form of ``block``."""
+        first = next(iter(FORMS[self.target]))
+        return {**_table().get(self.target, {}), **dict(self.said)}.get(block.geometry, first)
+
+
+def by_geometry(target: str, request: ExportRequest) -> ByGeometry:
+    """The lowering of ``target`` for ``request``."""
+    return ByGeometry(target, request.lowerings)
+
+
+def facts(target: str, program: Program, request: ExportRequest) -> dict[str, dict[str, str]]:
+    """For the manifest: the form of each block by its path; nothing where there was nothing to choose."""
+    if request.precision != "fp32" or not program.blocks:
+        return {}
+    chosen = by_geometry(target, request)
+    return {"lowerings": {block.path: chosen.name(block) for block in program.blocks}}
+
+
+@functools.cache
+def _table() -> Mapping[str, Mapping[str, str]]:
+    table: Mapping[str, Mapping[str, str]] = json.loads(TABLE.read_text(encoding="utf-8"))["forms"]
+    return table
+
+
+def _dense_scores(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """What :func:`attention_scores` gives; its grouped convolution as a dense one with zeros between subspaces."""
     channels = x.shape[1]
-    logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
-    powers = torch.exp(logits - logits.amax((2, 3), keepdim=True))
-    attention = powers / powers.sum((2, 3), keepdim=True)
-    owner = torch.arange(channels) // (channels // subspaces)
-    spread = (owner[:, None] == torch.arange(subspaces)[None, :]).to(x.dtype)
-    return x * F.conv2d(attention, spread[:, :, None, None], torch.ones(channels, dtype=x.dtype))
+    owned = _owners(channels, subspaces)[None, :] == torch.arange(subspaces)[:, None]
+    dense = owned.to(x.dtype) * score_weight.reshape(1, channels)
+    gate = F.relu(F.conv2d(x, gate_scale, gate_bias, groups=channels))
+    return F.relu(F.conv2d(F.max_pool2d(gate, 3, 1, 1), dense[:, :, None, None], score_bias))
+
+
+def _broadcast(x: Tensor, scores: Tensor) -> Tensor:
+    _, channels, height, width = x.shape
+    subspaces = scores.shape[1]
+    attention = torch.softmax(scores.reshape(-1, subspaces, height * width), -1)
+    gain = attention.reshape(-1, subspaces, 1, height, width) + 1
+    grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
+    return (grouped * gain).reshape(-1, channels, height, width)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    _, subspaces, height, width = scores.shape
+    maps = torch.softmax(scores.reshape(-1, subspaces, height * width), -1)
+    return maps.reshape(-1, subspaces, height, width)
+
+
+def _spelled_softmax(scores: Tensor) -> Tensor:
+    powers = torch.exp(scores - scores.amax((2, 3), keepdim=True))
+    return powers / powers.sum((2, 3), keepdim=True)
+
+
+def _to_channels(attention: Tensor, channels: int) -> Tensor:
+    """``1 + a`` of its subspace for every channel, by a 1x1 convolution: [N, g, H, W] to [N, C, H, W]."""
+    subspaces = attention.shape[1]
+    reach = (_owners(channels, subspaces)[:, None] == torch.arange(subspaces)[None, :]).to(attention.dtype)
+    return F.conv2d(attention, reach[:, :, None, None], torch.ones(channels, dtype=attention.dtype))
+
+
+def _owners(channels: int, subspaces: int) -> Tensor:
+    """The subspace of every channel, int64 [C]."""
+    return torch.arange(channels) // (channels // subspaces)

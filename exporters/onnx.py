@@ -25,20 +25,23 @@ class OnnxExporter(Exporter):
     extra = "onnx"
     runtime = "onnxruntime"
     precisions = ("fp32", "fp16", "int8")
+    lowerings = ("broadcast", "dense_broadcast", "spread", "dense_spread", "take")
 
     def available(self) -> Availability:
         """Whether torch, onnx, onnxscript and onnxsim are installed."""
         return installed("torch", "onnx", "onnxscript", "onnxsim", extra=self.extra)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
-        """One softmax a block and a broadcast multiply, in the form that suits the precision."""
+        """In fp32 the fastest form of each block; else one softmax and a multiply that suit the precision."""
         from . import lowerings
 
+        if request.precision == "fp32":
+            return lowerings.by_geometry(self.target, request)
         return lowerings.separate if request.precision == "fp16" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.onnx``; facts: ``opset``, ``operators`` (operator to count), and what int8 left in float32."""
-        from . import onnx_model
+        """Write ``model.onnx``; facts: ``opset``, ``operators`` (and counts), the blocks' forms, what int8 left."""
+        from . import lowerings, onnx_model
 
         model, said = in_precision(onnx_model.to_model(program, OPSET), program, request, "ONNX_RUNTIME")
         onnx_model.write(model, folder / "model.onnx")
@@ -50,7 +53,7 @@ class OnnxExporter(Exporter):
             outputs=program.outputs,
             tier=Tier.EXPORTED,
             toolchain=versions(*onnx_model.PACKAGES),
-            facts={**onnx_model.facts(model), **said},
+            facts={**onnx_model.facts(model), **said, **lowerings.facts(self.target, program, request)},
         )
 
     def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:

@@ -22,22 +22,24 @@ class OpenVinoExporter(Exporter):
     extra = "openvino"
     runtime = "openvino"
     precisions = ("fp32", "fp16", "int8")
+    lowerings = ("broadcast", "dense_broadcast", "spread", "dense_spread", "take")
 
     def available(self) -> Availability:
         """Whether torch and openvino are installed."""
         return installed("torch", "openvino", extra=self.extra)
 
-    def lowering(self, request: ExportRequest) -> Callable[..., Any]:  # noqa: ARG002
-        """One softmax a block and a broadcast multiply."""
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:
+        """In fp32 the fastest form of each block; else one softmax and a broadcast multiply."""
         from . import lowerings
 
-        return lowerings.broadcast
+        return lowerings.by_geometry(self.target, request) if request.precision == "fp32" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.xml`` and ``model.bin``; facts: ``operators`` (operator to count), and what int8 left.
+        """Write ``model.xml`` and ``model.bin``; facts: ``operators`` (and counts), the blocks' forms, what int8 left.
 
         ``fp16``: weights are stored in float16, and the engine computes in what its machine is best at.
         """
+        from . import lowerings
         from .torch_noise import TORCH_WARNINGS
 
         said: dict[str, Any] = {} if request.precision == "fp32" else {"attention": "float"}
@@ -62,7 +64,11 @@ class OpenVinoExporter(Exporter):
             outputs=program.outputs,
             tier=Tier.EXPORTED,
             toolchain=versions("torch", "openvino", *(["nncf"] if request.precision == "int8" else [])),
-            facts={"operators": dict(sorted(Counter(op.get_type_name() for op in model.get_ops()).items())), **said},
+            facts={
+                "operators": dict(sorted(Counter(op.get_type_name() for op in model.get_ops()).items())),
+                **said,
+                **lowerings.facts(self.target, program, request),
+            },
         )
 
     def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:

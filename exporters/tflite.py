@@ -23,23 +23,26 @@ class TFLiteExporter(Exporter):
     extra = "tflite"
     runtime = "tflite"
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
+    lowerings = ("channels_last", "dense_channels_last")
     dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime has given wrong answers on resizing
 
     def available(self) -> Availability:
         """Whether torch, litert-torch and ai-edge-litert are installed."""
         return installed("torch", "litert_torch", "ai_edge_litert", extra=self.extra)
 
-    def lowering(self, request: ExportRequest) -> Callable[..., Any]:  # noqa: ARG002
-        """All in 4-D: no TRANSPOSE, RESHAPE or BROADCAST_TO."""
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:
+        """All in 4-D: no TRANSPOSE, RESHAPE or BROADCAST_TO; in fp32 the fastest such form of each block."""
         from . import lowerings
 
-        return lowerings.channels_last
+        return lowerings.by_geometry(self.target, request) if request.precision == "fp32" else lowerings.channels_last
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.tflite``; facts: ``operators`` (operator to count), and what int8 left.
+        """Write ``model.tflite``; facts: ``operators`` (operator to count), the blocks' forms, what int8 left.
 
         Raises :class:`UsageError` on a dynamic batch.
         """
+        from . import lowerings
+
         if any(size is None for spec in program.inputs for size in spec.shape):
             raise UsageError("TFLite artifacts are static", expected="a fixed batch", todo="export with --batch 1 or N")
         inputs, outputs = _channels_last(program.inputs), _channels_last(program.outputs)
@@ -57,7 +60,7 @@ class TFLiteExporter(Exporter):
             outputs=outputs,
             tier=Tier.EXPORTED,
             toolchain=versions("torch", "litert-torch", "litert-converter", "ai-edge-litert", *_quantizer(request)),
-            facts={"operators": _operators(content), **said},
+            facts={"operators": _operators(content), **said, **lowerings.facts(self.target, program, request)},
         )
 
     def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:

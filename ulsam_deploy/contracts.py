@@ -86,6 +86,11 @@ class Block:
     height: int
     width: int
 
+    @property
+    def geometry(self) -> str:
+        """``64/4 14x14``: channels, subspaces and map; what the choice of a lowering goes by."""
+        return f"{self.channels}/{self.subspaces} {self.height}x{self.width}"
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -139,7 +144,8 @@ class ExportRequest:
     """What was asked of an exporter, besides the program. ``device`` names a device profile or is empty.
 
     ``dla``: for that device's deep learning accelerator. ``calibration``: what int8 takes its ranges from. ``keep``:
-    PyTorch module paths whose operations stay in floating point; ``""`` is the whole network.
+    PyTorch module paths whose operations stay in floating point; ``""`` is the whole network. ``lowerings``: for blocks
+    of a geometry (:attr:`Block.geometry`), one of :attr:`Exporter.lowerings` instead of the exporter's own choice.
     """
 
     precision: str = "fp32"
@@ -147,6 +153,7 @@ class ExportRequest:
     dla: bool = False
     calibration: Calibration | None = None
     keep: tuple[str, ...] = ()
+    lowerings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,8 @@ class Exporter(abc.ABC):
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     dynamic_batch: ClassVar[bool] = True
+    #: The names of the lowerings that it can choose among in fp32; empty where there is one only.
+    lowerings: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def available(self) -> Availability:

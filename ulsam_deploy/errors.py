@@ -23,7 +23,9 @@ class Exit(enum.IntEnum):
 
 
 #: When several outcomes apply to one command, the first of these wins.
-PRECEDENCE = (Exit.REFUSED, Exit.EXPORT_FAILED, Exit.CHECK_FAILED, Exit.UNAVAILABLE, Exit.INCONCLUSIVE)
+PRECEDENCE = (
+    Exit.REFUSED, Exit.EXPORT_FAILED, Exit.CHECK_FAILED, Exit.USAGE, Exit.UNAVAILABLE, Exit.INCONCLUSIVE,
+)  # fmt: skip
 
 
 def combine(codes: Iterable[int]) -> Exit:

@@ -60,7 +60,8 @@ def _export(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Art
     from ulsam_deploy.program.views import target_facts
 
     ranges = road.ranges(recipe.precision)
-    request = ExportRequest(recipe.precision, road.options.device, road.options.dla, ranges, recipe.keep)
+    options = road.options
+    request = ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep, recipe.lowerings)
     lowered = road.lowered(exporter, request)
     artifact = exporter.export(lowered, request, folder)
     facts: dict[str, Any] = {**artifact.facts, **target_facts(lowered)}

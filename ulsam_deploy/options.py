@@ -31,10 +31,14 @@ NO_CALIBRATION = (
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one artifact is made: in which precision, and which modules stay in floating point."""
+    """How one artifact is made: in which precision, and which modules stay in floating point.
+
+    ``lowerings``: pairs of a block's geometry and the name of the lowering that it gets; fp32 only.
+    """
 
     precision: str = "fp32"
     keep: tuple[str, ...] = ()
+    lowerings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class ExportOptions:
     ``inputs`` are shapes without the batch, e.g. ``((3, 224, 224),)``; empty: what the checkpoint or network says.
     ``precisions``: an artifact for each, of every target. ``keep``: module paths that int8 leaves in floating point.
     ``recipes``: by target, instead of both. ``budget`` and ``data``, labelled samples, are what ``auto`` keeps to.
+    ``tune``: time the lowerings of each block, and take the fastest.
     """
 
     model: Path
@@ -60,6 +65,7 @@ class ExportOptions:
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     data: Path | None = None
+    tune: bool = False
     preprocessing: Preprocessing | None = None
     probes: Path | None = None
     device: str = ""

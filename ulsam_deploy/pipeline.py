@@ -26,14 +26,14 @@ from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, Ex
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
 from ulsam_deploy.road import GOLDEN, Road
-from ulsam_deploy.search import RECIPE, Found, Recipes, recipes_text, search
+from ulsam_deploy.search import RECIPE, Found, Recipes, Tuned, recipes_text, search, tune
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one target in one precision: ``made``, or the ``error`` that stopped it.
 
-    ``found``: what the search for ``auto`` ended with.
+    ``found``: what the search for ``auto`` ended with; ``tuned``: what ``--tune`` did.
     """
 
     target: str
@@ -42,6 +42,7 @@ class Outcome:
     error: UlsamError | None = None
     required: bool = True
     found: Found | None = None
+    tuned: Tuned | None = None
 
     def exit_code(self, options: ExportOptions) -> Exit:
         """What this artifact contributes to the exit code."""
@@ -123,7 +124,7 @@ def asked(options: ExportOptions) -> list[Asked]:
             raise UsageError(f"no target is called '{name}'", expected=", ".join([*known, "all"]))
     if set(options.judged) & set(CALIBRATED) and options.calibration is None:
         raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
-    _check_auto(options)
+    _check_searches(options)
     every = "all" in options.targets
     if options.recipes:
         chosen = list(options.recipes) if every else list(dict.fromkeys(options.targets))
@@ -139,8 +140,13 @@ def asked(options: ExportOptions) -> list[Asked]:
     ]
 
 
-def _check_auto(options: ExportOptions) -> None:
+def _check_searches(options: ExportOptions) -> None:
     """Raise :class:`UsageError` for a search that is asked for what it cannot do."""
+    if options.tune and (options.recipes or set(options.precisions) != {"fp32"}):
+        raise UsageError(
+            "--tune chooses among forms of the attention that are equal in fp32",
+            expected="--precision fp32, and no --recipe",
+        )
     if AUTO not in options.precisions:
         return
     if both := set(options.precisions) & set(QUANTIZED):
@@ -181,15 +187,32 @@ def _one(road: Road, one: Asked, folder: Path) -> Outcome:
     road.truth  # noqa: B018 - the network's own errors end the run here, before any target is blamed for them
     if precision == AUTO:
         return _auto(road, exporter, one, folder)
+    tuned = _tuned(road, exporter)
     with road.progress.stage(into) as said:
         try:
-            made = road.made(exporter, one.recipe, folder / into)
+            made = road.made(exporter, tuned.recipe if tuned else one.recipe, folder / into)
         except UlsamError as error:
             shutil.rmtree(folder / into, ignore_errors=True)
             said.append(f"failed: {error.found.splitlines()[0]}")
             return Outcome(name, precision, error=error)
         said.append(f"{made.evidence.tier.label}, {made.evidence.verdict.value}")
-    return Outcome(name, precision, made)
+    return Outcome(name, precision, _with_facts(made, "tuned", tuned.facts()) if tuned else made, tuned=tuned)
+
+
+def _tuned(road: Road, exporter: Exporter) -> Tuned | None:
+    """The fastest forms, where they were asked for and can be timed here; else the exporter's own."""
+    if not road.options.tune:
+        return None
+    try:
+        return tune(road, exporter)
+    except UlsamError as error:
+        road.progress.say(f"  {exporter.target}: not tuned: {error.found.splitlines()[0]}")
+        return None
+
+
+def _with_facts(made: Made, name: str, facts: Any) -> Made:
+    artifact = dataclasses.replace(made.artifact, facts={**made.artifact.facts, name: facts})
+    return dataclasses.replace(made, artifact=artifact)
 
 
 def _auto(road: Road, exporter: Exporter, one: Asked, folder: Path) -> Outcome:
@@ -201,14 +224,13 @@ def _auto(road: Road, exporter: Exporter, one: Asked, folder: Path) -> Outcome:
     except UlsamError as error:
         road.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
         return Outcome(exporter.target, AUTO, None, error, one.is_required(error))
-    facts = {**made.artifact.facts, "auto": found.facts()}
-    made = dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, facts=facts))
-    return Outcome(exporter.target, precision, made, None, one.required, found)
+    return Outcome(exporter.target, precision, _with_facts(made, "auto", found.facts()), None, one.required, found)
 
 
 def _recipes(writer: BundleWriter, road: Road, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:
     """The recipe file, where something was searched for."""
-    chosen = {outcome.target: outcome.found.recipe for outcome in outcomes if outcome.found}
+    searched = ((outcome.target, outcome.found or outcome.tuned) for outcome in outcomes)
+    chosen = {target: found.recipe for target, found in searched if found}
     if not chosen:
         return ()
     (writer.folder / RECIPE).write_text(recipes_text(Recipes(road.digest, chosen)), encoding="utf-8")

@@ -78,5 +78,8 @@ def _artifact(road: Road, one: Asked) -> tuple[Step, UlsamError | None]:
     except UlsamError as error:
         why = error.found + (f" ({error.todo})" if error.todo else "")
         return Step(name, one.target, one.recipe.precision, SKIPPED, why), error
+    if road.options.tune and exporter.lowerings:
+        why = "the equal forms of its attention are timed first"
+        return Step(name, one.target, one.recipe.precision, TO_DO, why), None
     state = CACHED if road.is_cached(road.entry(exporter, one.recipe)) else TO_DO
     return Step(name, one.target, one.recipe.precision, state, ""), None

@@ -13,7 +13,9 @@ CASES = {"normal": (1, 0), "huge logits": (300, 0), "all negative": (1, -50), "t
 
 @pytest.mark.parametrize("kind", CASES)
 @pytest.mark.parametrize(("channels", "subspaces"), [(8, 1), (8, 8), (12, 4), (32, 4)])
-@pytest.mark.parametrize("lowering", [lowerings.broadcast, lowerings.channels_last])
+@pytest.mark.parametrize(
+    "lowering", sorted({form for forms in lowerings.FORMS.values() for form in forms.values()}, key=str)
+)
 def test_lowering_equals_the_operator(lowering, channels, subspaces, kind):
     generator = torch.Generator().manual_seed(0)
 

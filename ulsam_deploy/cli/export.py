@@ -12,7 +12,7 @@ from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.cli.searched import checks_of, print_found
+from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.options import ExportOptions, Recipe
@@ -40,6 +40,7 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         recipes=_recipes(arguments),
         budget=read_budget(arguments.budget, arguments.limit),
         data=arguments.data,
+        tune=arguments.tune,
         probes=arguments.probes,
         device=arguments.device,
         dla=arguments.dla,
@@ -139,8 +140,7 @@ def _print(result: Exported, options: ExportOptions) -> None:
             for reason in record.evidence.reasons:
                 print(f"{record.target}: {reason}")
     for outcome in result.outcomes:
-        if outcome.found:
-            print_found(outcome.target, outcome.found)
+        _print_search(outcome)
     for outcome in result.outcomes:
         if outcome.error:
             sys.stderr.write(f"{outcome.target}: {outcome.error}\n")
@@ -150,6 +150,13 @@ def _print(result: Exported, options: ExportOptions) -> None:
     for note in result.notes:
         print(f"note: {note}")
     _print_end(result, options)
+
+
+def _print_search(outcome: Outcome) -> None:
+    if outcome.found:
+        print_found(outcome.target, outcome.found)
+    if outcome.tuned:
+        print_tuned(outcome.target, outcome.tuned)
 
 
 def _print_end(result: Exported, options: ExportOptions) -> None:

@@ -42,7 +42,9 @@ class Trial:
     @property
     def label(self) -> str:
         """The recipe in words: ``int8, keep features.3``."""
-        return ", ".join([self.recipe.precision, *(["keep " + " ".join(self.recipe.keep)] if self.recipe.keep else [])])
+        kept = ["keep " + " ".join(self.recipe.keep)] if self.recipe.keep else []
+        forms = [f"{geometry}: {name}" for geometry, name in self.recipe.lowerings]
+        return ", ".join([self.recipe.precision, *kept, *forms])
 
     @property
     def short(self) -> str:

@@ -58,7 +58,7 @@ class Trials:
     def __call__(self, recipe: Recipe) -> Trial:
         """The trial of ``recipe``; what its converter refuses is a trial as well."""
         if recipe not in self._found:
-            name = f"auto {self._exporter.target} {len(self._found) + 1}"
+            name = f"try {self._exporter.target} {len(self._found) + 1}"
             with self._road.progress.stage(name) as said:
                 try:
                     trial = self._tried(recipe)
@@ -75,11 +75,25 @@ class Trials:
             if recipe == beside:
                 self._found[recipe] = dataclasses.replace(trial, ratio=Interval(1.0, 1.0, 1.0, 0, 1))
                 return self._found[recipe]
-            with self._road.progress.stage(f"time {self._exporter.target}") as said:
-                trial = dataclasses.replace(trial, ratio=self._ratio(recipe, beside))
-                said.append(f"{trial.label}: {interval_words(trial.ratio)} of fp32's time")
-            self._found[recipe] = trial
+            self._found[recipe] = trial = dataclasses.replace(trial, ratio=self.ratio(recipe, beside))
         return trial
+
+    def ratio(self, recipe: Recipe, beside: Recipe) -> Interval:
+        """The time of ``recipe`` over that of ``beside``, both of which can be made, measured in turns."""
+        with self._road.progress.stage(f"time {self._exporter.target}") as said:
+            entries = [self._road.entry(self._exporter, one) for one in (recipe, beside)]
+            measured = self._road.remembered(
+                ["ratio", *entries], lambda: dataclasses.asdict(self._measured(recipe, beside))
+            )
+            ratio = Interval(**measured)
+            said.append(f"{self(recipe).label}: {interval_words(ratio)} of the time of {self(beside).label}")
+        return ratio
+
+    def lowerings(self, recipe: Recipe, geometry: str) -> list[str]:
+        """The lowering of each block of ``geometry`` in the artifact by ``recipe``, as far as its exporter says so."""
+        said = self._made(recipe)[0].artifact.facts.get("lowerings", {})
+        blocks = self._road.card.blocks
+        return [said[block.path] for block in blocks if block.geometry == geometry and block.path in said]
 
     def _tried(self, recipe: Recipe) -> Trial:
         made, folder = self._made(recipe)
@@ -134,11 +148,6 @@ class Trials:
 
         packed = bytes.fromhex(road.remembered(["pytorch", self._digest], compute)["top1"])
         return np.unpackbits(np.frombuffer(packed, np.uint8), count=data.count).astype(bool)
-
-    def _ratio(self, recipe: Recipe, beside: Recipe) -> Interval:
-        entries = [self._road.entry(self._exporter, one) for one in (recipe, beside)]
-        found = self._road.remembered(["ratio", *entries], lambda: dataclasses.asdict(self._measured(recipe, beside)))
-        return Interval(**found)
 
     def _measured(self, recipe: Recipe, beside: Recipe) -> Interval:
         """One thread each, in turns, the order changing from round to round."""

@@ -13,8 +13,13 @@ from ulsam_deploy.options import PRECISIONS, QUANTIZED, Recipe
 from ulsam_deploy.search import Recipes, read_recipes, recipes_text
 
 PATHS = st.lists(st.text("az09._-#é𐀀'\"\\ ", min_size=1, max_size=8), max_size=4).map(tuple)
+FORMS = st.dictionaries(st.text('az09/x "\\', min_size=1, max_size=8), st.text("ab_", min_size=1), max_size=3).map(
+    lambda forms: tuple(forms.items())
+)
 RECIPE = st.sampled_from(PRECISIONS).flatmap(
-    lambda p: st.builds(Recipe, st.just(p), PATHS if p in QUANTIZED else st.just(()))
+    lambda p: st.builds(
+        Recipe, st.just(p), PATHS if p in QUANTIZED else st.just(()), FORMS if p == "fp32" else st.just(())
+    )
 )
 HEAD = 'schema = "ulsam-deploy.recipe/1"\nmodel = "ab"\n'
 
@@ -37,6 +42,8 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, targets: dict[str,
         (HEAD + '[targets.onnx]\nprecision = "fp16"\nkeep = ["a"]\n', "fp16 keeps modules"),
         (HEAD + '[targets.onnx]\nprecision = "int8"\nkeep = "a"\n', "keep is 'a'"),
         (HEAD + '[targets.onnx]\nprecision = "int8"\nspeed = 3\n', "is no recipe"),
+        (HEAD + '[targets.onnx]\nprecision = "fp32"\nlowerings = ["a"]\n', "lowerings are ['a']"),
+        (HEAD + '[targets.onnx]\nprecision = "fp16"\nlowerings = { a = "b" }\n', "fp16 chooses lowerings"),
         ("[", "cannot be read"),
     ],
 )

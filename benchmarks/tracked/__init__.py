@@ -1,0 +1,1 @@
+"""What airspeed velocity follows from commit to commit: ``make track``."""
