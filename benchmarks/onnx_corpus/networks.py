@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -124,14 +126,24 @@ def _without_relu(block: AllAtOnce, x: Tensor) -> Tensor:
     return (grouped + maps * grouped).view(n, c, h, w)
 
 
-def mobilenet(name: str) -> nn.Module:
-    """The project's own MobileNet, narrow, with ULSAM after two layers."""
-    config = {"insert": [3, 8], "width": 0.25, "classes": 10}
-    model = _trained(plugins.load(plugins.MODELS, name).build(config))
-    for path, module in model.named_modules():
-        if path.endswith("bn_point"):  # maps that peak: flat ones hardly show in the outputs, and nothing could be told
-            module.weight.data.mul_(20)
-    return model
+def mobilenet(name: str, seed: int, **config: Any) -> nn.Module:
+    """The project's own MobileNet as ``ulsam-deploy new`` makes it, narrow, with maps that peak in its deeper half."""
+    torch.manual_seed(seed)
+    model: nn.Module = plugins.load(plugins.MODELS, name).build(config)
+    blocks = [module for module in model.modules() if isinstance(module, ULSAM)]
+    for block in blocks[len(blocks) // 2 :]:
+        for subspace in block.subspaces:  # flat maps hardly show in the outputs, and nothing could be told
+            subspace.bn_point.weight.data.mul_(3.0)
+    return model.eval()
+
+
+def reference() -> nn.Module:
+    """The trained MobileNetV2 that comes with this project."""
+    found = torch.load(Path(__file__).parents[2] / "models" / "cluttered_digits.pt", weights_only=True)
+    card = found["ulsam_deploy"]
+    model: nn.Module = plugins.load(plugins.MODELS, card["network"]).build(card["config"])
+    model.load_state_dict(found["state_dict"])
+    return model.eval()
 
 
 def _trained(model: nn.Module) -> nn.Module:
@@ -149,8 +161,13 @@ def _trained(model: nn.Module) -> nn.Module:
 #: Networks by name: how they are made, their input, and how many ULSAM blocks have to be raised.
 NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, int, int], int]] = {
     "five spellings": (spellings, (3, 2 * SIZE, 2 * SIZE), 5),
-    "MobileNetV1": (lambda: mobilenet("mobilenet_v1"), (3, 64, 64), 2),
-    "MobileNetV2": (lambda: mobilenet("mobilenet_v2"), (3, 64, 64), 2),
+    "MobileNetV1": (
+        lambda: mobilenet("mobilenet_v1", 2, insert=[3], substitute=[9], width=0.25, classes=20),
+        (3, 64, 64),
+        2,
+    ),
+    "MobileNetV2": (lambda: mobilenet("mobilenet_v2", 1, insert=[6, 13], width=0.35, classes=10), (3, 64, 64), 2),
+    "trained MobileNetV2": (reference, (1, 96, 96), 4),
 }
 
 #: Networks whose attention only looks like ULSAM.
