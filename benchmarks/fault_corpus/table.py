@@ -11,8 +11,8 @@ from .rules import RULES
 BEGIN, END = "<!-- made by benchmarks/faults.py -->", "<!-- end -->"
 
 
-def summary(judged: Sequence[Judged]) -> str:
-    """Found, missed and false alarms of the check and of every other rule, and what the check got wrong."""
+def rules(judged: Sequence[Judged]) -> str:
+    """Found, missed and false alarms of the check and of every other rule."""
     faults, honest = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
     networks = len({one.subject for one in judged})
     rows = [
@@ -26,6 +26,13 @@ def summary(judged: Sequence[Judged]) -> str:
         found = sum(one.right(rule) or one.verdict == "refused" for one in faults)
         alarms = sum(not one.right(rule) for one in honest) - (0 if rule else unsure)
         rows.append(f"| {title} | {found} | {len(faults) - found} | {alarms} | {0 if rule else unsure} |")
+    return "\n".join(rows)
+
+
+def summary(judged: Sequence[Judged]) -> str:
+    """The table of :func:`rules`, and what the check got wrong."""
+    faults, honest = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
+    rows = [rules(judged)]
     placed = [one for one in faults if one.named is not None]
     wrong = [f"* {one.name} ({one.subject}, {one.target}): {_why(one)}" for one in judged if not one.right()]
     unnamed = [f"* {one.name} at `{one.place}` ({one.subject}): {one.said[-1]}" for one in placed if not one.named]
@@ -59,8 +66,8 @@ def kinds(judged: Sequence[Judged]) -> str:
     return "\n".join(rows)
 
 
-def page(text: str, judged: Sequence[Judged]) -> str:
-    """``text`` with the tables between its two marks made anew."""
+def page(text: str, made: str) -> str:
+    """``text`` with ``made`` in place of what was between its two marks."""
     before, _, rest = text.partition(BEGIN)
     after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{summary(judged)}\n\n### By kind of fault\n\n{kinds(judged)}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"

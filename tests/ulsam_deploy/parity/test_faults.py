@@ -102,3 +102,6 @@ def test_the_page_carries_the_table_of_a_whole_run(corpus):
     alarms = re.search(r"this project's check\*\* \| \d+ \| \d+ \| (\d+)", table)
     assert alarms
     assert alarms[1] == "0"
+    front = (ROOT / "README.md").read_text().partition(corpus.table.BEGIN)[2].partition(corpus.table.END)[0].strip()
+    assert front
+    assert front in table, "the README shows another run"
