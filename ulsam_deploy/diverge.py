@@ -85,7 +85,7 @@ def first_divergence(points: Sequence[Point], values: Mapping[str, Array]) -> Di
     seen = next((n for n in _onwards(first, points) if distances[n] < _SIMILAR), None)
     if seen is None:
         return Divergence(_named(points[first].path), after, None)
-    return Divergence(_common(points[first].path, points[seen].path), after, distances[seen])
+    return Divergence(_between(points[first].path, points[seen].path, after), after, distances[seen])
 
 
 def _last_right(first: int, points: Sequence[Point], right: Sequence[bool]) -> str:
@@ -112,12 +112,13 @@ def _named(path: str) -> str:
     return path or "forward"
 
 
-def _common(first: str, seen: str) -> str:
-    """The innermost module around two, or both where only the network itself is."""
+def _between(first: str, seen: str, after: str) -> str:
+    """The innermost module around ``first`` and ``seen``; both, where that is the network or holds ``after`` as well."""
     if first == seen:
         return _named(first)
-    shared = takewhile(lambda pair: pair[0] == pair[1], zip(first.split("."), seen.split(".")))
-    return ".".join(part for part, _ in shared) or f"{_named(first)} .. {_named(seen)}"
+    shared = [part for part, other in takewhile(lambda pair: pair[0] == pair[1], zip(first.split("."), seen.split(".")))]
+    around = ".".join(shared)
+    return f"{_named(first)} .. {_named(seen)}" if not around or f"{after}.".startswith(f"{around}.") else around
 
 
 def _distances(points: Sequence[Point], values: Mapping[str, Array]) -> list[float]:

@@ -15,7 +15,7 @@ from ulsam_deploy.bundle import Evidence
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, Verdict
 from ulsam_deploy.errors import UlsamError, UnavailableError
-from ulsam_deploy.evidence import execute, produce, runtime_for
+from ulsam_deploy.evidence import execute, produce, runtime_for, worst_batch
 from ulsam_deploy.lint.resolution import annotated
 from ulsam_deploy.options import Recipe
 from ulsam_deploy.parity import Inside, Reading
@@ -83,7 +83,9 @@ def _executed(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) 
     if evidence.verdict is Verdict.FAIL:
         with runtime_for(exporter.target)(files, artifact.inputs, artifact.outputs) as runtime:
             golden = road.golden.at(artifact.precision)
-            evidence = road.located(evidence, golden, runtime.values, artifact.precision)
+            batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])
+            feed = {name: array[batch] for name, array in golden.inputs.items()}
+            evidence = road.located(evidence, feed, runtime.values, artifact.precision)
     return evidence, twins
 
 

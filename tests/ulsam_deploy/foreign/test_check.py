@@ -193,6 +193,42 @@ def test_the_command_reports_and_leaves_a_reproduction(
     assert main(words) == Exit.USAGE, "a folder with something in it is never written to"
 
 
+def test_a_fault_that_shows_beside_another_image_only_is_located_and_reproduced(
+    small: Path, network: Any, folder: Path, tmp_path: Path
+) -> None:
+    """The second image of a batch gets other weights in one layer: alone, every image is right."""
+    import torch
+
+    class Second(torch.nn.Module):
+        def __init__(self, layer: torch.nn.Module) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layer(x)
+            return torch.cat([y[:1], 1.01 * y[1:2], y[2:]])
+
+    wrong = copy.deepcopy(network)
+    wrong.features[7].pw = Second(wrong.features[7].pw)
+    path, axes = folder / "second.onnx", {"x": {0: "n"}, "y": {0: "n"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        images = torch.zeros(3, 3, SIZE, SIZE)
+        torch.onnx.export(
+            wrong, (images,), path, dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes=axes
+        )
+    shown = tmp_path / "shown"
+    found = verify(small, path, reproduce=shown)
+    assert found.evidence.verdict is Verdict.FAIL
+    assert "Where: 'features.7.pw" in found.evidence.reasons[-1]
+    with np.load(shown / "case.npz") as case:
+        apart = np.abs(case["found 0"] - case["expected 0"]).max(1)
+    assert len(apart) in (3, 4)
+    assert apart[1] > 1e3 * np.delete(apart, 1).max(), apart
+    said = subprocess.run([sys.executable, "reproduce.py"], cwd=shown, capture_output=True, text=True, check=True)
+    assert f"differs by up to {apart.max():.2g}"[:-1] in said.stdout
+
+
 def test_no_reproduction_of_a_pass(small: Path, good_onnx: Path, tmp_path: Path) -> None:
     found = verify(small, good_onnx, reproduce=tmp_path / "none")
     assert not found.reproduced
