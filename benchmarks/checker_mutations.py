@@ -76,6 +76,9 @@ MUTATIONS = (
     Mutation("what adds up over probes", CHECK, "if error <= tolerance and drifted > error:", "if False:"),
     Mutation("values that are not finite", CHECK, "elif not np.all(np.isfinite(array)):", "elif False:"),
     Mutation("a missing output", CHECK, "if not set(golden.outputs) <= set(arrays):", "if not arrays:"),
+    Mutation(
+        "images together", "ulsam_deploy/evidence.py", "sizes = [batch] if batch else [1, 3, 4]", "sizes = [batch or 1]"
+    ),
     Mutation("a permuted batch is not named", CHECK, "        if like.size:", "        if False:"),
 )
 

@@ -99,7 +99,7 @@ def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple
     if folder is None or report.verdict is Verdict.PASS:
         return evidence, False
     found = {name: array[batch] for name, array in produced.items()}
-    reproduction.write(folder, case, inputs, _truth(road, inputs), found)
+    reproduction.write(folder, case, inputs, _truth(road, inputs), found, facts)
     return evidence, True
 
 

@@ -40,8 +40,9 @@ CONTRAST = 2.0
 class OutputCheck:
     """One output. ``error`` is the largest over probes, in noise floors (infinite when it cannot be compared).
 
-    ``probe`` (the worst, or the first that is not finite) and ``statistic`` (``l2``, ``peak``, or ``drift`` over all probes) say where. ``top1``: part
-    of probes with the same largest element, for class scores only; reported, and decides nothing.
+    ``probe`` (the worst, or the first that is not finite) and ``statistic`` (``l2``, ``peak``, or ``drift`` over all
+    probes) say where. ``top1``: part of probes with the same largest element, for class scores only; reported, and
+    decides nothing.
     """
 
     output: str
@@ -132,7 +133,9 @@ def check(
     doubts += _insensitive(golden, used, tolerance)
     verdict = Verdict.FAIL if faults else Verdict.INCONCLUSIVE if doubts else Verdict.PASS
     whole = overall(golden, arrays, used)
-    reasons = faults + doubts + [_unseen_map(block) for block in blocks if _is_flat(block)]
+    notes = [_unseen_map(block) for block in blocks if _is_flat(block)]
+    notes += [sentence for block, found in zip(blocks, inside) if (sentence := _contradicted(block, found))]
+    reasons = faults + doubts + notes
     return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons))
 
 
@@ -236,6 +239,18 @@ def _read(block: BlockCheck, found: Reading | None) -> Liveness | None:
         return None
     value, low, high = found
     return Liveness(block.block, value, low, high, classify(low, high))
+
+
+def _contradicted(block: BlockCheck, found: Reading | None) -> str:
+    """The note that what was read inside and what the outputs show of ``block`` differ, or an empty string."""
+    if found is None or Word.INCONCLUSIVE in (block.word, word := classify(*found[1:])) or word is block.word:
+        return ""
+    value, low, high = found
+    return (
+        f"Note: read inside the artifact, the attention of block '{block.block}' is {word.value} ({value:.2f}, between "
+        f"{low:.2f} and {high:.2f}); by the outputs it is {block.word.value}. They decide: an engine may compute "
+        f"otherwise while it shows its inner values."
+    )
 
 
 def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Liveness | None]) -> tuple[BlockCheck, ...]:
