@@ -2,7 +2,7 @@
 
 python benchmarks/faults.py            all networks; several minutes
 python benchmarks/faults.py --quick    the smallest network alone
-python benchmarks/faults.py --write    put the tables into docs/how-the-checks-work.md as well
+python benchmarks/faults.py --write    put the tables into docs/how-the-checks-work.md and README.md as well
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fault_corpus.faults import ATTENTION, Fault, attention_fault, attention_fau
 from fault_corpus.honest import honest, other_lowering, own, own_outputs
 from fault_corpus.judging import Judge, Judged
 from fault_corpus.subjects import NETWORKS, Subject, subjects
-from fault_corpus.table import page, summary
+from fault_corpus.table import kinds, page, rules, summary
 
 from ulsam_deploy.parity import check
 
@@ -33,21 +33,24 @@ DROPPED = {
     "float16 overflow in one layer",
     "outputs rounded to float16",
 }
-PAGE = Path(__file__).parents[1] / "docs" / "how-the-checks-work.md"
+README = Path(__file__).parents[1] / "README.md"
+PAGE = README.parent / "docs" / "how-the-checks-work.md"
 
 
 def main() -> None:
     """Parse the command line and judge."""
     parser = argparse.ArgumentParser(description="Judge the parity check by faulty and honest artifacts.")
     parser.add_argument("--quick", action="store_true", help="the smallest network alone")
-    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name} and {README.name}")
     arguments = parser.parse_args()
     numbers = range(1 if arguments.quick else NETWORKS)
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:  # torch must not be forked
         judged = [one for found in pool.map(network, numbers) for one in found]
     print(summary(judged))
     if arguments.write:
-        PAGE.write_text(page(PAGE.read_text(), judged))
+        whole = f"{summary(judged)}\n\n### By kind of fault\n\n{kinds(judged)}"
+        for path, made in ((PAGE, whole), (README, rules(judged))):
+            path.write_text(page(path.read_text(), made))
 
 
 def network(number: int) -> list[Judged]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -25,6 +26,15 @@ def package() -> str:
 
 
 _DELEGATE = "DELEGATE"
+_TENSOR_BY_TENSOR = """\
+from ai_edge_litert.interpreter import Interpreter
+engine = Interpreter(PATH)
+engine.allocate_tensors()
+for port in engine.get_input_details():
+    engine.set_tensor(port["index"], inputs[port["name"]])
+engine.invoke()
+outputs = {port["name"]: engine.get_tensor(port["index"]) for port in engine.get_output_details()}
+"""
 
 
 class TFLite(Runtime):
@@ -35,16 +45,13 @@ class TFLite(Runtime):
     opens = (".tflite",)
     script = """\
 from ai_edge_litert.interpreter import Interpreter
-engine = Interpreter(PATH)
-if len(engine.get_signature_list()) == 1:
-    outputs = engine.get_signature_runner()(**inputs)
-else:
-    engine.allocate_tensors()
-    for port in engine.get_input_details():
-        engine.set_tensor(port["index"], inputs[port["name"]])
-    engine.invoke()
-    outputs = {port["name"]: engine.get_tensor(port["index"]) for port in engine.get_output_details()}
+outputs = Interpreter(PATH).get_signature_runner()(**inputs)
 """
+
+    @classmethod
+    def script_for(cls, facts: Mapping[str, Any]) -> str:
+        """By the signature, which nearly every file has; else tensor by tensor."""
+        return cls.script if facts["signature"] else _TENSOR_BY_TENSOR
 
     @classmethod
     def available(cls) -> Availability:
@@ -92,7 +99,7 @@ else:
         del self._interpreter
 
     def facts(self) -> dict[str, Any]:
-        """Engine, version, threads, precision, and whether a delegate took over.
+        """Engine, version, threads, precision, whether there is a signature, and whether a delegate took over.
 
         ``precision`` is the lowest that takes part; ``layer_precisions`` counts operators by the lowest they read.
         """
@@ -107,6 +114,7 @@ else:
             "threads": self.threads or 1,
             "precision": _precision(set(kinds.values())),
             "layer_precisions": dict(sorted(Counter(map(_precision, read)).items())),
+            "signature": _has_signature(self._interpreter),
             "delegated": any(op["op_name"] == _DELEGATE for op in operators),
         }
 
@@ -119,9 +127,14 @@ def _real(array: np.ndarray[Any, Any], detail: Any) -> np.ndarray[Any, Any]:
     return np.asarray((array.astype(np.float32) - zero) * np.float32(scale))
 
 
+def _has_signature(interpreter: Any) -> bool:
+    """Whether there is the one signature that tells what the ports are called."""
+    return len(interpreter.get_signature_list()) == 1
+
+
 def _ports(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Details of inputs and outputs by name."""
-    if len(interpreter.get_signature_list()) == 1:
+    if _has_signature(interpreter):
         signature = interpreter.get_signature_runner()
         return signature.get_input_details(), signature.get_output_details()
     details = interpreter.get_input_details(), interpreter.get_output_details()

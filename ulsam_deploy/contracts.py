@@ -237,6 +237,11 @@ class Runtime(abc.ABC):
         self.threads = threads
 
     @classmethod
+    def script_for(cls, facts: Mapping[str, Any]) -> str:  # noqa: ARG003
+        """:attr:`script`, or what takes its place for an artifact of which :meth:`facts` says ``facts``."""
+        return cls.script
+
+    @classmethod
     @abc.abstractmethod
     def available(cls) -> Availability:
         """Whether the engine can run here, without importing it where that is costly."""

@@ -22,8 +22,9 @@ Array = np.ndarray[Any, Any]
 #: wrong, and an honest value that lies outside costs nothing as long as anything that follows from it lies inside.
 NEAR = 3.0
 
-#: A value nearer to a module's than this part of its size is that module's result gone wrong, not another value.
-#: It only decides how the place is called: by the module that a converter fused the wrong one into.
+#: A value nearer to a module's than this part of what varies in it is that module's result gone wrong, not another
+#: value: flat maps are all near each other. It only decides how the place is called: by the module that a converter
+#: fused the wrong one into.
 _SIMILAR = 0.2
 
 
@@ -56,8 +57,8 @@ class Divergence:
         """One sentence for a report."""
         if not self.module:
             return (
-                "Where: nowhere while the engine shows its inner values: they all agree then. What it fuses or chooses "
-                "when it does not show them is wrong."
+                "Where: behind the results of all modules, which agree while the engine shows its inner values: in how "
+                "its outputs are taken from them, or in what it fuses or chooses when it does not show them."
             )
         size = "" if self.error is None else f", by {self.error:.1e} of its size"
         if not self.after:
@@ -82,10 +83,15 @@ def first_divergence(points: Sequence[Point], values: Mapping[str, Array]) -> Di
         return Divergence("", "", None)
     first = reached.index(False)
     after = _last_right(first, points, right)
-    seen = next((n for n in _onwards(first, points) if distances[n] < _SIMILAR), None)
+    seen = next((n for n in _onwards(first, points) if distances[n] < _SIMILAR * _contrast(points[n].value)), None)
     if seen is None:
         return Divergence(_named(points[first].path), after, None)
-    return Divergence(_common(points[first].path, points[seen].path), after, distances[seen])
+    return Divergence(_between(points[first].path, points[seen].path, after), after, distances[seen])
+
+
+def _contrast(value: Array) -> float:
+    """The part of its size by which ``value`` varies: 1 where its mean is zero."""
+    return float(value.std()) / float(np.sqrt(np.mean(np.square(value))))
 
 
 def _last_right(first: int, points: Sequence[Point], right: Sequence[bool]) -> str:
@@ -112,12 +118,13 @@ def _named(path: str) -> str:
     return path or "forward"
 
 
-def _common(first: str, seen: str) -> str:
-    """The innermost module around two, or both where only the network itself is."""
+def _between(first: str, seen: str, after: str) -> str:
+    """The innermost module around ``first`` and ``seen``; these two, where it holds ``after`` as well."""
     if first == seen:
         return _named(first)
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(first.split("."), seen.split(".")))
-    return ".".join(part for part, _ in shared) or f"{_named(first)} .. {_named(seen)}"
+    around = ".".join(part for part, _ in shared)
+    return f"{_named(first)} .. {_named(seen)}" if not around or f"{after}.".startswith(f"{around}.") else around
 
 
 def _distances(points: Sequence[Point], values: Mapping[str, Array]) -> list[float]:

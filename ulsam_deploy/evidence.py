@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -110,12 +111,19 @@ def _latency(runtime: Runtime, golden: Golden) -> dict[str, Any]:
     return {**asdict(samples.summary()), "batch": batch, "quantiles": [float(f"{value:.4g}") for value in quantiles]}
 
 
-def worst_batch(evidence: Evidence, golden: Golden, size: int) -> slice:
-    """The batch of ``size`` probes with the largest error; the first one where no output could be compared."""
+def worst_batch(evidence: Evidence, golden: Golden, size: int | None) -> slice:
+    """The probes that :func:`produce` ran together with the worst one; ``size``: the artifact's batch.
+
+    Whole, and at the same places: some faults show only beside other images. The first batch where no probe is known.
+    """
     outputs = (evidence.parity or {}).get("outputs", [])
-    errors = {output["probe"]: output["error"] for output in outputs if output["error"] is not None}
+    errors = {found["probe"]: _size(found["error"]) for found in outputs if found["probe"]}
     worst = golden.probes.index(max(errors, key=errors.__getitem__)) if errors else 0
-    return slice(worst // size * size, worst // size * size + size)
+    return next(chosen for chosen in _slices(len(golden.probes), size) if worst < chosen.stop)
+
+
+def _size(error: float | None) -> float:
+    return math.inf if error is None else error  # JSON has no number for an infinite one
 
 
 @dataclass(frozen=True)

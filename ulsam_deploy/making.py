@@ -15,10 +15,10 @@ from ulsam_deploy.bundle import Evidence
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, Verdict
 from ulsam_deploy.errors import UlsamError, UnavailableError
-from ulsam_deploy.evidence import execute, produce, runtime_for
+from ulsam_deploy.evidence import execute, produce, runtime_for, worst_batch
 from ulsam_deploy.lint.resolution import annotated
 from ulsam_deploy.options import Recipe
-from ulsam_deploy.parity import Inside, Reading
+from ulsam_deploy.parity import Inside, Reading, Word
 from ulsam_deploy.parity.sketch import compact
 
 if TYPE_CHECKING:
@@ -76,16 +76,31 @@ def _export(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Art
 def _executed(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Twins]:
     """What the engine shows; for a failure, with the first module that differs."""
     files = [folder / name for name in artifact.files]
-    twins = silence(road, exporter, artifact, folder)
-    evidence = execute(
-        exporter.target, files, artifact.inputs, artifact.outputs, road.golden,
-        precision=artifact.precision, silenced=twins.silenced, inside=twins.inside,
-    )  # fmt: skip
+    twins = Twins() if artifact.precision == "fp32" else silence(road, exporter, artifact, folder)
+    evidence = _judged(road, artifact, files, twins)
+    if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone tell, nearly always
+        twins = silence(road, exporter, artifact, folder)
+        evidence = _judged(road, artifact, files, twins)
     if evidence.verdict is Verdict.FAIL:
         with runtime_for(exporter.target)(files, artifact.inputs, artifact.outputs) as runtime:
             golden = road.golden.at(artifact.precision)
-            evidence = road.located(evidence, golden, runtime.values, artifact.precision)
+            batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])
+            feed = {name: array[batch] for name, array in golden.inputs.items()}
+            evidence = road.located(evidence, feed, runtime.values, artifact.precision)
     return evidence, twins
+
+
+def _judged(road: Road, artifact: Artifact, files: list[Path], twins: Twins) -> Evidence:
+    return execute(
+        artifact.target, files, artifact.inputs, artifact.outputs, road.golden,
+        precision=artifact.precision, silenced=twins.silenced, inside=twins.inside,
+    )  # fmt: skip
+
+
+def _is_undecided(evidence: Evidence) -> bool:
+    """Whether the check could not have failed, for a block whose loss its outputs might not show."""
+    blocks = (evidence.parity or {}).get("blocks", [])
+    return evidence.verdict is Verdict.INCONCLUSIVE and any(b["word"] == Word.INCONCLUSIVE.value for b in blocks)
 
 
 @dataclass(frozen=True)
@@ -99,12 +114,12 @@ class Twins:
 def silence(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) -> Twins:
     """The twins of ``artifact``: outputs compact float32 (B, P, K) by output name, and a look inside.
 
-    Empty for fp32, where the outputs alone tell, and where the exporter cannot make such twins. Raises
-    :class:`UnavailableError` when there is no engine here.
+    Empty where there are no blocks, or the exporter cannot make such twins. Raises :class:`UnavailableError` when there
+    is no engine here.
     """
     engine = runtime_for(exporter.target)
     golden = road.golden
-    if artifact.precision == "fp32" or not golden.blocks:
+    if not golden.blocks:
         return Twins()
     judged = golden.at(artifact.precision)
     files, rows, inside = [folder / name for name in artifact.files], list[dict[str, Array]](), list[Reading | None]()

@@ -238,7 +238,7 @@ def _recipes(writer: BundleWriter, road: Road, outcomes: Sequence[Outcome]) -> t
 
 
 def _write_golden(road: Road, made: Sequence[Made], path: Path) -> None:
-    """The golden set with what the twins of artifacts in low precision gave, so that a device can judge by them."""
+    """The golden set with what the twins of artifacts gave, so that a device can judge by them."""
     silenced = {label(m.artifact.target, m.artifact.precision): m.silenced for m in made if m.silenced}
     inside = {label(m.artifact.target, m.artifact.precision): m.inside for m in made if m.inside}
     if silenced:

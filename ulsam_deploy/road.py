@@ -20,7 +20,7 @@ from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.cache import Cache, key, source_digest
 from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, ExportRequest, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.evidence import runtime_for, worst_batch
+from ulsam_deploy.evidence import runtime_for
 from ulsam_deploy.lint.resolution import Resolution, in_short
 from ulsam_deploy.making import Made
 from ulsam_deploy.options import CALIBRATED, PROBES, ExportOptions, Recipe
@@ -300,16 +300,16 @@ class Road:
         return made
 
     def located(
-        self, evidence: Evidence, golden: Golden, values: Callable[[ArrayMap], ArrayMap], precision: str = "fp32"
+        self, evidence: Evidence, feed: ArrayMap, values: Callable[[ArrayMap], ArrayMap], precision: str = "fp32"
     ) -> Evidence:
         """``evidence`` of a failure with one reason more: the first module of the network that differs.
 
-        ``values`` gives every tensor inside the artifact for one batch of the inputs of ``golden``.
+        ``feed`` is the artifact's batch that shows it (:func:`~ulsam_deploy.evidence.worst_batch`); ``values`` gives
+        every tensor inside the artifact for it.
         """
         from ulsam_deploy.diverge import first_divergence
         from ulsam_deploy.program import module_points
 
-        feed = {name: golden.inputs[name][worst_batch(evidence, golden, self.batch)] for name in golden.inputs}
         captured = self.captured
         with self.progress.stage("where") as said:
             try:

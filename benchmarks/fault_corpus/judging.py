@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.bundle import Evidence
+from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.diverge import Point, first_divergence
 from ulsam_deploy.errors import UlsamError
+from ulsam_deploy.evidence import worst_batch
 from ulsam_deploy.parity import Golden, Report, check
 from ulsam_deploy.program import module_points, yardstick
 
@@ -96,19 +96,16 @@ class Judge:
         return self._eager
 
     def _where(self, report: Report, path: Path) -> str:
-        """The sentence about the first module that differs, on the probe with the largest error and three others.
-
-        Alone, it would not show what goes wrong between images, and where it saturates, faults hide.
-        """
-        worst = max(report.outputs, key=lambda output: output.error if np.isfinite(output.error) else -1.0)
+        """The sentence about the first module that differs, on the batch that a user's failure is looked for on."""
         golden = self.subject.golden
-        probe = min(golden.probes.index(worst.probe), len(golden.probes) - 4) if worst.probe else 0
-        feed = {name: array[probe : probe + 4] for name, array in golden.inputs.items()}
-        if probe not in self._points:
-            self._points[probe] = module_points(self.subject.captured, feed)
+        evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report.to_json())
+        batch = worst_batch(evidence, golden, None)
+        feed = {name: array[batch] for name, array in golden.inputs.items()}
+        if batch.start not in self._points:
+            self._points[batch.start] = module_points(self.subject.captured, feed)
         try:
             with opened(path, Ports.of(self.subject)) as runtime:
-                return first_divergence(self._points[probe], runtime.values(feed)).sentence()
+                return first_divergence(self._points[batch.start], runtime.values(feed)).sentence()
         except UlsamError as error:  # an engine that cannot show its inner values
             return str(error).splitlines()[0]
 

@@ -59,6 +59,17 @@ def test_a_fused_module_is_not_a_fault_and_a_fault_is_named_by_what_it_is_fused_
     assert (found.module, found.after) == ("body", "stem")
 
 
+def test_a_place_that_spans_modules_is_not_named_by_what_holds_a_right_one() -> None:
+    """Lost in ``body.1``, seen again in ``head``: neither the network nor ``body``, whose first module agrees."""
+    points = chain()
+    bad = {"t4": points[4].value * 1.01}
+    found = first_divergence(points, values(points, t2=None, t3=None, **bad))
+    assert (found.module, found.after) == ("body.1 .. head", "body.0")
+    bad = {"t3": points[3].value * 1.01, "t4": points[4].value * 1.01}
+    found = first_divergence(points, values(points, t2=None, **bad))
+    assert (found.module, found.after) == ("body.1 .. body.2", "body.0")
+
+
 def test_a_value_that_is_not_finite_is_a_wrong_one() -> None:
     points = chain()
     broken = np.full_like(points[2].value, np.nan)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ulsam_deploy import plugins
 from ulsam_deploy.bundle import Evidence
 from ulsam_deploy.contracts import ArrayMap, Runtime, TensorSpec, Tier, Verdict
@@ -90,14 +92,14 @@ def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple
         report = check(golden, produced, tolerance=tolerance_of(precision), floors=floors)
         said.append(report.verdict.value)
     evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report.to_json(), engine=facts)
+    batch = worst_batch(evidence, golden, next(iter(case.inputs.values())).shape[0])
+    inputs = {name: array[batch] for name, array in golden.inputs.items()}
     if report.verdict is Verdict.FAIL:
-        evidence = road.located(evidence, golden, case.values, precision)
+        evidence = road.located(evidence, inputs, case.values, precision)
     if folder is None or report.verdict is Verdict.PASS:
         return evidence, False
-    batch = worst_batch(evidence, golden, road.batch)
-    inputs = {name: array[batch] for name, array in golden.inputs.items()}
     found = {name: array[batch] for name, array in produced.items()}
-    reproduction.write(folder, case, inputs, _truth(road, inputs), found)
+    reproduction.write(folder, case, inputs, _truth(road, inputs), found, facts)
     return evidence, True
 
 
@@ -143,13 +145,15 @@ def _yardstick(road: Road, precision: str) -> tuple[Golden, Mapping[str, Floor]]
 
 
 def _truth(road: Road, inputs: ArrayMap) -> ArrayMap:
-    """What PyTorch gives in float64 for one batch."""
+    """What PyTorch gives in float64 for one batch of the artifact."""
     import torch
 
-    from ulsam_deploy.program import Evaluator
+    from ulsam_deploy.program import Evaluator, batches
 
-    tensors = [torch.from_numpy(inputs[spec.name]) for spec in road.captured.inputs]
-    return {name: value.numpy() for name, value in Evaluator(road.captured).run(tensors).items()}
+    evaluator, program = Evaluator(road.captured), road.captured
+    tensors = {spec.name: torch.from_numpy(inputs[spec.name]) for spec in program.inputs}
+    parts = [evaluator.run(batch) for batch in batches(tensors, program.batch or 1)]
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
 
 def _notes(case: Case, outputs: int, precision: str, question: Question) -> Iterator[str]:

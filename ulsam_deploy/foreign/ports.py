@@ -74,7 +74,9 @@ def _input(port: TensorSpec, spec: TensorSpec, layout: str | None) -> TensorSpec
             f"input '{port.name}' of the artifact has shape {_shown(port.shape)}"
             + (f", which as {layout} does not fit the network" if layout else ""),
             expected=f"{_shown(spec.shape)} (or its channels last), as the network has",
-            todo="give the network's real input with --input CxHxW",
+            todo="leave out --layout"
+            if layout and _layouts(port, spec)
+            else "give the network's real input with --input CxHxW",
         )
     if layout is None and len(fitting) > 1:
         raise UsageError(

@@ -39,10 +39,13 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"'{folder}' is not empty", expected="a new or empty folder for --reproduce")
 
 
-def write(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap) -> None:
+def write(
+    folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap, facts: Mapping[str, Any]
+) -> None:
     """Leave everything in ``folder``; arrays come in PyTorch's layout and are stored in the artifact's own.
 
-    ``case.npz`` holds ``input 0``, ..., ``expected 0``, ... (float64) and ``found 0``, ..., in the order of ports.
+    ``facts``: the engine's about the artifact. ``case.npz`` holds ``input 0``, ..., ``expected 0``, ... (float64) and
+    ``found 0``, ..., in the order of ports.
     """
     base = case.files[0].parent
     for file in case.files:
@@ -57,7 +60,7 @@ def write(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found:
     arrays |= dict(_stored("found", present, found))
     np.savez(folder / CASE, **arrays)
     name = case.files[0].name
-    imports, run = case.guarded.engine.script.rstrip().replace("PATH", repr(name)).split("\n", 1)
+    imports, run = case.guarded.engine.script_for(facts).rstrip().replace("PATH", repr(name)).split("\n", 1)
     text = _TEXT.format(
         file=name,
         case=CASE,

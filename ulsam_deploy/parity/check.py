@@ -40,8 +40,9 @@ CONTRAST = 2.0
 class OutputCheck:
     """One output. ``error`` is the largest over probes, in noise floors (infinite when it cannot be compared).
 
-    ``probe`` (the worst) and ``statistic`` (``l2``, ``peak``, or ``drift`` over all probes) say where. ``top1``: part
-    of probes with the same largest element, for class scores only; reported, and decides nothing.
+    ``probe`` (the worst, or the first that is not finite) and ``statistic`` (``l2``, ``peak``, or ``drift`` over all
+    probes) say where. ``top1``: part of probes with the same largest element, for class scores only; reported, and
+    decides nothing.
     """
 
     output: str
@@ -117,6 +118,7 @@ def check(
     used = dict(floors if floors is not None else golden.floors)
     arrays, faults = _admit(golden, produced)
     outputs = tuple(_check_output(golden, name, arrays.get(name), used[name], tolerance) for name in golden.outputs)
+    outputs = tuple(replace(one, probe=one.probe or _blown(golden, produced.get(one.output))) for one in outputs)
     faults += [_far(output) for output in outputs if math.isfinite(output.error) and output.error > tolerance]
     if not set(golden.outputs) <= set(arrays):
         return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
@@ -131,7 +133,9 @@ def check(
     doubts += _insensitive(golden, used, tolerance)
     verdict = Verdict.FAIL if faults else Verdict.INCONCLUSIVE if doubts else Verdict.PASS
     whole = overall(golden, arrays, used)
-    reasons = faults + doubts + [_unseen_map(block) for block in blocks if _is_flat(block)]
+    notes = [_unseen_map(block) for block in blocks if _is_flat(block)]
+    notes += [sentence for block, found in zip(blocks, inside) if (sentence := _contradicted(block, found))]
+    reasons = faults + doubts + notes
     return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons))
 
 
@@ -170,11 +174,20 @@ def _admit(golden: Golden, produced: ArrayMap) -> tuple[dict[str, Array], list[s
             faults.append(f"Output '{name}' has shape {array.shape}; the reference has {wanted}.")
         elif not np.all(np.isfinite(array)):
             bad = ~np.isfinite(array).reshape(len(golden.probes), -1).all(1)
-            first = golden.probes[int(np.argmax(bad))]
+            first = _blown(golden, array)
             faults.append(f"Output '{name}' is not finite on {bad.sum()} of {len(bad)} probes, first on '{first}'.")
         else:
             arrays[name] = compact(_bounded(array, golden.outputs[name]))
     return arrays, faults
+
+
+def _blown(golden: Golden, array: Array | None) -> str:
+    """The first probe on which ``array`` is not finite; empty where that isn't what is wrong with it."""
+    found = np.asarray(array)
+    if found.dtype.kind != "f" or found.shape[:1] != (len(golden.probes),):
+        return ""
+    bad = ~np.isfinite(found).reshape(len(found), -1).all(1)
+    return golden.probes[int(np.argmax(bad))] if bad.any() else ""
 
 
 def _bounded(array: Array, reference: Array) -> Array:
@@ -226,6 +239,18 @@ def _read(block: BlockCheck, found: Reading | None) -> Liveness | None:
         return None
     value, low, high = found
     return Liveness(block.block, value, low, high, classify(low, high))
+
+
+def _contradicted(block: BlockCheck, found: Reading | None) -> str:
+    """The note that what was read inside and what the outputs show of ``block`` differ, or an empty string."""
+    if found is None or Word.INCONCLUSIVE in (block.word, word := classify(*found[1:])) or word is block.word:
+        return ""
+    value, low, high = found
+    return (
+        f"Note: read inside the artifact, the attention of block '{block.block}' is {word.value} ({value:.2f}, between "
+        f"{low:.2f} and {high:.2f}); by the outputs it is {block.word.value}. They decide: an engine may compute "
+        f"otherwise while it shows its inner values."
+    )
 
 
 def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Liveness | None]) -> tuple[BlockCheck, ...]:

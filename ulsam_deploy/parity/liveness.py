@@ -97,9 +97,10 @@ def by_twins(
 
 
 def _grain(values: Array) -> float:
-    """The step of the grid that ``values`` lie on: the least difference of two of them; next to none for float ones."""
+    """The step of the grid that ``values`` lie on: the least difference of two, and no less than float32 has there."""
     distinct = np.unique(np.asarray(values, np.float64))
-    return float(np.diff(distinct).min()) if distinct.size > 1 else 0.0
+    finest = float(np.spacing(np.float32(np.abs(distinct).max(initial=0.0))))
+    return max(finest, float(np.diff(distinct).min())) if distinct.size > 1 else finest
 
 
 def _projected(block: str, step: Array, effect: Array, grain: Array) -> Liveness:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from torch.fx import Node
 from ulsam_deploy.diverge import Array, Point
 from ulsam_deploy.errors import UnavailableError
 from ulsam_deploy.parity import noise_floors
-from ulsam_deploy.program.evaluate import Evaluator
+from ulsam_deploy.program.evaluate import Evaluator, batches
 from ulsam_deploy.program.graph import constant_leaves, module_paths
 from ulsam_deploy.program.program import Program
 
@@ -22,20 +23,22 @@ HONEST = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 def module_points(captured: Program, inputs: Mapping[str, Array], precision: str = "fp32") -> list[Point]:
-    """One point for each tensor that leaves a module, in graph order, on ``inputs`` (one batch, by name).
+    """One point for each tensor that leaves a module, in graph order, on ``inputs`` (P, ...) by name.
 
+    P fills whole batches of ``captured`` (1, where it is dynamic): an artifact may take more images at once.
     The noise of a point is how far an honest run in ``precision`` is off there, and never less than is usual in front
     of it: errors pile up along the network. Values that are the same everywhere tell nothing and are left out.
     """
     if precision not in HONEST:
         raise UnavailableError(f"modules cannot be told apart by value in {precision}", expected=" or ".join(HONEST))
-    batch = [torch.from_numpy(np.ascontiguousarray(inputs[spec.name])) for spec in captured.inputs]
+    batch = {spec.name: torch.from_numpy(np.ascontiguousarray(inputs[spec.name])) for spec in captured.inputs}
+    parts = list(batches(batch, captured.batch or 1))
     exact, honest = Evaluator(captured), Evaluator(captured, HONEST[precision])
     known = set(constant_leaves(captured.exported, {}, None))
     points: list[Point] = []
     behind: dict[Node, frozenset[int]] = {}  # the last points on every way to a node; absent for constants
     noises: list[float] = []
-    for (node, value), (_, rough) in zip(exact.every(batch), honest.every(batch)):
+    for (node, value), (_, rough) in zip(_every(exact, parts), _every(honest, parts)):
         ways = [behind.get(used, frozenset()) for used in node.all_input_nodes if _varies(used, known, behind)]
         if not ways:
             continue
@@ -46,6 +49,14 @@ def module_points(captured: Program, inputs: Mapping[str, Array], precision: str
             points.append(Point(_path(node), value.numpy(), noise, tuple(sorted(behind[node]))))
             behind[node] = frozenset({len(points) - 1})
     return points
+
+
+def _every(evaluator: Evaluator, parts: list[list[Tensor]]) -> Iterator[tuple[Node, Any]]:
+    """Every operator with its values of all ``parts``, one after the other along the first axis."""
+    for runs in zip(*(evaluator.every(part) for part in parts)):
+        values = [value for _, value in runs]
+        joined = all(isinstance(value, Tensor) and value.ndim for value in values) and len(values) > 1
+        yield runs[0][0], torch.cat(values) if joined else values[0]
 
 
 def _varies(node: Node, known: set[str], behind: Mapping[Node, object]) -> bool:

@@ -134,7 +134,7 @@ def test_another_number_of_classes_fails_and_says_so(small: Path, network: Any, 
     assert "'classifier.1' is the first module" in found.evidence.reasons[-1]
 
 
-def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path) -> None:
+def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path, tmp_path: Path) -> None:
     exporter, options = plugins.load(plugins.EXPORTERS, "tflite"), ExportOptions(small)
     from ulsam_deploy.program import lower
 
@@ -147,9 +147,15 @@ def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path) -> N
     assert content.count(weight.tobytes()) == 1, "the classifier's weights are not stored as they are"
     bad = folder / "bad.tflite"
     bad.write_bytes(content.replace(weight.tobytes(), (weight * np.float32(1.01)).tobytes()))
-    found = verify(small, bad)
+    found = verify(small, bad, reproduce=tmp_path / "shown")
     assert found.evidence.verdict is Verdict.FAIL
     assert "'classifier.1' is the first module" in found.evidence.reasons[-1]
+    script = (tmp_path / "shown" / "reproduce.py").read_text().splitlines()
+    assert len([line for line in script if line]) == 9
+    said = subprocess.run(
+        [sys.executable, "reproduce.py"], cwd=tmp_path / "shown", capture_output=True, text=True, check=True
+    )
+    assert "differs by up to" in said.stdout
 
 
 def test_a_failing_export_of_our_own_says_where(small: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +197,42 @@ def test_the_command_reports_and_leaves_a_reproduction(
     assert f"differs by up to {apart:.2g}"[:-1] in shown.stdout
     assert apart > 0
     assert main(words) == Exit.USAGE, "a folder with something in it is never written to"
+
+
+def test_a_fault_that_shows_beside_another_image_only_is_located_and_reproduced(
+    small: Path, network: Any, folder: Path, tmp_path: Path
+) -> None:
+    """The second image of a batch gets other weights in one layer: alone, every image is right."""
+    import torch
+
+    class Second(torch.nn.Module):
+        def __init__(self, layer: torch.nn.Module) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layer(x)
+            return torch.cat([y[:1], 1.01 * y[1:2], y[2:]])
+
+    wrong = copy.deepcopy(network)
+    wrong.features[7].pw[0] = Second(wrong.features[7].pw[0])
+    path, axes = folder / "second.onnx", {"x": {0: "n"}, "y": {0: "n"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        images = torch.zeros(3, 3, SIZE, SIZE)
+        torch.onnx.export(
+            wrong, (images,), path, dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes=axes
+        )
+    shown = tmp_path / "shown"
+    found = verify(small, path, reproduce=shown)
+    assert found.evidence.verdict is Verdict.FAIL
+    assert "Where: 'features.7.pw" in found.evidence.reasons[-1]
+    with np.load(shown / "case.npz") as case:
+        apart = np.abs(case["found 0"] - case["expected 0"]).max(1)
+    assert len(apart) in (3, 4)
+    assert apart[1] > 1e3 * np.delete(apart, 1).max(), apart
+    said = subprocess.run([sys.executable, "reproduce.py"], cwd=shown, capture_output=True, text=True, check=True)
+    assert f"differs by up to {apart.max():.2g}"[:-1] in said.stdout
 
 
 def test_no_reproduction_of_a_pass(small: Path, good_onnx: Path, tmp_path: Path) -> None:

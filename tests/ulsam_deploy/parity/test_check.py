@@ -183,6 +183,28 @@ def test_outputs_that_are_nonsense_fail_in_words(case, change, words):
     json.dumps(report.to_json(), allow_nan=False)
 
 
+def test_where_numbers_are_not_finite_the_probe_is_named(case):
+    z = case.run()["logits"]
+    z[5:7, 2] = np.inf
+    (output,) = check(case.golden, {"logits": z}).outputs
+    assert (output.probe, output.error) == (case.golden.probes[5], np.inf)
+    assert check(case.golden, {"logits": z[:-1]}).outputs[0].probe == ""
+
+
+def test_one_output_of_two_that_is_missing_fails_in_words():
+    rng = np.random.default_rng(0)
+    one, two, step = rng.normal(size=(3, 8, 3))
+    x, names = make_probes({"x": (4,)}, count=8)
+    rough = {"one": one.astype(np.float32), "two": two.astype(np.float32)}
+    twin = {"one": one + step, "two": two + step}
+    golden = Golden.build(x, {"one": one, "two": two}, [twin], [rough], blocks=["b"], probes=names)
+    report = check(golden, {"one": one})
+    assert (report.verdict, report.reasons) == (
+        Verdict.FAIL, ("Output 'two' is missing; the artifact gave one.",)
+    )  # fmt: skip
+    assert [output.error < 1 for output in report.outputs] == [True, False]
+
+
 def test_extra_outputs_are_ignored(case):
     assert check(case.golden, case.run() | {"tap": np.full((1, 2), np.nan)}).verdict is Verdict.PASS
 

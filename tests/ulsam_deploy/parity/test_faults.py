@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,9 +62,14 @@ def test_every_fault_is_found(found):
     assert [one.name for one in found if not one.right()] == []
 
 
-def test_every_fault_of_the_attention_is_named(found):
+def test_every_fault_of_the_attention_is_named(corpus, found):
     assert [one.said for one in found if one.named is False] == []
     assert sum(one.named is True for one in found) == len(ATTENTION)
+    right = f"the right one for {len(ATTENTION)}, another for 0, and none for 0"
+    assert right in corpus.table.places(found)
+    lost = [replace(one, named=False, said=("Where: 'stem' is the first",)) for one in found if one.named]
+    assert f"another for {len(lost)}, and none for 0" in corpus.table.places(lost)
+    assert f"another for 0, and none for {len(lost)}" in corpus.table.places([replace(one, said=()) for one in lost])
 
 
 def test_other_rules_miss_what_this_check_finds(corpus, found):
@@ -102,3 +108,6 @@ def test_the_page_carries_the_table_of_a_whole_run(corpus):
     alarms = re.search(r"this project's check\*\* \| \d+ \| \d+ \| (\d+)", table)
     assert alarms
     assert alarms[1] == "0"
+    front = (ROOT / "README.md").read_text().partition(corpus.table.BEGIN)[2].partition(corpus.table.END)[0].strip()
+    assert front
+    assert front in table, "the README shows another run"

@@ -78,6 +78,19 @@ def test_a_look_inside_decides_only_where_nothing_else_can(case: Case) -> None:
     clear, its_twins, its_floors = artifact(case)
     kept = check(case.golden, clear, floors=its_floors, silenced=its_twins, inside=((0.0, 0.0, 0.0),) * 2)
     assert [block.word for block in kept.blocks] == [Word.ALIVE] * 2
+    said = [reason for reason in kept.reasons if reason.startswith("Note: read inside the artifact")]
+    assert [block in reason and "is dead" in reason for block, reason in zip(BLOCKS, said)] == [True, True]
+    assert kept.verdict is check(case.golden, clear, floors=its_floors, silenced=its_twins).verdict
+
+
+def test_a_step_below_the_grid_of_float32_is_not_called_dead(case: Case) -> None:
+    """A whole artifact and its twin give the same bytes then, and so would one whose attention is dead."""
+    import dataclasses
+
+    golden = dataclasses.replace(case.golden, ablated={"logits": (1e-9 * case.golden.ablated["logits"])})
+    whole = case.run()
+    found = by_twins(golden, whole, {"logits": np.stack([whole["logits"]] * 2)}, golden.floors)
+    assert [one.word for one in found] == [Word.INCONCLUSIVE] * 2
 
 
 def test_int8_is_held_to_a_tighter_multiple_of_its_wider_floor() -> None:
