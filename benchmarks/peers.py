@@ -1,7 +1,7 @@
 """Our artifacts against what people would use instead: latency, load, memory and size, in turns, with intervals.
 
     pip install '.[peers]'                       ExecuTorch and IREE; without them they are missing from the tables
-    python benchmarks/peers.py --write           everything, into docs/peers.md; half an hour of a quiet machine
+    python benchmarks/peers.py --write           everything, into docs/peers.md; an hour, half of it for compilers
     python benchmarks/peers.py --group "mobilenet_v2 224" --folder DIR        one backbone; keep what was made
     python benchmarks/peers.py --make --folder DIR                            make the artifacts only
 
@@ -39,6 +39,10 @@ HERE = Path(__file__).parent / "peer_bench"
 PAGE = Path(__file__).parents[1] / "docs" / "peers.md"
 #: The answer of a contender may differ from PyTorch's by this share of its largest value: else it isn't the network.
 SAME = 1e-3
+#: Engines that this project ships for, and PyTorch itself: compared everywhere. The others take minutes to compile a
+#: network, and are compared at full size only.
+SHIPPED = ("PyTorch", "ONNX Runtime", "OpenVINO", "LiteRT")
+EVERYBODY = ("reference", "mobilenet_v1 224", "mobilenet_v2 224")
 #: Seconds for making an artifact, and for its first start.
 PATIENCE = 300
 
@@ -72,7 +76,9 @@ def main() -> None:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = os.fspath(folder / "inductor")
         found = []
         for name in asked.group or GROUPS:
-            entries = made(GROUPS[name], folder, threads)
+            few = [each for each in CONTENDERS if each.engine in SHIPPED and each.form != "torch.compile"]
+            known = CONTENDERS if name in EVERYBODY else few
+            entries = made(GROUPS[name], folder, threads, known)
             if not asked.make:
                 play(entries, asked.rounds, asked.seconds, threads)
             found.append(entries)
