@@ -77,7 +77,10 @@ MUTATIONS = (
     Mutation("values that are not finite", CHECK, "elif not np.all(np.isfinite(array)):", "elif False:"),
     Mutation("a missing output", CHECK, "if not set(golden.outputs) <= set(arrays):", "if not arrays:"),
     Mutation(
-        "images together", "ulsam_deploy/evidence.py", "sizes = [batch] if batch else [1, 3, 4]", "sizes = [batch or 1]"
+        "images run together",
+        "ulsam_deploy/evidence.py",
+        "sizes = [batch] if batch else [1, 3, 4]",
+        "sizes = [batch or 1]",
     ),
     Mutation("a permuted batch is not named", CHECK, "        if like.size:", "        if False:"),
 )
@@ -116,7 +119,7 @@ def tried(mutation: Mutation, *tests: str) -> tuple[int, int]:
 def table(found: list[tuple[Mutation, int, int]]) -> str:
     """One row a mutation."""
     rows = ["| broken in the check | tests that fail |", "|---|---|"]
-    rows += [f"| {mutation.what} | {failed} of {failed + passed} |" for mutation, failed, passed in found]
+    rows += [f"| {mutation.what} | {failed} |" for mutation, failed, _ in found]
     return "\n".join(rows)
 
 
