@@ -84,10 +84,11 @@ def execute(
     ``silenced``: what its twins without each block's attention gave, and ``inside``: the liveness of each block as read
     inside it; default: what the golden set holds of them.
     """
+    engine = runtime_for(target)
     judged = golden.at(precision)
     twins = golden.silenced.get(label(target, precision)) if silenced is None else silenced
     seen = golden.inside.get(label(target, precision), ()) if inside is None else inside
-    with runtime_for(target)(files, inputs, outputs, threads=threads) as runtime:
+    with engine(files, inputs, outputs, threads=threads) as runtime:
         report = check(
             judged, produce(runtime, judged.inputs), tolerance=tolerance_of(precision), silenced=twins, inside=seen
         )
