@@ -152,7 +152,8 @@ def main() -> None:
             warnings.simplefilter("ignore")  # other tools warn of their own affairs
             path = chosen.make(model, example, folder)
     except Exception as error:
-        said: dict[str, Any] = {"failed": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"}
+        words = str(error).strip().splitlines()[0].replace(f"{Path(__file__).parents[2]}/", "")
+        said: dict[str, Any] = {"failed": f"{type(error).__name__}: {words}"}
     else:
         seconds = time.perf_counter() - began
         size = sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.exists())
