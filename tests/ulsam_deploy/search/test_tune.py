@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ulsam_deploy.cli import main
+from ulsam_deploy.contracts import Block
 from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.exporters import lowerings
 from ulsam_deploy.exporters.onnx import OnnxExporter
@@ -111,3 +112,10 @@ def test_exporters_and_forms_agree(target):
     from ulsam_deploy import plugins
 
     assert plugins.load(plugins.EXPORTERS, target).lowerings == tuple(lowerings.FORMS[target])
+
+
+def test_the_table_decides_and_what_is_said_goes_before_it(monkeypatch):
+    monkeypatch.setattr(lowerings, "_table", lambda: {"onnx": {"8/4 2x2": "take"}})
+    here, elsewhere = Block("a", 8, 4, 2, 2), Block("b", 8, 4, 2, 3)
+    assert [lowerings.ByGeometry("onnx").name(block) for block in (here, elsewhere)] == ["take", "broadcast"]
+    assert lowerings.ByGeometry("onnx", (("8/4 2x2", "spread"),)).name(here) == "spread"
