@@ -37,6 +37,7 @@ class LocalExecutor(Executor):
     def __init__(self, workers: int) -> None:
         self._threads = ThreadPoolExecutor(workers)
         self._own = threading.local()
+        self._lock = threading.Lock()  # no process is started while, or after, all of them are ended
         self._processes: set[_Process] = set()
         self._closed = False
         self._cores = max(1, (os.cpu_count() or 1) // workers)
@@ -47,10 +48,7 @@ class LocalExecutor(Executor):
 
     def _call(self, fn: Callable[..., T], args: Any, kwargs: Any) -> T:
         for _ in range(LIVES):
-            process = getattr(self._own, "process", None)
-            if process is None:
-                process = self._own.process = _Process(self._cores)
-                self._processes.add(process)
+            process = self._process()
             try:
                 result: T = process.call(fn, args, kwargs)
                 return result
@@ -58,8 +56,6 @@ class LocalExecutor(Executor):
                 self._own.process = None
                 self._processes.discard(process)
                 code = process.end()
-                if self._closed:
-                    raise LostError("the run was ended") from None
         how = f"by signal {-code}" if code and code < 0 else f"with code {code}"
         raise LostError(
             f"{LIVES} workers died with this task, the last one {how}",
@@ -67,15 +63,29 @@ class LocalExecutor(Executor):
             todo="give it more with 'memory' in the sweep's file, or run it alone",
         )
 
+    def _process(self) -> _Process:
+        """The process of this thread, started with its first task and in the place of a dead one."""
+        with self._lock:
+            if self._closed:
+                raise LostError("the run was ended")
+            process: _Process | None = getattr(self._own, "process", None)
+            if process is None:
+                process = self._own.process = _Process(self._cores)
+                self._processes.add(process)
+            return process
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes: at once with ``cancel_futures``, else after what they are doing."""
-        self._closed = cancel_futures
-        if cancel_futures:
-            for process in list(self._processes):
-                process.end()
-        self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
-        for process in list(self._processes):
+        """End the processes: at once with ``cancel_futures``, else after what they are doing.
+
+        What waits is dropped before the processes are killed, or a thread whose process dies would take the next task.
+        """
+        self._threads.shutdown(wait=not cancel_futures, cancel_futures=cancel_futures)
+        with self._lock:
+            self._closed = True
+            processes = list(self._processes)
+        for process in processes:
             process.end()
+        self._threads.shutdown(wait=wait)
 
 
 class _Process:
@@ -83,6 +93,7 @@ class _Process:
 
     def __init__(self, cores: int) -> None:
         context = multiprocessing.get_context("spawn")  # torch must not be forked
+        self._ending = threading.Lock()
         self._line, there = context.Pipe()
         self._process = context.Process(target=_serve, args=(there, cores), name="ulsam-deploy sweep")
         self._process.start()
@@ -100,11 +111,14 @@ class _Process:
         raise value
 
     def end(self) -> int | None:
-        """Kill the process, where it lives; its exit code."""
-        self._process.kill()
-        self._process.join()
-        self._line.close()
-        return self._process.exitcode
+        """Kill the process, where it lives; its exit code.
+
+        From any thread. The line is left to the thread that reads it: it finds its end, and drops it.
+        """
+        with self._ending:
+            self._process.kill()
+            self._process.join()
+            return self._process.exitcode
 
 
 def _serve(line: Connection, cores: int) -> None:

@@ -82,15 +82,20 @@ def test_a_task_that_always_kills_is_given_up(pool: LocalExecutor, tmp_path: Pat
     assert pool.submit(square, 4).result() == 16
 
 
-def test_an_interrupted_run_ends_at_once() -> None:
+@pytest.mark.parametrize("pause", [0.0, 0.02, 0.3])
+def test_an_interrupted_run_ends_at_once(pause: float) -> None:
+    """Also while a second process is being started, and no thread goes on with the next task when its process dies."""
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), executors.executor("", 2, 1 << 30) as pool:  # noqa: PT012
         tasks = [pool.submit(sleep) for _ in range(4)]
         while not any(task.running() for task in tasks):
-            time.sleep(0.01)
+            time.sleep(0.001)
+        time.sleep(pause)
         raise KeyboardInterrupt
+    assert all(task.cancelled() for task in tasks[2:])
+    for task in tasks[:2]:
+        assert task.cancelled() or isinstance(task.exception(timeout=20), LostError)
     assert time.monotonic() - started < 30
-    assert all(task.done() for task in tasks[2:])
 
 
 def test_no_more_workers_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
