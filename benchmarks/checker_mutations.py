@@ -22,6 +22,7 @@ PAGE = ROOT / "docs" / "how-the-checks-work.md"
 BEGIN, END = "<!-- made by benchmarks/checker_mutations.py -->", "<!-- end of mutations -->"
 TESTS = "tests/ulsam_deploy/parity"
 CHECK, NOISE, LIVENESS = (f"ulsam_deploy/parity/{name}.py" for name in ("check", "noise", "liveness"))
+THRESHOLDS = "ulsam_deploy/thresholds.py"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Mutation:
 
 
 MUTATIONS = (
-    Mutation("tolerance times 100", NOISE, "TOLERANCE = 8.0", "TOLERANCE = 800.0"),
+    Mutation("tolerance times 100", THRESHOLDS, "\nTOLERANCE = 8.0", "\nTOLERANCE = 800.0"),
     Mutation(
         "noise floor times 100",
         NOISE,
@@ -43,7 +44,7 @@ MUTATIONS = (
         "return Floor(100 * l2, 100 * peak, len(runs), 100 * max(drifts))",
     ),
     Mutation("liveness switched off", CHECK, "if (sentence := _lost(block))]", "if (sentence := '')]"),
-    Mutation("every block counts as alive", LIVENESS, "ALIVE, DEAD = 0.9, 0.1", "ALIVE, DEAD = -9.0, -99.0"),
+    Mutation("every block counts as alive", THRESHOLDS, "ALIVE, DEAD = 0.9, 0.1", "ALIVE, DEAD = -9.0, -99.0"),
     Mutation(
         "no interval: the estimate alone", LIVENESS, "low, high = value - half, value + half", "low = high = value"
     ),

@@ -23,6 +23,7 @@ class TFLiteExporter(Exporter):
     extra = "tflite"
     runtime = "tflite"
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
+    slow = True
     lowerings = ("channels_last", "dense_channels_last")
     dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime has given wrong answers on resizing
 

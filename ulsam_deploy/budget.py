@@ -1,6 +1,6 @@
 """What an artifact may cost and lose: the budget that ``--precision auto`` keeps to, read from TOML or from words.
 
-Standard library and numpy only.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.errors import UsageError
-from ulsam_deploy.parity import TOLERANCE
-from ulsam_deploy.parity.liveness import ALIVE
+from ulsam_deploy.thresholds import ALIVE, TOLERANCE
 
 __all__ = ["DROP", "Budget", "parse_limit", "read_budget"]
 

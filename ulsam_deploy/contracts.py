@@ -1,7 +1,7 @@
 """The nouns that travel along the road, and the two contracts that the wings fulfil.
 
-Standard library and numpy only; device-safe. Arrays cross every boundary in *PyTorch's* layout (images NCHW); a
-runtime alone knows that its artifact wants NHWC.
+Standard library, and numpy where arrays are; device-safe. Arrays cross every boundary in *PyTorch's* layout (images
+NCHW); a runtime alone knows that its artifact wants NHWC.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from ulsam_deploy.errors import UnavailableError, UsageError
 
-if TYPE_CHECKING:  # torch stays out of every device-safe module
+if TYPE_CHECKING:  # torch stays out of every device-safe module, and numpy out of the command line's own words
+    import numpy as np
     from torch import nn
 
     from ulsam_deploy.parity import Golden
@@ -177,6 +176,8 @@ class Exporter(abc.ABC):
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     dynamic_batch: ClassVar[bool] = True
+    #: Whether its converter takes longer than others do: where several work abreast, it is the first to start.
+    slow: ClassVar[bool] = False
     #: The names of the lowerings that it can choose among in fp32; empty where there is one only.
     lowerings: ClassVar[tuple[str, ...]] = ()
 
@@ -311,6 +312,8 @@ class Runtime(abc.ABC):
 
 def check_array(spec: TensorSpec, inputs: ArrayMap) -> np.ndarray[Any, Any]:
     """The array for ``spec`` out of ``inputs``, or a :class:`UsageError` that names what differs."""
+    import numpy as np
+
     if spec.name not in inputs:
         raise UsageError(f"input '{spec.name}' is missing", expected=", ".join(sorted(inputs)) or "at least one array")
     array = np.asarray(inputs[spec.name])
@@ -328,6 +331,8 @@ def check_array(spec: TensorSpec, inputs: ArrayMap) -> np.ndarray[Any, Any]:
 
 def to_artifact(spec: TensorSpec, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """``array``, in PyTorch's axis order, as the artifact stores it."""
+    import numpy as np
+
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else array)
 
 

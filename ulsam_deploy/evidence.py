@@ -92,18 +92,17 @@ def execute(
         report = check(
             judged, produce(runtime, judged.inputs), tolerance=tolerance_of(precision), silenced=twins, inside=seen
         )
-        latency = _latency(runtime, golden) if timed else None
         return Evidence(
             tier=Tier.EXECUTED,
             verdict=report.verdict,
             reasons=report.reasons,
             parity=report.to_json(),
-            latency=latency,
+            latency=latency(runtime, golden) if timed else None,
             engine=runtime.facts(),
         )
 
 
-def _latency(runtime: Runtime, golden: Golden) -> dict[str, Any]:
+def latency(runtime: Runtime, golden: Golden) -> dict[str, Any]:
     """Time of one run on the first probes, inputs and outputs as host arrays, in milliseconds."""
     batch = runtime.inputs[0].shape[0] or 1
     feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}

@@ -13,9 +13,9 @@ import numpy as np
 
 from ulsam_deploy.bundle import Evidence
 from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, Verdict
+from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, Tier, Verdict
 from ulsam_deploy.errors import UlsamError, UnavailableError
-from ulsam_deploy.evidence import execute, produce, runtime_for, worst_batch
+from ulsam_deploy.evidence import execute, latency, produce, runtime_for, worst_batch
 from ulsam_deploy.lint.resolution import annotated
 from ulsam_deploy.options import Recipe
 from ulsam_deploy.parity import Inside, Reading, Word
@@ -56,6 +56,22 @@ def make(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Made:
         return Made(annotated(artifact, evidence, road.resolutions), evidence)
 
 
+def finish(road: Road, made: Made, folder: Path) -> Made:
+    """``made`` with the time of one call, where an engine ran it; a failure also with the first module that differs."""
+    artifact, evidence = made.artifact, made.evidence
+    if evidence.tier < Tier.EXECUTED:
+        return made
+    files = [folder / name for name in artifact.files]
+    with _opened(runtime_for(artifact.target), files, artifact) as runtime:
+        evidence = dataclasses.replace(evidence, latency=latency(runtime, road.golden))
+        if evidence.verdict is Verdict.FAIL:
+            golden = road.golden.at(artifact.precision)
+            batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])
+            feed = {name: array[batch] for name, array in golden.inputs.items()}
+            evidence = road.located(evidence, feed, runtime.values, artifact.precision)
+    return dataclasses.replace(made, evidence=evidence)
+
+
 def _export(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Artifact:
     from ulsam_deploy.program.views import target_facts
 
@@ -74,26 +90,20 @@ def _export(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Art
 
 
 def _executed(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Twins]:
-    """What the engine shows; for a failure, with the first module that differs."""
+    """What the engine shows, and what the artifact's own twins gave."""
     files = [folder / name for name in artifact.files]
     twins = Twins() if artifact.precision == "fp32" else silence(road, exporter, artifact, folder)
     evidence = _judged(road, artifact, files, twins)
     if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone tell, nearly always
         twins = silence(road, exporter, artifact, folder)
         evidence = _judged(road, artifact, files, twins)
-    if evidence.verdict is Verdict.FAIL:
-        with runtime_for(exporter.target)(files, artifact.inputs, artifact.outputs) as runtime:
-            golden = road.golden.at(artifact.precision)
-            batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])
-            feed = {name: array[batch] for name, array in golden.inputs.items()}
-            evidence = road.located(evidence, feed, runtime.values, artifact.precision)
     return evidence, twins
 
 
 def _judged(road: Road, artifact: Artifact, files: list[Path], twins: Twins) -> Evidence:
     return execute(
         artifact.target, files, artifact.inputs, artifact.outputs, road.golden,
-        precision=artifact.precision, silenced=twins.silenced, inside=twins.inside,
+        precision=artifact.precision, timed=False, silenced=twins.silenced, inside=twins.inside,
     )  # fmt: skip
 
 

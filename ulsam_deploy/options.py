@@ -1,6 +1,6 @@
 """What a user can ask of an export, as one frozen value; the command line, the API and the cache key all use it.
 
-Standard library and numpy only.
+Standard library only; numpy where pictures are read.
 """
 
 from __future__ import annotations

@@ -16,42 +16,18 @@ from typing import Any
 
 from ulsam_deploy import attachments, plugins
 from ulsam_deploy._version import __version__
+from ulsam_deploy.abreast import abreast
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, check_writable
-from ulsam_deploy.contracts import Exporter
 from ulsam_deploy.devices import check_dla, device
-from ulsam_deploy.errors import Exit, UlsamError, UnavailableError, UsageError, combine
-from ulsam_deploy.evidence import label, verdict_code
+from ulsam_deploy.errors import Exit, UsageError, combine
+from ulsam_deploy.evidence import label
 from ulsam_deploy.making import Made
 from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, ExportOptions, Recipe
+from ulsam_deploy.outcome import Asked, Outcome, place
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
 from ulsam_deploy.road import GOLDEN, Road
-from ulsam_deploy.search import RECIPE, Found, Recipes, Tuned, recipes_text, search, tune
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one target in one precision: ``made``, or the ``error`` that stopped it.
-
-    ``found``: what the search for ``auto`` ended with; ``tuned``: what ``--tune`` did.
-    """
-
-    target: str
-    precision: str
-    made: Made | None = None
-    error: UlsamError | None = None
-    required: bool = True
-    found: Found | None = None
-    tuned: Tuned | None = None
-
-    def exit_code(self, options: ExportOptions) -> Exit:
-        """What this artifact contributes to the exit code."""
-        if self.made is None:
-            return self.error.exit_code if self.error and self.required else Exit.OK
-        missed = self.made.evidence.tier < options.require
-        over = self.found is not None and not self.found.met
-        codes = [Exit.UNAVAILABLE if missed else Exit.OK, Exit.CHECK_FAILED if over else Exit.OK]
-        return combine([verdict_code(self.made.evidence), *codes])
+from ulsam_deploy.search import RECIPE, Recipes, recipes_text
 
 
 @dataclass(frozen=True)
@@ -73,10 +49,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
     progress = progress or Progress()
     wanted = asked(options)
     with Road(options, progress) as road, BundleWriter(options.bundle) as writer:
-        outcomes: list[Outcome] = []
-        for one in wanted:
-            if not any(o.found and (o.target, o.precision) == (one.target, one.recipe.precision) for o in outcomes):
-                outcomes.append(_one(road, one, writer.folder))  # else auto, which comes first, has chosen just it
+        outcomes = abreast(road, wanted, writer.folder)
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]
         if not made:
@@ -95,19 +68,6 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
             bundle = writer.commit(manifest)
             said.append(str(options.bundle))
     return Exported(bundle, tuple(outcomes), road.notes(), code)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One artifact to make; ``required``: its target was asked for by name."""
-
-    target: str
-    recipe: Recipe
-    required: bool
-
-    def is_required(self, error: UlsamError) -> bool:
-        """Whether ``error`` stops more than this artifact: what is merely not installed is left out of "all"."""
-        return self.required or not isinstance(error, UnavailableError)
 
 
 def asked(options: ExportOptions) -> list[Asked]:
@@ -162,71 +122,6 @@ def _check_searches(options: ExportOptions) -> None:
         )
 
 
-def place(target: str, precision: str, options: ExportOptions) -> str:
-    """The artifact's folder: its target's name, where no other precision shares it."""
-    return label(target, precision) if len(set(options.precisions)) > 1 else target
-
-
-def exporter_for(one: Asked, options: ExportOptions) -> Exporter:
-    """The exporter that makes it; raises :class:`UlsamError` where that is not possible here."""
-    exporter: Exporter = plugins.load(plugins.EXPORTERS, one.target)
-    precision = one.recipe.precision
-    _check_possible(exporter, exporter.precisions[0] if precision == AUTO else precision, options)
-    return exporter
-
-
-def _one(road: Road, one: Asked, folder: Path) -> Outcome:
-    """Export and verify one artifact; its failure is an outcome, the network's own failure is raised."""
-    name, precision = one.target, one.recipe.precision
-    into = place(name, precision, road.options)
-    try:
-        exporter = exporter_for(one, road.options)
-    except UlsamError as error:
-        road.progress.say(f"  {into:<22}skipped: {error.found}")
-        return Outcome(name, precision, None, error, one.is_required(error))
-    road.truth  # noqa: B018 - the network's own errors end the run here, before any target is blamed for them
-    if precision == AUTO:
-        return _auto(road, exporter, one, folder)
-    tuned = _tuned(road, exporter)
-    with road.progress.stage(into) as said:
-        try:
-            made = road.made(exporter, tuned.recipe if tuned else one.recipe, folder / into)
-        except UlsamError as error:
-            shutil.rmtree(folder / into, ignore_errors=True)
-            said.append(f"failed: {error.found.splitlines()[0]}")
-            return Outcome(name, precision, error=error)
-        said.append(f"{made.evidence.tier.label}, {made.evidence.verdict.value}")
-    return Outcome(name, precision, _with_facts(made, "tuned", tuned.facts()) if tuned else made, tuned=tuned)
-
-
-def _tuned(road: Road, exporter: Exporter) -> Tuned | None:
-    """The fastest forms, where they were asked for and can be timed here; else the exporter's own."""
-    if not road.options.tune:
-        return None
-    try:
-        return tune(road, exporter)
-    except UlsamError as error:
-        road.progress.say(f"  {exporter.target}: not tuned: {error.found.splitlines()[0]}")
-        return None
-
-
-def _with_facts(made: Made, name: str, facts: Any) -> Made:
-    artifact = dataclasses.replace(made.artifact, facts={**made.artifact.facts, name: facts})
-    return dataclasses.replace(made, artifact=artifact)
-
-
-def _auto(road: Road, exporter: Exporter, one: Asked, folder: Path) -> Outcome:
-    """What the search chose, made once more into the bundle."""
-    try:
-        found = search(road, exporter)
-        precision = found.recipe.precision
-        made = road.made(exporter, found.recipe, folder / place(exporter.target, precision, road.options))
-    except UlsamError as error:
-        road.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
-        return Outcome(exporter.target, AUTO, None, error, one.is_required(error))
-    return Outcome(exporter.target, precision, _with_facts(made, "auto", found.facts()), None, one.required, found)
-
-
 def _recipes(writer: BundleWriter, road: Road, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:
     """The recipe file, where something was searched for."""
     searched = ((outcome.target, outcome.found or outcome.tuned) for outcome in outcomes)
@@ -251,22 +146,6 @@ def _record(writer: BundleWriter, made: Made, options: ExportOptions) -> Artifac
     artifact = made.artifact
     seen = str(made.evidence.engine.get("precision", ""))
     return writer.artifact(artifact, place(artifact.target, artifact.precision, options), made.evidence, seen)
-
-
-def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) -> None:
-    available = exporter.available()
-    if not available.usable:
-        raise UnavailableError(f"{exporter.target}: {available.detail}", todo=available.todo)
-    if precision not in exporter.precisions:
-        raise UnavailableError(
-            f"{exporter.target} has no precision '{precision}'", expected=", ".join(exporter.precisions)
-        )
-    if options.batch is None and not exporter.dynamic_batch:
-        raise UnavailableError(
-            f"{exporter.target} artifacts are static: they cannot have a dynamic batch",
-            expected="a fixed batch size",
-            todo=f"export this target with --batch 1 (or another number): --target {exporter.target} --batch 1",
-        )
 
 
 def _run_section(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from ulsam_deploy.errors import Exit, UlsamError, combine
 from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.pipeline import Asked, asked, exporter_for, place
+from ulsam_deploy.outcome import Asked, exporter_for, place
+from ulsam_deploy.pipeline import asked
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
 

@@ -1,18 +1,19 @@
 """How a picture becomes what a network is fed: stated once, kept in the manifest, used for all data.
 
-Standard library and numpy only; device-safe.
+Standard library, and numpy where pictures are read; device-safe.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.errors import UsageError
 
-Array = np.ndarray[Any, Any]
+if TYPE_CHECKING:  # the command line knows these options, and must not wait for numpy
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
 
 
 def _one_of(*words: str) -> dict[str, str]:
@@ -68,6 +69,8 @@ class Preprocessing:
 
     def normalized(self, pixels: Array) -> Array:
         """``pixels``, uint8 ``(N, H, W, C)`` in the order of ``channels``, as the network is fed: float32."""
+        import numpy as np
+
         low, high = self.range
         scaled = low + pixels.astype(np.float32) / np.float32(255) * np.float32(high - low)
         fed = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -64,6 +64,11 @@ class Progress:
     def say(self, text: str) -> None:
         """One line that belongs to no stage."""
         self._write(text + "\n")
+
+    def tell(self, words: str, stages: Sequence[Stage]) -> None:
+        """What another process has said, in lines, and its stages."""
+        self.stages += stages
+        self._write(words)
 
     def _write(self, text: str) -> None:
         if self._console:

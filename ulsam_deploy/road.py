@@ -65,12 +65,28 @@ class Road:
         self._stack = contextlib.ExitStack()
         self._scratch = self._stack.enter_context(scratch())
         self._lowered: dict[tuple[str, object], Program] = {}
+        self._handed_over = False
 
     def __enter__(self) -> Road:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
+
+    def walked(self, *stages: str) -> dict[str, Any]:
+        """What ``stages`` gave, by name, for :meth:`resume` in another process."""
+        return {name: getattr(self, name) for name in stages}
+
+    def resume(self, walked: Mapping[str, Any]) -> None:
+        """Go on from what another process has :meth:`walked`; what is made here is timed and cached there."""
+        self.__dict__.update(walked)
+        self._handed_over = True
+
+    def private(self, name: str) -> Path:
+        """An empty folder called ``name`` that goes with this road."""
+        folder = self._scratch / name
+        folder.mkdir()
+        return folder
 
     @functools.cached_property
     def digest(self) -> str:
@@ -150,8 +166,7 @@ class Road:
             golden = make_golden(captured, raised, probes, names)
             said.append(f"{len(names)} probes in float64, {len(raised.blocks)} ablated twins, noise floors")
         golden = self._with_yardsticks(golden)
-        folder = self._scratch / "truth"
-        folder.mkdir()
+        folder = self.private("truth")
         golden.save(folder / GOLDEN)
         reference_maps(captured, raised, golden).save(folder / MAPS)
         with self.progress.stage("resolution lint") as said:
@@ -169,16 +184,16 @@ class Road:
         shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in captured.inputs}
         how = self.options.preprocessing
         probes, names = own_probes.with_built_in(self.options.probes, shapes, captured.batch or 1, how)
-        if self._split is None:
+        if self.split is None:
             return probes, names
-        ranges, held_out = self._split
+        ranges, held_out = self.split
         calibration.check_disjoint(ranges, probes, names)
         more = len(next(iter(held_out.values())))
         joined = {name: np.concatenate([probes[name], held_out[name]]) for name in probes}
         return joined, (*names, *(f"held-out-{i}" for i in range(more)))
 
     @functools.cached_property
-    def _split(self) -> tuple[Calibration, ArrayMap] | None:
+    def split(self) -> tuple[Calibration, ArrayMap] | None:
         """The calibration set without some samples, and those: real inputs to check on. ``None`` where none is used."""
         path = self.options.calibration
         if path is None or not set(self.options.judged) & set(CALIBRATED):
@@ -197,7 +212,7 @@ class Road:
             if precision == "fp32":
                 continue
             with self.progress.stage(f"honest {precision} runs") as said:
-                ranges = self._split[0] if self._split else None
+                ranges = self.split[0] if self.split else None
                 found[precision] = yardstick(self.captured, self.raised, golden, precision, ranges)
                 said.append(f"{len(found[precision].kept)} of {len(golden.probes)} probes")
         return dataclasses.replace(golden, yardsticks=found)
@@ -241,7 +256,7 @@ class Road:
 
     def ranges(self, precision: str) -> Calibration | None:
         """What an artifact in ``precision`` takes its ranges from."""
-        return self._split[0] if precision in CALIBRATED and self._split else None
+        return self.split[0] if precision in CALIBRATED and self.split else None
 
     def lowered(self, exporter: Exporter, request: ExportRequest) -> Program:
         """The program as ``exporter`` wants it, proven equal in float64."""
@@ -289,7 +304,13 @@ class Road:
                 return Made(kept.artifact, kept.evidence, dict(twins), readings)
         folder.mkdir()
         made = making.make(self, exporter, recipe, folder)
+        return made if self._handed_over else self.finished(exporter, recipe, folder, made)
+
+    def finished(self, exporter: Exporter, recipe: Recipe, folder: Path, made: Made) -> Made:
+        """``made`` with what is found out where nothing else runs, as timing is; from now on it is cached."""
+        made = making.finish(self, made, folder)
         if self._cache:
+            entry = self.entry(exporter, recipe)
             copy = self._scratch / entry
             kept_now = _Kept(made.artifact, made.evidence, tuple(found or () for found in made.inside))
             shutil.copytree(folder, copy / FILES)

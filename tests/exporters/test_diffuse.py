@@ -14,8 +14,9 @@ import torch
 from ulsam_deploy.cli import main
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.lint.resolution import word
-from ulsam_deploy.parity.liveness import DEAD, Word, classify
+from ulsam_deploy.parity.liveness import Word, classify
 from ulsam_deploy.program.views import resolutions
+from ulsam_deploy.thresholds import DEAD
 
 from .precisions import (
     diffuse_network,

@@ -16,7 +16,8 @@ from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.options import ExportOptions, Recipe
-from ulsam_deploy.pipeline import Exported, Outcome, export
+from ulsam_deploy.outcome import Outcome
+from ulsam_deploy.pipeline import Exported, export
 from ulsam_deploy.plan import plan
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report import REPORT

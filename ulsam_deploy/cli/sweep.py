@@ -16,6 +16,7 @@ from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.running import Run
 from ulsam_deploy.sweep.store import Store
 from ulsam_deploy.sweep.work import result_of
+from ulsam_deploy.workers import local_workers
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -25,7 +26,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         return _dry_run(sweep, arguments.json)
     with handover(arguments, sweep.title) as told:
         doing = Run(sweep, Progress())
-        workers = executors.local_workers(arguments.workers, sweep.memory)
+        workers = local_workers(arguments.workers, sweep.memory)
         with executors.executor(arguments.scheduler, workers, sweep.memory) as executor:
             doing.go(executor)
         rows = doing.rows()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ulsam_deploy.contracts import Artifact
-from ulsam_deploy.parity.liveness import ALIVE, DEAD
+from ulsam_deploy.thresholds import ALIVE, DEAD
 
 if TYPE_CHECKING:
     from ulsam_deploy.bundle import Evidence

@@ -4,8 +4,9 @@ from ulsam_deploy.parity.check import BlockCheck, OutputCheck, Report, ablation_
 from ulsam_deploy.parity.golden import Golden, Yardstick
 from ulsam_deploy.parity.inside import Added, Inside, Reading
 from ulsam_deploy.parity.liveness import Liveness, Word
-from ulsam_deploy.parity.noise import TOLERANCE, Floor, explain, noise_floors, tolerance_of
+from ulsam_deploy.parity.noise import Floor, explain, noise_floors, tolerance_of
 from ulsam_deploy.parity.probes import make_probes
+from ulsam_deploy.thresholds import TOLERANCE
 
 __all__ = [
     "TOLERANCE",

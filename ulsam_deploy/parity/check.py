@@ -20,8 +20,9 @@ from ulsam_deploy.contracts import ArrayMap, Verdict
 from ulsam_deploy.parity.golden import Golden
 from ulsam_deploy.parity.inside import Reading
 from ulsam_deploy.parity.liveness import Liveness, Word, by_twins, classify, is_beyond, liveness, map_shape, overall
-from ulsam_deploy.parity.noise import TOLERANCE, Floor, drift, explain, relative, scales
+from ulsam_deploy.parity.noise import Floor, drift, explain, relative, scales
 from ulsam_deploy.parity.sketch import Array, compact
+from ulsam_deploy.thresholds import TOLERANCE
 
 #: Removing a block's attention must move an output by this many tolerances for the tolerance alone to guard it.
 DISTANCE = 4.0

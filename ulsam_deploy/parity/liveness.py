@@ -28,10 +28,7 @@ import numpy as np
 from ulsam_deploy.parity.golden import Golden
 from ulsam_deploy.parity.noise import Floor, scales
 from ulsam_deploy.parity.sketch import Array, compact
-
-#: From here on a block counts as whole, and up to here as dead. Honest fp16 artifacts were seen at 0.96 and above,
-#: dead blocks at 0.03 and below (fp32: both exact to three digits); 0.1 leaves room on either side.
-ALIVE, DEAD = 0.9, 0.1
+from ulsam_deploy.thresholds import ALIVE, DEAD
 
 #: An interval on both sides of this could be either, so nothing is concluded from it.
 _MIDDLE = 0.5

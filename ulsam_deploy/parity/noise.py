@@ -21,14 +21,7 @@ import numpy as np
 from ulsam_deploy.contracts import ArrayMap
 from ulsam_deploy.errors import ExportError
 from ulsam_deploy.parity.sketch import Array, compact
-
-#: The one multiple of the noise floor that is allowed: honest engines sum in other orders and with other algorithms
-#: (Winograd, fused batch norms) than the few runs that made the floor.
-TOLERANCE = 8.0
-
-#: And of int8's: rounding is most of its floor, and engines differ in how they sum by far less than that. Artifacts of
-#: three engines were seen at 0.8 to 1.3 floors; a wider tolerance would let a constant pass.
-INT8_TOLERANCE = 3.0
+from ulsam_deploy.thresholds import INT8_TOLERANCE, TOLERANCE
 
 #: No floor lies below this many unit roundoffs of float32: a run may happen to equal the reference on few probes.
 _MIN_ROUNDOFFS = 4.0

@@ -25,7 +25,7 @@ def test_a_broken_check_makes_its_tests_fail(mutations, what):
 
 def test_a_change_that_breaks_nothing_fails_nothing(mutations):
     """The plug-in itself is not what makes tests fail."""
-    same = mutations.Mutation("nothing", mutations.NOISE, "TOLERANCE = 8.0", "TOLERANCE = 8.0  # the same")
+    same = mutations.Mutation("nothing", mutations.THRESHOLDS, "\nTOLERANCE = 8.0", "\nTOLERANCE = 8.0  # the same")
     failed, passed = mutations.tried(same, *UNITS)
     assert failed == 0
     assert passed > 50
