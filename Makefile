@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow test-trt test-browser test-docs test-arm hostile fuzz track check clean
+.PHONY: demo test test-slow test-trt test-browser test-docs test-arm hostile fuzz figures track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -48,6 +48,12 @@ fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	set -e; for parser in $(FUZZED); do $(BIN)/python -m tests.fuzz $$parser -max_total_time=$(SECONDS); done
 	$(BIN)/python -m tests.fuzz.engines --seconds $(SECONDS)
+
+# Every table and plot of docs/peers.md and docs/performance.md, anew: an hour, on a machine that does nothing else.
+figures: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	set -e; for script in peers profile_attention raise_growth growth; do $(BIN)/python benchmarks/$$script.py --write; done
+	$(BIN)/python benchmarks/road.py --write
 
 # Times, sizes and instruction counts of this commit, beside those of earlier ones: 'asv compare' and 'asv publish' read them.
 track: $(READY)

@@ -3,8 +3,8 @@
     python benchmarks/raise_growth.py --write      docs/raise.svg and the table of docs/performance.md; some minutes
 
 Blocks of 16 channels and 4 subspaces on 8 x 8 maps, one behind the other, so that a network of n blocks has 4 n naive
-subspaces; clipped in between, as a MobileNet's layers are, or peaks would double with every block. The exponent is the slope of a straight line through the logarithms from 16 blocks on. Capturing is
-``torch.export``'s own time.
+subspaces; clipped in between, as a MobileNet's layers are, or peaks would double with every block. The exponent is the
+slope of a straight line through the logarithms from 16 blocks on. Capturing is ``torch.export``'s own time.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Seconds and peak memory of every stage of the road, cold and warm: MobileNetV2 + ULSAM at 224, all targets.
 
-    python benchmarks/road.py [--runs 3]
+    python benchmarks/road.py --write      the first table of docs/performance.md; six minutes
 
 Each run is a fresh process with a cache folder of its own; "cold" has an empty cache, "warm" repeats the same command.
 "ONNX alone" is ``--target onnx``, cold, beside a process that does nothing but ``torch.onnx.export`` on the same
-checkpoint. Aims (2 cores): all targets under 60 s cold, under 3 s warm; ONNX alone 1.3 times ``torch.onnx.export``;
-``ulsam-export --help`` under 0.15 s; peak memory under 3 GiB.
+checkpoint. Targets are made abreast: their stages overlap, and "targets" is what they take together; a stage's memory
+is that of the process that it ran in. Aims (2 cores): all targets under 60 s cold, under 3 s warm; ONNX alone 1.3 times
+``torch.onnx.export``; ``ulsam-export --help`` under 0.15 s; peak memory under 3 GiB.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "performance.md"
+BEGIN, END = "<!-- made by benchmarks/road.py -->", "<!-- end of the road -->"
 
 RUN = """
 import sys
@@ -55,49 +61,85 @@ def measured(command: list[str], env: dict[str, str]) -> tuple[float, str]:
     return seconds, done.stdout
 
 
-def table(title: str, totals: list[float], outputs: list[str]) -> None:
-    """Median seconds a stage, and the process's peak memory when it ended."""
-    print(f"\n{title}: median {statistics.median(totals):.1f} s of {[round(t, 1) for t in totals]}")
+def stages(outputs: list[str]) -> Iterator[tuple[str, float, float]]:
+    """Name, median seconds and largest peak in MiB of every stage."""
     rows = [[line.split("\t") for line in output.splitlines()] for output in outputs]
     for index, (name, _, _) in enumerate(rows[0]):
         seconds = statistics.median(float(run[index][1]) for run in rows)
-        peak = max(int(run[index][2]) for run in rows)
-        print(f"  {name:<18}{seconds:7.2f} s   peak {peak / 2**20:7.0f} MiB")
+        yield name, seconds, max(int(run[index][2]) for run in rows) / 2**20
+
+
+class Measured:
+    """Wall seconds of every run by what was run, and what it said of its stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+        self.said: dict[str, list[str]] = {}
+
+    def run(self, name: str, command: list[str], cache: Path | None = None) -> None:
+        """Once more, with the cache folder ``cache``."""
+        env = {**os.environ, "ULSAM_DEPLOY_CACHE": str(cache)} if cache else dict(os.environ)
+        seconds, output = measured(command, env)
+        self.seconds.setdefault(name, []).append(seconds)
+        self.said.setdefault(name, []).append(output)
+
+    def median(self, name: str) -> float:
+        """Of its runs, in seconds."""
+        return statistics.median(self.seconds[name])
+
+    def all(self, name: str) -> str:
+        """Every run's seconds."""
+        return ", ".join(f"{seconds:.1f}" for seconds in self.seconds[name])
+
+
+def walked(folder: Path, runs: int) -> Measured:
+    """Every way to walk the road, by turns."""
+    found, model = Measured(), folder / "model.pt"
+    tool = [sys.executable, "-m", "ulsam_deploy"]
+    measured([*tool, "new", "mobilenet_v2_ulsam_sub_12_13_15_16", "-o", str(model)], dict(os.environ))
+    for run in range(runs):
+        for name, cache in (("onnx", f"onnx-{run}"), ("cold", f"all-{run}"), ("warm", f"all-{run}")):
+            target = "onnx" if name == "onnx" else "all"
+            words = [str(model), str(folder / f"{cache}.bundle"), target]
+            found.run(name, [sys.executable, "-c", RUN, *words], folder / cache)
+        found.run("naive", [sys.executable, "-c", NAIVE, str(model), str(folder / "naive.onnx")])
+    for _ in range(9):
+        found.run("help", [*tool, "export", "--help"])
+    return found
+
+
+def page(found: Measured, runs: int) -> Iterator[str]:
+    """The table, and what was aimed at."""
+    yield f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; medians of {runs} runs."
+    yield ""
+    yield "| stage | cold, s | peak memory, MiB |"
+    yield "|---|---|---|"
+    rows = list(stages(found.said["cold"]))
+    for name, seconds, peak in rows:
+        yield f"| {name} | {seconds:.1f} | {peak:.0f} |"
+    yield f"| **everything** | **{found.median('cold'):.1f}** | {max(peak for _, _, peak in rows):.0f} |"
+    yield ""
+    ratio = found.median("onnx") / found.median("naive")
+    alone = f"{found.median('onnx'):.1f} s against {found.median('naive'):.1f} s, {ratio:.1f} times"
+    parts = ", ".join(f"{name} {seconds:.1f}" for name, seconds, _ in stages(found.said["onnx"]))
+    yield f"* All targets cold: {found.median('cold'):.1f} s ({found.all('cold')}); aim: under 60 s."
+    yield f"* The same command again, nothing changed: {found.median('warm'):.2f} s; aim: under 3 s."
+    yield f"* ONNX alone beside `torch.onnx.export` alone: {alone}; aim: 1.3. Its stages, s: {parts}."
+    yield f"* `ulsam-export --help`: {found.median('help'):.3f} s; aim: under 0.15 s."
 
 
 def main() -> None:
+    """Measure, print, and write on demand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
-    runs = parser.parse_args().runs
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    parser.add_argument("--write", action="store_true", help=f"into docs/{PAGE.name}")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder, "model.pt")
-        new = [sys.executable, "-m", "ulsam_deploy", "new", "mobilenet_v2_ulsam_sub_12_13_15_16", "-o", str(model)]
-        measured(new, dict(os.environ))
-        cold, warm, said = [], [], ([], [])
-        alone, naive, stages = [], [], []
-        for run in range(runs):
-            env = {**os.environ, "ULSAM_DEPLOY_CACHE": str(Path(folder, f"onnx-{run}"))}
-            command = [sys.executable, "-c", RUN, str(model), str(Path(folder, f"onnx-{run}.bundle")), "onnx"]
-            seconds, output = measured(command, env)
-            alone.append(seconds)
-            stages.append(output)
-            naive.append(measured([sys.executable, "-c", NAIVE, str(model), str(Path(folder, "naive.onnx"))], env)[0])
-            env = {**os.environ, "ULSAM_DEPLOY_CACHE": str(Path(folder, f"cache-{run}"))}
-            command = [sys.executable, "-c", RUN, str(model), str(Path(folder, f"{run}.bundle")), "all"]
-            for totals, outputs in ((cold, said[0]), (warm, said[1])):
-                seconds, output = measured(command, env)
-                totals.append(seconds)
-                outputs.append(output)
-        table("cold", cold, said[0])
-        table("warm", warm, said[1])
-        table("ONNX alone, cold", alone, stages)
-        ratio = statistics.median(alone) / statistics.median(naive)
-        print(f"torch.onnx.export: median {statistics.median(naive):.1f} s, so ONNX alone takes {ratio:.1f} times that")
-        helps = [
-            measured([sys.executable, "-m", "ulsam_deploy", "export", "--help"], dict(os.environ))[0] for _ in range(9)
-        ]
-        print(f"\n--help: median {statistics.median(helps):.3f} s, fastest {min(helps):.3f} s")
+        text = "\n".join(page(walked(Path(folder), asked.runs), asked.runs))
+    print(text)
+    if asked.write:
+        before, _, rest = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@ it may be what kills them.
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from typing import Any, TypeVar
 
 from ulsam_deploy.errors import UlsamError
@@ -93,15 +94,22 @@ class LocalExecutor(Executor):
 
 
 class _Process:
-    """One worker process and the line to it."""
+    """One worker process and the line to it.
+
+    Not :mod:`multiprocessing`'s: that would run the caller's script again in every process, and who calls this library
+    from a script owes us no ``if __name__ == "__main__"``.
+    """
 
     def __init__(self, cores: int) -> None:
-        context = multiprocessing.get_context("spawn")  # torch must not be forked
         self._ending = threading.Lock()
-        self._line, there = context.Pipe()
-        self._process = context.Process(target=_serve, args=(there, cores), name="ulsam-deploy worker")
-        self._process.start()
-        there.close()
+        self._line, there = Pipe()
+        paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is the working directory
+        with there:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, str(there.fileno()), *paths],
+                pass_fds=[there.fileno()], env={**os.environ, "OMP_NUM_THREADS": str(cores)},
+                stdin=subprocess.DEVNULL, stdout=2,  # what is asked for on stdout is answered by one process
+            )  # fmt: skip
 
     def call(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """The result of one call there, or its exception; raises :class:`EOFError` when the process dies over it."""
@@ -120,41 +128,56 @@ class _Process:
         for one in idle:
             one._line.close()
         for one in idle:
-            one._process.join(PATIENCE)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one._process.wait(PATIENCE)
 
-    def end(self) -> int | None:
+    def end(self) -> int:
         """Kill the process, where it lives; its exit code.
 
         From any thread. The line is left to the thread that reads it: it finds its end, and drops it.
         """
         with self._ending:
             self._process.kill()
-            self._process.join()
-            return self._process.exitcode
+            return self._process.wait()
 
 
-def _serve(line: Connection, cores: int) -> None:
+#: The process finds what this one finds.
+_START = """
+import sys
+line, sys.path[:] = int(sys.argv[1]), sys.argv[2:]
+from ulsam_deploy.workers import serve
+serve(line)
+"""
+
+
+def serve(descriptor: int) -> None:
     """A worker's life: calls come, results go, until the line is cut."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who hands out
-    os.environ["OMP_NUM_THREADS"] = str(cores)
-    while True:
-        try:
-            fn, args, kwargs = line.recv()
-        except EOFError:
-            return
-        except Exception as error:  # a task that cannot be unpickled here, such as one from a module that is not found
-            line.send((False, RuntimeError(f"the task cannot be read here: {error}")))
-            continue
-        try:
-            answer = (True, fn(*args, **kwargs))
-        except Exception as error:
-            answer = (False, error)
-        try:
-            line.send(answer)
-        except OSError:  # nobody waits for it any more
-            return
-        except Exception as error:  # what cannot be pickled is told in words
-            line.send((False, RuntimeError(f"{answer[1]!r:.300} cannot be sent: {error}")))
+    with Connection(descriptor) as line:
+        while _served(line):
+            pass
+
+
+def _served(line: Connection) -> bool:
+    """One call; false when nobody waits for more."""
+    try:
+        fn, args, kwargs = line.recv()
+    except EOFError:
+        return False
+    except Exception as error:  # a task that cannot be unpickled here, such as one from a module that is not found
+        line.send((False, RuntimeError(f"the task cannot be read here: {error}")))
+        return True
+    try:
+        answer = (True, fn(*args, **kwargs))
+    except Exception as error:
+        answer = (False, error)
+    try:
+        line.send(answer)
+    except OSError:
+        return False
+    except Exception as error:  # what cannot be pickled is told in words
+        line.send((False, RuntimeError(f"{answer[1]!r:.300} cannot be sent: {error}")))
+    return True
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -96,6 +98,18 @@ def test_an_interrupted_run_ends_at_once(pause: float) -> None:
     for task in tasks[:2]:
         assert task.cancelled() or isinstance(task.exception(timeout=20), LostError)
     assert time.monotonic() - started < 30
+
+
+def test_a_script_of_the_caller_runs_once_and_owns_stdout(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from ulsam_deploy.workers import local\n"
+        "print('begun')\n"
+        "with local(2) as pool:\n"
+        "    print(list(pool.map(abs, [-1, 2])), pool.submit(print, 'from there').result())\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "begun\n[1, 2] None\n", "from there\n")
 
 
 def test_no_more_workers_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
