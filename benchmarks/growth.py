@@ -121,8 +121,8 @@ def draw(found: Found) -> None:
             axes.set_xticks([], minor=True)
             axes.set_xticklabels([f"{value:g}" for value in values])
             axes.grid(alpha=0.3)
-        row[0].set_ylabel(title)
-    rows[0][0].legend()
+        row[0].set_ylabel(title.replace(" of the", "\nof the"))
+    rows[1][0].legend(loc="center left")  # between fast and slow exports, where no line passes
     figure.savefig(PICTURE, metadata={"Date": None})
 
 
