@@ -4,7 +4,7 @@
 
 The artifacts are those of benchmarks/peers.py; a ``--folder`` that it has filled saves the making. The engines' own
 profilers read a clock around every operator, which small operators feel: the shares mean more than the sums. One
-thread; each figure is the median over fresh sessions, backbone and both networks by turns. LiteRT's Python package has
+thread; each figure is the median over fresh sessions, all networks by turns. LiteRT's Python package has
 no profiler.
 """
 
@@ -24,7 +24,7 @@ from peers import Entry, made
 
 sys.path.insert(0, str(Path(__file__).parent / "peer_bench"))
 from makers import CONTENDERS
-from networks import BACKBONE, EVERYWHERE, GROUPS
+from networks import BACKBONE, GROUPS, PLACED
 from tables import cpu
 
 from ulsam_deploy.bench.turns import order
@@ -97,7 +97,7 @@ def main() -> None:
             entries = made(GROUPS[name], folder, [1], known)
             for engine in PROFILERS:
                 those = [entry for entry in entries if entry.contender.engine == engine and not entry.failed]
-                chosen = [entry for entry in those if entry.network in (BACKBONE, EVERYWHERE)]
+                chosen = [entry for entry in those if (entry.network, entry.contender.form) != (PLACED, "naive")]
                 lines += ["", f"**{name}, {engine}**", "", *table(profiles(chosen, asked.rounds))]
     text = "\n".join(lines)
     print(text)
@@ -111,7 +111,7 @@ def _is_profiled(engine: str, form: str) -> bool:
 
 
 def profiles(entries: Sequence[Entry], rounds: int) -> dict[str, Profile]:
-    """Of the backbone, and of ULSAM after every block, naive and ours: every round opens each anew, in turns."""
+    """Of the backbone, of ULSAM after every block, naive and ours, and in place of layers; opened anew each round."""
     found: list[list[Profile]] = [[] for _ in entries]
     for _, _, which in order(len(entries), rounds):
         entry = entries[which]
@@ -121,7 +121,7 @@ def profiles(entries: Sequence[Entry], rounds: int) -> dict[str, Profile]:
 
 
 def _column(entry: Entry) -> str:
-    return BACKBONE if entry.network == BACKBONE else entry.contender.form
+    return entry.contender.form if entry.network not in (BACKBONE, PLACED) else entry.network
 
 
 def _middle(rows: Sequence[Profile]) -> Profile:
@@ -129,18 +129,19 @@ def _middle(rows: Sequence[Profile]) -> Profile:
 
 
 def table(found: Mapping[str, Profile]) -> Iterator[str]:
-    """A row for each kind of operator of which attention adds a hundredth of the backbone or more, largest first."""
-    base, ours, naive = found[BACKBONE], found["ours"], found["naive"]
-    yield "| operator | backbone | naive adds | ours adds |"
-    yield "|---|---|---|---|"
-    kinds = sorted({*base, *ours, *naive}, key=lambda kind: (base.get(kind, 0.0) - ours.get(kind, 0.0), kind))
-    for kind in kinds:
-        before = base.get(kind, 0.0)
-        added = [each.get(kind, 0.0) - before for each in (naive, ours)]
+    """A row for each kind of operator that changes by a hundredth of the backbone or more, largest addition first."""
+    base = found[BACKBONE]
+    others = [found[column] for column in ("naive", "ours", PLACED)]
+    yield "| operator | backbone | after every block: naive adds | ours adds | in place of layers: ours adds |"
+    yield "|---|---|---|---|---|"
+    kinds = {*base, *(kind for other in others for kind in other)}
+    for kind in sorted(kinds, key=lambda kind: (base.get(kind, 0.0) - others[1].get(kind, 0.0), kind)):
+        added = [other.get(kind, 0.0) - base.get(kind, 0.0) for other in others]
         if max(map(abs, added)) > sum(base.values()) / 100:
-            yield f"| {kind} | {before:.2f} | {added[0]:+.2f} | {added[1]:+.2f} |"
+            yield f"| {kind} | {base.get(kind, 0.0):.2f} | {' | '.join(f'{one:+.2f}' for one in added)} |"
     whole = sum(base.values())
-    yield f"| all | {whole:.2f} | {sum(naive.values()) - whole:+.2f} | {sum(ours.values()) - whole:+.2f} |"
+    sums = " | ".join(f"{sum(other.values()) - whole:+.2f}" for other in others)
+    yield f"| all | {whole:.2f} | {sums} |"
 
 
 if __name__ == "__main__":

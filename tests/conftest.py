@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,8 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy import plugins
+from ulsam_deploy import abreast, plugins
 from ulsam_deploy.contracts import Artifact, ExportRequest, Runtime
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_core() -> Iterator[None]:
+    """The suite runs a process a core already; targets abreast have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(abreast, "local_workers", lambda _asked, _memory: 1)
+        yield
 
 
 @dataclass(frozen=True)

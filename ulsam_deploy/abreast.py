@@ -6,6 +6,7 @@ is captured and raised once; its program goes to the processes in ``torch.export
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import io
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from ulsam_deploy import plugins
 from ulsam_deploy.bench import peak_rss
+from ulsam_deploy.contracts import Exporter
 from ulsam_deploy.errors import ExportError, UlsamError
 from ulsam_deploy.options import AUTO
 from ulsam_deploy.outcome import Asked, Outcome, exporter_for, one, place
@@ -58,20 +60,18 @@ def _groups(road: Road, wanted: Sequence[Asked]) -> dict[str, list[Asked]]:
     options = road.options
     if options.factory or options.trust_pickle or options.tune or AUTO in options.precisions:
         return {}
-    found: dict[str, list[Asked]] = {}
+    possible: dict[Asked, Exporter] = {}
     for asked in wanted:
-        try:
-            exporter = exporter_for(asked, options)
-        except UlsamError:
-            continue  # which is said in its turn
+        with contextlib.suppress(UlsamError):  # which is said in its turn
+            possible[asked] = exporter_for(asked, options)
+    if len({asked.target for asked in possible}) < 2:
+        return {}
+    road.truth  # noqa: B018 - the network's own errors end the run here, before any target is blamed for them
+    found: dict[str, list[Asked]] = {}
+    for asked, exporter in possible.items():
         if not road.is_cached(road.entry(exporter, asked.recipe)):
             found.setdefault(asked.target, []).append(asked)
-    return found if len(found) > 1 and _is_large(road) else {}
-
-
-def _is_large(road: Road) -> bool:
-    road.truth  # noqa: B018 - the network's own errors end the run here, before any target is blamed for them
-    return len(road.captured.exported.graph.nodes) >= SMALL
+    return found if len(found) > 1 and len(road.captured.exported.graph.nodes) >= SMALL else {}
 
 
 def _handed_out(road: Road, targets: Mapping[str, list[Asked]], folder: Path, workers: int) -> dict[Asked, Outcome]:

@@ -51,9 +51,14 @@ def sleep() -> None:
     time.sleep(60)
 
 
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers import these functions by their module's name."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
+
+
 @pytest.fixture
-def pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalExecutor]:
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # workers import these functions by their module's name
+def pool() -> Iterator[LocalExecutor]:
     with LocalExecutor(2) as made:
         yield made
 
