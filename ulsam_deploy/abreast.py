@@ -6,6 +6,7 @@ is captured and raised once; its program goes to the processes in ``torch.export
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import functools
@@ -102,7 +103,7 @@ def _lost(road: Road, asked: Asked, folder: Path, error: LostError) -> Outcome:
         expected=f"a converter and an engine that live, within some {CONVERTER / 1e9:.0f} GB of memory",
         todo=f"see how it ends alone: --target {asked.target}",
     )
-    return Outcome(asked.target, asked.recipe.precision, error=told, required=asked.required)
+    return Outcome(asked.target, asked.recipe.precision, error=told)
 
 
 def _finished(road: Road, asked: Asked, outcome: Outcome, folder: Path) -> Outcome:
@@ -118,7 +119,9 @@ def _hand_over(road: Road, folder: Path) -> None:
     import torch
 
     raised = road.raised
-    torch.export.save(raised.exported, folder / PROGRAM)
+    written = io.BytesIO()  # on a full disk torch's own writer raises what no one could tell from a fault of ours
+    torch.export.save(raised.exported, written)
+    (folder / PROGRAM).write_bytes(written.getbuffer())
     rest = dataclasses.replace(raised, exported=None)  # type: ignore[arg-type]
     state = (dataclasses.replace(road.options, cache=False), road.walked(*STAGES), rest)
     (folder / STATE).write_bytes(pickle.dumps(state))
@@ -134,6 +137,7 @@ def _taken_over(folder: Path) -> Road:
     options, walked, rest = pickle.loads((folder / STATE).read_bytes())
     exported = torch.export.load(folder / PROGRAM)
     road = Road(options, Progress(io.StringIO()))
+    atexit.register(road.__exit__)
     road.resume({**walked, "raised": dataclasses.replace(rest, exported=exported)})
     return road
 

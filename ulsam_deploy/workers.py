@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from ulsam_deploy.errors import UlsamError
 
-__all__ = ["LIVES", "LocalExecutor", "LostError", "local", "local_workers"]
+__all__ = ["LIVES", "LocalExecutor", "LostError", "ending", "local", "local_workers"]
 
 T = TypeVar("T")
 
@@ -182,10 +182,17 @@ def _served(line: Connection) -> bool:
 
 @contextlib.contextmanager
 def local(workers: int, lives: int = LIVES) -> Iterator[LocalExecutor]:
-    """So many processes; on an error, and on Ctrl-C, what waits is dropped and what runs is ended."""
+    """So many processes, and their :func:`ending`."""
     pool = LocalExecutor(workers, lives)
-    try:
+    with ending(pool):
         yield pool
+
+
+@contextlib.contextmanager
+def ending(pool: Executor) -> Iterator[None]:
+    """Let ``pool`` finish; on an error, and on Ctrl-C, drop what waits and end what runs."""
+    try:
+        yield
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         raise

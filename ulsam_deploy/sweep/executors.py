@@ -13,7 +13,7 @@ from typing import Any
 
 from ulsam_deploy.errors import UnavailableError, UsageError
 from ulsam_deploy.third_party import installed
-from ulsam_deploy.workers import local
+from ulsam_deploy.workers import ending, local
 
 #: What Dask's workers have to be started with, so that memory can be stated.
 RESOURCE = "memory"
@@ -46,12 +46,8 @@ def _dask(address: str, memory: int) -> Iterator[Executor]:
     with client:
         _check_workers(client.scheduler_info(n_workers=-1)["workers"], memory)
         pool = client.get_executor(pure=False, resources={RESOURCE: memory})
-        try:
+        with ending(pool):
             yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
 
 
 def _check_workers(workers: Any, memory: int) -> None:
