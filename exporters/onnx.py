@@ -56,16 +56,23 @@ class OnnxExporter(Exporter):
             facts={**onnx_model.facts(model), **said, **lowerings.facts(self.target, program, request)},
         )
 
-    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:
-        """The same model with the softmax of ``block`` times zero; False where the network has a softmax of its own."""
+    def softmaxes(self, model: Path) -> int:
+        """The ``Softmax`` nodes of the graph."""
+        import onnx
+
+        from . import onnx_twin
+
+        return len(onnx_twin.softmaxes(onnx.load(model, load_external_data=False)))
+
+    def silence(self, model: Path, chosen: range, into: Path) -> bool:
+        """The same model with these softmaxes times zero; False where it has no such ones."""
         import onnx
 
         from . import onnx_model, onnx_twin
 
-        model = onnx.load(folder / artifact.files[0])
-        if len(onnx_twin.softmaxes(model)) <= block:
+        if self.softmaxes(model) < chosen.stop:
             return False
-        onnx_model.write(onnx_twin.silenced(model, block), into / artifact.files[0])
+        onnx_model.write(onnx_twin.silenced(onnx.load(model), chosen), into / model.name)
         return True
 
 

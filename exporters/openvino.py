@@ -71,12 +71,19 @@ class OpenVinoExporter(Exporter):
             },
         )
 
-    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:
-        """The same model with the softmax of ``block`` times zero; False where it has no such softmax."""
+    def softmaxes(self, model: Path) -> int:
+        """The ``Softmax`` operations of the model."""
+        from . import openvino_twin
+
+        with words_of("OpenVINO", "read the model"), quiet():
+            return len(openvino_twin.softmaxes(openvino_twin.read(model)))
+
+    def silence(self, model: Path, chosen: range, into: Path) -> bool:
+        """The same model with these softmaxes times zero; False where it has no such ones."""
         from . import openvino_twin
 
         with words_of("OpenVINO", "take a block's attention out"), quiet():
-            return openvino_twin.write_silenced(folder / artifact.files[0], block, into / artifact.files[0])
+            return openvino_twin.write_silenced(model, chosen, into / model.name)
 
 
 def _set_ports(model: Any, program: Program) -> None:

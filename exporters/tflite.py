@@ -64,14 +64,20 @@ class TFLiteExporter(Exporter):
             facts={"operators": _operators(content), **said, **lowerings.facts(self.target, program, request)},
         )
 
-    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:
-        """The same model whose maps of ``block`` reach no channel; False where it has no such block."""
+    def softmaxes(self, model: Path) -> int:
+        """The softmaxes of the model, spelled out ones as well."""
+        from . import tflite_model, tflite_twin
+
+        return len(tflite_twin.softmaxes(tflite_model.read(model.read_bytes())))
+
+    def silence(self, model: Path, chosen: range, into: Path) -> bool:
+        """The same model with products with zero in place of these softmaxes; False where it has no such ones."""
         from . import tflite_twin
 
-        twin = tflite_twin.silenced((folder / artifact.files[0]).read_bytes(), block)
+        twin = tflite_twin.silenced(model.read_bytes(), chosen)
         if twin is None:
             return False
-        (into / artifact.files[0]).write_bytes(twin)
+        (into / model.name).write_bytes(twin)
         return True
 
 

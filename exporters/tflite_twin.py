@@ -1,7 +1,7 @@
-"""The twin of a LiteRT model without one block's attention: its maps reach no channel, and nothing else changes.
+"""The twin of a LiteRT model without one block's attention: its softmaxes become products with zero, and nothing else
+changes.
 
-The form that is exported spells the softmax out, ``exp / sum``, and hands ``1 + a`` to the channels by a 1x1
-convolution of the maps with 0/1 weights and bias 1. With weights of 0 its result is the bias alone, in any precision.
+A softmax is one operator, or spelled out as ``exp / sum``, as it is exported here; then the division is the product.
 """
 
 from __future__ import annotations
@@ -15,52 +15,63 @@ from . import tflite_model
 
 #: What only changes how a tensor is stored.
 _STORAGE = ("QUANTIZE", "DEQUANTIZE")
+_BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT16": 2, "INT8": 1, "UINT8": 1}
 
 
-def silenced(content: bytes, block: int) -> bytes | None:
-    """``content`` with the attention of block number ``block``, in running order, taken as zero, or ``None``."""
+def softmaxes(model: Any) -> list[Any]:
+    """The operators, in running order, whose result is a softmax."""
+    makers = {int(index): operator for operator in model.subgraphs[0].operators for index in operator.outputs}
+
+    def of_exponentials(operator: Any) -> bool:
+        tensor = int(operator.inputs[0])
+        while tensor in makers and tflite_model.kind_of(model, makers[tensor]) in _STORAGE:
+            tensor = int(makers[tensor].inputs[0])
+        return tensor in makers and tflite_model.kind_of(model, makers[tensor]) == "EXP"
+
+    kinds = [(operator, tflite_model.kind_of(model, operator)) for operator in model.subgraphs[0].operators]
+    return [op for op, kind in kinds if kind == "SOFTMAX" or (kind == "DIV" and of_exponentials(op))]
+
+
+def silenced(content: bytes, chosen: range) -> bytes | None:
+    """``content`` with what the softmaxes number ``chosen``, in running order, give taken as zero, or ``None``."""
+    from ai_edge_litert import schema_py_generated as schema
+
     model = tflite_model.read(content)
-    spreads = _spreads(model)
-    if len(spreads) <= block:
+    found = softmaxes(model)
+    if len(found) < chosen.stop:
         return None
-    graph, spread = model.subgraphs[0], spreads[block]
-    source = _stored(model, int(spread.inputs[1]))
-    # A tensor and a buffer of its own: converters let blocks share equal weights.
-    tensor, buffer = copy.deepcopy(graph.tensors[source]), copy.deepcopy(model.buffers[graph.tensors[source].buffer])
-    buffer.data = np.zeros(len(buffer.data), np.uint8)
-    tensor.name, tensor.buffer = b"attention_removed", len(model.buffers)
-    model.buffers.append(buffer)
-    graph.tensors.append(tensor)
-    last = len(graph.tensors) - 1
-    changed = _makers(model).get(int(spread.inputs[1]), spread)  # float16 weights are made float32 first
-    changed.inputs = np.array([last if index == source else index for index in changed.inputs], np.int32)
+    product = _product(model)
+    for operator in found[chosen.start : chosen.stop]:
+        operator.inputs = np.array([operator.inputs[0], _zero(model, int(operator.inputs[0]))], np.int32)
+        operator.opcodeIndex = product
+        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
+        operator.builtinOptions = schema.MulOptionsT()
     return tflite_model.write(model)
 
 
-def _makers(model: Any) -> dict[int, Any]:
-    return {int(index): operator for operator in model.subgraphs[0].operators for index in operator.outputs}
+def _product(model: Any) -> int:
+    """The number of the operator code for a product, which is added to ``model``."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.MUL
+    code.version = 2  # quantized types as well
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
 
 
-def _stored(model: Any, tensor: int) -> int:
-    """The tensor that ``tensor`` is made from by changes of storage alone."""
-    makers = _makers(model)
-    while tensor in makers and tflite_model.kind_of(model, makers[tensor]) in _STORAGE:
-        tensor = int(makers[tensor].inputs[0])
-    return tensor
+def _zero(model: Any, like: int) -> int:
+    """The number of a new tensor, a zero of the type of tensor ``like``."""
+    from ai_edge_litert import schema_py_generated as schema
 
-
-def _spreads(model: Any) -> list[Any]:
-    """The convolutions, in running order, that read what a softmax spelled out gives."""
-    makers = _makers(model)
-
-    def made_by(tensor: int, kind: str) -> Any:
-        maker = makers.get(_stored(model, tensor))
-        return maker if maker is not None and tflite_model.kind_of(model, maker) == kind else None
-
-    found = []
-    for operator in model.subgraphs[0].operators:
-        if tflite_model.kind_of(model, operator) == "CONV_2D":
-            division = made_by(int(operator.inputs[0]), "DIV")
-            if division is not None and made_by(int(division.inputs[0]), "EXP") is not None:
-                found.append(operator)
-    return found
+    graph = model.subgraphs[0]
+    tensor, buffer = copy.deepcopy(graph.tensors[like]), schema.BufferT()
+    kinds = {number: kind for kind, number in vars(schema.TensorType).items() if kind in _BYTES}
+    buffer.data = np.zeros(_BYTES[kinds[tensor.type]], np.uint8)
+    tensor.name, tensor.buffer = b"attention_removed", len(model.buffers)
+    tensor.shape, tensor.shapeSignature = np.ones(len(tensor.shape), np.int32), None
+    if tensor.quantization is not None and tensor.quantization.scale is not None:
+        tensor.quantization.zeroPoint = np.zeros(1, np.int64)
+    model.buffers.append(buffer)
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1

@@ -196,11 +196,15 @@ class Exporter(abc.ABC):
         Raises :class:`~ulsam_deploy.errors.ExportError` with the converter's own words.
         """
 
-    def silence(self, artifact: Artifact, folder: Path, block: int, into: Path) -> bool:  # noqa: ARG002
-        """Write the twin of ``artifact`` into the folder ``into``: the same file names, one block's attention zero.
+    def softmaxes(self, model: Path) -> int:  # noqa: ARG002
+        """How many softmaxes the file ``model`` has, whoever made it; 0 where this format cannot be read so."""
+        return 0
 
-        ``block`` counts the raised blocks. All else stays, scales too. False, and nothing is written, where this
-        format has no such twin or the attention cannot be found in the artifact.
+    def silence(self, model: Path, chosen: range, into: Path) -> bool:  # noqa: ARG002
+        """Write the twin of the file ``model`` into the folder ``into``, by the same name: some of its softmaxes zero.
+
+        ``chosen`` are their numbers in running order: those of one block, so that its attention is zero. All else
+        stays, scales too. False, and nothing is written, where this format has no twins or the file no such softmaxes.
         """
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from ulsam_deploy.bundle import Evidence
 from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest, Runtime, Tier, Verdict
+from ulsam_deploy.contracts import ArrayMap, Artifact, Exporter, ExportRequest, Runtime, Tier, Verdict
 from ulsam_deploy.errors import UlsamError, UnavailableError
 from ulsam_deploy.evidence import execute, latency, produce, runtime_for, worst_batch
 from ulsam_deploy.lint.resolution import annotated
@@ -122,50 +122,73 @@ class Twins:
 
 
 def silence(road: Road, exporter: Exporter, artifact: Artifact, folder: Path) -> Twins:
-    """The twins of ``artifact``: outputs compact float32 (B, P, K) by output name, and a look inside.
+    """The twins of ``artifact``, which has one softmax for each block.
 
     Empty where there are no blocks, or the exporter cannot make such twins. Raises :class:`UnavailableError` when there
     is no engine here.
     """
     engine = runtime_for(exporter.target)
-    golden = road.golden
-    if not golden.blocks:
+    if not road.golden.blocks:
         return Twins()
-    judged = golden.at(artifact.precision)
-    files, rows, inside = [folder / name for name in artifact.files], list[dict[str, Array]](), list[Reading | None]()
-    with scratch() as place, _opened(engine, files, artifact) as whole:
-        seen = _values(road, whole)
-        for number in range(len(golden.blocks)):
+    inputs = road.golden.at(artifact.precision).inputs
+    files = [folder / name for name in artifact.files]
+
+    def twins(place: Path) -> Iterator[Shown | None]:
+        for number in range(len(road.golden.blocks)):
             into = place / str(number)
             into.mkdir()
             try:
-                if not exporter.silence(artifact, folder, number, into):
-                    return Twins()
+                made = exporter.silence(files[0], range(number, number + 1), into)
             except UlsamError:  # a twin is evidence about the artifact, and its making no part of the artifact's
-                return Twins()
+                made = False
+            if not made:
+                yield None
+                continue
             with _opened(engine, [into / name for name in artifact.files], artifact) as twin:
-                produced = produce(twin, judged.inputs)
-                inside.append(_look_inside(road, number, seen, twin))
-            rows.append({name: compact(array).astype(np.float32) for name, array in produced.items()})
+                yield Shown(produce(twin, inputs), _values(road, twin.values))
             shutil.rmtree(into)
-    return Twins({name: np.stack([row[name] for row in rows]) for name in golden.outputs}, tuple(inside))
+
+    with scratch() as place, _opened(engine, files, artifact) as whole:
+        return gathered(road, _values(road, whole.values), twins(place))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What an artifact or a twin gives on all probes, and all values inside it on each batch that is watched."""
+
+    outputs: ArrayMap
+    values: Sequence[ArrayMap]
+
+
+def gathered(road: Road, seen: Sequence[ArrayMap], twins: Iterable[Shown | None]) -> Twins:
+    """What ``twins`` (one a block, in order) show about an artifact inside which there is ``seen``.
+
+    Outputs become compact float32 (B, P, K) by output name. Empty where there is no twin of some block.
+    """
+    rows, inside = list[dict[str, Array]](), list[Reading | None]()
+    for number, twin in enumerate(twins):
+        if twin is None:
+            return Twins()
+        rows.append({name: compact(array).astype(np.float32) for name, array in twin.outputs.items()})
+        inside.append(_look_inside(road, number, seen, twin.values))
+    return Twins({name: np.stack([row[name] for row in rows]) for name in road.golden.outputs}, tuple(inside))
 
 
 def _opened(engine: type[Runtime], files: list[Path], artifact: Artifact) -> Runtime:
     return engine(files, artifact.inputs, artifact.outputs)
 
 
-def _values(road: Road, runtime: Runtime) -> list[dict[str, Array]]:
+def _values(road: Road, values: Callable[[ArrayMap], ArrayMap]) -> list[ArrayMap]:
     """All values inside an artifact on each batch that is watched; none where its engine cannot show them."""
     try:
-        return [runtime.values(feed) for feed, _ in road.watched]
+        return [values(feed) for feed, _ in road.watched]
     except UlsamError:  # as above
         return []
 
 
-def _look_inside(road: Road, block: int, seen: list[dict[str, Array]], twin: Runtime) -> Reading | None:
+def _look_inside(road: Road, block: int, seen: Sequence[ArrayMap], twin: Sequence[ArrayMap]) -> Reading | None:
     """What the attention of ``block`` does at the block, on a few real inputs; ``None`` where none can be told."""
     inside = Inside()
-    for (_, blocks), whole, other in zip(road.watched, seen, _values(road, twin) if seen else ()):
+    for (_, blocks), whole, other in zip(road.watched, seen, twin):
         inside.note(blocks[block], whole, other)
     return inside.reading()

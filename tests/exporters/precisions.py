@@ -126,7 +126,7 @@ def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tu
     for block in range(len(BLOCKS)):
         into = place / f"{target}-{artifact.precision}-{block}"
         into.mkdir()
-        assert exporter.silence(artifact, folder, block, into)
+        assert exporter.silence(folder / artifact.files[0], range(block, block + 1), into)
         twin = np.stack([outputs(target, artifact, into)] * len(BLOCKS))
         inside = Inside()
         with opened(target, artifact, folder) as one, opened(target, artifact, into) as other:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from ulsam_deploy import plugins
 from ulsam_deploy.cli import main
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.lint.resolution import word
@@ -19,6 +23,7 @@ from ulsam_deploy.program.views import resolutions
 from ulsam_deploy.thresholds import DEAD
 
 from .precisions import (
+    SIZE,
     diffuse_network,
     export,
     golden,
@@ -28,6 +33,7 @@ from .precisions import (
     plain_openvino,
     plain_tflite,
     programs,
+    real,
 )
 
 TARGETS = ("onnx", "openvino", "tflite")
@@ -62,15 +68,72 @@ def test_plain_int8_is_dead(plain: Any, tmp_path: Path) -> None:
         assert by_outputs.word is Word.DEAD or dead_inside, (by_outputs, inside)
 
 
-def test_verify_against_the_checkpoint_fails_it(plain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """The words for ``verify`` that name the network: its checkpoint, its code, its input."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    (folder / "diffuse_factory.py").write_text("from typing import Any\n\n" + inspect.getsource(diffuse_network))
+    torch.save(diffuse_network().state_dict(), folder / "model.pt")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        words = ["--against", str(folder / "model.pt"), "--model", "diffuse_factory:diffuse_network"]
+        yield [*words, "--input", f"3x{SIZE}x{SIZE}", "--no-cache", "--json"]
+
+
+def test_verify_against_the_checkpoint_fails_it(plain: Any, checkpoint: list[str]) -> None:
     """As anybody would meet it: a file, a checkpoint, and the network's code."""
     _, artifact, folder = plain
-    (tmp_path / "diffuse_factory.py").write_text("from typing import Any\n\n" + inspect.getsource(diffuse_network))
-    monkeypatch.syspath_prepend(tmp_path)
-    torch.save(diffuse_network().state_dict(), tmp_path / "model.pt")
-    words = ["verify", str(folder / artifact.files[0]), "--against", str(tmp_path / "model.pt"), "--no-cache"]
-    words += ["--model", "diffuse_factory:diffuse_network", "--input", "3x112x112", "--json"]
-    assert main(words) == Exit.CHECK_FAILED
+    assert main(["verify", str(folder / artifact.files[0]), *checkpoint]) == Exit.CHECK_FAILED
+
+
+def as_int8(
+    file: Path, checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], samples: int = 40
+) -> dict[str, Any]:
+    """What ``verify --against`` says of a file by anybody, judged as int8: on a quarter of ``samples`` pictures."""
+    np.savez(tmp_path / "real.npz", x=real(samples, 5))
+    main(["verify", str(file), *checkpoint, "--precision", "int8", "--calibration", str(tmp_path / "real.npz")])
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def words_of(found: dict[str, Any]) -> list[str]:
+    return [block["word"] for block in found["evidence"]["parity"]["blocks"]]
+
+
+def test_judged_as_int8_it_is_the_attention_that_is_dead(
+    plain: Any, checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its outputs are as near as honest int8 comes; only twins of the file tell."""
+    _, artifact, folder = plain
+    found = as_int8(folder / artifact.files[0], checkpoint, tmp_path, capsys)
+    assert found["exit_code"] == Exit.CHECK_FAILED
+    assert words_of(found) == ["dead", "dead"]
+    assert all(output["error"] < output["tolerance"] for output in found["evidence"]["parity"]["outputs"])
+
+
+def test_twins_of_a_file_with_one_softmax_a_subspace(
+    checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it was made here: torch's own exporter and ONNX Runtime's own quantizer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image, file = torch.zeros(1, 3, SIZE, SIZE), tmp_path / "float.onnx"
+        torch.onnx.export(diffuse_network(), (image,), file, dynamo=False, input_names=["input"])
+    plain_onnx(file, tmp_path / "plain.onnx")
+    assert plugins.load(plugins.EXPORTERS, "onnx").softmaxes(file) == 6
+    found = as_int8(tmp_path / "plain.onnx", checkpoint, tmp_path, capsys)
+    assert (found["exit_code"], words_of(found)) == (Exit.CHECK_FAILED, ["dead", "dead"])
+
+
+def test_judged_as_int8_our_own_form_is_alive(
+    checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The probes do not tell all of the network (random weights), so that it is inconclusive: but not its attention."""
+    (tmp_path / "made").mkdir()
+    artifact = export("onnx", "int8", tmp_path / "made")
+    found = as_int8(tmp_path / "made" / artifact.files[0], checkpoint, tmp_path, capsys, 100)
+    assert words_of(found) == ["alive", "alive"]
+    assert found["exit_code"] == Exit.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -93,7 +93,7 @@ def test_openvino_stores_weights_in_int8(made: Any) -> None:
 def test_a_twin_is_the_network_without_that_block(made: Any, target: str, block: int, tmp_path: Path) -> None:
     artifact, folder = made(target, "fp32")
     exporter = plugins.load(plugins.EXPORTERS, target)
-    assert exporter.silence(artifact, folder, block, tmp_path)
+    assert exporter.silence(folder / artifact.files[0], range(block, block + 1), tmp_path)
     _, twins = Evaluator(programs()[1]).twins([torch.from_numpy(golden().inputs["input"][:1])])
     (right,), (reference,) = twins[block].values(), golden().outputs.values()
     step = right.numpy() - reference[:1]
@@ -104,7 +104,7 @@ def test_a_twin_is_the_network_without_that_block(made: Any, target: str, block:
 @pytest.mark.parametrize("target", TARGETS)
 def test_there_is_no_twin_without_a_block_that_does_not_exist(made: Any, target: str, tmp_path: Path) -> None:
     artifact, folder = made(target, "int8")
-    assert plugins.load(plugins.EXPORTERS, target).silence(artifact, folder, 2, tmp_path) is False
+    assert plugins.load(plugins.EXPORTERS, target).silence(folder / artifact.files[0], range(1, 3), tmp_path) is False
     assert not list(tmp_path.iterdir())
 
 

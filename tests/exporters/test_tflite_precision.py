@@ -107,7 +107,7 @@ def test_ranges_are_the_extremes_and_no_average(made: Any) -> None:
 @pytest.mark.parametrize("block", [0, 1])
 def test_the_twin_of_a_float_file_is_the_network_without_that_block(made: Any, block: int, tmp_path: Path) -> None:
     artifact, folder = made("fp16")
-    assert EXPORTER.silence(artifact, folder, block, tmp_path)
+    assert EXPORTER.silence(folder / artifact.files[0], range(block, block + 1), tmp_path)
     images = torch.from_numpy(golden().inputs["input"][:1])
     _, twins = Evaluator(programs()[1]).twins([images])
     (right,) = twins[block].values()
@@ -122,13 +122,13 @@ def test_the_twin_of_a_float_file_is_the_network_without_that_block(made: Any, b
 def test_a_twin_differs_in_every_precision_and_only_by_the_maps(made: Any, precision: str, tmp_path: Path) -> None:
     artifact, folder = made(precision)
     content = (folder / artifact.files[0]).read_bytes()
-    twin = tflite_twin.silenced(content, 1)
+    twin = tflite_twin.silenced(content, range(1, 2))
     assert twin is not None
     before, after = tflite_model.read(content), tflite_model.read(twin)
     assert len(after.subgraphs[0].operators) == len(before.subgraphs[0].operators)
     assert len(after.buffers) == len(before.buffers) + 1
-    assert tflite_twin.silenced(content, 2) is None
-    assert EXPORTER.silence(artifact, folder, 2, tmp_path) is False
+    assert tflite_twin.silenced(content, range(2, 3)) is None
+    assert EXPORTER.silence(folder / artifact.files[0], range(2, 3), tmp_path) is False
     assert not list(tmp_path.iterdir())
 
 

@@ -83,8 +83,7 @@ def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported
     record, root = checked.record, onnx_int8.bundle.root
     (file,) = onnx_int8.bundle.files(record)
     exporter = plugins.load(plugins.EXPORTERS, "onnx")
-    artifact = type("A", (), {"files": (file.name,)})()
-    assert exporter.silence(artifact, file.parent, 1, tmp_path)
+    assert exporter.silence(file, range(1, 2), tmp_path)
     dead = execute(
         "onnx", [tmp_path / file.name], record.inputs, record.outputs, Golden.load(root / "golden.npz"),
         precision="int8", timed=False,

@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     options = ExportOptions(
         model=arguments.against,
         probes=arguments.probes,
+        calibration=arguments.calibration,
         **model_options(arguments),
         cache=not arguments.no_cache,
     )

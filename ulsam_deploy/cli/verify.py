@@ -19,8 +19,9 @@ from ulsam_deploy.report.checks import Check, artifact_checks
 
 #: Words that only make sense together with ``--against``, and what they are when not given.
 AGAINST_ONLY: Mapping[str, object] = {
-    "layout": None, "precision": None, "reproduce": None, "probes": None, "arch": None, "factory": None,
-    "variant": None, "input": [], "trust_native": False, "trust_pickle": False, "allow_global": [], "no_cache": False,
+    "layout": None, "precision": None, "calibration": None, "reproduce": None, "probes": None, "arch": None,
+    "factory": None, "variant": None, "input": [], "trust_native": False, "trust_pickle": False, "allow_global": [],
+    "no_cache": False,
 }  # fmt: skip
 #: Of these, what reads a checkpoint: with ``--data``, ``--against`` says what a bundle's artifacts are paired with.
 PAIRED = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
@@ -77,9 +78,9 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
         print(f"signed by {signed}")
     for item in checked:
         for reason in item.evidence.reasons if item.evidence else ():
-            print(f"{item.record.target}: {reason}")
+            print(f"{_subject(item)}: {reason}")
         if item.error:
-            sys.stderr.write(f"{item.record.target}: {_not_run(arguments)}: {item.error}\n")
+            sys.stderr.write(f"{_subject(item)}: {_not_run(arguments)}: {item.error}\n")
     print(f"\nProven: {told.sentence}")
     print(f"Next:   {_next(checked, code, arguments)}")
     return code
@@ -105,6 +106,11 @@ def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
     return emulate.verify_bundle(bundle, arguments.device, arguments.target or (), progress.Progress())
 
 
+def _subject(item: Checked) -> str:
+    """An artifact by the two words that tell it from the others of its bundle."""
+    return f"{item.record.target} {item.record.precision}"
+
+
 def _not_run(arguments: argparse.Namespace) -> str:
     return f"did not run on {arguments.device}" if arguments.device else "not run here"
 
@@ -121,7 +127,7 @@ def _tell(
         told.rows = [(*row, *end) for row, end in zip(told.rows, ends)]
         told.sentence += f". {labelled.sentence(right)}"
     for item in checked:
-        subject = f"{item.record.target} {item.record.precision}"
+        subject = _subject(item)
         again = f"ulsam-deploy verify {arguments.path} --target {item.record.target}"
         again += f" --device {arguments.device}" if arguments.device else ""
         if item.error:

@@ -24,16 +24,19 @@ class Case:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
 
-    def run(self, inputs: ArrayMap) -> tuple[dict[str, Array], dict[str, Any]]:
-        """The outputs that the artifact has, (P, ...) by the network's names, and the engine's facts."""
+    def run(self, inputs: ArrayMap, without: range | None = None) -> tuple[dict[str, Array], dict[str, Any]]:
+        """The outputs that the artifact has, (P, ...) by the network's names, and the engine's facts.
+
+        ``without``: of its twin in which the softmaxes of these numbers, in running order, give zero.
+        """
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
-        produced, facts = self.guarded.run(*ports, self.feed(inputs))
+        produced, facts = self.guarded.run(*ports, self.feed(inputs), without)
         return {name: produced[port.name] for name, port in self.outputs.items()}, facts
 
-    def values(self, inputs: ArrayMap) -> dict[str, Array]:
-        """Every tensor inside the artifact for one batch."""
+    def values(self, inputs: ArrayMap, size: int, without: range | None = None) -> list[dict[str, Array]]:
+        """Every tensor inside the artifact, or such a twin of it, for each ``size`` rows of ``inputs``."""
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
-        return self.guarded.values(*ports, self.feed(inputs))
+        return self.guarded.values(*ports, self.feed(inputs), size, without)
 
     def feed(self, inputs: ArrayMap) -> dict[str, Array]:
         """``inputs`` by port and in its dtype, in PyTorch's layout still."""

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
 from ulsam_deploy import plugins
 from ulsam_deploy.bundle import Evidence
-from ulsam_deploy.contracts import ArrayMap, Runtime, TensorSpec, Tier, Verdict
-from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.contracts import ArrayMap, Block, Runtime, TensorSpec, Tier, Verdict
+from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import verdict_code, worst_batch
 from ulsam_deploy.foreign import ports, reproduction
 from ulsam_deploy.foreign.case import Case
 from ulsam_deploy.foreign.guard import Guarded
 from ulsam_deploy.isolation import Limits
-from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.parity import Floor, Golden, check, tolerance_of
+from ulsam_deploy.making import Shown, Twins, gathered
+from ulsam_deploy.options import CALIBRATED, NO_CALIBRATION, ExportOptions
+from ulsam_deploy.parity import Golden, check, tolerance_of
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
-
-PRECISIONS = ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ class Foreign:
 def verify_against(options: ExportOptions, question: Question, progress: Progress | None = None) -> Foreign:
     """Hold ``question.artifact`` against the checkpoint ``options.model``; the batch is the artifact's own.
 
-    Raises :class:`UsageError` for a file of unknown kind or one that cannot be this network, :class:`RefusedError`
+    int8 is judged by what honest int8 does with the ranges of ``options.calibration``, and on real inputs only: part of
+    that set, and your own probes.
+
+    Raises :class:`UsageError` for a file of unknown kind, one that cannot be this network, or int8 without a
+    calibration set (and the other way round), :class:`RefusedError`
     for one that reaches out of its folder or would run code, :class:`UnavailableError` without its engine, and
     :class:`~ulsam_deploy.errors.ExportError` when the engine cannot open or run it, crashes, or exceeds the limits.
     """
@@ -73,12 +77,14 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
     with progress.stage("open") as said:
         inputs, outputs, files = guarded.open()
         said.append(f"by {engine.name}, in a process of its own")
-    with Road(dataclasses.replace(options, batch=ports.batch_of(inputs) or 1), progress) as road:
+    precision = question.precision or _precision((*inputs, *outputs))
+    _check_calibration(options, precision)
+    judged = dataclasses.replace(options, batch=ports.batch_of(inputs) or 1, precisions=(precision,))
+    with Road(judged, progress) as road:
         wanted = road.card
         mapped = ports.map_inputs(inputs, wanted.inputs, question.layout)
         named = dict(zip((spec.name for spec in wanted.inputs), mapped))
         case = Case(guarded, files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
-        precision = question.precision or _precision((*inputs, *outputs))
         evidence, reproduced = _judge(road, case, precision, question.reproduce)
     notes = tuple(_notes(case, len(outputs), precision, question))
     return Foreign(engine.target, precision, case, evidence, notes, reproduced)
@@ -86,21 +92,56 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
 
 def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple[Evidence, bool]:
     """Run, check, say where it goes wrong, and leave a reproduction in ``folder`` unless all is well."""
-    golden, floors = _yardstick(road, precision)
+    golden = road.golden.at(precision)
     with road.progress.stage("run and check") as said:
         produced, facts = case.run(golden.inputs)
-        report = check(golden, produced, tolerance=tolerance_of(precision), floors=floors)
+        report = check(golden, produced, tolerance=tolerance_of(precision))
         said.append(report.verdict.value)
+    if report.verdict is Verdict.INCONCLUSIVE and (twins := _twins(road, case, golden)).silenced:
+        report = check(
+            golden, produced, tolerance=tolerance_of(precision), silenced=twins.silenced, inside=twins.inside
+        )
     evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report.to_json(), engine=facts)
     batch = worst_batch(evidence, golden, next(iter(case.inputs.values())).shape[0])
     inputs = {name: array[batch] for name, array in golden.inputs.items()}
     if report.verdict is Verdict.FAIL:
-        evidence = road.located(evidence, inputs, case.values, precision)
+        rows = batch.stop - batch.start
+        evidence = road.located(evidence, inputs, lambda feed: case.values(feed, rows)[0], precision)
     if folder is None or report.verdict is Verdict.PASS:
         return evidence, False
     found = {name: array[batch] for name, array in produced.items()}
     reproduction.write(folder, case, inputs, _truth(road, inputs), found, facts)
     return evidence, True
+
+
+def _twins(road: Road, case: Case, golden: Golden) -> Twins:
+    """What the artifact's twins without each block's attention show; empty where its softmaxes are not those."""
+    with road.progress.stage("twins") as said:
+        try:
+            shares = _shares(case.guarded.softmaxes(), road.card.blocks)
+            if not shares:
+                said.append("none: the softmaxes of this file are not one for each block or subspace")
+                return Twins()
+            feeds = [feed for feed, _ in road.watched]
+            watched = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+            found = (
+                Shown(case.run(golden.inputs, share)[0], case.values(watched, road.batch, share)) for share in shares
+            )
+            twins = gathered(road, case.values(watched, road.batch), found)
+        except UlsamError as error:  # a twin is more evidence, where one can be made
+            said.append(f"none: {error.found.splitlines()[0]}")
+            return Twins()
+        said.append(f"{len(shares)}, each without one block's attention")
+    return twins
+
+
+def _shares(count: int, blocks: Sequence[Block]) -> list[range]:
+    """Which of ``count`` softmaxes, in running order, are each block's: one, or one a subspace; empty: neither."""
+    for sizes in ([1] * len(blocks), [block.subspaces for block in blocks]):
+        if blocks and sum(sizes) == count:
+            ends = list(accumulate(sizes))
+            return [range(end - size, end) for end, size in zip(ends, sizes)]
+    return []
 
 
 def _engine(question: Question) -> type[Runtime]:
@@ -131,17 +172,16 @@ def _precision(specs: Sequence[TensorSpec]) -> str:
     return "fp16" if any(spec.dtype == "float16" for spec in specs) else "fp32"
 
 
-def _yardstick(road: Road, precision: str) -> tuple[Golden, Mapping[str, Floor]]:
-    """The golden set and the noise floors for ``precision``."""
-    if precision == "fp32":
-        return road.golden, road.golden.floors
-    from ulsam_deploy.program import yardstick
-
-    with road.progress.stage(f"honest {precision} runs") as said:
-        found = yardstick(road.captured, road.raised, road.golden, precision)
-        said.append(f"{len(found.kept)} of {len(road.golden.probes)} probes within its range")
-    kept = dataclasses.replace(road.golden, yardsticks={precision: found}).at(precision)
-    return kept, kept.floors
+def _check_calibration(options: ExportOptions, precision: str) -> None:
+    """Ranges are needed for int8, and mean nothing elsewhere."""
+    if precision in CALIBRATED and options.calibration is None:
+        raise UsageError(f"{precision} is judged by ranges", expected="a calibration set", todo=NO_CALIBRATION)
+    if precision not in CALIBRATED and options.calibration is not None:
+        raise UsageError(
+            f"a calibration set means nothing for {precision}",
+            expected=" or ".join(CALIBRATED),
+            todo="say what the artifact is with --precision",
+        )
 
 
 def _truth(road: Road, inputs: ArrayMap) -> ArrayMap:

@@ -42,17 +42,43 @@ class Guarded:
         inputs, outputs = (_specs(found[kind]) for kind in ("inputs", "outputs"))
         return inputs, outputs, tuple(map(Path, found["files"]))
 
-    def run(self, inputs: Specs, outputs: Specs, feed: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Outputs ``(P, ...)`` by name on all of ``feed``, in PyTorch's layout, and the engine's facts."""
-        found, arrays = self._visit("run", inputs, outputs, feed)
+    def run(
+        self, inputs: Specs, outputs: Specs, feed: Mapping[str, Array], without: range | None = None
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Outputs ``(P, ...)`` by name on all of ``feed``, in PyTorch's layout, and the engine's facts.
+
+        ``without``: of the artifact's twin in which the softmaxes of these numbers give zero.
+        """
+        found, arrays = self._visit("run", inputs, outputs, feed, without)
         return arrays, found["facts"]
 
-    def values(self, inputs: Specs, outputs: Specs, feed: Mapping[str, Array]) -> dict[str, Array]:
-        """Every floating-point tensor inside the artifact for one batch, in its own layout."""
-        return self._visit("values", inputs, outputs, feed)[1]
+    def values(
+        self, inputs: Specs, outputs: Specs, feed: Mapping[str, Array], size: int, without: range | None = None
+    ) -> list[dict[str, Array]]:
+        """Every floating-point tensor inside the artifact, or its twin, for each ``size`` rows of ``feed``.
+
+        In the artifact's own layout.
+        """
+        _, arrays = self._visit("values", inputs, outputs, feed, without, size)
+        batches: dict[int, dict[str, Array]] = {}
+        for key, array in arrays.items():
+            number, name = key.split("/", 1)
+            batches.setdefault(int(number), {})[name] = array
+        return list(batches.values())
+
+    def softmaxes(self) -> int:
+        """How many softmaxes the artifact has; 0 where that cannot be told."""
+        found, _ = self._visit("softmaxes", (), (), {})
+        return int(found["softmaxes"])
 
     def _visit(
-        self, action: str, inputs: Specs, outputs: Specs, feed: Mapping[str, Array]
+        self,
+        action: str,
+        inputs: Specs,
+        outputs: Specs,
+        feed: Mapping[str, Array],
+        without: range | None = None,
+        size: int = 1,
     ) -> tuple[dict[str, Any], dict[str, Array]]:
         job = {
             "action": action,
@@ -62,6 +88,8 @@ class Guarded:
             "outputs": [asdict(spec) for spec in outputs],
             "memory": self.limits.memory,
             "feed": list(feed),
+            "size": size,
+            "without": [without.start, without.stop] if without else None,
         }
         with scratch() as folder:
             (folder / "job.json").write_text(json.dumps(job))

@@ -2,12 +2,14 @@
 
 Run by :mod:`ulsam_deploy.foreign.guard` as ``python -m``, in the folder of the job. Standard library, numpy and the
 engine; device-safe. The job is ``job.json`` and ``feed.npz``; the answer is ``answer.json`` and ``arrays.npz``, arrays
-by number.
+by number. Where it says ``without``, the file's twin without these softmaxes is made and opened instead: only then are
+the packages that its exporter needs, too.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy import plugins
-from ulsam_deploy.contracts import Runtime, TensorSpec
-from ulsam_deploy.errors import ExportError, UlsamError
+from ulsam_deploy.contracts import Exporter, Runtime, TensorSpec
+from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError
 from ulsam_deploy.evidence import produce
 from ulsam_deploy.isolation import limit, told
 
@@ -27,6 +29,10 @@ def work(job: dict[str, Any], feed: dict[str, Array]) -> tuple[dict[str, Any], d
     """Do one job: its facts, and the arrays that came out of it by name."""
     engine: type[Runtime] = plugins.load(plugins.RUNTIMES, job["engine"])
     files = engine.files_of(Path(job["path"]))
+    if job["action"] == "softmaxes":
+        return {"softmaxes": _exporter(engine).softmaxes(files[0])}, {}
+    if job["without"]:
+        files = _twin(engine, files, range(*job["without"]))
     inputs, outputs = (tuple(_spec(plain) for plain in job[kind]) for kind in ("inputs", "outputs"))
     with engine(files, inputs, outputs) as runtime:
         if job["action"] == "open":
@@ -34,8 +40,29 @@ def work(job: dict[str, Any], feed: dict[str, Array]) -> tuple[dict[str, Any], d
             ports = {kind: [asdict(spec) for spec in specs] for kind, specs in zip(("inputs", "outputs"), found)}
             return {**ports, "files": [str(file) for file in files]}, {}
         if job["action"] == "values":
-            return {}, runtime.values(feed)
+            return {}, _values(runtime, feed, job["size"])
         return {"facts": runtime.facts()}, produce(runtime, feed)
+
+
+def _values(runtime: Runtime, feed: dict[str, Array], size: int) -> dict[str, Array]:
+    """Every value, by the number of its batch and its name: ``0/conv``."""
+    starts = range(0, len(next(iter(feed.values()))), size)
+    found = (runtime.values({name: array[start : start + size] for name, array in feed.items()}) for start in starts)
+    return {f"{number}/{name}": array for number, values in enumerate(found) for name, array in values.items()}
+
+
+def _exporter(engine: type[Runtime]) -> Exporter:
+    found: Exporter = plugins.load(plugins.EXPORTERS, engine.target)
+    return found
+
+
+def _twin(engine: type[Runtime], files: Sequence[Path], softmaxes: range) -> tuple[Path, ...]:
+    """The files, in this folder, of the twin without ``softmaxes``."""
+    into = Path("twin")
+    into.mkdir()
+    if not _exporter(engine).silence(files[0], softmaxes, into):
+        raise UnavailableError("no twin can be made of this file")
+    return tuple(engine.files_of(into / files[0].name))
 
 
 def _spec(plain: dict[str, Any]) -> TensorSpec:

@@ -17,9 +17,10 @@ from onnx import numpy_helper
 
 from ulsam_deploy import pipeline, plugins
 from ulsam_deploy.cli import main
-from ulsam_deploy.contracts import Artifact, ExportRequest, Verdict
+from ulsam_deploy.contracts import Artifact, Block, ExportRequest, Verdict
 from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.foreign import Foreign, Question, verify_against
+from ulsam_deploy.foreign.check import _shares
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
@@ -266,3 +267,43 @@ def test_bad_words_and_files(
     shown = capsys.readouterr().err
     assert said in shown
     assert "Traceback" not in shown
+
+
+def test_int8_is_judged_by_ranges_and_nothing_else_is(small: Path, good_onnx: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="int8 is judged by ranges") as told:
+        verify(small, good_onnx, precision="int8")
+    assert "--calibration" in told.value.todo
+    options = ExportOptions(small, calibration=tmp_path / "real.npz")
+    with pytest.raises(UsageError, match="a calibration set means nothing for fp32"):
+        verify_against(options, Question(good_onnx), QUIET)
+
+
+def test_another_network_is_no_honest_int8(small: Path, good_onnx: Path, tmp_path: Path) -> None:
+    """The right weights in float32 are within int8's noise; a classifier turned round and scaled is not."""
+    np.savez(tmp_path / "real.npz", x=np.random.default_rng(3).normal(size=(64, 3, SIZE, SIZE)).astype(np.float32))
+    options = ExportOptions(small, calibration=tmp_path / "real.npz")
+    model = onnx.load(good_onnx)
+    weights = [tensor for tensor in model.graph.initializer if "classifier" in tensor.name]
+    for tensor in weights:
+        tensor.CopyFrom(numpy_helper.from_array(-9 * numpy_helper.to_array(tensor), tensor.name))
+    assert weights
+    onnx.save(model, tmp_path / "turned.onnx")
+    found = {
+        path.name: verify_against(options, Question(path, precision="int8"), QUIET).evidence
+        for path in (good_onnx, tmp_path / "turned.onnx")
+    }
+    assert found["good.onnx"].verdict is not Verdict.FAIL, found["good.onnx"].reasons
+    assert found["turned.onnx"].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("count", "shares"),
+    [
+        (2, [range(1), range(1, 2)]),  # one a block, as exported here
+        (6, [range(2), range(2, 6)]),  # one a subspace, as everybody writes it
+        (7, []),  # there is another softmax, and nobody knows where
+        (0, []),
+    ],
+)
+def test_which_softmaxes_are_a_blocks(count: int, shares: list[range]) -> None:
+    assert _shares(count, (Block("a", 8, 2, 4, 4), Block("b", 16, 4, 2, 2))) == shares

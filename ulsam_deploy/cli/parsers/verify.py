@@ -7,6 +7,7 @@ from typing import Any
 
 from ulsam_deploy.cli.arguments import add_ci_options, add_host_options, add_model_options, command, positive, value
 from ulsam_deploy.contracts import Tier
+from ulsam_deploy.options import PRECISIONS
 
 
 def add(commands: Any) -> None:
@@ -48,7 +49,13 @@ def add(commands: Any) -> None:
     against.add_argument("--against", type=Path, metavar="MODEL", help="the checkpoint that it should be equal to")
     against.add_argument("--layout", choices=("NCHW", "NHWC"), help="of its inputs (default: worked out)")
     against.add_argument(
-        "--precision", choices=("fp32", "fp16"), help="what it is judged as (default: as its inputs and outputs are)"
+        "--precision", choices=PRECISIONS, help="what it is judged as (default: as its inputs and outputs are)"
+    )
+    against.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE.npz|DIR",
+        help="inputs like the real ones: ranges to judge int8 by, and some to check it on",
     )
     against.add_argument("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
     against.add_argument("--reproduce", type=Path, metavar="DIR", help="leave a failure here: inputs, outputs, script")
