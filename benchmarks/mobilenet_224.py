@@ -27,6 +27,7 @@ from ulsam_deploy.models.reference import accuracy, attention_paths
 from ulsam_deploy.models.train_reference import BATCH, SMOOTHING, batches, optimizer, recalibrate
 
 SIZE, SEED = 224, 3
+MODEL, CALIBRATION, DATA = "mobilenet.pt", "calibration.npz", "data.npz"
 CONFIG: dict[str, Any] = {**NETWORK.named()["mobilenet_v2_ulsam_sub_13_16"], "classes": CLASSES}
 #: Side of the pictures, how many there are, epochs, and the highest learning rate, of each part of the training.
 STAGES = ((112, 8000, 6, 3e-3), (SIZE, 4000, 2, 5e-4))
@@ -77,10 +78,10 @@ def train() -> nn.Module:
 
 def save(folder: Path) -> None:
     """The trained network and its data."""
-    checkpoint.write(folder / "mobilenet.pt", train(), NETWORK, CONFIG, (3, SIZE, SIZE))
-    np.savez(folder / "calibration.npz", x=enlarged(pictures("train", 256, 100)[0]).numpy())
+    checkpoint.write(folder / MODEL, train(), NETWORK, CONFIG, (3, SIZE, SIZE))
+    np.savez(folder / CALIBRATION, x=enlarged(pictures("train", 256, 100)[0]).numpy())
     images, labels = pictures("held-out", 1000, 7)
-    np.savez(folder / "data.npz", x=enlarged(images).numpy(), labels=labels.numpy())
+    np.savez(folder / DATA, x=enlarged(images).numpy(), labels=labels.numpy())
 
 
 def main() -> None:

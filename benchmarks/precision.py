@@ -4,7 +4,7 @@
 
 Sizes, liveness and verdicts are those of one export. The ratio of times is from one interleaved run, each artifact a
 turn in every round, one thread each, with a 95 % interval over rounds; a value below 1 is faster than fp32. Accuracy
-is on the reference network's evaluation images; the MobileNetV2 has random weights, so it has none.
+is on held-out images. The MobileNetV2 is trained first (mobilenet_224.py, half an hour) where the folder has none.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from ulsam_deploy.progress import Progress
 COLUMNS = ("target", "precision", "size", "of fp32", "time / fp32", "accuracy", "liveness a block", "verdict", "layers")
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 ROOT = Path(__file__).parents[1]
+#: Images (N, C, H, W) and their classes.
+Labelled = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 
 
 def main() -> None:
@@ -53,50 +55,30 @@ def main() -> None:
         print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
         for name, make in (("reference", reference), ("mobilenet", mobilenet)):
             if asked.only in (None, name):
-                model, samples = make(folder)
+                model, samples, images = make(folder)
                 bundle = exported(model, samples, folder / f"{name}.bundle")
-                images = evaluation_set() if name == "reference" else None
                 print(f"\n{bundle.manifest.model.name}\n\n{table(COLUMNS, list(rows(bundle, asked, images)))}")
                 for record in bundle.manifest.artifacts:
                     for reason in record.evidence.reasons:
                         print(f"{record.target} {record.precision}: {reason}", file=sys.stderr)
 
 
-def reference(folder: Path) -> tuple[Path, Path]:
-    """The trained reference network, and training images to calibrate on."""
+def reference(folder: Path) -> tuple[Path, Path, Labelled]:
+    """The trained reference network, training images to calibrate on, and labelled ones."""
     samples = folder / "digits.npz"
     np.savez(samples, x=cluttered_digits("train", 256, 100)[0])
-    return ROOT / "models" / "cluttered_digits.pt", samples
+    return ROOT / "models" / "cluttered_digits.pt", samples, evaluation_set()
 
 
-def mobilenet(folder: Path) -> tuple[Path, Path]:
-    """A MobileNetV2 with ULSAM at 224, random weights, batch norms in equilibrium; and smooth pictures."""
-    import torch
+def mobilenet(folder: Path) -> tuple[Path, Path, Labelled]:
+    """A MobileNetV2 with ULSAM at 224, as :mod:`mobilenet_224` trains it."""
+    import mobilenet_224
 
-    from ulsam_deploy import checkpoint, plugins
-
-    network = plugins.load(plugins.MODELS, "mobilenet_v2")
-    config = network.named()["mobilenet_v2_ulsam_sub_13_16"]
-    torch.manual_seed(0)
-    model = network.build(config)
-    pictures = smooth(64)
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None
-    with torch.no_grad():
-        model.train()(torch.from_numpy(pictures[:16]))
-    checkpoint.write(folder / "mobilenet.pt", model.eval(), network, config, (3, 224, 224))
-    np.savez(folder / "pictures.npz", x=pictures)
-    return folder / "mobilenet.pt", folder / "pictures.npz"
-
-
-def smooth(count: int) -> np.ndarray[Any, Any]:
-    """Pictures (N, 3, 224, 224) whose energy falls with frequency as that of photographs does."""
-    draw = np.random.default_rng(0)
-    frequency = np.hypot(np.fft.fftfreq(224)[:, None], np.fft.rfftfreq(224)[None, :])
-    spectrum = draw.normal(size=(count, 3, 224, 113)) / np.maximum(frequency, 1 / 224)
-    found = np.fft.irfft2(spectrum * np.exp(2j * np.pi * draw.uniform(size=spectrum.shape)), s=(224, 224))
-    return np.asarray(found / found.std((2, 3), keepdims=True), np.float32)
+    model = folder / mobilenet_224.MODEL
+    if not model.exists():
+        mobilenet_224.save(folder)
+    with np.load(folder / mobilenet_224.DATA) as data:
+        return model, folder / mobilenet_224.CALIBRATION, (data["x"], data["labels"])
 
 
 def exported(model: Path, samples: Path, into: Path) -> Bundle:
@@ -106,7 +88,7 @@ def exported(model: Path, samples: Path, into: Path) -> Bundle:
     return found.bundle
 
 
-def rows(bundle: Bundle, asked: argparse.Namespace, images: Any) -> Iterator[tuple[str, ...]]:
+def rows(bundle: Bundle, asked: argparse.Namespace, images: Labelled) -> Iterator[tuple[str, ...]]:
     """A line for each artifact."""
     for target in dict.fromkeys(record.target for record in bundle.manifest.artifacts):
         records = [record for record in bundle.manifest.artifacts if record.target == target]
@@ -169,10 +151,8 @@ def words(interval: Interval) -> str:
     return f"{interval.estimate:.2f}" + (f" ({interval.low:.2f} - {interval.high:.2f})" if known else "")
 
 
-def accuracy(bundle: Bundle, record: ArtifactRecord, images: Any) -> str:
-    """The share of right labels on ``images``, where there are any and an engine is here."""
-    if images is None:
-        return "-"
+def accuracy(bundle: Bundle, record: ArtifactRecord, images: Labelled) -> str:
+    """The share of right labels on ``images``, where an engine is here."""
     try:
         with opened(bundle, record) as session:
             inputs, labels = images

@@ -21,7 +21,7 @@ from ulsam_deploy.foreign.guard import Guarded
 from ulsam_deploy.isolation import Limits
 from ulsam_deploy.making import Shown, Twins, gathered
 from ulsam_deploy.options import CALIBRATED, NO_CALIBRATION, ExportOptions
-from ulsam_deploy.parity import Golden, check, tolerance_of
+from ulsam_deploy.parity import Golden, Word, check, is_mixed_up, tolerance_of
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
 
@@ -65,9 +65,9 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
     that set, and your own probes.
 
     Raises :class:`UsageError` for a file of unknown kind, one that cannot be this network, or int8 without a
-    calibration set (and the other way round), :class:`RefusedError`
-    for one that reaches out of its folder or would run code, :class:`UnavailableError` without its engine, and
-    :class:`~ulsam_deploy.errors.ExportError` when the engine cannot open or run it, crashes, or exceeds the limits.
+    calibration set (and the other way round), :class:`RefusedError` for one that reaches out of its folder or would run
+    code, :class:`UnavailableError` without its engine, and :class:`~ulsam_deploy.errors.ExportError` when the engine
+    cannot open or run it, crashes, or exceeds the limits.
     """
     progress = progress or Progress()
     engine = _engine(question)
@@ -97,7 +97,10 @@ def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple
         produced, facts = case.run(golden.inputs)
         report = check(golden, produced, tolerance=tolerance_of(precision))
         said.append(report.verdict.value)
-    if report.verdict is Verdict.INCONCLUSIVE and (twins := _twins(road, case, golden)).silenced:
+    if (
+        any(block.word is Word.INCONCLUSIVE for block in report.blocks)
+        and (twins := _twins(road, case, golden, produced)).silenced
+    ):
         report = check(
             golden, produced, tolerance=tolerance_of(precision), silenced=twins.silenced, inside=twins.inside
         )
@@ -114,7 +117,7 @@ def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple
     return evidence, True
 
 
-def _twins(road: Road, case: Case, golden: Golden) -> Twins:
+def _twins(road: Road, case: Case, golden: Golden, produced: ArrayMap) -> Twins:
     """What the artifact's twins without each block's attention show; empty where its softmaxes are not those."""
     with road.progress.stage("twins") as said:
         try:
@@ -128,6 +131,9 @@ def _twins(road: Road, case: Case, golden: Golden) -> Twins:
                 Shown(case.run(golden.inputs, share)[0], case.values(watched, road.batch, share)) for share in shares
             )
             twins = gathered(road, case.values(watched, road.batch), found)
+            if is_mixed_up(golden, produced, twins.silenced, golden.floors):
+                said.append("none: the softmaxes of this file are in another order than the network's blocks")
+                return Twins()
         except UlsamError as error:  # a twin is more evidence, where one can be made
             said.append(f"none: {error.found.splitlines()[0]}")
             return Twins()

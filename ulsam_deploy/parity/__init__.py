@@ -3,7 +3,7 @@
 from ulsam_deploy.parity.check import BlockCheck, OutputCheck, Report, ablation_distances, check
 from ulsam_deploy.parity.golden import Golden, Yardstick
 from ulsam_deploy.parity.inside import Added, Inside, Reading
-from ulsam_deploy.parity.liveness import Liveness, Word
+from ulsam_deploy.parity.liveness import Liveness, Word, is_mixed_up
 from ulsam_deploy.parity.noise import Floor, explain, noise_floors, tolerance_of
 from ulsam_deploy.parity.probes import make_probes
 from ulsam_deploy.thresholds import TOLERANCE
@@ -24,6 +24,7 @@ __all__ = [
     "ablation_distances",
     "check",
     "explain",
+    "is_mixed_up",
     "make_probes",
     "noise_floors",
     "tolerance_of",

@@ -19,7 +19,17 @@ import numpy as np
 from ulsam_deploy.contracts import ArrayMap, Verdict
 from ulsam_deploy.parity.golden import Golden
 from ulsam_deploy.parity.inside import Reading
-from ulsam_deploy.parity.liveness import Liveness, Word, by_twins, classify, is_beyond, liveness, map_shape, overall
+from ulsam_deploy.parity.liveness import (
+    Liveness,
+    Word,
+    by_twins,
+    classify,
+    concluded,
+    is_beyond,
+    liveness,
+    map_shape,
+    overall,
+)
 from ulsam_deploy.parity.noise import Floor, drift, explain, relative, scales
 from ulsam_deploy.parity.sketch import Array, compact
 from ulsam_deploy.thresholds import TOLERANCE
@@ -238,8 +248,7 @@ def _read(block: BlockCheck, found: Reading | None) -> Liveness | None:
     """What was read inside the artifact, where outputs and twins conclude nothing about ``block``."""
     if found is None or block.word is not Word.INCONCLUSIVE:
         return None
-    value, low, high = found
-    return Liveness(block.block, value, low, high, classify(low, high))
+    return concluded(block.block, *found)
 
 
 def _contradicted(block: BlockCheck, found: Reading | None) -> str:

@@ -93,6 +93,23 @@ def by_twins(
     return tuple(found)
 
 
+def is_mixed_up(
+    golden: Golden, produced: Mapping[str, Array], silenced: Mapping[str, Array], floors: Mapping[str, Floor]
+) -> bool:
+    """Whether a twin that should lack one block's attention seems to lack another's: where nobody knows which is which.
+
+    That it takes away all of another block's step, and not its own, is taken as a sign.
+    """
+    count = len(golden.blocks)
+    own = by_twins(golden, produced, silenced, floors)
+    for shift in range(1, count):
+        moved = {name: np.roll(array, shift, 0) for name, array in silenced.items()}
+        for block, other in enumerate(by_twins(golden, produced, moved, floors)):
+            if other.word is Word.ALIVE and own[(block - shift) % count].word is not Word.ALIVE:
+                return True
+    return False
+
+
 def _grain(values: Array) -> float:
     """The step of the grid that ``values`` lie on: the least difference of two, and no less than float32 has there."""
     distinct = np.unique(np.asarray(values, np.float64))
@@ -252,6 +269,12 @@ def _conclude(block: str, value: float, half: float, note: str) -> Liveness:
     if note:
         return Liveness(block, value, -math.inf, math.inf, Word.INCONCLUSIVE, note)
     low, high = value - half, value + half
+    return concluded(block, value, low, high)
+
+
+def concluded(block: str, value: float, low: float, high: float) -> Liveness:
+    """What the interval of an estimate says, and where it says nothing, why."""
+    note = ""
     word = classify(low, high)
     if is_beyond(low, high):
         note = f"the artifact errs by {1.0 - value:.2f} of its step, which lost attention alone cannot do"

@@ -10,7 +10,7 @@ import pytest
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.parity import Golden, Word, Yardstick, check, noise_floors, tolerance_of
-from ulsam_deploy.parity.liveness import by_twins
+from ulsam_deploy.parity.liveness import by_twins, is_mixed_up
 
 from .conftest import BLOCKS, Case
 
@@ -32,6 +32,14 @@ def test_rounded_weights_drop_out_of_the_difference(case: Case) -> None:
     for found in by_twins(case.golden, whole, silenced, floors):
         assert found.word is Word.ALIVE
         assert found.value == pytest.approx(1, abs=0.1)
+
+
+def test_twins_in_another_order_are_told_from_dead_attention(case: Case) -> None:
+    whole, silenced, floors = artifact(case)
+    assert is_mixed_up(case.golden, whole, {name: array[::-1] for name, array in silenced.items()}, floors)
+    for faults in ({}, {"dead": 1, "block": 0}, {"dead": 1, "block": 1}):
+        whole, silenced, floors = artifact(case, bits=11, **faults)
+        assert not is_mixed_up(case.golden, whole, silenced, floors)
 
 
 @pytest.mark.parametrize("block", [0, 1])
