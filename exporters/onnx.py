@@ -68,11 +68,11 @@ class OnnxExporter(Exporter):
         """The same model with these softmaxes times zero; False where it has no such ones."""
         import onnx
 
-        from . import onnx_model, onnx_twin
+        from . import onnx_twin
 
         if self.softmaxes(model) < chosen.stop:
             return False
-        onnx_model.write(onnx_twin.silenced(onnx.load(model), chosen), into / model.name)
+        onnx.save(onnx_twin.silenced(onnx.load(model), chosen), into / model.name)
         return True
 
 

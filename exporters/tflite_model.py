@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ulsam_deploy.program.ownership import Operator
 from ulsam_deploy.third_party import quiet, words_of
+
+if TYPE_CHECKING:
+    from ulsam_deploy.program.ownership import Operator
 
 Array = np.ndarray[Any, Any]
 
@@ -44,6 +46,8 @@ def name_of(graph: Any, tensor: int) -> str:
 
 def operators(model: Any) -> list[Operator]:
     """What computes, in running order, each called by the tensor that it makes; weights are left out."""
+    from ulsam_deploy.program.ownership import Operator  # with torch, which those who only read need not have
+
     graph = model.subgraphs[0]
     made = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
     found = []

@@ -80,6 +80,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield [*words, "--input", f"3x{SIZE}x{SIZE}", "--no-cache", "--json"]
 
 
+@pytest.mark.parametrize(
+    "plain", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in TARGETS[1:])], indirect=True
+)
 def test_verify_against_the_checkpoint_fails_it(plain: Any, checkpoint: list[str]) -> None:
     """As anybody would meet it: a file, a checkpoint, and the network's code."""
     _, artifact, folder = plain

@@ -26,7 +26,7 @@ def request(program: Any) -> ExportRequest:
 
 
 CASES = [
-    pytest.param(name, batch, marks=[] if (name, batch) == (QUICK[1], 1) else [pytest.mark.slow])
+    pytest.param(name, batch, marks=[] if (name, batch) == (QUICK[0], 1) else [pytest.mark.slow])
     for name in ROWS
     for batch in (1, None)
 ]

@@ -280,7 +280,7 @@ def test_int8_is_judged_by_ranges_and_nothing_else_is(small: Path, good_onnx: Pa
 
 def test_another_network_is_no_honest_int8(small: Path, good_onnx: Path, tmp_path: Path) -> None:
     """The right weights in float32 are within int8's noise; a classifier turned round and scaled is not."""
-    np.savez(tmp_path / "real.npz", x=np.random.default_rng(3).normal(size=(64, 3, SIZE, SIZE)).astype(np.float32))
+    np.savez(tmp_path / "real.npz", x=np.random.default_rng(3).normal(size=(40, 3, SIZE, SIZE)).astype(np.float32))
     options = ExportOptions(small, calibration=tmp_path / "real.npz")
     model = onnx.load(good_onnx)
     weights = [tensor for tensor in model.graph.initializer if "classifier" in tensor.name]
