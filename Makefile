@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow test-trt test-browser test-docs test-arm hostile fuzz figures track check clean
+.PHONY: demo test test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz figures track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -20,6 +20,11 @@ test: $(READY) $(SIGN_READY)
 
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
+
+# Searches (auto, tune) and targets side by side: whole exports, one after the other.
+test-search: $(READY)
+	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/search/test_auto.py tests/ulsam_deploy/search/test_tune.py \
+		tests/ulsam_deploy/test_abreast.py
 
 # Every network of the paper's table through TensorRT's own parser and builder, in every precision and both batches.
 test-trt: $(READY)

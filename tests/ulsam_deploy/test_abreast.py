@@ -18,6 +18,8 @@ from ulsam_deploy.outcome import Asked
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
 
+pytestmark = pytest.mark.slow  # 'make test-search'
+
 
 @pytest.fixture(autouse=True)
 def two_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +56,7 @@ def without_times(bundle: Path) -> Any:
     return {name: found[name] for name in ("model", "artifacts", "golden")}
 
 
-@pytest.mark.parametrize("precisions", [("fp32",), pytest.param(("fp32", "fp16"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precisions", [("fp32",), ("fp32", "fp16")])
 def test_what_is_made_abreast_is_what_is_made_one_by_one(
     precisions: tuple[str, ...], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,8 @@ from ulsam_deploy.errors import Exit
 
 from .cases import artifact_bytes, auto, manifest, words, write_small
 
+pytestmark = pytest.mark.slow  # 'make test-search'
+
 #: Of the small network, nothing in fp32 fits into this, and something lower does.
 LIMIT = "size=99%"
 

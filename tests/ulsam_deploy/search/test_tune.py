@@ -18,6 +18,8 @@ from ulsam_deploy.exporters.onnx import OnnxExporter
 
 from .cases import artifact_bytes, manifest, write_small
 
+pytestmark = pytest.mark.slow  # 'make test-search'
+
 
 def slow(*arguments: Any) -> Tensor:
     """Equal to rounding, after two hundred transcendental functions of every value."""
