@@ -77,7 +77,8 @@ def row(point: dict) -> tuple[str, ...]:
 def run(name: str, target: str, asked: argparse.Namespace) -> None:
     """One search, in a cache of its own, and its table."""
     with tempfile.TemporaryDirectory() as place:
-        folder = asked.folder or Path(place)
+        folder = (asked.folder or Path(place)) / name
+        folder.mkdir(parents=True, exist_ok=True)
         model, data = NETWORKS[name](folder, asked.samples)
         into = Path(place) / "m.bundle"
         words = ["export", str(model), "--target", target, "--precision", "auto", "-o", str(into)]
@@ -99,7 +100,7 @@ def main() -> None:
     parser.add_argument("--target", default="onnx")
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--only", choices=tuple(NETWORKS))
-    parser.add_argument("--folder", type=Path, help="keep networks and data here")
+    parser.add_argument("--folder", type=Path, help="keep networks and data here, a folder each")
     parser.add_argument("--limit", action="append", default=[])
     arguments = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}", file=sys.stderr)

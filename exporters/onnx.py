@@ -65,7 +65,7 @@ class OnnxExporter(Exporter):
         return len(onnx_twin.softmaxes(onnx.load(model, load_external_data=False)))
 
     def silence(self, model: Path, chosen: range, into: Path) -> bool:
-        """The same model with these softmaxes times zero; False where it has no such ones."""
+        """The same model with these softmaxes taken as zero; False where it has no such ones."""
         import onnx
 
         from . import onnx_twin

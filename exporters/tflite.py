@@ -71,7 +71,7 @@ class TFLiteExporter(Exporter):
         return len(tflite_twin.softmaxes(tflite_model.read(model.read_bytes())))
 
     def silence(self, model: Path, chosen: range, into: Path) -> bool:
-        """The same model with products with zero in place of these softmaxes; False where it has no such ones."""
+        """The same model with these softmaxes taken as zero; False where it has no such ones."""
         from . import tflite_twin
 
         twin = tflite_twin.silenced(model.read_bytes(), chosen)

@@ -1,12 +1,11 @@
-"""The twin of a LiteRT model without one block's attention: its softmaxes become products with zero, and nothing else
-changes.
+"""The twin of a LiteRT model without one block's attention: its softmaxes become zero, and nothing else changes.
 
-A softmax is one operator, or spelled out as ``exp / sum``, as it is exported here; then the division is the product.
+A softmax is one operator, or spelled out as ``exp / sum``, as it is exported here. It, or the division, becomes what it
+reads less itself: zero in whatever type it has.
 """
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from . import tflite_model
 
 #: What only changes how a tensor is stored.
 _STORAGE = ("QUANTIZE", "DEQUANTIZE")
-_BYTES = {"FLOAT32": 4, "FLOAT16": 2, "INT16": 2, "INT8": 1, "UINT8": 1}
 
 
 def softmaxes(model: Any) -> list[Any]:
@@ -40,38 +38,21 @@ def silenced(content: bytes, chosen: range) -> bytes | None:
     found = softmaxes(model)
     if len(found) < chosen.stop:
         return None
-    product = _product(model)
+    model.operatorCodes.append(_difference())
     for operator in found[chosen.start : chosen.stop]:
-        operator.inputs = np.array([operator.inputs[0], _zero(model, int(operator.inputs[0]))], np.int32)
-        operator.opcodeIndex = product
-        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
-        operator.builtinOptions = schema.MulOptionsT()
+        operator.inputs = np.array([operator.inputs[0]] * 2, np.int32)
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.builtinOptionsType = schema.BuiltinOptions.SubOptions
+        operator.builtinOptions = schema.SubOptionsT()
+        operator.builtinOptions.potScaleInt16 = False
     return tflite_model.write(model)
 
 
-def _product(model: Any) -> int:
-    """The number of the operator code for a product, which is added to ``model``."""
+def _difference() -> Any:
+    """The operator code for a difference."""
     from ai_edge_litert import schema_py_generated as schema
 
     code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.MUL
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SUB
     code.version = 2  # quantized types as well
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
-def _zero(model: Any, like: int) -> int:
-    """The number of a new tensor, a zero of the type of tensor ``like``."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    graph = model.subgraphs[0]
-    tensor, buffer = copy.deepcopy(graph.tensors[like]), schema.BufferT()
-    kinds = {number: kind for kind, number in vars(schema.TensorType).items() if kind in _BYTES}
-    buffer.data = np.zeros(_BYTES[kinds[tensor.type]], np.uint8)
-    tensor.name, tensor.buffer = b"attention_removed", len(model.buffers)
-    tensor.shape, tensor.shapeSignature = np.ones(len(tensor.shape), np.int32), None
-    if tensor.quantization is not None and tensor.quantization.scale is not None:
-        tensor.quantization.zeroPoint = np.zeros(1, np.int64)
-    model.buffers.append(buffer)
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
+    return code

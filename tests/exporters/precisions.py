@@ -137,8 +137,8 @@ def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tu
     return found
 
 
-def plain_tflite(content: bytes) -> bytes:
-    """ai-edge-quantizer's own recipe for static int8 on a float model."""
+def plain_tflite(content: bytes, samples: list[dict[str, Array]] | None = None) -> bytes:
+    """ai-edge-quantizer's own recipe for static int8 on a float model; ``samples``: instead of the calibration set."""
     from ai_edge_quantizer import recipe
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
@@ -149,7 +149,9 @@ def plain_tflite(content: bytes) -> bytes:
     quantizer = Quantizer(bytearray(content), recipe.static_wi8_ai8())
     for port in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # so that it is fed float32 as all others are
         quantizer.update_quantization_recipe(".*", port, algorithm_key=AlgorithmName.NO_QUANTIZE)
-    samples = [{"input": np.ascontiguousarray(x[None].transpose(0, 2, 3, 1))} for x in calibration().arrays["input"]]
+    if samples is None:
+        pictures = calibration().arrays["input"]
+        samples = [{"input": np.ascontiguousarray(x[None].transpose(0, 2, 3, 1))} for x in pictures]
     with quiet("Warning: Enabling `experimental_preserve_all_tensors`"):
         ranges = quantizer.calibrate({"serving_default": samples}, num_threads=1)
         result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)

@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.schema_py_generated import TensorType
 
 from ulsam_deploy.contracts import Artifact
 from ulsam_deploy.exporters import tflite_model, tflite_twin
 from ulsam_deploy.exporters.tflite import EXPORTER
+from ulsam_deploy.exporters.torch_noise import LITERT_WARNINGS, TORCH_WARNINGS
 from ulsam_deploy.program import Evaluator
+from ulsam_deploy.third_party import quiet
 
-from .precisions import calibration, export, golden, opened, outputs, programs
+from .precisions import calibration, export, golden, opened, outputs, plain_tflite, programs
 
 PRECISIONS = ("fp16", "int8", "int8-dynamic")
 
@@ -39,8 +43,6 @@ def read(made: Any, precision: str, keep: tuple[str, ...] = ()) -> Any:
 
 def types(model: Any, kind: str) -> list[tuple[str, str]]:
     """Element types of the weights (or second operand) and of the result, for each operator of one kind."""
-    from ai_edge_litert.schema_py_generated import TensorType
-
     names = {number: name for name, number in vars(TensorType).items() if isinstance(number, int)}
     graph = model.subgraphs[0]
     return [
@@ -126,10 +128,39 @@ def test_a_twin_differs_in_every_precision_and_only_by_the_maps(made: Any, preci
     assert twin is not None
     before, after = tflite_model.read(content), tflite_model.read(twin)
     assert len(after.subgraphs[0].operators) == len(before.subgraphs[0].operators)
-    assert len(after.buffers) == len(before.buffers) + 1
+    assert len(after.buffers) == len(before.buffers)
     assert tflite_twin.silenced(content, range(2, 3)) is None
     assert EXPORTER.silence(folder / artifact.files[0], range(2, 3), tmp_path) is False
     assert not list(tmp_path.iterdir())
+
+
+def test_a_softmax_in_int8_by_anybody_is_taken_as_zero(tmp_path: Path) -> None:
+    """One operator, in and out in int8: behind it, only the bias of the last layer is left."""
+    import litert_torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(12, 8), torch.nn.Softmax(1), torch.nn.Linear(8, 3)).eval()
+    rows = np.random.default_rng(0).normal(size=(32, 1, 12)).astype(np.float32)
+    with quiet(*TORCH_WARNINGS, *LITERT_WARNINGS):
+        litert_torch.convert(network, (torch.zeros(1, 12),)).export(str(tmp_path / "float.tflite"))
+    content = plain_tflite((tmp_path / "float.tflite").read_bytes(), [{"args_0": row} for row in rows])
+    model = tflite_model.read(content)
+    (softmax,) = tflite_twin.softmaxes(model)
+    assert tflite_model.kind_of(model, softmax) == "SOFTMAX"
+    assert [model.subgraphs[0].tensors[i].type for i in (*softmax.inputs, *softmax.outputs)] == [TensorType.INT8] * 2
+    twin = tflite_twin.silenced(content, range(1))
+    assert twin is not None
+    whole, dead = (first_output(file, rows[0]) for file in (content, twin))
+    bias = network[2].bias.detach().numpy()
+    np.testing.assert_allclose(dead[0], bias, atol=0.01)
+    assert np.abs(whole[0] - bias).max() > 0.05
+
+
+def first_output(content: bytes, row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = next(
+        iter(Interpreter(model_content=content).get_signature_runner()(args_0=row).values())
+    )
+    return found
 
 
 def test_the_same_bytes_again(made: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ulsam_deploy import pipeline
+from ulsam_deploy import pipeline, plugins
 from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.cli import main
 from ulsam_deploy.contracts import Tier, Verdict
@@ -70,13 +70,31 @@ def test_the_manifest_says_how_it_was_made(onnx_int8: pipeline.Exported) -> None
     assert all(row["measured"] == pytest.approx(row["forecast"], abs=0.5) for row in record.facts["resolution"])
 
 
+def test_as_a_strangers_file_it_is_judged_as_int8(
+    onnx_int8: pipeline.Exported, checkpoint: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file alone passes with the figures of the export; without one block's attention it fails by its name."""
+    assert onnx_int8.bundle
+    (record,) = onnx_int8.bundle.manifest.artifacts
+    (file,) = onnx_int8.bundle.files(record)
+    words = ["--against", str(checkpoint), "--precision", "int8", "--json", "--calibration", str(samples)]
+    words += ["--preprocessing", "unit-grey"]
+    assert main(["verify", str(file), *words]) == Exit.OK
+    found = json.loads(capsys.readouterr().out)["evidence"]["parity"]
+    assert [block["word"] for block in found["blocks"]] == ["alive"] * 4
+    assert found["outputs"][0]["error"] == (record.evidence.parity or {})["outputs"][0]["error"]
+    assert plugins.load(plugins.EXPORTERS, "onnx").silence(file, range(1, 2), tmp_path)
+    assert main(["verify", str(tmp_path / file.name), *words]) == Exit.CHECK_FAILED
+    (reason,) = json.loads(capsys.readouterr().out)["evidence"]["reasons"]
+    assert reason.startswith("The attention of block 'attention.6' is dead")
+
+
 def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported, tmp_path: Path) -> None:
     """The same verdict again from the files alone; and a dead block in another file of that name is found."""
     assert onnx_int8.bundle
     (checked,) = verify_bundle(read_bundle(onnx_int8.bundle.root))
     assert checked.evidence
     assert checked.evidence.verdict is Verdict.PASS
-    from ulsam_deploy import plugins
     from ulsam_deploy.evidence import execute
     from ulsam_deploy.parity import Golden
 

@@ -67,7 +67,7 @@ def test_harm_ends_in_words(bundle: Bundle, does: str, words: str, capsys: pytes
     assert main(["verify", str(root), "--memory-limit", "1"]) == Exit.EXPORT_FAILED
     said = capsys.readouterr().err
     assert words in said
-    assert "not run here: " in said
+    assert "unruly fp32: not run here: " in said
 
 
 def test_an_endless_artifact_is_stopped(bundle: Bundle) -> None:

@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         model=arguments.against,
         probes=arguments.probes,
         calibration=arguments.calibration,
+        preprocessing=arguments.preprocessing,
         **model_options(arguments),
         cache=not arguments.no_cache,
     )

@@ -21,7 +21,7 @@ from ulsam_deploy.report.checks import Check, artifact_checks
 AGAINST_ONLY: Mapping[str, object] = {
     "layout": None, "precision": None, "calibration": None, "reproduce": None, "probes": None, "arch": None,
     "factory": None, "variant": None, "input": [], "trust_native": False, "trust_pickle": False, "allow_global": [],
-    "no_cache": False,
+    "preprocessing": None, "no_cache": False,
 }  # fmt: skip
 #: Of these, what reads a checkpoint: with ``--data``, ``--against`` says what a bundle's artifacts are paired with.
 PAIRED = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")

@@ -125,12 +125,8 @@ def _twins(road: Road, case: Case, golden: Golden, produced: ArrayMap) -> Twins:
             if not shares:
                 said.append("none: the softmaxes of this file are not one for each block or subspace")
                 return Twins()
-            feeds = [feed for feed, _ in road.watched]
-            watched = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
-            found = (
-                Shown(case.run(golden.inputs, share)[0], case.values(watched, road.batch, share)) for share in shares
-            )
-            twins = gathered(road, case.values(watched, road.batch), found)
+            found = (Shown(case.run(golden.inputs, share)[0], _inside(road, case, share)) for share in shares)
+            twins = gathered(road, _inside(road, case), found)
             if is_mixed_up(golden, produced, twins.silenced, golden.floors):
                 said.append("none: the softmaxes of this file are in another order than the network's blocks")
                 return Twins()
@@ -139,6 +135,15 @@ def _twins(road: Road, case: Case, golden: Golden, produced: ArrayMap) -> Twins:
             return Twins()
         said.append(f"{len(shares)}, each without one block's attention")
     return twins
+
+
+def _inside(road: Road, case: Case, without: range | None = None) -> Sequence[ArrayMap]:
+    """All values inside the artifact, or such a twin, on each batch that is watched; none where they can't be shown."""
+    feeds = [feed for feed, _ in road.watched]
+    try:
+        return case.values({n: np.concatenate([f[n] for f in feeds]) for n in feeds[0]}, road.batch, without)
+    except UlsamError:  # the outputs of the twins tell something alone
+        return []
 
 
 def _shares(count: int, blocks: Sequence[Block]) -> list[range]:

@@ -83,6 +83,8 @@ def test_a_look_inside_decides_only_where_nothing_else_can(case: Case) -> None:
     assert seen.verdict is Verdict.FAIL
     half = check(case.golden, whole, floors=floors, silenced=silenced, inside=((1.0, 0.97, 1.03), None))
     assert [block.word for block in half.blocks] == [Word.ALIVE, Word.INCONCLUSIVE]
+    vague = check(case.golden, whole, floors=floors, silenced=silenced, inside=((1.0, 0.97, 1.03), (0.8, 0.3, 1.2)))
+    assert "the interval is 0.30 to 1.20" in vague.blocks[1].note
     clear, its_twins, its_floors = artifact(case)
     kept = check(case.golden, clear, floors=its_floors, silenced=its_twins, inside=((0.0, 0.0, 0.0),) * 2)
     assert [block.word for block in kept.blocks] == [Word.ALIVE] * 2

@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_ci_options, add_host_options, add_model_options, command, positive, value
+from ulsam_deploy.cli.arguments import (
+    add_ci_options,
+    add_host_options,
+    add_model_options,
+    add_preprocessing,
+    command,
+    positive,
+    value,
+)
 from ulsam_deploy.contracts import Tier
 from ulsam_deploy.options import PRECISIONS
 
@@ -61,4 +69,5 @@ def add(commands: Any) -> None:
     against.add_argument("--reproduce", type=Path, metavar="DIR", help="leave a failure here: inputs, outputs, script")
     against.add_argument("--trust-native", action="store_true", help="let a TensorRT engine, which is code, run")
     against.add_argument("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    add_preprocessing(parser)
     add_model_options(parser)
