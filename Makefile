@@ -21,10 +21,11 @@ test: $(READY) $(SIGN_READY)
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
 
-# Searches (auto, tune) and targets side by side: whole exports, one after the other.
+# Searches (auto, tune), targets side by side, low precision judged down the whole road.
 test-search: $(READY)
 	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/search/test_auto.py tests/ulsam_deploy/search/test_tune.py \
-		tests/ulsam_deploy/test_abreast.py
+		tests/ulsam_deploy/test_abreast.py tests/ulsam_deploy/test_precision_road.py \
+		tests/exporters/test_diffuse.py
 
 # Every network of the paper's table through TensorRT's own parser and builder, in every precision and both batches.
 test-trt: $(READY)

@@ -37,6 +37,7 @@ from .precisions import (
 )
 
 TARGETS = ("onnx", "openvino", "tflite")
+search = pytest.mark.slow  # 'make test-search'
 
 
 @pytest.fixture(scope="module", params=TARGETS)
@@ -80,9 +81,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
         yield [*words, "--input", f"3x{SIZE}x{SIZE}", "--no-cache", "--json"]
 
 
-@pytest.mark.parametrize(
-    "plain", ["onnx", *(pytest.param(name, marks=pytest.mark.slow) for name in TARGETS[1:])], indirect=True
-)
+@search
 def test_verify_against_the_checkpoint_fails_it(plain: Any, checkpoint: list[str]) -> None:
     """As anybody would meet it: a file, a checkpoint, and the network's code."""
     _, artifact, folder = plain
@@ -103,6 +102,7 @@ def words_of(found: dict[str, Any]) -> list[str]:
     return [block["word"] for block in found["evidence"]["parity"]["blocks"]]
 
 
+@search
 def test_judged_as_int8_it_is_the_attention_that_is_dead(
     plain: Any, checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,6 +114,7 @@ def test_judged_as_int8_it_is_the_attention_that_is_dead(
     assert all(output["error"] < output["tolerance"] for output in found["evidence"]["parity"]["outputs"])
 
 
+@search
 def test_twins_of_a_file_with_one_softmax_a_subspace(
     checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_twins_of_a_file_with_one_softmax_a_subspace(
     assert (found["exit_code"], words_of(found)) == (Exit.CHECK_FAILED, ["dead", "dead"])
 
 
+@search
 def test_judged_as_int8_our_own_form_is_alive(
     checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

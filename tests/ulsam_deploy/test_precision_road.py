@@ -20,6 +20,8 @@ from ulsam_deploy.models.digits import cluttered_digits
 from ulsam_deploy.options import PRECISIONS, ExportOptions
 from ulsam_deploy.progress import Progress
 
+pytestmark = pytest.mark.slow  # 'make test-search'
+
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -110,7 +112,6 @@ def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported
     assert any("'attention.6' is dead" in reason for reason in dead.reasons)
 
 
-@pytest.mark.slow
 def test_int8_by_the_command_line(checkpoint: Path, samples: Path, tmp_path: Path, capsys) -> None:
     words = ["export", str(checkpoint), "--target", "tflite", "--precision", "int8", "--calibration", str(samples)]
     words += ["--preprocessing", "unit-grey", "-o", str(tmp_path / "m.bundle"), "--json"]
@@ -122,7 +123,6 @@ def test_int8_by_the_command_line(checkpoint: Path, samples: Path, tmp_path: Pat
     shutil.rmtree(tmp_path / "m.bundle")
 
 
-@pytest.mark.slow
 def test_every_precision_of_every_target(checkpoint: Path, samples: Path, tmp_path: Path) -> None:
     found = exported(checkpoint, samples, tmp_path / "m.bundle", ("all",), *PRECISIONS)
     assert found.exit_code is Exit.OK
