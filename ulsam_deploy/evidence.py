@@ -29,8 +29,8 @@ QUANTILES = 41
 def runtime_for(target: str) -> type[Runtime]:
     """The engine that runs artifacts of ``target``; raises :class:`UnavailableError` when it cannot run here."""
     reasons: list[Availability] = []
-    for name in plugins.registered(plugins.RUNTIMES):
-        engine: type[Runtime] = plugins.load(plugins.RUNTIMES, name)
+    engines: dict[str, type[Runtime]] = plugins.loaded(plugins.RUNTIMES)
+    for engine in engines.values():
         if engine.target == target:
             here = engine.available()
             if here.usable:

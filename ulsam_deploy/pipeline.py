@@ -52,8 +52,8 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
         outcomes = abreast(road, wanted, writer.folder)
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]
-        if not made:
-            return Exported(None, tuple(outcomes), road.notes(), code)
+        if not made:  # with "all", a target that is not possible here counts for nothing; but one has to be
+            return Exported(None, tuple(outcomes), road.notes(), code or Exit.UNAVAILABLE)
         _write_golden(road, made, writer.folder / GOLDEN)
         shutil.copyfile(road.truth / MAPS, writer.folder / MAPS)
         manifest = Manifest(

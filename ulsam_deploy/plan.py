@@ -49,6 +49,8 @@ def plan(options: ExportOptions) -> Plan:
         steps = [step for step, _ in made]
         network = _network(road, needed=any(step.state != SKIPPED for step in steps))
     codes = [error.exit_code for one, (_, error) in zip(wanted, made) if error and one.is_required(error)]
+    if all(error for _, error in made):
+        codes.append(Exit.UNAVAILABLE)
     last = Step("bundle", None, None, TO_DO, "golden set, attention maps, bill of materials, report")
     whole = [*network, *steps, last] if network else steps
     return Plan(
@@ -57,7 +59,7 @@ def plan(options: ExportOptions) -> Plan:
         bundle=str(options.bundle),
         replaces=options.bundle.exists(),
         steps=tuple(whole),
-        exit_code=int(combine(codes) if codes else Exit.OK),
+        exit_code=int(combine(codes)),
     )
 
 

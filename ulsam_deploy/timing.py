@@ -136,7 +136,7 @@ def _subject(
 def _entry_point(target: str) -> str:
     """The name by which a fresh process finds the engine for ``target``."""
     engine = runtime_for(target)
-    return next(name for name in plugins.registered(plugins.RUNTIMES) if plugins.load(plugins.RUNTIMES, name) is engine)
+    return next(name for name, found in plugins.loaded(plugins.RUNTIMES).items() if found is engine)
 
 
 def _parity(bundle: Bundle, record: ArtifactRecord, golden: Golden, threads: int | None) -> Parity:

@@ -116,7 +116,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _networks() -> dict[str, Network]:
-    return {name: plugins.load(plugins.MODELS, name) for name in plugins.registered(plugins.MODELS)}
+    return plugins.loaded(plugins.MODELS)
 
 
 def _chosen(checkpoint: Checkpoint, arch: str) -> tuple[Network, Mapping[str, Any]]:

@@ -21,9 +21,7 @@ _CONFIG = ("insert", "substitute", "subspaces", "variant", "width", "classes", "
 
 def run(arguments: argparse.Namespace) -> Exit:
     """Write the checkpoint, or list what there is."""
-    networks: dict[str, Network] = {
-        name: plugins.load(plugins.MODELS, name) for name in plugins.registered(plugins.MODELS)
-    }
+    networks: dict[str, Network] = plugins.loaded(plugins.MODELS)
     if arguments.list:
         return _list(networks, arguments)
     network, config = _choose(networks, arguments)

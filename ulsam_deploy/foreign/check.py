@@ -158,10 +158,8 @@ def _shares(count: int, blocks: Sequence[Block]) -> list[range]:
 def _engine(question: Question) -> type[Runtime]:
     """The engine for this kind of file."""
     path = question.artifact
-    engines: list[type[Runtime]] = [
-        plugins.load(plugins.RUNTIMES, name) for name in plugins.registered(plugins.RUNTIMES)
-    ]
-    kinds = {suffix: engine for engine in engines for suffix in engine.opens}
+    engines: dict[str, type[Runtime]] = plugins.loaded(plugins.RUNTIMES)
+    kinds = {suffix: engine for engine in engines.values() for suffix in engine.opens}
     engine = kinds.get(path.suffix.lower())
     if engine is None:
         raise UsageError(f"'{path.name}' is of no known kind", expected=" ".join(sorted(kinds)))

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 _SERIES = 8
 #: A stand-in for each variable of the page's style sheet; nothing else in a plot has these colours.
 _STANDINS = {"--ink": "#010203", "--soft": "#010204", "--line": "#010205"} | {
@@ -119,6 +116,10 @@ def _log_x(axes: Any, values: Sequence[float]) -> None:
 
 def _svg(draw: Callable[[Any], None], title: str, name: str) -> str:
     """The plot as SVG to put into a page; ``name`` makes its identifiers unique there."""
+    # Here and not above: every command that may write a page imports this module, also where no page can be written.
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(5.2, 3.4))
         draw(figure.add_subplot())
