@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from .sources import ROOT, build, clone
+
+Answer = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
-    source = tmp_path_factory.mktemp("source")
-    files = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    ).stdout.split("\n")
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
-    done = subprocess.run(build, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    (path,) = out.glob("*.whl")
-    return path
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clone(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("wheel", source, tmp_path_factory.mktemp("wheel"))
 
 
 def test_nothing_but_the_package_lands_in_site_packages(wheel: Path) -> None:
@@ -68,3 +64,53 @@ sys.exit(main(["doctor"]))
     )
     assert done.returncode == 0, done.stderr
     assert "pip install 'ulsam-deploy[onnx]'" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Answer]:
+    """``bare(*words)`` runs a Python that has the wheel, and this one's packages without its editable install."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder / "env", with_pip=False)
+    into = ["--no-deps", "--no-index", "--quiet", "--target", str(folder / "site")]
+    subprocess.run([sys.executable, "-m", "pip", "install", *into, str(wheel)], check=True, capture_output=True)
+    others = [
+        path for path in sys.path if path.endswith("site-packages")
+    ]  # on PYTHONPATH their .pth files are not read
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "site"), *others])}
+    environment["ULSAM_DEPLOY_CACHE"] = str(folder / "cache")
+    python = str(folder / "env" / "bin" / "python")
+
+    def run(*words: str, cwd: Path = folder) -> Answer:
+        return subprocess.run([python, *words], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+IMPORTED = "import ulsam_deploy.models, ulsam_deploy.exporters, ulsam_deploy.runtimes as r; print(r.__file__)"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-c", IMPORTED), "{clone}/runtimes/__init__.py"),
+        (("-m", "ulsam_deploy", "doctor"), "networks: mobilenet_v1, mobilenet_v2"),
+        (("-m", "examples.finetune", "--help"), "fine-tune"),
+    ],
+)
+def test_a_clone_in_which_the_package_is_installed_but_not_editable_is_whole(
+    words: tuple[str, ...], said: str, source: Path, bare: Callable[..., Answer]
+) -> None:
+    """There the source folder hides the installed package."""
+    done = bare(*words, cwd=source)
+    assert done.returncode == 0, done.stderr
+    assert said.format(clone=source) in done.stdout
+    assert "ulsam-deploy doctor" not in done.stdout, "doctor sends people in a circle"
+
+
+def test_installed_it_has_its_wings_inside_and_a_clone_lends_it_nothing_else(
+    source: Path, bare: Callable[..., Answer]
+) -> None:
+    assert bare("-c", IMPORTED).stdout.endswith("/site/ulsam_deploy/runtimes/__init__.py\n")
+    for name in ("tests", "examples", "benchmarks", "models.no_such_module"):
+        done = bare("-c", f"import ulsam_deploy.{name}", cwd=source)
+        assert f"No module named 'ulsam_deploy.{name}'" in done.stderr
