@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz figures track check clean
+.PHONY: demo test test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz figures track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -17,6 +17,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 test: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "not slow and not arm and not gpu and not browser"
+
+# Of the fast tests, those that skip where a program is missing; 'python3 tests/needs.py missing' says what to install.
+test-programs: $(READY)
+	$(PYTEST) -m "needs and not slow and not arm and not gpu and not browser"
 
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"

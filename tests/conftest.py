@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,23 @@ import pytest
 
 from ulsam_deploy import abreast, plugins
 from ulsam_deploy.contracts import Artifact, ExportRequest, Runtime
+
+from . import needs
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What a mark stands for, so that ``-m needs`` selects every test that may skip for want of a program."""
+    for mark, programs in needs.OF_MARK.items():
+        if item.get_closest_marker(mark):
+            item.add_marker(pytest.mark.needs(*programs))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a program that isn't here; with ``ULSAM_DEPLOY_TEST_ALL`` set, as in CI, fail."""
+    programs = [program for mark in item.iter_markers("needs") for program in mark.args]
+    if sentence := needs.lacking(programs):
+        (pytest.fail if os.environ.get("ULSAM_DEPLOY_TEST_ALL") else pytest.skip)(sentence)
 
 
 @pytest.fixture(scope="session", autouse=True)

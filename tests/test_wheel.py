@@ -93,7 +93,7 @@ IMPORTED = "import ulsam_deploy.models, ulsam_deploy.exporters, ulsam_deploy.run
     ("words", "said"),
     [
         (("-c", IMPORTED), "{clone}/runtimes/__init__.py"),
-        (("-m", "ulsam_deploy", "doctor"), "networks: mobilenet_v1, mobilenet_v2"),
+        (("-m", "ulsam_deploy", "doctor"), "pytorch      yes"),
         (("-m", "examples.finetune", "--help"), "fine-tune"),
     ],
 )

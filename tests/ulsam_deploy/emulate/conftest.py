@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,6 @@ from ..handmade import make_bundle
 #: Precisions whose ranges come from a calibration set.
 CALIBRATED = "int8"
 WIDTH = 512
-
-
-@pytest.fixture(autouse=True)
-def _needs_qemu(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("arm"):
-        missing = [name for name in ("qemu-aarch64", "apt-get", "dpkg-deb", "cc") if not shutil.which(name)]
-        if missing:
-            pytest.skip(f"needs {', '.join(missing)} (apt-get install qemu-user gcc libc6-dev)")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from ulsam_deploy.emulate import machine
 from ulsam_deploy.errors import RefusedError
 from ulsam_deploy.progress import Progress
 
+from ... import needs
 from .broken import FILES, integer_product, other_weights, unknown_operator
 
 pytestmark = pytest.mark.arm
@@ -144,7 +145,7 @@ def test_once_cached_neither_network_nor_apt_is_needed(dense: Path, answer: Ask,
     answer("verify", dense, "--device", "rpi4")
     (tmp_path / "bin").mkdir()
     for name in ("unshare", "true", "qemu-aarch64"):
-        (tmp_path / "bin" / name).symlink_to(str(shutil.which(name)))
+        (tmp_path / "bin" / name).symlink_to(str(needs.where(name)))
     done = _without_network(["verify", str(dense), "--device", "rpi4"], {**os.environ, "PATH": str(tmp_path / "bin")})
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("emulated-on-device-cpu") >= 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -49,8 +48,6 @@ INSTRUCTIONS = {
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> object:
-    if not shutil.which("cc") or not shutil.which("qemu-aarch64"):
-        pytest.skip("needs a C compiler and qemu-user")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path_factory.mktemp("cache")))
         library = plugin.compiled("qemu-aarch64")
@@ -60,6 +57,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> object:
     return function
 
 
+@pytest.mark.needs("cc", "qemu-aarch64")
 @pytest.mark.parametrize("words", INSTRUCTIONS)
 def test_an_instruction_belongs_to_its_classes(words: str, classes: object) -> None:
     code, expected = INSTRUCTIONS[words]

@@ -17,7 +17,14 @@ from pathlib import Path
 
 import pytest
 
-SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+from ... import needs
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Every test with a board."""
+    if "boards" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.needs("ssh", "ssh-keygen", "sshd", "ps"))
+
 
 SERVER = """\
 Port {port}
@@ -116,7 +123,8 @@ def start_board(root: Path, name: str) -> Board:
     (root / "sshd_config").write_text(SERVER.format(**words, path=path))
     (root / "ssh_config").write_text(CLIENT.format(**words))
     with (root / "sshd.log").open("wb") as log:
-        server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(root / "sshd_config")], stderr=log)
+        command = [str(needs.where("sshd")), "-D", "-e", "-f", str(root / "sshd_config")]
+        server = subprocess.Popen(command, stderr=log)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with socket.socket() as probe:

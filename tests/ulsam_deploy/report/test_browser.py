@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,11 @@ from ulsam_deploy.report.comparison import comparison
 from ulsam_deploy.report.subject import Subject
 from ulsam_deploy.report.timed import Timed
 
+from ... import needs
 from .conftest import golden, manifest, maps
 from .results import result
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not (shutil.which("chromium") and shutil.which("chromedriver")),
-        reason="needs chromium and chromedriver: apt-get install chromium chromium-driver",
-    ),
-]
+pytestmark = pytest.mark.browser
 WORDS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -77,11 +71,11 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from selenium.webdriver.chrome.service import Service
 
     options = Options()
-    options.binary_location = str(shutil.which("chromium"))
+    options.binary_location = str(needs.where("chromium"))
     for word in (*WORDS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
+    browser = webdriver.Chrome(options=options, service=Service(str(needs.where("chromedriver"))))
     yield browser
     browser.quit()
 
