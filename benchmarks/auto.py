@@ -21,6 +21,7 @@ import numpy as np
 
 from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.cli import main as command
+from ulsam_deploy.findings import AutoPoint
 from ulsam_deploy.report.markdown import table
 
 ROOT = Path(__file__).parents[1]
@@ -59,18 +60,18 @@ def mobilenet(folder: Path, samples: int) -> tuple[Path, Path]:
 NETWORKS = {"reference": reference, "diffuse": diffuse, "mobilenet": mobilenet}
 
 
-def row(point: dict) -> tuple[str, ...]:
-    ratio, drop = point["ratio"], point["drop"]
-    kept = f", {len(point['keep'])} kept" if point["keep"] else ""
-    least = min((value for value in point["liveness"].values() if value is not None), default=None)
+def row(point: AutoPoint) -> tuple[str, ...]:
+    ratio, drop = point.ratio, point.drop
+    kept = f", {len(point.keep)} kept" if point.keep else ""
+    least = min((value for value in point.liveness.values() if value is not None), default=None)
     return (
-        point["precision"] + kept + (" (chosen)" if point["chosen"] else ""),
-        f"{point['size'] / 1000:.1f} kB",
-        f"{ratio['estimate']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})",
-        "-" if point["error"] is None else f"{point['error']:.2f} floors",
+        point.precision + kept + (" (chosen)" if point.chosen else ""),
+        f"{point.size / 1000:.1f} kB",
+        f"{ratio.estimate:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
+        "-" if point.error is None else f"{point.error:.2f} floors",
         "-" if least is None else f"{least:.2f}",
-        f"{100 * drop['drop']:+.2f} ({100 * drop['low']:+.2f} to {100 * drop['high']:+.2f})" if drop else "-",
-        "; ".join(point["missed"]) or "no",
+        f"{100 * drop.drop:+.2f} ({100 * drop.low:+.2f} to {100 * drop.high:+.2f})" if drop else "-",
+        "; ".join(point.missed) or "no",
     )
 
 
@@ -88,11 +89,12 @@ def run(name: str, target: str, asked: argparse.Namespace) -> None:
         if not into.exists():
             return
         for record in read_bundle(into).manifest.artifacts:
-            found = record.facts["auto"]
-            print(f"\n{found['sentence']}.\n\n{table(COLUMNS, [row(point) for point in found['points']])}")
-            for point in found["points"]:
-                if point["chosen"] and point["keep"]:
-                    print(f"Kept: {', '.join(point['keep'])}.")
+            found = record.facts.auto
+            assert found
+            print(f"\n{found.sentence}.\n\n{table(COLUMNS, [row(point) for point in found.points])}")
+            for point in found.points:
+                if point.chosen and point.keep:
+                    print(f"Kept: {', '.join(point.keep)}.")
 
 
 def main() -> None:

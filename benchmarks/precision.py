@@ -96,7 +96,7 @@ def rows(bundle: Bundle, asked: argparse.Namespace, images: Labelled) -> Iterato
         times = ratios(bundle, records, asked)
         for record in records:
             count = sum(file.size for file in record.files)
-            blocks = (record.evidence.parity or {}).get("blocks", [])
+            blocks = record.evidence.parity.blocks if record.evidence.parity else ()
             yield (
                 target,
                 record.precision,
@@ -104,7 +104,7 @@ def rows(bundle: Bundle, asked: argparse.Namespace, images: Labelled) -> Iterato
                 f"{count / whole:.2f}",
                 times.get(record.precision, "-"),
                 accuracy(bundle, record, images),
-                " ".join(f"{b['liveness']:.2f}" if b["liveness"] is not None else "?" for b in blocks) or "-",
+                " ".join("?" if b.liveness is None else f"{b.liveness:.2f}" for b in blocks) or "-",
                 record.evidence.verdict.value,
                 layers(record),
             )
@@ -112,7 +112,7 @@ def rows(bundle: Bundle, asked: argparse.Namespace, images: Labelled) -> Iterato
 
 def layers(record: ArtifactRecord) -> str:
     """What the engine says its layers compute in."""
-    found = record.evidence.engine.get("layer_precisions", {})
+    found = record.evidence.engine.layer_precisions if record.evidence.engine else {}
     return " ".join(f"{name} {count}" for name, count in found.items()) or "-"
 
 

@@ -156,12 +156,12 @@ def by_geometry(target: str, request: ExportRequest) -> ByGeometry:
     return ByGeometry(target, request.lowerings)
 
 
-def facts(target: str, program: Program, request: ExportRequest) -> dict[str, dict[str, str]]:
+def forms(target: str, program: Program, request: ExportRequest) -> dict[str, str]:
     """For the manifest: the form of each block by its path; nothing where there was nothing to choose."""
     if request.precision != "fp32" or not program.blocks:
         return {}
     chosen = by_geometry(target, request)
-    return {"lowerings": {block.path: chosen.name(block) for block in program.blocks}}
+    return {block.path: chosen.name(block) for block in program.blocks}
 
 
 @functools.cache

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, Tier
+from ulsam_deploy.contracts import Artifact, ArtifactFacts, Availability, Exporter, ExportRequest, Tier
 from ulsam_deploy.third_party import installed, versions
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class OnnxExporter(Exporter):
         from . import lowerings, onnx_model
 
         model, said = in_precision(onnx_model.to_model(program, OPSET), program, request, "ONNX_RUNTIME")
+        forms = lowerings.forms(self.target, program, request)
         onnx_model.write(model, folder / "model.onnx")
         return Artifact(
             target=self.target,
@@ -53,7 +55,7 @@ class OnnxExporter(Exporter):
             outputs=program.outputs,
             tier=Tier.EXPORTED,
             toolchain=versions(*onnx_model.PACKAGES),
-            facts={**onnx_model.facts(model), **said, **lowerings.facts(self.target, program, request)},
+            facts=dataclasses.replace(onnx_model.with_graph(said, model), lowerings=forms),
         )
 
     def softmaxes(self, model: Path) -> int:
@@ -78,19 +80,19 @@ class OnnxExporter(Exporter):
 
 def in_precision(
     model: onnx.ModelProto, program: Program, request: ExportRequest, scheme: str
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+) -> tuple[onnx.ModelProto, ArtifactFacts]:
     """``model`` in the types of ``request.precision``, and facts about how; ``scheme``: the int8 of which engine."""
     if request.precision == "fp16":
         from . import onnx_fp16
 
-        return onnx_fp16.to_fp16(model), {"attention": "separate"}
+        return onnx_fp16.to_fp16(model), ArtifactFacts(attention="separate")
     if request.precision == "int8":
         from . import onnx_int8
 
         assert request.calibration is not None
         how = getattr(onnx_int8, scheme)
         return onnx_int8.to_int8(model, program, request.calibration, request.keep, how)
-    return model, {}
+    return model, ArtifactFacts()
 
 
 EXPORTER = OnnxExporter()

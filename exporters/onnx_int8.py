@@ -16,7 +16,8 @@ import onnx
 
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.calibration import whole_batches
-from ulsam_deploy.contracts import Calibration
+from ulsam_deploy.contracts import ArtifactFacts, Calibration
+from ulsam_deploy.findings import Quantized
 from ulsam_deploy.program import Program
 from ulsam_deploy.program.ownership import Operator, kept, owners
 from ulsam_deploy.third_party import quiet, words_of
@@ -51,11 +52,11 @@ Feed = dict[str, np.ndarray[Any, Any]]
 
 def to_int8(
     model: onnx.ModelProto, program: Program, calibration: Calibration, keep: tuple[str, ...], scheme: Scheme
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+) -> tuple[onnx.ModelProto, ArtifactFacts]:
     """``model``, made from the lowered ``program``, with its products in int8 but those of attention and of ``keep``.
 
-    Ranges are the smallest and largest value over ``calibration``. Facts: ``kept_operators``; ``quantized_products``
-    of how many ``products``.
+    Ranges are the smallest and largest value over ``calibration``. The facts
+    count what is left and what is quantized.
     """
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
     products = [node.name for node in model.graph.node if node.op_type in PRODUCTS]
@@ -63,13 +64,8 @@ def to_int8(
     quantized = _quantized(model, program, calibration, chosen, scheme) if chosen else model
     if scheme.outputs:
         _read_unrounded(quantized, set(left))
-    facts = {
-        "attention": "float",
-        "kept_operators": len(left),
-        "products": len(products),
-        "quantized_products": len(chosen),
-    }
-    return onnx_model.check(quantized), facts
+    counts = Quantized(kept_operators=len(left), products=len(products), quantized_products=len(chosen))
+    return onnx_model.check(quantized), ArtifactFacts(attention="float", quantized=counts)
 
 
 def operators_of(

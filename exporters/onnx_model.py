@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import onnx
 import onnxsim
 import torch
 
+from ulsam_deploy.contracts import ArtifactFacts
 from ulsam_deploy.errors import ExportError
 from ulsam_deploy.third_party import quiet, words_of
 
@@ -62,12 +64,11 @@ def write(model: onnx.ModelProto, path: Path) -> None:
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def facts(model: onnx.ModelProto) -> dict[str, Any]:
-    """Opset and operator counts."""
-    return {
-        "opset": next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        "operators": dict(sorted(Counter(node.op_type for node in model.graph.node).items())),
-    }
+def with_graph(said: ArtifactFacts, model: onnx.ModelProto) -> ArtifactFacts:
+    """``said`` with the operator counts and the ``opset`` of ``model``."""
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    operators = dict(sorted(Counter(node.op_type for node in model.graph.node).items()))
+    return dataclasses.replace(said, operators=operators, extra={**said.extra, "opset": opset})
 
 
 def strip(message: Any) -> None:

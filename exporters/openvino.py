@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, Tier
+from ulsam_deploy.contracts import Artifact, ArtifactFacts, Availability, Exporter, ExportRequest, Tier
 from ulsam_deploy.third_party import installed, load_openvino, quiet, versions, words_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class OpenVinoExporter(Exporter):
         from . import lowerings
         from .torch_noise import TORCH_WARNINGS
 
-        said: dict[str, Any] = {} if request.precision == "fp32" else {"attention": "float"}
+        said = ArtifactFacts(attention="" if request.precision == "fp32" else "float")
 
         with words_of("OpenVINO", "convert the network"), quiet(*TORCH_WARNINGS):
             openvino = load_openvino()
@@ -64,11 +65,11 @@ class OpenVinoExporter(Exporter):
             outputs=program.outputs,
             tier=Tier.EXPORTED,
             toolchain=versions("torch", "openvino", *(["nncf"] if request.precision == "int8" else [])),
-            facts={
-                "operators": dict(sorted(Counter(op.get_type_name() for op in model.get_ops()).items())),
-                **said,
-                **lowerings.facts(self.target, program, request),
-            },
+            facts=dataclasses.replace(
+                said,
+                operators=dict(sorted(Counter(op.get_type_name() for op in model.get_ops()).items())),
+                lowerings=lowerings.forms(self.target, program, request),
+            ),
         )
 
     def softmaxes(self, model: Path) -> int:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.calibration import whole_batches
-from ulsam_deploy.contracts import Calibration
+from ulsam_deploy.contracts import ArtifactFacts, Calibration
+from ulsam_deploy.findings import Quantized
 from ulsam_deploy.program.ownership import Operator, kept, owners
 from ulsam_deploy.program.program import Program
 from ulsam_deploy.third_party import load_openvino
@@ -20,13 +21,13 @@ _NO_WORK = ("Parameter", "Constant", "Result")
 
 def to_int8(
     model: Any, program: Program, calibration: Calibration, keep: tuple[str, ...] = ()
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[Any, ArtifactFacts]:
     """``model``, converted from the lowered ``program``, in int8: weights and activations; ``model`` is not changed.
 
     Weights are symmetric with one scale a channel, activations have one range a tensor, the smallest to the largest
     value over ``calibration``. Operators of attention blocks and of the modules in ``keep`` (PyTorch paths, ``""`` is
-    the network) are left as they are; inputs and outputs stay float32. Facts: ``kept_operators``, and
-    ``quantized_products``, how many convolutions and matrix products compute in int8, of how many ``products``.
+    the network) are left as they are; inputs and outputs stay float32. The facts
+    count how many convolutions and matrix products compute in int8, of how many.
 
     Run it where NNCF's chatter is caught (:func:`~ulsam_deploy.third_party.quiet`).
     """
@@ -51,12 +52,8 @@ def to_int8(
         ),
     )
     products = [op for op in quantized.get_ops() if op.get_type_name() in PRODUCTS]
-    return quantized, {
-        "attention": "float",
-        "kept_operators": len(left),
-        "products": len(products),
-        "quantized_products": sum(_in_int8(op) for op in products),
-    }
+    counts = Quantized(len(left), len(products), sum(_in_int8(op) for op in products))
+    return quantized, ArtifactFacts(attention="float", quantized=counts)
 
 
 #: What engines compute in int8.

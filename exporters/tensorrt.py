@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy import plugins
-from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, Study, Tier
+from ulsam_deploy.contracts import Artifact, ArtifactFacts, Availability, Exporter, ExportRequest, Study, Tier
 from ulsam_deploy.devices import TensorRTProfile, device, devices
 from ulsam_deploy.errors import ExportError, UnavailableError
+from ulsam_deploy.findings import DlaFacts, DlaNode, Reason, ReasonKind, TensorRTFacts
 from ulsam_deploy.third_party import installed, versions
 
 from . import trt_evidence, trtexec
@@ -51,8 +52,7 @@ class TensorRTExporter(Exporter):
         return lowerings.separate if request.precision == "fp16" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.onnx`` and ``build.json``; facts: ``opset``, ``operators``, ``trtexec``, ``lint``,
-        ``evidence``, ``dla``.
+        """Write ``model.onnx`` and ``build.json``; facts: ``operators``, ``lint``, and ``tensorrt``.
 
         The tier is ``COMPILED`` when TensorRT for RTX built an engine and no Jetson was asked for (RTX has no Jetson
         GPU among its targets), ``PARSED`` when its parser accepted the model, ``EXPORTED`` where it isn't installed.
@@ -62,19 +62,20 @@ class TensorRTExporter(Exporter):
 
         profiles = _profiles(request.device)
         model, said = _model(program, request)
-        found = {**said, **onnx_model.facts(model), **_lint(model, profiles, request)}
+        lint, dla = _lint(model, profiles), _dla(model, request)
         onnx_model.write(model, folder / "model.onnx")
         content = (folder / "model.onnx").read_bytes()
         builder = self._builder()
         recipe = _recipe(builder, program, request, content)
-        accepting = [profile for name, profile in profiles.items() if not found["lint"][name]]
+        accepting = [profile for name, profile in profiles.items() if not lint[name]]
         generations = dict.fromkeys(profile.generation for profile in accepting)
         recipe = dataclasses.replace(recipe, trtexec=trtexec.lines(recipe, tuple(generations)))
         (folder / "build.json").write_text(recipe.to_json(), encoding="utf-8")
-        tier, evidence, trt = Tier.EXPORTED, dict[str, Any](), trt_evidence.parser()
+        tier, shown, trt = Tier.EXPORTED, TensorRTFacts(), trt_evidence.parser()
         if trt is not None:
             jetson = request.device.startswith("jetson")
-            tier, evidence = trt_evidence.evidence(trt, builder, content, recipe, jetson)
+            tier, shown = trt_evidence.evidence(trt, builder, content, recipe, jetson)
+        kit = dataclasses.replace(shown, trtexec=dict(recipe.trtexec), dla=dla)
         return Artifact(
             target=self.target,
             precision=request.precision,
@@ -82,8 +83,8 @@ class TensorRTExporter(Exporter):
             inputs=program.inputs,
             outputs=program.outputs,
             tier=tier,
-            toolchain=versions(*onnx_model.PACKAGES, *([trt_evidence.PARSER] if evidence else [])),
-            facts={**found, "trtexec": dict(recipe.trtexec), "evidence": evidence},
+            toolchain=versions(*onnx_model.PACKAGES, *([trt_evidence.PARSER] if shown.engine else [])),
+            facts=dataclasses.replace(onnx_model.with_graph(said, model), lint=lint, tensorrt=kit),
         )
 
     def study(self, artifact: Artifact, folder: Path, golden: Golden) -> Study | None:
@@ -96,8 +97,10 @@ class TensorRTExporter(Exporter):
         session = self._builder().Session(trt)
         session.parse((folder / artifact.files[0]).read_bytes())
         found = trt_study.study(artifact, session, golden)
-        said = (trt_evidence.words(artifact.facts["evidence"]), *_dla_words(artifact))
-        return dataclasses.replace(found, reasons=(*said, *found.reasons))
+        kit = artifact.facts.tensorrt or TensorRTFacts()
+        said = (trt_evidence.words(kit), *_dla_words(kit.dla))
+        notes = tuple(Reason(self.target, ReasonKind.STUDY_NOTE, sentence) for sentence in said)
+        return dataclasses.replace(found, reasons=(*notes, *found.reasons))
 
     def _builder(self) -> Any:
         return plugins.load(plugins.RUNTIMES, self.runtime).builder
@@ -117,7 +120,7 @@ def _profiles(name: str) -> dict[str, TensorRTProfile]:
     return {name: profile}
 
 
-def _model(program: Program, request: ExportRequest) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def _model(program: Program, request: ExportRequest) -> tuple[onnx.ModelProto, ArtifactFacts]:
     """The ONNX model in the types, and for a DLA the operators, that were asked for; facts about the types."""
     from . import onnx_model, trt_dla
     from .onnx import in_precision
@@ -129,33 +132,41 @@ def _model(program: Program, request: ExportRequest) -> tuple[onnx.ModelProto, d
     return in_precision(model, program, request, "TENSORRT")
 
 
-def _lint(model: onnx.ModelProto, profiles: dict[str, TensorRTProfile], request: ExportRequest) -> dict[str, Any]:
-    """``lint``: what each device is documented to refuse; ``dla``: the forecast where one was asked for.
+def _lint(model: onnx.ModelProto, profiles: dict[str, TensorRTProfile]) -> dict[str, tuple[str, ...]]:
+    """What each device is documented to refuse.
 
-    Raises :class:`ExportError` when the device asked for refuses the model, or every device does.
+    Raises :class:`ExportError` when every device refuses the model.
     """
-    from ulsam_deploy.lint.dla import plan_dla
     from ulsam_deploy.lint.tensorrt import lint_tensorrt
 
-    found = {name: [item.message for item in lint_tensorrt(model, profile)] for name, profile in profiles.items()}
+    found = {name: tuple(item.message for item in lint_tensorrt(model, profile)) for name, profile in profiles.items()}
     if all(found.values()):
         name, messages = next(iter(found.items()))
         raise ExportError(f"TensorRT {profiles[name].version} ({name}) refuses the model: " + "; ".join(messages))
+    return found
+
+
+def _dla(model: onnx.ModelProto, request: ExportRequest) -> DlaFacts | None:
+    """The forecast for a DLA, where one was asked for; raises :class:`ExportError` when it refuses the model."""
+    from ulsam_deploy.lint.dla import plan_dla
+
     if not request.dla:
-        return {"lint": found}
+        return None
     plan = plan_dla(model)
     if plan.findings:
         raise ExportError("a DLA refuses the model: " + "; ".join(item.message for item in plan.findings))
-    return {"lint": found, "dla": dataclasses.asdict(plan)}
+    fallbacks, doubts = (
+        tuple(DlaNode(item.rule, item.node, item.message) for item in items) for items in (plan.fallbacks, plan.doubts)
+    )
+    return DlaFacts(plan.loadables, plan.placed, fallbacks, doubts)
 
 
-def _dla_words(artifact: Artifact) -> tuple[str, ...]:
-    plan = artifact.facts.get("dla")
-    if not plan:
+def _dla_words(plan: DlaFacts | None) -> tuple[str, ...]:
+    if plan is None:
         return ()
-    names = ", ".join(f"{item['node']} ({item['message']})" for item in plan["fallbacks"]) or "none"
-    count = f"{plan['loadables']} loadable{'s' * (plan['loadables'] != 1)}"
-    open_ = f"; {len(plan['doubts'])} nodes have no documented rule" if plan["doubts"] else ""
+    names = ", ".join(f"{item.node} ({item.message})" for item in plan.fallbacks) or "none"
+    count = f"{plan.loadables} loadable{'s' * (plan.loadables != 1)}"
+    open_ = f"; {len(plan.doubts)} nodes have no documented rule" if plan.doubts else ""
     return (f"Forecast for the DLA: {count}; fallbacks to the GPU: {names}{open_}.",)
 
 

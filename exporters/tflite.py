@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, TensorSpec, Tier
+from ulsam_deploy.contracts import Artifact, ArtifactFacts, Availability, Exporter, ExportRequest, TensorSpec, Tier
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.third_party import installed, quiet, versions, words_of
 
@@ -47,7 +47,7 @@ class TFLiteExporter(Exporter):
         if any(size is None for spec in program.inputs for size in spec.shape):
             raise UsageError("TFLite artifacts are static", expected="a fixed batch", todo="export with --batch 1 or N")
         inputs, outputs = _channels_last(program.inputs), _channels_last(program.outputs)
-        content, said = _convert(program, inputs, outputs), dict[str, Any]()
+        content, said = _convert(program, inputs, outputs), ArtifactFacts()
         if request.precision != "fp32":
             from . import tflite_precision
 
@@ -61,7 +61,9 @@ class TFLiteExporter(Exporter):
             outputs=outputs,
             tier=Tier.EXPORTED,
             toolchain=versions("torch", "litert-torch", "litert-converter", "ai-edge-litert", *_quantizer(request)),
-            facts={"operators": _operators(content), **said, **lowerings.facts(self.target, program, request)},
+            facts=dataclasses.replace(
+                said, operators=_operators(content), lowerings=lowerings.forms(self.target, program, request)
+            ),
         )
 
     def softmaxes(self, model: Path) -> int:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.calibration import whole_batches
-from ulsam_deploy.contracts import ExportRequest, TensorSpec, to_artifact
+from ulsam_deploy.contracts import ArtifactFacts, ExportRequest, TensorSpec, to_artifact
 from ulsam_deploy.errors import ExportError
+from ulsam_deploy.findings import Quantized
 from ulsam_deploy.program.ownership import Operator, kept, owners
 from ulsam_deploy.program.program import Program
 from ulsam_deploy.third_party import quiet, words_of
@@ -33,17 +34,17 @@ _SIGNATURE = "serving_default"
 
 def to_precision(
     content: bytes, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]
-) -> tuple[bytes, dict[str, Any]]:
+) -> tuple[bytes, ArtifactFacts]:
     """``content``, converted from the lowered ``program``, in ``request.precision``: ``fp16``, ``int8(-dynamic)``.
 
     ``fp16`` stores weights in float16 and computes in float32. ``int8`` has weights symmetric with one scale a channel,
     and one range a tensor, the smallest to the largest value over the calibration set; ``int8-dynamic`` has such
-    weights, and ranges found while it runs. Inputs and outputs stay float32. Facts of int8: ``kept_operators``, and
-    ``quantized_products`` of how many ``products``. Raises :class:`ExportError` with the quantizer's words.
+    weights, and ranges found while it runs. Inputs and outputs stay float32. The facts of int8
+    count what is left and what is quantized. Raises :class:`ExportError` with the quantizer's words.
     """
     with words_of("ai-edge-quantizer", "quantize the model"), quiet(_DEBUGGING):
         if request.precision == "fp16":
-            return _quantized(content, _half(), None), {"attention": "float"}
+            return _quantized(content, _half(), None), ArtifactFacts(attention="float")
         plan = _Plan.of(content, program, request, inputs)
         recipe = _static(plan) if request.precision == "int8" else _dynamic(plan)
         ranges = _ranges(content, recipe, program, request, inputs) if request.precision == "int8" else None
@@ -75,15 +76,10 @@ class _Plan:
         asked = kept(owned, request.keep)
         return cls(kinds, tuple(dict.fromkeys((*attention, *asked))), _feeding(operators, attention))
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> ArtifactFacts:
         products = [name for name, kind in self._kinds.items() if kind in PRODUCTS]
         chosen = [name for name in products if name not in self.left]
-        return {
-            "attention": "float",
-            "kept_operators": len(self.left),
-            "products": len(products),
-            "quantized_products": len(chosen),
-        }
+        return ArtifactFacts(attention="float", quantized=Quantized(len(self.left), len(products), len(chosen)))
 
 
 def _feeding(operators: Iterable[Operator], attention: tuple[str, ...]) -> tuple[str, ...]:

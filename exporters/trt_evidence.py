@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from ulsam_deploy.contracts import Tier
 from ulsam_deploy.errors import ExportError
+from ulsam_deploy.findings import CompiledEngine, TensorRTFacts
 from ulsam_deploy.third_party import installed, quiet, words_of
 
 PARSER = "tensorrt_rtx"
@@ -31,7 +31,7 @@ def parser() -> ModuleType | None:
     return module
 
 
-def evidence(trt: ModuleType, builder: Any, content: bytes, recipe: Any, jetson: bool) -> tuple[Tier, dict[str, Any]]:
+def evidence(trt: ModuleType, builder: Any, content: bytes, recipe: Any, jetson: bool) -> tuple[Tier, TensorRTFacts]:
     """The tier that the model reaches, and the facts: layers as parsed, and an engine for each compute capability.
 
     ``COMPILED`` when an engine could be built, unless a Jetson was asked for, which RTX doesn't build for.
@@ -39,21 +39,22 @@ def evidence(trt: ModuleType, builder: Any, content: bytes, recipe: Any, jetson:
     """
     parsed = builder.parse(trt, content)
     engines = {name: _engine(trt, builder, content, recipe, name) for name in CAPABILITIES}
-    compiled = any("layers" in engine for engine in engines.values())
-    facts = {"engine": f"{TITLE} {trt.__version__}", "network_layers": dict(parsed.layers), "engines": engines}
+    compiled = not all(engine.refused for engine in engines.values())
+    title = f"{TITLE} {trt.__version__}"
+    facts = TensorRTFacts(engine=title, network_layers=dict(parsed.layers), engines=engines)
     return (Tier.COMPILED if compiled and not jetson else Tier.PARSED), facts
 
 
-def _engine(trt: ModuleType, builder: Any, content: bytes, recipe: Any, capability: str) -> dict[str, Any]:
+def _engine(trt: ModuleType, builder: Any, content: bytes, recipe: Any, capability: str) -> CompiledEngine:
     """The inventory of the engine for ``capability``, or ``refused``: why there is none."""
     try:
         built = builder.build(trt, content, recipe, capability=capability)
     except ExportError as error:
-        return {"refused": error.found}
+        return CompiledEngine(refused=error.found or "without a word")
     return inventory(built.listing)
 
 
-def inventory(listing: str) -> dict[str, Any]:
+def inventory(listing: str) -> CompiledEngine:
     """Layers by type, fusions, and element types of what layers give, out of the detailed layer listing of a build.
 
     ``fusions`` are the groups of two or more ONNX nodes that became one layer, in order.
@@ -63,16 +64,16 @@ def inventory(listing: str) -> dict[str, Any]:
     types = Counter(kind for line in lines for kind in re.findall(r"Datatype: (\w+)", _outputs(line)))
     groups = [re.findall(r"\[ONNX Layer: ([^\]]+)\]", line) for line in lines]
     fusions = [" + ".join(group) for group in groups if len(group) > 1]
-    return {"layers": dict(sorted(kinds.items())), "types": dict(sorted(types.items())), "fusions": fusions}
+    return CompiledEngine(dict(sorted(kinds.items())), dict(sorted(types.items())), tuple(fusions))
 
 
 def _outputs(line: str) -> str:
     return line.partition("Outputs: [")[2].partition("TacticName:")[0]
 
 
-def words(facts: Mapping[str, Any]) -> str:
+def words(facts: TensorRTFacts) -> str:
     """One sentence about the engines."""
-    made = [name for name, engine in facts["engines"].items() if "layers" in engine]
-    refused = [name for name in facts["engines"] if name not in made]
+    refused = [name for name, engine in facts.engines.items() if engine.refused]
+    made = [name for name in facts.engines if name not in refused]
     tail = f"; it refused {', '.join(refused)}" if refused else ""
-    return f"{facts['engine']} built engines for {', '.join(made) or 'no compute capability'}{tail}."
+    return f"{facts.engine} built engines for {', '.join(made) or 'no compute capability'}{tail}."

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import ArrayMap, Artifact, Availability, Runtime
+from ulsam_deploy.contracts import ArrayMap, Artifact, Availability, EngineFacts, Runtime
 from ulsam_deploy.errors import ExportError
 from ulsam_deploy.third_party import installed, words_of
 
@@ -139,7 +139,7 @@ class ParsedRuntime(Runtime):
     def _close(self) -> None:
         del self._network
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> EngineFacts:
         """Which parser, and which model of rounding."""
         trt = self._session.trt
-        return {"engine": f"NumPy on the network parsed by {trt.__name__} {trt.__version__}", "version": np.__version__}
+        return EngineFacts(f"NumPy on the network parsed by {trt.__name__} {trt.__version__}", np.__version__)

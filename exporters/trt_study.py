@@ -8,6 +8,7 @@ both and drops out, so that the step between the two shows the attention where t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,9 @@ import numpy as np
 from ulsam_deploy.contracts import Artifact, Study, Verdict
 from ulsam_deploy.errors import UnavailableError
 from ulsam_deploy.evidence import produce
-from ulsam_deploy.parity import Golden, check, tolerance_of
-from ulsam_deploy.parity.check import Report
-from ulsam_deploy.parity.liveness import Liveness, Word, by_twins
-from ulsam_deploy.parity.noise import Floor, noise_floors
+from ulsam_deploy.findings import Floor, Liveness, Reason, ReasonKind, Report, StudyFacts, Word
+from ulsam_deploy.parity import Golden, check, noise_floors, tolerance_of
+from ulsam_deploy.parity.liveness import by_twins
 
 from .trt_network import ParsedNetwork, ParsedRuntime
 from .trt_rounding import ACCUMULATED, DECLARED, FUSED, STORED, Array, Rounding
@@ -36,7 +36,8 @@ def study(artifact: Artifact, session: Any, golden: Golden) -> Study:
             return _half(artifact, session, chosen)
         return _single(artifact, session, chosen)
     except UnavailableError as error:
-        return Study(Verdict.UNVERIFIED, (f"The parsed network was not checked: {error.found}.",), {})
+        reason = _note(f"The parsed network was not checked: {error.found}.")
+        return Study(Verdict.UNVERIFIED, (reason,), StudyFacts())
 
 
 def spread(count: int, batch: int) -> list[int]:
@@ -49,18 +50,18 @@ def _single(artifact: Artifact, session: Any, golden: Golden) -> Study:
     whole = _run(artifact, session, golden, DECLARED)
     silenced = {} if artifact.precision == "fp32" else _silenced(artifact, session, golden, DECLARED)
     report = check(golden, whole, tolerance=tolerance_of(artifact.precision), silenced=silenced)
-    alive = " ".join(f"{block.liveness:.2f}" for block in report.blocks)
+    alive = " ".join("n/a" if block.liveness is None else f"{block.liveness:.2f}" for block in report.blocks)
     sentence = (
         f"The network as TensorRT's parser read it, run in NumPy, is {report.error:.2g} noise floors from the "
         f"reference ({report.tolerance:g} are allowed)" + (f"; liveness {alive}." if alive else ".")
     )
     failed = report.verdict is Verdict.FAIL
-    facts = {"probes": list(golden.probes), "parsed": report.to_json()}
-    return Study(Verdict.FAIL if failed else Verdict.UNVERIFIED, (sentence, *_reasons(report)), facts)
+    reasons = (_note(sentence), *(report.reasons if failed else ()))
+    return Study(Verdict.FAIL if failed else Verdict.UNVERIFIED, reasons, StudyFacts(golden.probes, parsed=report))
 
 
-def _reasons(report: Report) -> tuple[str, ...]:
-    return report.reasons if report.verdict is Verdict.FAIL else ()
+def _note(sentence: str) -> Reason:
+    return Reason("trt", ReasonKind.STUDY_NOTE, sentence)
 
 
 def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
@@ -69,24 +70,17 @@ def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
     reports = {name: check(golden, run) for name, run in runs.items()}
     survivals = _survivals(artifact, session, golden, runs[STORED.name])
     lost = [block for block in survivals if block.word in (Word.DEAD, Word.WEAKENED)]
-    far = [f"{name}: {reason}" for name, report in reports.items() for reason in _far(report)]
-    reasons = (_band_words(least, reports, survivals), *far, *map(_lost_words, lost))
-    facts = {
-        "probes": list(golden.probes),
-        "floors": {name: {"l2": floor.l2, "peak": floor.peak} for name, floor in least.items()},
-        "models": {name: report.to_json() for name, report in reports.items()},
-        "survival": {
-            block.block: {"value": block.value, "low": block.low, "high": block.high, "word": block.word.value}
-            for block in survivals
-            if np.isfinite([block.value, block.low, block.high]).all()
-        },
-    }
+    far = [
+        replace(reason, text=f"{name}: {reason.text}") for name, report in reports.items() for reason in _far(report)
+    ]
+    reasons = (_note(_band_words(least, reports, survivals)), *far, *map(_lost, lost))
+    facts = StudyFacts(golden.probes, floors=least, models=reports, survival=tuple(survivals))
     return Study(Verdict.FAIL if far or lost else Verdict.UNVERIFIED, reasons, facts)
 
 
-def _far(report: Report) -> list[str]:
-    """Reasons that concern the outputs; the attention is judged by the twins of the same precision."""
-    return [reason for reason in report.reasons if reason.startswith("Output")]
+def _far(report: Report) -> list[Reason]:
+    """Faults of the outputs; the attention is judged by the twins of the same precision."""
+    return [reason for reason in report.reasons if reason.kind is ReasonKind.OUTPUT_FAULT]
 
 
 def _survivals(artifact: Artifact, session: Any, golden: Golden, whole: Mapping[str, Array]) -> list[Liveness]:
@@ -115,7 +109,9 @@ def _run(artifact: Artifact, session: Any, golden: Golden, model: Rounding, sile
 def _band_words(floors: Mapping[str, Floor], reports: Mapping[str, Report], survivals: list[Liveness]) -> str:
     least = max(floor.l2 for floor in floors.values())
     worst = max(reports[STORED.name].error, reports[ACCUMULATED.name].error)
-    alive = ", ".join(f"{block.value:.2f} ({block.word.value})" for block in survivals)
+    alive = ", ".join(
+        f"{'n/a' if block.value is None else f'{block.value:.2f}'} ({block.word.value})" for block in survivals
+    )
     return (
         f"The network as TensorRT's parser read it, run in NumPy under three models of fp16 rounding, is from "
         f"{least:.1e} (relative, everything fused) to {worst:.2g} times that from the reference"
@@ -123,8 +119,9 @@ def _band_words(floors: Mapping[str, Floor], reports: Mapping[str, Report], surv
     )
 
 
-def _lost_words(block: Liveness) -> str:
-    return (
+def _lost(block: Liveness) -> Reason:
+    sentence = (
         f"In fp16 the attention of block '{block.block}' is {block.word.value}: {block.value:.2f} of it survives "
         f"(between {block.low:.2f} and {block.high:.2f}); export with --precision fp32."
     )
+    return Reason(block.block, ReasonKind.ATTENTION_FAULT, sentence)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
+from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
 from ulsam_deploy.external_data import inside, stored_locations
 from ulsam_deploy.third_party import installed, words_of
 
@@ -100,21 +100,21 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
     def _close(self) -> None:
         del self._session
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> EngineFacts:
         """Engine, version, threads (0: as many as cores), and the element types of what its kernels really read.
 
         ``precision`` is the lowest that takes part; ``layer_precisions`` counts kernels by it.
         """
         options = self._session.get_session_options()
         layers = self._layers()
-        return {
-            "engine": "ONNX Runtime",
-            "version": self._version,
-            "provider": self._session.get_providers()[0],
-            "threads": options.intra_op_num_threads,
-            "precision": next((name for name in _LOWEST_FIRST if name in layers), "unknown"),
-            "layer_precisions": layers,
-        }
+        return EngineFacts(
+            engine="ONNX Runtime",
+            version=self._version,
+            provider=self._session.get_providers()[0],
+            threads=options.intra_op_num_threads,
+            precision=next((name for name in _LOWEST_FIRST if name in layers), "unknown"),
+            layer_precisions=layers,
+        )
 
     def _layers(self) -> dict[str, int]:
         """Kernels by the lowest type that they read, as the engine's profiler saw them in one run."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
+from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
 from ulsam_deploy.third_party import installed, load_openvino, quiet, words_of
 
 from .ports import check_ports
@@ -85,7 +85,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
     def _close(self) -> None:
         del self._request, self._model, self._shown
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> EngineFacts:
         """Engine, version, threads, the precision hint in force, and the precisions of the layers that really run."""
         layers = Counter(
             info["runtimePrecision"].astype(str)
@@ -94,13 +94,13 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         )
         hint = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
         computed = {"f32": "fp32", "f16": "fp16"}.get(hint, hint)
-        return {
-            "engine": "OpenVINO",
-            "version": self._version,
-            "threads": self._model.get_property("INFERENCE_NUM_THREADS"),
-            "precision": "int8" if {"i8", "u8"} & set(layers) else computed,
-            "layer_precisions": dict(sorted(layers.items())),
-        }
+        return EngineFacts(
+            engine="OpenVINO",
+            version=self._version,
+            threads=int(self._model.get_property("INFERENCE_NUM_THREADS")),
+            precision="int8" if {"i8", "u8"} & set(layers) else computed,
+            layer_precisions=dict(sorted(layers.items())),
+        )
 
 
 def _name_ports(model: Any) -> None:

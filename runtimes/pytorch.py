@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
+from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.third_party import installed, words_of
 
@@ -69,15 +69,15 @@ class PyTorch(Runtime):
 
         torch.set_num_threads(self._threads_before)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> EngineFacts:
         """Engine, version, threads, and the dtype of the parameters."""
         import torch
 
         parameter = next(self._module.parameters(), None) if self._module is not None else None
         names = {torch.float32: "fp32", torch.float16: "fp16", torch.float64: "fp64"}
-        return {
-            "engine": "PyTorch",
-            "version": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "precision": names.get(torch.float32 if parameter is None else parameter.dtype, "mixed"),
-        }
+        return EngineFacts(
+            engine="PyTorch",
+            version=str(torch.__version__),
+            threads=torch.get_num_threads(),
+            precision=names.get(torch.float32 if parameter is None else parameter.dtype, "mixed"),
+        )

@@ -7,7 +7,6 @@ decided to trust it.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
+from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
 from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.third_party import installed, words_of
 
@@ -133,17 +132,24 @@ class TensorRT(Runtime):
         self._stream.close()
         del self._context, self._engine, self._runtime
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> EngineFacts:
         """Engine, version, machine, layers, CUDA graphs in use (or why none), and the precision stated at its build."""
-        return {
-            "engine": "TensorRT for RTX" if self._trt.__name__ == "tensorrt_rtx" else "TensorRT",
-            "version": self._trt.__version__,
-            "threads": 0,
-            "precision": self._precision,
-            "layers": self._engine.num_layers,
-            "cuda_graphs": self._replayed.refused or self._replayed.recorded,
-            **asdict(self._machine),
-        }
+        machine = self._machine
+        return EngineFacts(
+            engine="TensorRT for RTX" if self._trt.__name__ == "tensorrt_rtx" else "TensorRT",
+            version=str(self._trt.__version__),
+            threads=0,
+            precision=self._precision,
+            gpu=machine.gpu,
+            details={
+                "layers": int(self._engine.num_layers),
+                "cuda_graphs": self._replayed.refused or self._replayed.recorded,
+                "capability": machine.capability,
+                "driver": machine.driver,
+                "cuda": machine.cuda,
+                "architecture": machine.architecture,
+            },
+        )
 
     def _shapes(self, mode: str) -> dict[str, tuple[int | None, ...]]:
         names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]

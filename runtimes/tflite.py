@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime, TensorSpec
+from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
 from ulsam_deploy.third_party import installed, quiet, version, words_of
 
 from .ports import check_ports
@@ -49,9 +48,9 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
 """
 
     @classmethod
-    def script_for(cls, facts: Mapping[str, Any]) -> str:
+    def script_for(cls, facts: EngineFacts) -> str:
         """By the signature, which nearly every file has; else tensor by tensor."""
-        return cls.script if facts["signature"] else _TENSOR_BY_TENSOR
+        return cls.script if facts.details.get("signature") else _TENSOR_BY_TENSOR
 
     @classmethod
     def available(cls) -> Availability:
@@ -98,7 +97,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
     def _close(self) -> None:
         del self._interpreter
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> EngineFacts:
         """Engine, version, threads, precision, whether there is a signature, and whether a delegate took over.
 
         ``precision`` is the lowest that takes part; ``layer_precisions`` counts operators by the lowest they read.
@@ -108,15 +107,17 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         }
         operators = self._interpreter._get_ops_details()
         read = [{kinds.get(int(index), "") for index in op["inputs"]} for op in operators if op["op_name"] != _DELEGATE]
-        return {
-            "engine": "LiteRT" if self._package == "ai_edge_litert" else "TensorFlow Lite",
-            "version": version(self._package),
-            "threads": self.threads or 1,
-            "precision": _precision(set(kinds.values())),
-            "layer_precisions": dict(sorted(Counter(map(_precision, read)).items())),
-            "signature": _has_signature(self._interpreter),
-            "delegated": any(op["op_name"] == _DELEGATE for op in operators),
-        }
+        return EngineFacts(
+            engine="LiteRT" if self._package == "ai_edge_litert" else "TensorFlow Lite",
+            version=version(self._package),
+            threads=self.threads or 1,
+            precision=_precision(set(kinds.values())),
+            layer_precisions=dict(sorted(Counter(map(_precision, read)).items())),
+            details={
+                "signature": _has_signature(self._interpreter),
+                "delegated": any(op["op_name"] == _DELEGATE for op in operators),
+            },
+        )
 
 
 def _real(array: np.ndarray[Any, Any], detail: Any) -> np.ndarray[Any, Any]:

@@ -54,7 +54,7 @@ def test_segmentation_is_found_and_exported_with_both_outputs(
     (record,) = bundle.manifest.artifacts
     assert record.evidence.verdict is Verdict.PASS
     assert record.evidence.parity
-    assert [block["word"] for block in record.evidence.parity["blocks"]] == ["alive", "alive"]
+    assert [block.word for block in record.evidence.parity.blocks] == ["alive", "alive"]
     images = np.random.default_rng(0).uniform(0, 1, (1, 1, 32, 32)).astype(np.float32)
     with ud.open(bundle, "onnx", threads=1) as session:
         fine, coarse = session.run(images)

@@ -16,7 +16,7 @@ WINGS = ("models", "exporters", "runtimes")
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
     *("isolation.py", "verifying.py", "preprocessing.py", "thresholds.py", "timing.py"),
-    *("accuracy", "parity", "bench", "bundle"),
+    *("accuracy", "parity", "bench", "bundle", "findings"),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
 
@@ -70,7 +70,7 @@ def test_wings_never_import_each_other(path: Path) -> None:
 def rank(module: str) -> int | None:
     """How high a module of the core stands: imports point downward only."""
     storeys = [
-        {"contracts", "errors", "isolation", "plugins", "thresholds", "_version"},
+        {"contracts", "errors", "findings", "isolation", "plugins", "thresholds", "_version"},
         {"third_party", "external_data", "preprocessing", "toml"},
         {"bundle", "parity", "bench"},
         {"accuracy", "budget", "cache", "devices", "images", "progress", "workers"},

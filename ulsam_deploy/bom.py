@@ -123,9 +123,7 @@ def _data(manifest: Manifest) -> Iterator[Component]:
 
 
 def _calibration(record: ArtifactRecord) -> str:
-    found = record.facts.get("calibration")
-    sha256 = found.get("sha256") if isinstance(found, Mapping) else None
-    return sha256 if isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256) else ""
+    return record.facts.calibration.sha256 if record.facts.calibration else ""
 
 
 def _tools(manifest: Manifest) -> dict[tuple[str, str], Component]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ulsam_deploy.errors import UnavailableError, UsageError
+from ulsam_deploy.findings import ArtifactFacts, EngineFacts, Reason, StudyFacts, Verdict
 
 if TYPE_CHECKING:  # torch stays out of every device-safe module, and numpy out of the command line's own words
     import numpy as np
@@ -26,6 +27,12 @@ if TYPE_CHECKING:  # torch stays out of every device-safe module, and numpy out 
     ArrayMap = Mapping[str, np.ndarray[Any, Any]]
 else:
     ArrayMap = Mapping
+
+__all__ = [
+    "ArrayMap", "Artifact", "ArtifactFacts", "Availability", "Block", "Calibration", "EngineFacts", "ExportRequest",
+    "Exporter", "Network", "Reason", "Recognized", "Refusal", "Runtime", "Study", "StudyFacts", "TensorSpec", "Tier",
+    "Verdict", "check_array", "to_artifact",
+]  # fmt: skip
 
 
 class Tier(enum.IntEnum):
@@ -50,15 +57,6 @@ class Tier(enum.IntEnum):
             if tier.label == label:
                 return tier
         raise UsageError(f"unknown evidence tier '{label}'", expected=", ".join(t.label for t in cls))
-
-
-class Verdict(str, enum.Enum):
-    """What a check concluded. ``UNVERIFIED``: nothing was executed, so nothing was checked."""
-
-    PASS = "pass"
-    FAIL = "fail"
-    INCONCLUSIVE = "inconclusive"
-    UNVERIFIED = "unverified"
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ class Artifact:
 
     ``files`` are names inside the artifact's folder; the first one is what the runtime opens. ``tier`` is what the
     exporter itself reached (``EXPORTED``, ``PARSED`` or ``COMPILED``). ``toolchain`` maps package to version. ``facts``
-    are JSON-able findings (operator counts, the compile log's summary, the exact ``trtexec`` line).
+    are the exporter's findings (operator counts, the compile log's summary, the exact ``trtexec`` line).
     """
 
     target: str
@@ -115,7 +113,7 @@ class Artifact:
     outputs: tuple[TensorSpec, ...]
     tier: Tier
     toolchain: Mapping[str, str]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: ArtifactFacts = field(default_factory=ArtifactFacts)
 
 
 @dataclass(frozen=True)
@@ -159,13 +157,12 @@ class ExportRequest:
 class Study:
     """What a host could show about an artifact without its engine: :meth:`Exporter.study`.
 
-    ``verdict`` is ``FAIL`` where something is wrong, and ``UNVERIFIED`` otherwise: nothing was executed. ``reasons``
-    are whole sentences; ``facts`` JSON-able findings.
+    ``verdict`` is ``FAIL`` where something is wrong, and ``UNVERIFIED`` otherwise: nothing was executed.
     """
 
     verdict: Verdict
-    reasons: tuple[str, ...]
-    facts: Mapping[str, Any]
+    reasons: tuple[Reason, ...]
+    facts: StudyFacts
 
 
 class Exporter(abc.ABC):
@@ -242,7 +239,7 @@ class Runtime(abc.ABC):
         self.threads = threads
 
     @classmethod
-    def script_for(cls, facts: Mapping[str, Any]) -> str:  # noqa: ARG003
+    def script_for(cls, facts: EngineFacts) -> str:  # noqa: ARG003
         """:attr:`script`, or what takes its place for an artifact of which :meth:`facts` says ``facts``."""
         return cls.script
 
@@ -264,8 +261,8 @@ class Runtime(abc.ABC):
         """Let go of the engine's memory."""
 
     @abc.abstractmethod
-    def facts(self) -> dict[str, Any]:
-        """``engine``, ``version``, ``threads`` and ``precision`` really used, asked of the engine where it tells."""
+    def facts(self) -> EngineFacts:
+        """Engine, version, threads and precision really used, asked of the engine where it tells."""
 
     @classmethod
     def files_of(cls, path: Path) -> tuple[Path, ...]:

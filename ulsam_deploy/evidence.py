@@ -17,6 +17,7 @@ from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence, strict
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError
+from ulsam_deploy.findings import Latency
 from ulsam_deploy.isolation import Limits, answer, visit
 from ulsam_deploy.parity import Golden, Reading, check, tolerance_of
 
@@ -96,19 +97,20 @@ def execute(
             tier=Tier.EXECUTED,
             verdict=report.verdict,
             reasons=report.reasons,
-            parity=report.to_json(),
+            parity=report,
             latency=latency(runtime, golden) if timed else None,
             engine=runtime.facts(),
         )
 
 
-def latency(runtime: Runtime, golden: Golden) -> dict[str, Any]:
+def latency(runtime: Runtime, golden: Golden) -> Latency:
     """Time of one run on the first probes, inputs and outputs as host arrays, in milliseconds."""
     batch = runtime.inputs[0].shape[0] or 1
     feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}
     samples = measure(lambda: runtime.run(feed), warmup=2, min_seconds=0.2, min_count=20)
     quantiles = np.quantile(samples.times, np.linspace(0, 1, QUANTILES)) / 1e6
-    return {**asdict(samples.summary()), "batch": batch, "quantiles": [float(f"{value:.4g}") for value in quantiles]}
+    rounded = tuple(float(f"{value:.4g}") for value in quantiles)
+    return Latency(**asdict(samples.summary()), batch=batch, quantiles=rounded)
 
 
 def worst_batch(evidence: Evidence, golden: Golden, size: int | None) -> slice:
@@ -116,14 +118,10 @@ def worst_batch(evidence: Evidence, golden: Golden, size: int | None) -> slice:
 
     Whole, and at the same places: some faults show only beside other images. The first batch where no probe is known.
     """
-    outputs = (evidence.parity or {}).get("outputs", [])
-    errors = {found["probe"]: _size(found["error"]) for found in outputs if found["probe"]}
+    outputs = evidence.parity.outputs if evidence.parity else ()
+    errors = {found.probe: math.inf if found.error is None else found.error for found in outputs if found.probe}
     worst = golden.probes.index(max(errors, key=errors.__getitem__)) if errors else 0
     return next(chosen for chosen in _slices(len(golden.probes), size) if worst < chosen.stop)
-
-
-def _size(error: float | None) -> float:
-    return math.inf if error is None else error  # JSON has no number for an infinite one
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import ArrayMap, Artifact, Exporter, ExportRequest, Runtime, Tier, Verdict
 from ulsam_deploy.errors import UlsamError, UnavailableError
 from ulsam_deploy.evidence import execute, latency, produce, runtime_for, worst_batch
+from ulsam_deploy.findings import CalibrationSet, Reason, ReasonKind
 from ulsam_deploy.lint.resolution import annotated
 from ulsam_deploy.options import Recipe
 from ulsam_deploy.parity import Inside, Reading, Word
@@ -48,9 +49,11 @@ def make(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Made:
         evidence, twins = _executed(road, exporter, artifact, folder)
         return Made(annotated(artifact, evidence, road.resolutions), evidence, twins.silenced, twins.inside)
     except UnavailableError as error:
-        evidence = Evidence(artifact.tier, reasons=(f"Not run here: {error.found}.",))
+        reason = Reason(artifact.target, ReasonKind.NOT_RUN_NOTE, f"Not run here: {error.found}.")
+        evidence = Evidence(artifact.tier, reasons=(reason,))
         if study := exporter.study(artifact, folder, road.golden):
-            artifact = dataclasses.replace(artifact, facts={**artifact.facts, "study": study.facts})
+            facts = dataclasses.replace(artifact.facts, study=study.facts)
+            artifact = dataclasses.replace(artifact, facts=facts)
             reasons = evidence.reasons + study.reasons
             evidence = dataclasses.replace(evidence, verdict=study.verdict, reasons=reasons)
         return Made(annotated(artifact, evidence, road.resolutions), evidence)
@@ -73,19 +76,19 @@ def finish(road: Road, made: Made, folder: Path) -> Made:
 
 
 def _export(road: Road, exporter: Exporter, recipe: Recipe, folder: Path) -> Artifact:
-    from ulsam_deploy.program.views import target_facts
+    from ulsam_deploy.program.views import first_block
 
     ranges = road.ranges(recipe.precision)
     options = road.options
     request = ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep, recipe.lowerings)
     lowered = road.lowered(exporter, request)
     artifact = exporter.export(lowered, request, folder)
-    facts: dict[str, Any] = {**artifact.facts, **target_facts(lowered)}
+    facts = dataclasses.replace(artifact.facts, block=first_block(lowered))
     if recipe.precision != "fp32":
-        facts["keep"] = list(recipe.keep)
+        facts = dataclasses.replace(facts, keep=recipe.keep)
     if ranges:
         samples = len(next(iter(ranges.arrays.values())))
-        facts["calibration"] = {"sha256": ranges.digest, "samples": samples}
+        facts = dataclasses.replace(facts, calibration=CalibrationSet(ranges.digest, samples))
     return dataclasses.replace(artifact, facts=facts)
 
 
@@ -109,8 +112,8 @@ def _judged(road: Road, artifact: Artifact, files: list[Path], twins: Twins) -> 
 
 def _is_undecided(evidence: Evidence) -> bool:
     """Whether the check could not have failed, for a block whose loss its outputs might not show."""
-    blocks = (evidence.parity or {}).get("blocks", [])
-    return evidence.verdict is Verdict.INCONCLUSIVE and any(b["word"] == Word.INCONCLUSIVE.value for b in blocks)
+    blocks = evidence.parity.blocks if evidence.parity else ()
+    return evidence.verdict is Verdict.INCONCLUSIVE and any(block.word is Word.INCONCLUSIVE for block in blocks)
 
 
 @dataclass(frozen=True)

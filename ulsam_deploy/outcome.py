@@ -6,12 +6,12 @@ import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ulsam_deploy import plugins
 from ulsam_deploy.contracts import Exporter
 from ulsam_deploy.errors import Exit, UlsamError, UnavailableError, combine
 from ulsam_deploy.evidence import label, verdict_code
+from ulsam_deploy.findings import AutoFacts, TunedChoice
 from ulsam_deploy.making import Made
 from ulsam_deploy.options import AUTO, ExportOptions, Recipe
 from ulsam_deploy.road import Road
@@ -92,7 +92,7 @@ def one(road: Road, asked: Asked, folder: Path) -> Outcome:
             said.append(f"failed: {error.found.splitlines()[0]}")
             return Outcome(name, precision, error=error)
         said.append(f"{made.evidence.tier.label}, {made.evidence.verdict.value}")
-    return Outcome(name, precision, _with_facts(made, "tuned", tuned.facts()) if tuned else made, tuned=tuned)
+    return Outcome(name, precision, _with_facts(made, tuned=tuned.facts()) if tuned else made, tuned=tuned)
 
 
 def _tuned(road: Road, exporter: Exporter) -> Tuned | None:
@@ -106,9 +106,9 @@ def _tuned(road: Road, exporter: Exporter) -> Tuned | None:
         return None
 
 
-def _with_facts(made: Made, name: str, facts: Any) -> Made:
-    artifact = dataclasses.replace(made.artifact, facts={**made.artifact.facts, name: facts})
-    return dataclasses.replace(made, artifact=artifact)
+def _with_facts(made: Made, *, auto: AutoFacts | None = None, tuned: tuple[TunedChoice, ...] | None = None) -> Made:
+    facts = dataclasses.replace(made.artifact.facts, auto=auto, tuned=tuned)
+    return dataclasses.replace(made, artifact=dataclasses.replace(made.artifact, facts=facts))
 
 
 def _auto(road: Road, exporter: Exporter, asked: Asked, folder: Path) -> Outcome:
@@ -120,7 +120,7 @@ def _auto(road: Road, exporter: Exporter, asked: Asked, folder: Path) -> Outcome
     except UlsamError as error:
         road.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
         return Outcome(exporter.target, AUTO, None, error, asked.is_required(error))
-    return Outcome(exporter.target, precision, _with_facts(made, "auto", found.facts()), None, asked.required, found)
+    return Outcome(exporter.target, precision, _with_facts(made, auto=found.facts()), None, asked.required, found)
 
 
 def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) -> None:

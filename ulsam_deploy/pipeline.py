@@ -12,12 +12,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ulsam_deploy import attachments, plugins
 from ulsam_deploy._version import __version__
 from ulsam_deploy.abreast import abreast
-from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, check_writable
+from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, RunFacts, check_writable
 from ulsam_deploy.devices import check_dla, device
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.evidence import label
@@ -144,22 +143,15 @@ def _write_golden(road: Road, made: Sequence[Made], path: Path) -> None:
 
 def _record(writer: BundleWriter, made: Made, options: ExportOptions) -> ArtifactRecord:
     artifact = made.artifact
-    seen = str(made.evidence.engine.get("precision", ""))
+    seen = made.evidence.engine.precision if made.evidence.engine else ""
     return writer.artifact(artifact, place(artifact.target, artifact.precision, options), made.evidence, seen)
 
 
-def _run_section(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What is not the same on every machine, or was left out: the only part of a bundle that may differ."""
+def _run_section(outcomes: Sequence[Outcome]) -> RunFacts:
     several = len({o.precision for o in outcomes}) > 1
     left_out = {
         label(o.target, o.precision) if several else o.target: o.error.found.splitlines()[0]
         for o in outcomes
         if o.error
     }
-    return {
-        "ulsam-deploy": __version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "left_out": left_out,
-    }
+    return RunFacts(__version__, platform.python_version(), platform.machine(), platform.system(), left_out)

@@ -16,11 +16,13 @@ import numpy as np
 
 from ulsam_deploy import calibration, making, own_probes, source
 from ulsam_deploy.bundle import Evidence, ModelCard, strict
+from ulsam_deploy.bundle.manifest import config_value
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.cache import Cache, key, source_digest
 from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, ExportRequest, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import runtime_for
+from ulsam_deploy.findings import Reason, ReasonKind
 from ulsam_deploy.lint.resolution import Resolution, in_short
 from ulsam_deploy.making import Made
 from ulsam_deploy.options import CALIBRATED, PROBES, ExportOptions, Recipe
@@ -222,7 +224,7 @@ class Road:
             name=self.options.model.stem,
             sha256=self.digest,
             network=self.source.network,
-            config=self.source.config,
+            config={name: config_value(value) for name, value in self.source.config.items()},
             inputs=self.captured.inputs,
             outputs=self.captured.outputs,
             blocks=self.raised.blocks,
@@ -339,7 +341,8 @@ class Road:
                 said.append(f"not found: {error.found.splitlines()[0]}")
                 return evidence
             said.append(divergence.module or "nowhere")
-        return dataclasses.replace(evidence, reasons=(*evidence.reasons, divergence.sentence()))
+        place = Reason(divergence.module, ReasonKind.PLACE_FAULT, divergence.sentence())
+        return dataclasses.replace(evidence, reasons=(*evidence.reasons, place))
 
     @property
     def batch(self) -> int:

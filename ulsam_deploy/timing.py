@@ -144,11 +144,9 @@ def _parity(bundle: Bundle, record: ArtifactRecord, golden: Golden, threads: int
     evidence: Evidence = execute(
         record.target, files, record.inputs, record.outputs, golden, precision=precision, timed=False, threads=threads
     )
-    found = evidence.parity or {}
-    errors = [output["error"] for output in found.get("outputs", ())]
-    alive = [block["liveness"] for block in found.get("blocks", ()) if block["liveness"] is not None]
-    error = None if None in errors or not errors else max(errors)
-    return Parity(evidence.verdict, error, min(alive, default=None))
+    found = evidence.parity
+    alive = found.livenesses if found else ()
+    return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None))
 
 
 def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapping[str, Array], str]:

@@ -65,7 +65,7 @@ class Judge:
         except UlsamError as error:
             return Judged(**about, verdict="refused", said=(str(error).splitlines()[0],))
         report = self._check(produced, half)
-        reasons = report.reasons
+        reasons = tuple(reason.text for reason in report.reasons)
         if path is not None and place and report.verdict is Verdict.FAIL:
             reasons = (*reasons, self._where(report, path))
         rules = frozenset(rule for rule, passed in RULES.items() if passes(passed, self._reference(), produced))
@@ -98,7 +98,7 @@ class Judge:
     def _where(self, report: Report, path: Path) -> str:
         """The sentence about the first module that differs, on the batch that a user's failure is looked for on."""
         golden = self.subject.golden
-        evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report.to_json())
+        evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report)
         batch = worst_batch(evidence, golden, None)
         feed = {name: array[batch] for name, array in golden.inputs.items()}
         if batch.start not in self._points:

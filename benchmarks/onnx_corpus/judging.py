@@ -67,7 +67,7 @@ def _exported(options: ExportOptions) -> Seen:
     if result.bundle is None:
         return Seen(words="; ".join(words for words, _ in found.values()))
     for record in result.bundle.manifest.artifacts:
-        errors = [output["error"] for output in (record.evidence.parity or {}).get("outputs", ())]
+        errors = [output.error for output in record.evidence.parity.outputs] if record.evidence.parity else []
         worst = max((e for e in errors if e is not None), default=float("nan"))
         found[record.target] = (Verdict(record.evidence.verdict).value, worst)
     card = result.bundle.manifest.model

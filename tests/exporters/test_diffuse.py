@@ -147,8 +147,8 @@ def test_the_form_chosen_here_keeps_it(target: str, tmp_path: Path) -> None:
     folder.mkdir()
     place.mkdir()
     artifact = export(target, "int8", folder)
-    assert artifact.facts["attention"] == "float"
-    assert artifact.facts["quantized_products"] >= 3
+    assert artifact.facts.attention == "float"
+    assert artifact.facts.quantized.quantized_products >= 3
     for by_outputs, inside in lives(target, artifact, folder, place):
         assert inside is not None
         assert classify(*inside[1:]) is Word.ALIVE, (by_outputs, inside)

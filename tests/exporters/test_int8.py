@@ -44,18 +44,18 @@ def test_the_result_is_near_and_the_engine_says_what_it_computes_in(made: Any, t
     with opened(target, artifact, folder) as session:
         facts = session.facts()
     wanted = {("openvino", "fp16"): "fp32"}  # its weights are float16, and this processor computes in float32
-    assert facts["precision"] == wanted.get((target, precision), precision)
-    assert sum(facts["layer_precisions"].values()) > 10
+    assert facts.precision == wanted.get((target, precision), precision)
+    assert sum(facts.layer_precisions.values()) > 10
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_all_products_but_those_of_attention_are_in_int8(made: Any, target: str) -> None:
     facts = made(target, "int8")[0].facts
-    assert facts["quantized_products"] == 4  # three convolutions and the classifier
-    assert facts["products"] - facts["quantized_products"] == 4  # gate and scores of two blocks
+    assert facts.quantized.quantized_products == 4  # three convolutions and the classifier
+    assert facts.quantized.products - facts.quantized.quantized_products == 4  # gate and scores of two blocks
     kept = made(target, "int8", ("6",))[0].facts
     assert kept["quantized_products"] == 3
-    assert kept["kept_operators"] > facts["kept_operators"]
+    assert kept.quantized.kept_operators > facts.quantized.kept_operators
 
 
 def test_onnx_rounds_around_products_and_attention_reads_what_was_not_rounded(made: Any) -> None:

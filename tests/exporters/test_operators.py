@@ -11,21 +11,21 @@ from ulsam_deploy.contracts import Tier
 
 @pytest.mark.parametrize(("target", "batch"), [("onnx", None), ("onnx", 4), ("trt", None)])
 def test_onnx_has_one_softmax_a_block_and_no_expand(made, target, batch):
-    operators = Counter(made(target, batch).artifact.facts["operators"])
+    operators = Counter(made(target, batch).artifact.facts.operators)
     assert operators["Softmax"] == 2
     assert not operators.keys() & {"Expand", "Split", "Concat", "Slice", "Shape", "Gather", "BatchNormalization"}
     assert operators["Conv"] == 7  # three of the network, two a block
 
 
 def test_openvino_has_one_softmax_a_block_and_no_broadcast(made):
-    operators = Counter(made("openvino", None).artifact.facts["operators"])
+    operators = Counter(made("openvino", None).artifact.facts.operators)
     assert operators["Softmax"] == 2
     assert not operators.keys() & {"Broadcast", "Split", "VariadicSplit", "Tile"}
 
 
 def test_tflite_has_no_broadcast_and_no_more_layout_changes_than_without_attention(made):
-    operators = Counter(made("tflite", 4).artifact.facts["operators"])
-    plain = Counter(made("tflite", 4, attention=False).artifact.facts["operators"])
+    operators = Counter(made("tflite", 4).artifact.facts.operators)
+    plain = Counter(made("tflite", 4, attention=False).artifact.facts.operators)
     for name in ("TRANSPOSE", "RESHAPE", "BROADCAST_TO", "CONCATENATION", "SPLIT"):
         assert operators[name] == plain[name], name
     assert operators["EXP"] == 2

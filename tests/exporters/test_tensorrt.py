@@ -21,10 +21,10 @@ from .trt_networks import parsed, rtx
 
 def test_all_generations_can_read_the_model(made):
     facts = made("trt", None).artifact.facts
-    assert facts["opset"] == 17
-    assert set(facts["trtexec"]) == set(trtexec.GENERATIONS)
-    assert set(facts["lint"]) == {name for name, found in devices().items() if found.tensorrt}
-    assert not any(facts["lint"].values())
+    assert facts.extra["opset"] == 17
+    assert set(facts.tensorrt.trtexec) == set(trtexec.GENERATIONS)
+    assert set(facts.lint) == {name for name, found in devices().items() if found.tensorrt}
+    assert not any(facts.lint.values())
 
 
 def test_every_profile_names_a_known_dialect():
@@ -40,7 +40,7 @@ def test_dynamic_batch_has_a_profile_in_the_recipe_and_in_the_command(made):
 
 
 def test_strongly_typed_is_asked_for_where_it_is_a_choice(made):
-    lines = made("trt", None).artifact.facts["trtexec"]
+    lines = made("trt", None).artifact.facts.tensorrt.trtexec
     assert [name for name, line in lines.items() if "--stronglyTyped" in line] == ["10.12-10.16"]
     assert all("--noTF32" in line for line in lines.values())
     assert lines["rtx"].startswith("tensorrt_rtx --onnx=model.onnx --saveEngine=model.plan ")
@@ -76,23 +76,23 @@ def test_a_model_that_some_devices_refuse_has_no_command_for_them(made):
 def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made):
     trt, kit = rtx(), made("trt", None)
     assert kit.artifact.tier == Tier.COMPILED
-    assert kit.artifact.facts["evidence"]["network_layers"]["SOFTMAX"] == 2
+    assert kit.artifact.facts.tensorrt.network_layers["SOFTMAX"] == 2
     recipe = trt_builder.Recipe.from_json(kit.files[1].read_text())
     tier, evidence = trt_evidence.evidence(trt, trt_builder, kit.files[0].read_bytes(), recipe, jetson=True)
     assert tier == Tier.PARSED
-    assert evidence == kit.artifact.facts["evidence"]
+    assert evidence == kit.artifact.facts.tensorrt
 
 
 def test_engine_inventory_lists_layers_types_and_fusions_and_refusals_in_words(made):
     rtx()
-    engines = made("trt", None).artifact.facts["evidence"]["engines"]
+    engines = made("trt", None).artifact.facts.tensorrt.engines
     assert tuple(engines) == trt_evidence.CAPABILITIES
-    assert "FP32 GEMM is not supported" in engines["SM75"]["refused"]
+    assert "FP32 GEMM is not supported" in engines["SM75"].refused
     for name in ("SM80", "SM86", "SM89", "SM120"):
-        assert sum(engines[name]["layers"].values()) > 10
-        assert engines[name]["types"]["Float"] > 10
-        assert "node_Conv_109 + n4" in engines[name]["fusions"]
-    assert "it refused SM75" in trt_evidence.words(made("trt", None).artifact.facts["evidence"])
+        assert sum(engines[name].layers.values()) > 10
+        assert engines[name].types["Float"] > 10
+        assert "node_Conv_109 + n4" in engines[name].fusions
+    assert "it refused SM75" in trt_evidence.words(made("trt", None).artifact.facts.tensorrt)
 
 
 def test_what_does_not_compile_is_parsed_and_no_more():
@@ -105,7 +105,7 @@ def test_what_does_not_compile_is_parsed_and_no_more():
 
     tier, facts = trt_evidence.evidence(rtx(), Builder, b"", None, jetson=False)
     assert tier == Tier.PARSED
-    assert facts["engines"]["SM86"] == {"refused": "no tactic"}
+    assert facts.engines["SM86"].refused == "no tactic"
 
 
 def test_without_the_parser_nothing_is_claimed(made, monkeypatch):

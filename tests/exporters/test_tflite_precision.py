@@ -69,8 +69,8 @@ def test_int8_computes_products_in_int8_and_attention_in_float(made: Any) -> Non
     assert attention == [("FLOAT32", "FLOAT32")] * 4
     # The two in front of blocks compute in int8 and give float; spreads and scores of both blocks are in float.
     assert sorted(convolutions) == [("FLOAT32", "FLOAT32")] * 4 + [("INT8", "FLOAT32")] * 2 + [("INT8", "INT8")]
-    assert artifact.facts["attention"] == "float"
-    assert (artifact.facts["products"], artifact.facts["quantized_products"]) == (10, 4)
+    assert artifact.facts.attention == "float"
+    assert (artifact.facts.quantized.products, artifact.facts.quantized.quantized_products) == (10, 4)
 
 
 def test_dynamic_int8_stores_weights_and_rounds_nothing_else(made: Any) -> None:
@@ -85,7 +85,7 @@ def test_fp16_stores_every_weight_in_half(made: Any) -> None:
     model = read(made, "fp16")
     stored = [tensor for tensor in model.subgraphs[0].tensors if tensor.type == TensorType.FLOAT16]
     assert len(stored) == sum(len(types(model, kind)) for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"))
-    assert made("fp16")[0].facts["attention"] == "float"
+    assert made("fp16")[0].facts.attention == "float"
 
 
 def test_kept_modules_stay_in_float(made: Any) -> None:

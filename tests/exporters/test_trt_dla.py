@@ -91,10 +91,10 @@ def kits(tmp_path_factory):
 
 def test_the_whole_network_but_its_last_flattening_is_one_loadable(kits):
     artifact, folder, _ = kits
-    plan = artifact.facts["dla"]
-    assert (plan["loadables"], plan["findings"]) == (1, ())
-    assert [item["rule"] for item in plan["fallbacks"]] == ["Reshape"]
-    assert {item["rule"] for item in plan["doubts"]} == {"Reshape"}
+    plan = artifact.facts.tensorrt.dla
+    assert plan.loadables == 1
+    assert [item.rule for item in plan.fallbacks] == ["Reshape"]
+    assert {item.rule for item in plan.doubts} == {"Reshape"}
     shapes = trt_dla.shapes_of(onnx.load(folder / "model.onnx"))
     assert max(map(len, shapes.values())) == 4
 
@@ -108,14 +108,14 @@ def test_the_ordinary_form_falls_apart(kits):
 def test_kit_names_the_accelerator_in_recipe_command_and_words(kits):
     artifact, folder, _ = kits
     assert artifact.tier == Tier.PARSED
-    assert list(artifact.facts["trtexec"]) == ["10.0-10.11"]
-    line = artifact.facts["trtexec"]["10.0-10.11"]
+    assert list(artifact.facts.tensorrt.trtexec) == ["10.0-10.11"]
+    line = artifact.facts.tensorrt.trtexec["10.0-10.11"]
     assert "--fp16 --useDLACore=0 --allowGPUFallback" in line
     assert '"dla": true' in (folder / "build.json").read_text()
     study = EXPORTER.study(artifact, folder, golden())
-    words = " ".join(study.reasons)
+    words = " ".join(map(str, study.reasons))
     assert "Forecast for the DLA: 1 loadable" in words
-    assert [block["word"] for block in study.facts["survival"].values()] == ["alive", "alive"]
+    assert [block.word for block in study.facts.survival] == ["alive", "alive"]
 
 
 def test_the_lowering_is_chosen_by_what_is_asked():

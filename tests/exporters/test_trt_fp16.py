@@ -35,14 +35,14 @@ def test_everything_between_the_casts_is_float16(kit):
     ends = {v.name for v in (*model.graph.input, *model.graph.output)}
     assert [graph.type_name(name) for name in ("input", "logits")] == ["FLOAT", "FLOAT"]
     assert {graph.type_name(name) for name in graph.types if name not in ends} == {"FLOAT16", "INT64"}
-    assert artifact.facts["operators"]["Softmax"] == 2
-    assert all(not messages for messages in artifact.facts["lint"].values())
+    assert artifact.facts.operators["Softmax"] == 2
+    assert all(not messages for messages in artifact.facts.lint.values())
 
 
 def test_vendor_builds_engines_and_what_they_compute_in_is_listed(kit):
     artifact, _ = kit
     assert artifact.tier == Tier.COMPILED
-    engines = artifact.facts["evidence"]["engines"]
+    engines = artifact.facts.tensorrt.engines
     assert list(engines) == ["SM86", "SM75", "SM80", "SM89", "SM120"]
     for name, engine in engines.items():
         assert engine["types"]["Half"] > engine["types"].get("Float", 0), name
@@ -50,7 +50,7 @@ def test_vendor_builds_engines_and_what_they_compute_in_is_listed(kit):
 
 
 def test_weakly_typed_generations_are_told_of_fp16(kit):
-    lines = kit[0].facts["trtexec"]
+    lines = kit[0].facts.tensorrt.trtexec
     assert [name for name, line in lines.items() if "--fp16" in line] == ["10.0-10.11", "8.6"]
     assert [name for name, line in lines.items() if "--stronglyTyped" in line] == ["10.12-10.16"]
 
@@ -73,9 +73,9 @@ def test_study_gives_a_band_and_finds_the_attention_alive(kit):
     artifact, folder = kit
     study = EXPORTER.study(artifact, folder, golden())
     assert study.verdict is Verdict.UNVERIFIED, study.reasons
-    assert set(study.facts["models"]) == {"fused", "stored", "accumulated"}
-    assert [block["word"] for block in study.facts["survival"].values()] == ["alive", "alive"]
-    assert "three models of fp16 rounding" in study.reasons[-1]
+    assert set(study.facts.models) == {"fused", "stored", "accumulated"}
+    assert [block.word for block in study.facts.survival] == ["alive", "alive"]
+    assert "three models of fp16 rounding" in study.reasons[-1].text
 
 
 def test_study_of_a_kit_with_another_weight_fails(kit, tmp_path):
@@ -87,7 +87,7 @@ def test_study_of_a_kit_with_another_weight_fails(kit, tmp_path):
     onnx.save(model, tmp_path / "model.onnx")
     study = EXPORTER.study(artifact, tmp_path, golden())
     assert study.verdict is Verdict.FAIL
-    assert any("noise floors from the reference" in reason for reason in study.reasons)
+    assert any("noise floors from the reference" in reason.text for reason in study.reasons)
 
 
 def test_attention_that_fp16_erases_is_a_failure_that_names_the_block(tmp_path):
@@ -95,10 +95,10 @@ def test_attention_that_fp16_erases_is_a_failure_that_names_the_block(tmp_path):
     program, truth = wide(112)
     study = EXPORTER.study(exported(program, HALF, tmp_path), tmp_path, truth)
     assert study.verdict is Verdict.FAIL
-    (block,) = study.facts["survival"].values()
-    assert (block["word"], abs(block["value"]) < 1e-6) == ("dead", True)
-    assert study.reasons[-1].startswith("In fp16 the attention of block '0")
-    assert study.reasons[-1].endswith("export with --precision fp32.")
+    (block,) = study.facts.survival
+    assert (block.word, abs(block.value) < 1e-6) == ("dead", True)
+    assert study.reasons[-1].text.startswith("In fp16 the attention of block '0")
+    assert study.reasons[-1].text.endswith("export with --precision fp32.")
 
 
 def test_the_separate_form_keeps_more_of_a_large_map(tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_the_separate_form_keeps_more_of_a_large_map(tmp_path, monkeypatch):
         folder = tmp_path / lowering.__name__
         folder.mkdir()
         study = EXPORTER.study(exported(program, HALF, folder), folder, truth)
-        (block,) = study.facts["survival"].values()
+        (block,) = study.facts.survival
         left[lowering.__name__] = block["value"]
     assert left["broadcast"] < 0.5 < left["separate"]
 
@@ -121,8 +121,8 @@ def test_single_precision_study_names_the_error_and_the_liveness(tmp_path):
     artifact = exported(raised(1)[1], ExportRequest(), tmp_path)
     study = EXPORTER.study(artifact, tmp_path, golden())
     assert study.verdict is Verdict.UNVERIFIED
-    assert study.facts["parsed"]["verdict"] == "pass"
-    assert "liveness 1.00 1.00" in study.reasons[-1]
+    assert study.facts.parsed.verdict is Verdict.PASS
+    assert "liveness 1.00 1.00" in study.reasons[-1].text
     other = dataclasses.replace(golden(), outputs={"logits": golden().outputs["logits"] * 1.001})  # the check bites
     study = EXPORTER.study(artifact, tmp_path, other)
     assert study.verdict is Verdict.FAIL

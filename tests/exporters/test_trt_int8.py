@@ -42,13 +42,13 @@ def test_the_kit_is_parsed_and_built_in_int8(name: str, batch: int | None, tmp_p
     model = onnx.load(tmp_path / "model.onnx")
     _is_what_tensorrt_wants(model)
     assert artifact.tier is Tier.COMPILED
-    left = artifact.facts["products"] - artifact.facts["quantized_products"]
+    left = artifact.facts.quantized.products - artifact.facts.quantized.quantized_products
     assert 0 <= left <= 2 * blocks
     assert (left > 0) == (blocks > 0), "attention stays in float, and nothing else does"
     network = parsed(model.SerializeToString())
     assert len(network.softmaxes) == blocks
-    engines = artifact.facts["evidence"]["engines"]
-    assert engines["SM86"]["types"].get("Int8", 0) >= artifact.facts["quantized_products"] // 2, engines["SM86"]
+    engines = artifact.facts.tensorrt.engines
+    assert engines["SM86"].types.get("Int8", 0) >= artifact.facts.quantized.quantized_products // 2, engines["SM86"]
 
 
 def _is_what_tensorrt_wants(model: onnx.ModelProto) -> None:

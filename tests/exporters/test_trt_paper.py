@@ -69,6 +69,6 @@ def test_network_is_parsed_with_one_softmax_a_block_and_compiled_in_both_precisi
         assert built.parsed.layers.get("SOFTMAX", 0) == blocks
         found = inventory(built.listing)
         kind = {"fp32": "Float", "fp16": "Half"}[precision]
-        assert found["types"][kind] > 0.9 * sum(found["types"].values()) - 4  # ends, and counts of a dynamic batch
+        assert found.types[kind] > 0.9 * sum(found.types.values()) - 4  # ends, and counts of a dynamic batch
     whole = np.abs(results["fp32"]).max()
     assert 0 < np.abs(results["fp32"] - results["fp16"]).max() < 0.05 * whole

@@ -202,7 +202,7 @@ class Fuzzer:
                 report = check(golden, produce(runtime, golden.inputs))
         except UlsamError as error:
             return f"error: {error.found}"
-        reasons = f": {'; '.join(report.reasons)}" if report.verdict is Verdict.FAIL else ""
+        reasons = f": {'; '.join(map(str, report.reasons))}" if report.verdict is Verdict.FAIL else ""
         return report.verdict.value + reasons
 
 

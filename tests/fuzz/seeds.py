@@ -10,7 +10,8 @@ import numpy as np
 
 from ulsam_deploy.bundle import MANIFEST, pack, read_bundle
 from ulsam_deploy.devices import __file__ as devices
-from ulsam_deploy.report.maps import Maps, Step
+from ulsam_deploy.findings import Step
+from ulsam_deploy.report.maps import Maps
 
 from ..hostile.onnx_files import external
 from ..ulsam_deploy.bundle.conftest import make_bundle as make_empty

@@ -24,15 +24,15 @@ def without_shape_check(made, batch):
 def test_facts_are_asked_of_the_engine(made, target):
     with made(target, 4).session() as session:
         facts = session.facts()
-    assert facts["engine"] == ENGINES[target]
-    assert facts["version"][0].isdigit()
-    assert facts["threads"] == 1
-    assert facts["precision"] == "fp32"
+    assert facts.engine == ENGINES[target]
+    assert facts.version[0].isdigit()
+    assert facts.threads == 1
+    assert facts.precision == "fp32"
 
 
 def test_openvino_layers_really_run_in_fp32(made):
     with made("openvino", 4).session() as session:
-        assert set(session.facts()["layer_precisions"]) == {"f32"}
+        assert set(session.facts().layer_precisions) == {"f32"}
 
 
 @pytest.mark.parametrize("target", ENGINES)

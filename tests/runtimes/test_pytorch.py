@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ulsam_deploy.contracts import TensorSpec
+from ulsam_deploy.contracts import EngineFacts, TensorSpec
 from ulsam_deploy.errors import ExportError, UsageError
 from ulsam_deploy.runtimes.pytorch import PyTorch
 
@@ -23,19 +23,14 @@ def test_runs_the_module_with_the_threads_asked_for_and_restores_them():
         found = session.run({"x": image})["y"]
         with torch.inference_mode():  # in as many threads: another number may add up in another order
             expected = module(torch.from_numpy(image)).numpy()
-        assert session.facts() == {
-            "engine": "PyTorch",
-            "version": torch.__version__,
-            "threads": before + 1,
-            "precision": "fp32",
-        }
+        assert session.facts() == EngineFacts("PyTorch", str(torch.__version__), before + 1, "fp32")
     assert torch.get_num_threads() == before
     assert np.array_equal(found, expected)
 
 
 def test_facts_name_the_parameters_precision():
     with PyTorch.of(nn.Conv2d(3, 2, 1).half(), INPUTS, OUTPUTS) as session:
-        assert session.facts()["precision"] == "fp16"
+        assert session.facts().precision == "fp16"
 
 
 def test_module_that_cannot_run_is_an_error_in_torchs_words():

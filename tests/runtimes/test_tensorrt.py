@@ -186,8 +186,8 @@ def test_run_goes_up_through_the_engine_and_down(tmp_path):
     for batch in (1, 5, 2, 2, 2):
         x = np.random.default_rng(batch).normal(size=(batch, 3)).astype(np.float32)
         assert np.array_equal(runtime.run({"x": x})["y"], 2 * x)
-    assert (runtime.facts()["precision"], runtime.facts()["gpu"]) == ("unknown", "Orin")
-    assert "801" in runtime.facts()["cuda_graphs"]
+    assert (runtime.facts().precision, runtime.facts().gpu) == ("unknown", "Orin")
+    assert "801" in runtime.facts().details["cuda_graphs"]
     runtime._close()
     assert stream.closed
 
@@ -211,7 +211,7 @@ def test_engine_is_held_against_its_sidecar_before_tensorrt_sees_it(tmp_path):
     side = dataclasses.replace(side, plan_sha256=hashlib.sha256(b"plan").hexdigest())
     (tmp_path / "model.plan.json").write_text(side.to_json())
     runtime, _ = started(tmp_path)
-    assert runtime.facts()["precision"] == "fp32"
+    assert runtime.facts().precision == "fp32"
 
 
 class Flags(SimpleNamespace):

@@ -14,7 +14,8 @@ from packageurl import PackageURL
 from referencing import Registry, Resource
 
 from ulsam_deploy.bom import BOM, bill_of_materials, write_bom
-from ulsam_deploy.bundle import Bundle
+from ulsam_deploy.bundle import Bundle, RunFacts
+from ulsam_deploy.findings import ArtifactFacts, CalibrationSet
 
 from .bundle.conftest import make_bundle
 
@@ -50,7 +51,7 @@ def test_it_is_valid_by_the_published_schema(bundle: Bundle, validator: jsonsche
 
 def test_it_names_model_data_artifacts_and_tools_with_their_hashes(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    calibrated = replace(manifest.artifacts[1], facts={"calibration": {"sha256": "ab" * 32, "samples": 9}})
+    calibrated = replace(manifest.artifacts[1], facts=ArtifactFacts(calibration=CalibrationSet("ab" * 32, 9)))
     manifest = replace(manifest, artifacts=(manifest.artifacts[0], calibrated))
     document = bill_of_materials(manifest)
     named = {one["bom-ref"]: one for one in document["components"]}
@@ -83,7 +84,7 @@ def test_the_same_manifest_gives_the_same_bytes_and_another_one_another_number(b
         (tmp_path / name).mkdir()
         assert write_bom(bundle.manifest, tmp_path / name) == BOM
     assert (tmp_path / "one" / BOM).read_bytes() == (tmp_path / "two" / BOM).read_bytes()
-    timed = replace(bundle.manifest, run={"seconds": 99})
+    timed = replace(bundle.manifest, run=RunFacts(python="9.9"))
     assert bill_of_materials(timed) == bill_of_materials(bundle.manifest), "nothing measured is in it"
     other = bill_of_materials(replace(bundle.manifest, golden=None))
     assert other["serialNumber"] != bill_of_materials(bundle.manifest)["serialNumber"]

@@ -47,6 +47,6 @@ def test_what_outputs_cannot_show_is_read_at_the_block(tmp_path: Path, monkeypat
     for evidence in (result.bundle.manifest.artifacts[0].evidence, verify_bundle(result.bundle)[0].evidence):
         assert evidence
         assert evidence.verdict is Verdict.PASS, evidence.reasons
-        (block,) = (evidence.parity or {})["blocks"]
+        (block,) = evidence.parity.blocks
         assert (block["word"], block["outputs"]["word"]) == ("alive", "inconclusive")
         assert block["liveness"] == pytest.approx(1, abs=0.01)

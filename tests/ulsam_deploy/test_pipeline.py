@@ -33,8 +33,8 @@ def test_every_engine_here_passes_and_tensorrt_claims_no_more_than_it_reached(ex
         assert (found[target].verdict, found[target].tier) == (Verdict.PASS, Tier.EXECUTED)
         parity = found[target].parity
         assert parity
-        assert max(output["error"] for output in parity["outputs"]) < 8
-        assert [block["word"] for block in parity["blocks"]] == ["alive"] * 4
+        assert max(output.error for output in parity.outputs) < 8
+        assert [block.word for block in parity.blocks] == ["alive"] * 4
     assert found["trt"].verdict is Verdict.UNVERIFIED
     assert found["trt"].tier <= Tier.COMPILED
 

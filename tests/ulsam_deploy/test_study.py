@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +11,20 @@ import pytest
 
 import ulsam_deploy.program
 from ulsam_deploy import evidence, pipeline
-from ulsam_deploy.contracts import Artifact, Study, TensorSpec, Tier, Verdict
+from ulsam_deploy.contracts import Artifact, ArtifactFacts, EngineFacts, Study, StudyFacts, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit
+from ulsam_deploy.findings import Floor, Reason, ReasonKind
 from ulsam_deploy.making import Recipe, make
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.parity import Golden, Yardstick
-from ulsam_deploy.parity.noise import Floor
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
+
+FACTS = ArtifactFacts(extra={"opset": 17})
+
+
+def said(sentence):
+    return Reason("nothing", ReasonKind.STUDY_NOTE, sentence)
 
 
 class Stub:
@@ -32,7 +39,7 @@ class Stub:
         return None
 
     def export(self, program, request, folder):
-        return Artifact("nothing", "fp32", (), (), (), Tier.PARSED, {}, {"opset": 17})
+        return Artifact("nothing", "fp32", (), (), (), Tier.PARSED, {}, FACTS)
 
     def study(self, artifact, folder, golden):
         assert golden == "golden"
@@ -43,8 +50,8 @@ class Stub:
     ("study", "verdict", "code"),
     [
         (None, Verdict.UNVERIFIED, Exit.OK),
-        (Study(Verdict.UNVERIFIED, ("As it should be.",), {"error": 1.5}), Verdict.UNVERIFIED, Exit.OK),
-        (Study(Verdict.FAIL, ("The padding is wrong.",), {"error": 1e4}), Verdict.FAIL, Exit.CHECK_FAILED),
+        (Study(Verdict.UNVERIFIED, (said("As it should be."),), StudyFacts(("p1",))), Verdict.UNVERIFIED, Exit.OK),
+        (Study(Verdict.FAIL, (said("The padding is wrong."),), StudyFacts(("p2",))), Verdict.FAIL, Exit.CHECK_FAILED),
     ],
 )
 def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monkeypatch, tmp_path):
@@ -53,7 +60,7 @@ def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monke
     with Road(options, Progress(quiet=True)) as road:
         vars(road).update(raised=None, golden="golden", resolutions=(), proof=SimpleNamespace(check=lambda *_: 0.0))
         made = make(road, Stub(study), Recipe(), tmp_path)
-    assert made.artifact.facts == ({"opset": 17, "study": study.facts} if study else {"opset": 17})
+    assert made.artifact.facts == replace(FACTS, study=study.facts if study else None)
     assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
     assert made.evidence.reasons[1:] == (study.reasons if study else ())
     assert pipeline.Outcome("nothing", "fp32", made).exit_code(options) == code
@@ -86,7 +93,7 @@ def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch):
             return {"y": inputs["x"].astype(np.float64) + self.error * np.sign(inputs["x"])}
 
         def facts(self):
-            return {}
+            return EngineFacts("engine", "1")
 
     monkeypatch.setattr(evidence, "runtime_for", lambda target: Engine)
     found = {}

@@ -6,31 +6,14 @@ Standard library only; device-safe.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
+
+from ulsam_deploy.findings import Paired
 
 __all__ = ["CONFIDENCE", "Paired", "mcnemar", "paired", "wilson"]
 
 #: Of every interval here, two-sided.
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class Paired:
-    """One classifier against another on the same ``count`` samples.
-
-    ``lost``: samples that only the other one gets right, ``won``: that only this one does. ``drop`` is
-    ``(lost - won) / count``, a share of 1, with its interval ``low`` to ``high``; ``p``: how likely so uneven a split
-    is where both are equally good (:func:`mcnemar`).
-    """
-
-    count: int
-    lost: int
-    won: int
-    drop: float
-    low: float
-    high: float
-    p: float
 
 
 def wilson(right: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:

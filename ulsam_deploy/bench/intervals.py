@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+
+from ulsam_deploy.findings import Interval
 
 __all__ = [
     "CONFIDENCE", "FEWEST_BLOCKS", "Interval", "block_length", "log_times", "middle", "paired", "quantile_interval",
@@ -39,20 +40,6 @@ RESAMPLES = 20000
 _SEED = 20240731  # the same input gives the same verdict
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its one-sided bounds, each right with the confidence that was asked for.
-
-    ``None`` for both bounds: too few blocks. ``blocks`` of ``length`` rounds each (of the side that has fewer).
-    """
-
-    estimate: float
-    low: float | None
-    high: float | None
-    blocks: int
-    length: int
 
 
 def block_length(series: npt.ArrayLike) -> int:

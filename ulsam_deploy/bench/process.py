@@ -23,7 +23,8 @@ from typing import IO, Any
 import numpy as np
 
 from ulsam_deploy.bench.result import Parity
-from ulsam_deploy.contracts import TensorSpec
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.contracts import EngineFacts, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError
 
 __all__ = ["FreshProcess", "Subject"]
@@ -96,8 +97,9 @@ class FreshProcess:
             text=True,
         )
         try:
-            #: ``load_ms``, ``first_ms`` and the runtime's ``facts``.
+            #: ``load_ms`` and ``first_ms``, beside the runtime's facts.
             self.ready = self.ask(self._job)
+            self.facts = strict.decode(EngineFacts, self.ready.get("facts"), "what the engine told", ExportError)
         except BaseException:
             self.__exit__(None, None, None)
             raise

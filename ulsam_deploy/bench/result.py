@@ -18,18 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ulsam_deploy.bench.statistics import Summary
 from ulsam_deploy.bundle import strict
-from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import RefusedError
+from ulsam_deploy.findings import EngineFacts, Summary, Verdict
 
 __all__ = [
     "SCHEMA", "Cause", "Comparison", "Condition", "Energy", "Machine", "Measured", "Parity", "Process", "Reading",
     "Reason", "Result", "Settings", "Watch", "json_schema", "pack_samples", "unpack_samples",
 ]  # fmt: skip
 
-SCHEMA = "ulsam-deploy.bench/1"
-SCHEMA_ID = "urn:ulsam-deploy:bench:1"
+SCHEMA = "ulsam-deploy.bench/2"
+SCHEMA_ID = "urn:ulsam-deploy:bench:2"
 #: More samples than a day of the fastest network gives; a file that claims more is refused unread.
 MOST_SAMPLES = 10**8
 _SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
@@ -153,7 +152,7 @@ class Measured:
     size: int = field(metadata={"minimum": 0})
     batch: int = field(metadata={"minimum": 1})
     timed: str
-    engine: Mapping[str, Any]
+    engine: EngineFacts
     latency: Summary
     throughput: float
     load_ms: float
@@ -263,7 +262,9 @@ class Result:
         ``name`` is what errors call the file.
         """
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-        result = strict.decode(cls, strict.loads(raw, name), name)
+        plain = strict.loads(raw, name)
+        _check_version(plain, name)
+        result = strict.decode(cls, plain, name)
         labels = [measured.label for measured in result.measured]
         twice = next((label for label in labels if labels.count(label) > 1), None)
         if twice or not labels or not all(measured.processes for measured in result.measured):
@@ -276,6 +277,17 @@ class Result:
     def of(self, label: str) -> Measured:
         """The artifact called ``label``; raises :class:`KeyError`."""
         return {measured.label: measured for measured in self.measured}[label]
+
+
+def _check_version(plain: object, name: str) -> None:
+    """Refuse a result of another version in words: what is unknown or missing in it would only mislead."""
+    found = plain.get("schema") if isinstance(plain, dict) else None
+    if isinstance(found, str) and found != SCHEMA and re.fullmatch(r"ulsam-deploy\.bench/\d{1,6}", found):
+        raise RefusedError(
+            f"{name} is of another version of the format: {found}",
+            expected=SCHEMA,
+            todo="measure again: ulsam-deploy bench BUNDLE -o RESULT.json",
+        )
 
 
 def json_schema() -> dict[str, Any]:

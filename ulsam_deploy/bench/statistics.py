@@ -6,38 +6,17 @@ Standard library and numpy only; device-safe.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ulsam_deploy.findings import Summary
+
 __all__ = ["CONFIDENCE", "Summary", "early_stopping", "fewest_samples", "percentile", "summarize"]
 
 #: How sure an early-stopping bound is (MLPerf Inference uses the same figure).
 CONFIDENCE = 0.99
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Latency in milliseconds over ``count`` samples; a percentile with too few samples behind it is ``None`` (n/a).
-
-    ``p50`` ... ``p99`` are the samples' own percentiles; ``p50_bound`` ... ``p99_bound`` are what the true percentile
-    stays below with 99 % confidence (:func:`early_stopping`): the figure to promise to somebody.
-    """
-
-    count: int
-    mean: float
-    min: float
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p99: float | None
-    p50_bound: float | None
-    p90_bound: float | None
-    p95_bound: float | None
-    p99_bound: float | None
-    unit: str = "ms"
 
 
 def percentile(samples: npt.ArrayLike, share: float) -> float:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from ulsam_deploy.bench.statistics import percentile, summarize
 from ulsam_deploy.bench.watch import judge, snapshot, worst
 from ulsam_deploy.bench.worker import TIMED
 from ulsam_deploy.errors import UlsamError
+from ulsam_deploy.findings import EngineFacts
 
 __all__ = ["Plan", "Timed", "order", "take_turns"]
 
@@ -41,13 +41,14 @@ class Timed:
     """One subject while it is timed; ``error`` says why it was given up."""
 
     subject: Subject
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: EngineFacts | None = None
     processes: list[Process] = field(default_factory=list)
     energy: Energy | None = None
     error: UlsamError | None = None
 
     def measured(self) -> Measured:
         """Its figures over all processes, of which there is at least one."""
+        assert self.facts is not None
         times = np.concatenate([process.times() for process in self.processes])
         memory = [process.peak_rss for process in self.processes]
         known = [peak for peak in memory if peak is not None]
@@ -119,7 +120,7 @@ def _one_process(
         taken = process.measure(profile.min_seconds / profile.rounds, math.ceil(profile.min_count / profile.rounds))
         after = snapshot(board, process.pid, plan.cpus)  # the network still runs
         process.rest()
-        each.facts = ready["facts"]
+        each.facts = process.facts
         each.processes.append(
             Process(
                 round=turn,
@@ -129,7 +130,7 @@ def _one_process(
                 peak_rss=taken["peak_rss"],
                 count=taken["count"],
                 samples=taken["samples"],
-                watch=judge(before, after, on_gpu=bool(ready["facts"].get("gpu"))),
+                watch=judge(before, after, on_gpu=bool(process.facts.gpu)),
             )
         )
         if energy and energy[0] and energy[1]:

@@ -24,6 +24,7 @@ import numpy as np
 from ulsam_deploy import plugins
 from ulsam_deploy.bench.measure import collect, peak_rss, warm_up
 from ulsam_deploy.bench.result import pack_samples
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.contracts import Runtime, TensorSpec
 from ulsam_deploy.errors import UlsamError
 
@@ -59,7 +60,8 @@ def _serve(job: dict[str, Any], answers: TextIO) -> None:
         with np.load(io.BytesIO(base64.b64decode(job["feed"])), allow_pickle=False) as feed:
             run = runtime.prepared({name: feed[name] for name in feed.files})
         first = warm_up(run, job["warmup"], job["warmup_seconds"])
-        _answer(answers, {"load_ms": load * 1e3, "first_ms": first / 1e6, "facts": runtime.facts()})
+        facts = strict.encode(runtime.facts(), "what the engine tells")
+        _answer(answers, {"load_ms": load * 1e3, "first_ms": first / 1e6, "facts": facts})
         while line := sys.stdin.readline():
             words = json.loads(line)
             if words["do"] == "measure":

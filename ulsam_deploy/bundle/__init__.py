@@ -9,6 +9,7 @@ from ulsam_deploy.bundle.manifest import (
     FileRecord,
     Manifest,
     ModelCard,
+    RunFacts,
     json_schema,
 )
 from ulsam_deploy.bundle.read import Bundle, read_bundle
@@ -25,6 +26,7 @@ __all__ = [
     "FileRecord",
     "Manifest",
     "ModelCard",
+    "RunFacts",
     "check_writable",
     "json_schema",
     "pack",

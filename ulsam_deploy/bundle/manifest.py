@@ -6,14 +6,16 @@ times, host facts and whatever else differs between two equal exports belong in 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ulsam_deploy.bundle import strict
-from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier, Verdict
+from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier
 from ulsam_deploy.errors import RefusedError
+from ulsam_deploy.findings import ArtifactFacts, EngineFacts, Latency, Reason, Report, Scalar, Verdict
 from ulsam_deploy.preprocessing import Preprocessing
 
 __all__ = [
@@ -21,25 +23,48 @@ __all__ = [
     "SCHEMA",
     "SIGNATURE",
     "ArtifactRecord",
+    "ConfigValue",
     "Evidence",
     "FileRecord",
     "Manifest",
     "ModelCard",
+    "RunFacts",
     "json_schema",
 ]
 
 MANIFEST = "manifest.json"
 #: The one member that no manifest lists: it signs the manifest. See :mod:`ulsam_deploy.bundle.signature`.
 SIGNATURE = "model.sig"
-SCHEMA = "ulsam-deploy.bundle/1"
+SCHEMA = "ulsam-deploy.bundle/2"
 #: Where the published schema lives; also its ``$id``, which is a name, not an address that anything fetches.
-SCHEMA_ID = "urn:ulsam-deploy:bundle:1"
+SCHEMA_ID = "urn:ulsam-deploy:bundle:2"
+_ANY_VERSION = re.compile(r"ulsam-deploy\.bundle/\d{1,6}")
 
 # Names that mean the same file on every system and in every archive: no '..', no leading dot, drive or backslash.
 _SEGMENT = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 MEMBER_NAME = f"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}"
 _NAME_WORDS = "a relative path of letters, digits, '_', '-' and '.', with '/' between its parts"
 _SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
+
+#: What a network's configuration is made of: values without parts, and lists of them at most three deep.
+ConfigValue = Scalar | tuple[Scalar | tuple[Scalar | tuple[Scalar | None, ...] | None, ...] | None, ...] | None
+
+
+def config_value(value: object, depth: int = 3) -> ConfigValue:
+    """One value of a network's configuration as it stands in a manifest.
+
+    Args:
+        value: A JSON-able value.
+        depth: How many lists may still be inside each other.
+
+    Returns:
+        The value with lists as tuples; what is neither a list nor a value without parts, or lies deeper, as JSON text.
+    """
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)) and depth:
+        return tuple(config_value(item, depth - 1) for item in value)  # type: ignore[misc] # less deep than depth says
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)
@@ -55,16 +80,15 @@ class FileRecord:
 class Evidence:
     """What was shown about an artifact: how far it got, what the checks concluded, and what they measured.
 
-    ``parity`` is the parity report's JSON and ``latency`` a :class:`ulsam_deploy.bench.Summary`'s, each ``None`` when
-    nothing was executed. ``engine`` is what the runtime's ``facts()`` told.
+    ``parity``, ``latency`` and ``engine`` (what the runtime's ``facts()`` told) are ``None`` when nothing was executed.
     """
 
     tier: Tier
     verdict: Verdict = Verdict.UNVERIFIED
-    reasons: tuple[str, ...] = ()
-    parity: Mapping[str, Any] | None = None
-    latency: Mapping[str, Any] | None = None
-    engine: Mapping[str, Any] = field(default_factory=dict)
+    reasons: tuple[Reason, ...] = ()
+    parity: Report | None = None
+    latency: Latency | None = None
+    engine: EngineFacts | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +106,7 @@ class ArtifactRecord:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     toolchain: Mapping[str, str]
-    facts: Mapping[str, Any]
+    facts: ArtifactFacts
     evidence: Evidence
 
 
@@ -96,13 +120,27 @@ class ModelCard:
     name: str
     sha256: str = field(metadata=_SHA256)
     network: str
-    config: Mapping[str, Any]
+    config: Mapping[str, ConfigValue]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     blocks: tuple[Block, ...]
     refusals: tuple[Refusal, ...]
     parameters: int = field(metadata={"minimum": 0})
     preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is not the same on every machine, or was left out: the only part of a bundle that may differ.
+
+    ``version`` is ulsam-deploy's. ``left_out``: why there is no artifact, in words, by what was asked for.
+    """
+
+    version: str = ""
+    python: str = ""
+    machine: str = ""
+    system: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,7 +151,7 @@ class Manifest:
     artifacts: tuple[ArtifactRecord, ...]
     golden: FileRecord | None = None
     extras: tuple[FileRecord, ...] = ()
-    run: Mapping[str, Any] = field(default_factory=dict)
+    run: RunFacts = field(default_factory=RunFacts)
     schema: str = field(
         default=SCHEMA,
         metadata={"pattern": re.escape(SCHEMA), "words": f"{SCHEMA} (another version wants another ulsam-deploy)"},
@@ -128,8 +166,8 @@ class Manifest:
         yield from self.extras
 
     def to_json(self) -> str:
-        """Deterministic text: the same manifest gives the same bytes. Raises :class:`ExportError` on a value (of
-        ``facts``, ``config``, ...) that JSON can't hold, naming its path.
+        """Deterministic text: the same manifest gives the same bytes. Raises :class:`ExportError` on a value that JSON
+        can't hold, naming its path.
         """
         return strict.dumps(strict.encode(self, MANIFEST))
 
@@ -137,7 +175,9 @@ class Manifest:
     def from_json(cls, data: bytes | str) -> Manifest:
         """Read :meth:`to_json`'s text; raises :class:`RefusedError` naming what is unknown, missing or mistyped."""
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-        manifest = strict.decode(cls, strict.loads(raw, MANIFEST), MANIFEST)
+        plain = strict.loads(raw, MANIFEST)
+        _check_version(plain)
+        manifest = strict.decode(cls, plain, MANIFEST)
         _check_members(manifest)
         return manifest
 
@@ -145,6 +185,17 @@ class Manifest:
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of ``manifest.json``, published as ``docs/bundle.schema.json``."""
     return strict.schema(Manifest, SCHEMA_ID)
+
+
+def _check_version(plain: object) -> None:
+    """Refuse a bundle of another version in words: what is unknown or missing in it would only mislead."""
+    found = plain.get("schema") if isinstance(plain, dict) else None
+    if isinstance(found, str) and found != SCHEMA and _ANY_VERSION.fullmatch(found):
+        raise RefusedError(
+            f"{MANIFEST} is of another version of the format: {found}",
+            expected=SCHEMA,
+            todo="make a new bundle from the checkpoint: ulsam-deploy export MODEL --output NEW.bundle",
+        )
 
 
 def _check_members(manifest: Manifest) -> None:

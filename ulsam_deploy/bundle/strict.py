@@ -1,8 +1,10 @@
 """Strict JSON for frozen dataclasses: what a class doesn't declare is refused, and every refusal names the JSON path.
 
 Standard library only; device-safe. One small walker in each direction, so that no document needs code of its own. Every
-key is required (a default would let a truncated document pass) and unknown keys are errors. A field may narrow its
-text with ``field(metadata={"pattern": REGEX})`` and its number with ``field(metadata={"minimum": NUMBER})``.
+key is required (a default would let a truncated document pass) and unknown keys are errors. A field may narrow what it
+takes with ``field(metadata=...)``: text by ``pattern`` (a regular expression), numbers by ``minimum`` and ``maximum``,
+and how many items a list or an object may have by ``longest``. In a union (``int | str | None``), the member of the
+value's own JSON type is taken. What a class refuses beyond types, it says as :class:`ValueError` when it is made.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeVar
 
 from ulsam_deploy.errors import ExportError, RefusedError, UlsamError
@@ -111,20 +113,36 @@ class _Decoder:
         origin, arguments = typing.get_origin(kind), typing.get_args(kind)
         if kind is Any:
             return value
-        if origin in (typing.Union, types.UnionType):  # only 'X | None' is used
-            inner = next(argument for argument in arguments if argument is not type(None))
-            return None if value is None else self.read(inner, value, where, rules)
+        if origin in (typing.Union, types.UnionType):
+            return self.one_of(arguments, value, where, rules)
         if origin is tuple:
             items = self.expect(list, "a list", value, where)
-            return tuple(self.read(arguments[0], item, f"{where}[{i}]", rules) for i, item in enumerate(items))
+            inner = self.within(items, where, rules)
+            return tuple(self.read(arguments[0], item, f"{where}[{i}]", inner) for i, item in enumerate(items))
         if origin in (Mapping, dict):
             members = self.expect(dict, "an object", value, where)
-            return {key: self.read(arguments[1], item, _join(where, key), rules) for key, item in members.items()}
+            inner = self.within(members, where, rules)
+            return {key: self.read(arguments[1], item, _join(where, key), inner) for key, item in members.items()}
         if isinstance(kind, type) and issubclass(kind, enum.Enum):
             return self.member(kind, value, where)
         if dataclasses.is_dataclass(kind):
             return self.instance(typing.cast("type[Any]", kind), value, where)
         return self.scalar(kind, value, where, rules)
+
+    def one_of(self, kinds: Sequence[Any], value: Any, where: str, rules: Mapping[str, Any]) -> Any:
+        if value is None and type(None) in kinds:
+            return None
+        others = [kind for kind in kinds if kind is not type(None)]
+        fitting = [kind for kind in others if _takes(kind, value)]
+        if not fitting and len(others) > 1:
+            self.fail(where, f"{_show(value)} has the wrong type", " or ".join(map(_words, others)))
+        return self.read((fitting or others)[0], value, where, rules)
+
+    def within(self, items: Sized, where: str, rules: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The rules for each of ``items``; their number is looked at here."""
+        if len(items) > rules.get("longest", len(items)):
+            self.fail(where, f"{len(items)} items are too many", f"at most {rules['longest']}")
+        return {name: rule for name, rule in rules.items() if name != "longest"}
 
     def expect(self, kind: type[T], words: str, value: Any, where: str) -> T:
         if not isinstance(value, kind):
@@ -146,7 +164,10 @@ class _Decoder:
             name: self.read(hints[name], given[name], _join(where, name), field.metadata)
             for name, field in fields.items()
         }
-        return cls(**values)
+        try:
+            return cls(**values)
+        except ValueError as problem:
+            self.fail(where, str(problem))
 
     def member(self, kind: type[enum.Enum], value: Any, where: str) -> enum.Enum:
         for member in kind:
@@ -163,7 +184,29 @@ class _Decoder:
             self.fail(where, f"{_show(value)} isn't allowed here", rules.get("words", rules["pattern"]))
         if "minimum" in rules and value < rules["minimum"]:
             self.fail(where, f"{value} is too small", f"at least {rules['minimum']}")
+        if "maximum" in rules and value > rules["maximum"]:
+            self.fail(where, f"{value} is too large", f"at most {rules['maximum']}")
         return kind(value)
+
+
+def _takes(kind: Any, value: Any) -> bool:
+    """Whether ``kind``, a member of a union, is the one for ``value``'s JSON type."""
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return isinstance(value, list)
+    if origin in (Mapping, dict) or dataclasses.is_dataclass(kind):
+        return isinstance(value, dict)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return any(_label(member) == value for member in kind)
+    return type(value) in ((int, float) if kind is float else (kind,))
+
+
+def _words(kind: Any) -> str:
+    """What a member of a union is called in an error."""
+    origin = typing.get_origin(kind)
+    if origin is tuple:
+        return "a list"
+    return _SCALARS.get(kind, "an object")
 
 
 def _plain(value: Any, where: str, document: str, error: type[UlsamError], depth: int = 0) -> None:
@@ -215,15 +258,18 @@ def _schema_of(kind: Any, rules: Mapping[str, Any], definitions: dict[str, Any])
         return {"anyOf": [_schema_of(argument, rules, definitions) for argument in arguments]}
     if kind is type(None):
         return {"type": "null"}
+    longest, inner = rules.get("longest"), {name: rule for name, rule in rules.items() if name != "longest"}
     if origin is tuple:
-        return {"type": "array", "items": _schema_of(arguments[0], rules, definitions)}
+        bound = {} if longest is None else {"maxItems": longest}
+        return {"type": "array", "items": _schema_of(arguments[0], inner, definitions), **bound}
     if origin in (Mapping, dict):
-        return {"type": "object", "additionalProperties": _schema_of(arguments[1], rules, definitions)}
+        bound = {} if longest is None else {"maxProperties": longest}
+        return {"type": "object", "additionalProperties": _schema_of(arguments[1], inner, definitions), **bound}
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return {"enum": [_label(member) for member in kind]}
     if dataclasses.is_dataclass(kind):
         return _schema_reference(typing.cast("type[Any]", kind), definitions)
-    narrowed = {"minimum": rules["minimum"]} if "minimum" in rules else {}
+    narrowed = {name: rules[name] for name in ("minimum", "maximum") if name in rules}
     if "pattern" in rules:
         narrowed = {"pattern": f"^(?:{rules['pattern']})$"}
     return {"type": _SCHEMA_TYPES[kind], **narrowed}
@@ -231,6 +277,7 @@ def _schema_of(kind: Any, rules: Mapping[str, Any], definitions: dict[str, Any])
 
 def _schema_reference(cls: type[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     if cls.__name__ not in definitions:
+        definitions[cls.__name__] = {}  # a class may hold others of its kind
         hints = _hints(cls)
         properties = {f.name: _schema_of(hints[f.name], f.metadata, definitions) for f in dataclasses.fields(cls)}
         definitions[cls.__name__] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Verdict
@@ -115,6 +115,6 @@ def _document(item: Counted) -> dict[str, Any]:
     return {
         "target": item.record.target,
         "precision": item.record.precision,
-        "counts": asdict(item.counts) if item.counts else None,
+        "counts": strict.encode(item.counts, "counts") if item.counts else None,
         "error": str(item.error) if item.error else None,
     }

@@ -17,6 +17,7 @@ from ulsam_deploy.bundle import Evidence, Manifest, strict
 from ulsam_deploy.census import Census
 from ulsam_deploy.contracts import TensorSpec, Verdict
 from ulsam_deploy.emulate import Counts
+from ulsam_deploy.findings import AutoFacts
 from ulsam_deploy.gate import Finding
 from ulsam_deploy.lint.resolution import Resolution
 from ulsam_deploy.plan import Plan
@@ -35,7 +36,7 @@ class Export:
     manifest: Manifest | None
     left_out: Mapping[str, str]
     missed: tuple[str, ...]
-    auto: Mapping[str, Mapping[str, Any]]
+    auto: Mapping[str, AutoFacts]
     notes: tuple[str, ...]
     exit_code: int
 

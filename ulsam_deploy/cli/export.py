@@ -122,7 +122,7 @@ def _document(result: Exported, options: ExportOptions) -> dict[str, Any]:
         "manifest": strict.encode(manifest, "manifest") if manifest else None,
         "left_out": {o.target: str(o.error) for o in result.outcomes if o.error},
         "missed": [o.target for o in result.outcomes if _missed(o, options)],
-        "auto": {o.target: o.found.facts() for o in result.outcomes if o.found},
+        "auto": {o.target: strict.encode(o.found.facts(), "auto") for o in result.outcomes if o.found},
         "notes": list(result.notes),
         "exit_code": int(result.exit_code),
     }

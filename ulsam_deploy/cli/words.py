@@ -52,7 +52,7 @@ def proven(evidence: Sequence[Evidence]) -> str:
     parts = []
     if held:
         least = min(item.tier for item in held)
-        blocks = {block["block"] for item in held for block in (item.parity or {}).get("blocks", ())}
+        blocks = {block.block for item in held if item.parity for block in item.parity.blocks}
         alive = f", all {len(blocks)} attention blocks alive" if blocks else ""
         parts.append(f"{len(held)} of {len(evidence)} artifacts equal the PyTorch model ({least.label}){alive}")
     for verdict, what in _UNPROVEN.items():
@@ -77,16 +77,16 @@ def artifact_row(record: ArtifactRecord, evidence: Evidence) -> tuple[str, ...]:
 
 def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:
     """One line of a results table; size ``count`` in bytes, error in noise floors, liveness a block, p50 of one run."""
-    parity = evidence.parity or {}
-    errors = [output["error"] for output in parity.get("outputs", [])]
-    alive = [f"{block['liveness']:.2f}" for block in parity.get("blocks", []) if block["liveness"] is not None]
-    p50 = (evidence.latency or {}).get("p50")
+    parity = evidence.parity
+    errors = [output.error for output in parity.outputs] if parity else []
+    alive = [f"{value:.2f}" for value in parity.livenesses] if parity else []
+    p50 = evidence.latency.p50 if evidence.latency else None
     return (
         target,
         name,
         size(count),
         evidence.tier.label,
-        "-" if not errors else "far off" if None in errors else f"{max(errors):.2f} floors",
+        "-" if not errors or not parity else "far off" if None in errors else f"{parity.error:.2f} floors",
         " ".join(alive) or "-",
         f"{p50:.2f} ms" if p50 is not None else "-",
         evidence.verdict.value,

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bundle import ArtifactRecord, Bundle
+from ulsam_deploy.bundle import ArtifactRecord, Bundle, strict
 from ulsam_deploy.devices import device
 from ulsam_deploy.emulate import kernels, plugin, tools
 from ulsam_deploy.emulate.guest import FIRST, LOAD, STEADY
 from ulsam_deploy.emulate.machine import Machine, emulated
 from ulsam_deploy.emulate.several import each, records
-from ulsam_deploy.errors import Exit, UlsamError
+from ulsam_deploy.errors import Exit, ExportError, UlsamError
+from ulsam_deploy.findings import EngineFacts
 from ulsam_deploy.progress import Progress
 
 __all__ = ["NOTE", "Counted", "Counts", "Phase", "count_bundle"]
@@ -47,7 +48,7 @@ class Counts:
     inference: Phase
     runs: tuple[int, ...]
     kernels: tuple[kernels.Kernel, ...]
-    engine: Mapping[str, Any]
+    engine: EngineFacts
     over: tuple[str, ...] = ()
 
 
@@ -112,7 +113,7 @@ def _counts(machine: Machine, record: ArtifactRecord, tally: plugin.Tally, answe
         inference=_phase(typical),
         runs=tuple(run[0] for run in runs),
         kernels=kernels.costs(tally.places, answer["maps"], len(runs)),
-        engine=answer["engine"],
+        engine=strict.decode(EngineFacts, answer["engine"], "what the engine told", ExportError),
         over=_over(machine.board, record, typical[0]),
     )
 

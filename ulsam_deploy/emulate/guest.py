@@ -102,7 +102,8 @@ def count(bundle: Bundle, record: ArtifactRecord) -> Any:
         _marked(FIRST, once)
         for _ in range(RUNS):
             _marked(STEADY, once)
-        return {"engine": runtime.facts(), "batch": batch, "maps": list(code_maps(Path("/proc/self/maps").read_text()))}
+        facts = strict.encode(runtime.facts(), "engine")
+        return {"engine": facts, "batch": batch, "maps": list(code_maps(Path("/proc/self/maps").read_text()))}
     finally:
         runtime.__exit__(None, None, None)
 

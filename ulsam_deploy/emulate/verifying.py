@@ -36,5 +36,5 @@ def verify_bundle(
 def _verify(machine: Machine, bundle: Bundle, record: ArtifactRecord) -> Evidence:
     answer = machine.run(["verify", bundle.root, record.target, record.precision])
     found = strict.decode(Evidence, answer, "evidence", UnavailableError)
-    engine = {**found.engine, "device": machine.board, "emulated": f"qemu {machine.profile.cpu}"}
+    engine = found.engine and replace(found.engine, device=machine.board, emulated=f"qemu {machine.profile.cpu}")
     return replace(found, tier=Tier.EMULATED_ON_DEVICE_CPU, engine=engine)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import ArrayMap, TensorSpec
+from ulsam_deploy.contracts import ArrayMap, EngineFacts, TensorSpec
 from ulsam_deploy.foreign.guard import Guarded
 
 Array = np.ndarray[Any, Any]
@@ -24,7 +24,7 @@ class Case:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
 
-    def run(self, inputs: ArrayMap, without: range | None = None) -> tuple[dict[str, Array], dict[str, Any]]:
+    def run(self, inputs: ArrayMap, without: range | None = None) -> tuple[dict[str, Array], EngineFacts]:
         """The outputs that the artifact has, (P, ...) by the network's names, and the engine's facts.
 
         ``without``: of its twin in which the softmaxes of these numbers, in running order, give zero.

@@ -104,7 +104,7 @@ def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple
         report = check(
             golden, produced, tolerance=tolerance_of(precision), silenced=twins.silenced, inside=twins.inside
         )
-    evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report.to_json(), engine=facts)
+    evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report, engine=facts)
     batch = worst_batch(evidence, golden, next(iter(case.inputs.values())).shape[0])
     inputs = {name: array[batch] for name, array in golden.inputs.items()}
     if report.verdict is Verdict.FAIL:

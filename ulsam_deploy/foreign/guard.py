@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.contracts import Runtime, TensorSpec
+from ulsam_deploy.contracts import EngineFacts, Runtime, TensorSpec
+from ulsam_deploy.errors import ExportError
 from ulsam_deploy.isolation import Limits, answer, crash, visit
 from ulsam_deploy.parity.npz import DAMAGE, read_arrays
 
@@ -44,13 +46,13 @@ class Guarded:
 
     def run(
         self, inputs: Specs, outputs: Specs, feed: Mapping[str, Array], without: range | None = None
-    ) -> tuple[dict[str, Array], dict[str, Any]]:
+    ) -> tuple[dict[str, Array], EngineFacts]:
         """Outputs ``(P, ...)`` by name on all of ``feed``, in PyTorch's layout, and the engine's facts.
 
         ``without``: of the artifact's twin in which the softmaxes of these numbers give zero.
         """
         found, arrays = self._visit("run", inputs, outputs, feed, without)
-        return arrays, found["facts"]
+        return arrays, strict.decode(EngineFacts, found.get("facts"), "what the engine told", ExportError)
 
     def values(
         self, inputs: Specs, outputs: Specs, feed: Mapping[str, Array], size: int, without: range | None = None

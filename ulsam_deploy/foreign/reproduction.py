@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import ArrayMap, TensorSpec, to_artifact
+from ulsam_deploy.contracts import ArrayMap, EngineFacts, TensorSpec, to_artifact
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.foreign.case import Case
 
@@ -39,9 +39,7 @@ def check_folder(folder: Path) -> None:
         raise UsageError(f"'{folder}' is not empty", expected="a new or empty folder for --reproduce")
 
 
-def write(
-    folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap, facts: Mapping[str, Any]
-) -> None:
+def write(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap, facts: EngineFacts) -> None:
     """Leave everything in ``folder``; arrays come in PyTorch's layout and are stored in the artifact's own.
 
     ``facts``: the engine's about the artifact. ``case.npz`` holds ``input 0``, ..., ``expected 0``, ... (float64) and

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy import plugins
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.contracts import Exporter, Runtime, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError
 from ulsam_deploy.evidence import produce
@@ -41,7 +42,7 @@ def work(job: dict[str, Any], feed: dict[str, Array]) -> tuple[dict[str, Any], d
             return {**ports, "files": [str(file) for file in files]}, {}
         if job["action"] == "values":
             return {}, _values(runtime, feed, job["size"])
-        return {"facts": runtime.facts()}, produce(runtime, feed)
+        return {"facts": strict.encode(runtime.facts(), "what the engine tells")}, produce(runtime, feed)
 
 
 def _values(runtime: Runtime, feed: dict[str, Array], size: int) -> dict[str, Array]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ulsam_deploy.contracts import Artifact
+from ulsam_deploy.findings import ResolutionRow
 from ulsam_deploy.thresholds import ALIVE, DEAD
 
 if TYPE_CHECKING:
@@ -137,30 +138,32 @@ def annotated(artifact: Artifact, evidence: Evidence, found: Iterable[Resolution
 
     And with ``suggestions`` about the blocks that storing everything in the artifact's precision would lose.
     """
-    form = artifact.facts.get("attention")
+    form = artifact.facts.attention
     precision = artifact.precision.removesuffix("-dynamic")
-    measured = {block["block"]: block["liveness"] for block in (evidence.parity or {}).get("blocks", ())}
+    measured = {block.block: block.liveness for block in (evidence.parity.blocks if evidence.parity else ())}
     rows, said = [], []
     for one in found:
         ways = one.survives.get(precision)
         if ways is None:
             continue
-        row = {"block": one.block, "plain": ways["plain"], "form": form, "measured": measured.get(one.block)}
-        row["forecast"] = ways.get(str(form), 1.0)  # float32 throughout where only the weights are smaller
+        forecast = ways.get(form, 1.0)  # float32 throughout where only the weights are smaller
+        row = ResolutionRow(one.block, ways["plain"], form, forecast, measured.get(one.block))
         rows.append(row)
         if ways["plain"] < ALIVE:
             said.append(_sentence(one, precision, row))
-    return replace(artifact, facts={**artifact.facts, "resolution": rows, "suggestions": said}) if rows else artifact
+    if not rows:
+        return artifact
+    return replace(artifact, facts=replace(artifact.facts, resolution=tuple(rows), suggestions=tuple(said)))
 
 
-def _sentence(found: Resolution, precision: str, row: Mapping[str, Any]) -> str:
+def _sentence(found: Resolution, precision: str, row: ResolutionRow) -> str:
     where = f"'{found.block}' ({found.height} x {found.width}, peak attention {found.peak:.2g})"
-    seen = "it was not measured here" if row["measured"] is None else f"{row['measured']:.2f} was measured"
+    seen = "it was not measured here" if row.measured is None else f"{row.measured:.2f} was measured"
     sentence = (
-        f"Of the attention of {where} would survive {row['plain']:.2f} with everything stored in {precision}; in the "
-        f"form chosen here ({row['form']}) {row['forecast']:.2f} was predicted, and {seen}."
+        f"Of the attention of {where} would survive {row.plain:.2f} with everything stored in {precision}; in the "
+        f"form chosen here ({row.form or 'float32'}) {row.forecast:.2f} was predicted, and {seen}."
     )
-    if row["forecast"] < ALIVE or (row["measured"] is not None and row["measured"] < ALIVE):
+    if row.forecast < ALIVE or (row.measured is not None and row.measured < ALIVE):
         sentence += " Export with --precision fp32" + (" or fp16." if precision == "int8" else ".")
     return sentence
 

@@ -1,10 +1,11 @@
 """Truth: probes, noise floors, liveness and the verdict. numpy only; device-safe."""
 
-from ulsam_deploy.parity.check import BlockCheck, OutputCheck, Report, ablation_distances, check
+from ulsam_deploy.findings import BlockCheck, Floor, Liveness, OutputCheck, Reason, ReasonKind, Report, Word
+from ulsam_deploy.parity.check import ablation_distances, check
 from ulsam_deploy.parity.golden import Golden, Yardstick
 from ulsam_deploy.parity.inside import Added, Inside, Reading
-from ulsam_deploy.parity.liveness import Liveness, Word, is_mixed_up
-from ulsam_deploy.parity.noise import Floor, explain, noise_floors, tolerance_of
+from ulsam_deploy.parity.liveness import is_mixed_up
+from ulsam_deploy.parity.noise import explain, noise_floors, tolerance_of
 from ulsam_deploy.parity.probes import make_probes
 from ulsam_deploy.thresholds import TOLERANCE
 
@@ -18,6 +19,8 @@ __all__ = [
     "Liveness",
     "OutputCheck",
     "Reading",
+    "Reason",
+    "ReasonKind",
     "Report",
     "Word",
     "Yardstick",

@@ -11,17 +11,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from ulsam_deploy.contracts import ArrayMap, Verdict
+from ulsam_deploy.contracts import ArrayMap
+from ulsam_deploy.findings import (
+    BlockCheck,
+    Floor,
+    Liveness,
+    OutputCheck,
+    Reason,
+    ReasonKind,
+    Report,
+    Statistic,
+    Verdict,
+    Word,
+)
 from ulsam_deploy.parity.golden import Golden
 from ulsam_deploy.parity.inside import Reading
 from ulsam_deploy.parity.liveness import (
-    Liveness,
-    Word,
     by_twins,
     classify,
     concluded,
@@ -30,7 +39,7 @@ from ulsam_deploy.parity.liveness import (
     map_shape,
     overall,
 )
-from ulsam_deploy.parity.noise import Floor, drift, explain, relative, scales
+from ulsam_deploy.parity.noise import drift, explain, relative, scales
 from ulsam_deploy.parity.sketch import Array, compact
 from ulsam_deploy.thresholds import TOLERANCE
 
@@ -45,68 +54,6 @@ _ABSURD = 1e30
 #: Some probe's reference must lie this many tolerances from the mean one, or an artifact that ignores its input and
 #: gives a constant would pass, or nearly.
 CONTRAST = 2.0
-
-
-@dataclass(frozen=True)
-class OutputCheck:
-    """One output. ``error`` is the largest over probes, in noise floors (infinite when it cannot be compared).
-
-    ``probe`` (the worst, or the first that is not finite) and ``statistic`` (``l2``, ``peak``, or ``drift`` over all
-    probes) say where. ``top1``: part of probes with the same largest element, for class scores only; reported, and
-    decides nothing.
-    """
-
-    output: str
-    error: float
-    tolerance: float
-    floor: Floor
-    probe: str
-    statistic: str
-    top1: float | None
-    explanation: str
-
-
-@dataclass(frozen=True)
-class BlockCheck:
-    """One attention block: its liveness, and ``distance``: how far its removal moves an output, in tolerances.
-
-    ``shape`` and ``shape_distance`` are the same for making it uniform instead; ``None`` without uniform twins.
-    Where the artifact's own twins, or a look inside, tell the liveness, ``outputs`` is what its outputs alone
-    would have said.
-    """
-
-    block: str
-    liveness: float
-    low: float
-    high: float
-    word: Word
-    distance: float
-    note: str
-    shape: Liveness | None = None
-    shape_distance: float | None = None
-    outputs: Liveness | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """The outcome of :func:`check`; ``reasons`` are whole sentences; for a pass, what it cannot see."""
-
-    verdict: Verdict
-    tolerance: float
-    outputs: tuple[OutputCheck, ...]
-    blocks: tuple[BlockCheck, ...]
-    overall: float | None
-    reasons: tuple[str, ...]
-
-    @property
-    def error(self) -> float:
-        """The largest error of any output, in noise floors; 0 when no output could be compared."""
-        return max((output.error for output in self.outputs), default=0.0)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON-able values; what is not finite becomes ``None``."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
 
 
 def check(
@@ -130,7 +77,7 @@ def check(
     arrays, faults = _admit(golden, produced)
     outputs = tuple(_check_output(golden, name, arrays.get(name), used[name], tolerance) for name in golden.outputs)
     outputs = tuple(replace(one, probe=one.probe or _blown(golden, produced.get(one.output))) for one in outputs)
-    faults += [_far(output) for output in outputs if math.isfinite(output.error) and output.error > tolerance]
+    faults += [reason for output in outputs if (reason := _far(output))]
     if not set(golden.outputs) <= set(arrays):
         return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
     blocks = _blocks(golden, arrays, used, tolerance)
@@ -139,13 +86,15 @@ def check(
     if inside:
         blocks = _overruled(blocks, [_read(block, found) for block, found in zip(blocks, inside)])
     faults += _swapped(golden, arrays, used, tolerance)
-    faults += [sentence for block in blocks if (sentence := _lost(block))]
+    faults += [
+        Reason(block.block, ReasonKind.ATTENTION_FAULT, sentence) for block in blocks if (sentence := _lost(block))
+    ]
     doubts = [_unguarded(block) for block in blocks if _is_unguarded(block)]
     doubts += _insensitive(golden, used, tolerance)
     verdict = Verdict.FAIL if faults else Verdict.INCONCLUSIVE if doubts else Verdict.PASS
     whole = overall(golden, arrays, used)
     notes = [_unseen_map(block) for block in blocks if _is_flat(block)]
-    notes += [sentence for block, found in zip(blocks, inside) if (sentence := _contradicted(block, found))]
+    notes += [reason for block, found in zip(blocks, inside) if (reason := _contradicted(block, found))]
     reasons = faults + doubts + notes
     return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons))
 
@@ -169,27 +118,31 @@ def _distances(
     return distances
 
 
-def _admit(golden: Golden, produced: ArrayMap) -> tuple[dict[str, Array], list[str]]:
-    """The outputs that can be compared, compact, and a sentence for each that cannot."""
+def _admit(golden: Golden, produced: ArrayMap) -> tuple[dict[str, Array], list[Reason]]:
+    """The outputs that can be compared, compact, and why each other one cannot."""
     arrays: dict[str, Array] = {}
     faults = []
     for name, shape in golden.shapes.items():
-        wanted = (len(golden.probes), *shape)
-        if name not in produced:
-            faults.append(f"Output '{name}' is missing; the artifact gave {', '.join(sorted(produced)) or 'none'}.")
-            continue
-        array = np.asarray(produced[name])
-        if array.dtype.kind not in "fiub":
-            faults.append(f"Output '{name}' has dtype {array.dtype}, which is not a number.")
-        elif array.shape != wanted:
-            faults.append(f"Output '{name}' has shape {array.shape}; the reference has {wanted}.")
-        elif not np.all(np.isfinite(array)):
-            bad = ~np.isfinite(array).reshape(len(golden.probes), -1).all(1)
-            first = _blown(golden, array)
-            faults.append(f"Output '{name}' is not finite on {bad.sum()} of {len(bad)} probes, first on '{first}'.")
+        if problem := _inadmissible(golden, name, shape, produced):
+            faults.append(Reason(name, ReasonKind.OUTPUT_FAULT, f"Output '{name}' {problem}."))
         else:
-            arrays[name] = compact(_bounded(array, golden.outputs[name]))
+            arrays[name] = compact(_bounded(np.asarray(produced[name]), golden.outputs[name]))
     return arrays, faults
+
+
+def _inadmissible(golden: Golden, name: str, shape: tuple[int, ...], produced: ArrayMap) -> str:
+    """Why an output cannot be compared, or an empty string."""
+    if name not in produced:
+        return f"is missing; the artifact gave {', '.join(sorted(produced)) or 'none'}"
+    array, wanted = np.asarray(produced[name]), (len(golden.probes), *shape)
+    if array.dtype.kind not in "fiub":
+        return f"has dtype {array.dtype}, which is not a number"
+    if array.shape != wanted:
+        return f"has shape {array.shape}; the reference has {wanted}"
+    if not np.all(np.isfinite(array)):
+        bad = ~np.isfinite(array).reshape(len(golden.probes), -1).all(1)
+        return f"is not finite on {bad.sum()} of {len(bad)} probes, first on '{_blown(golden, array)}'"
+    return ""
 
 
 def _blown(golden: Golden, array: Array | None) -> str:
@@ -218,17 +171,18 @@ def _in_floors(delta: Array, scale: Array, floor: Floor) -> Array:
 def _check_output(golden: Golden, name: str, z: Array | None, floor: Floor, tolerance: float) -> OutputCheck:
     words = explain(name, floor, tolerance)
     if z is None:
-        return OutputCheck(name, math.inf, tolerance, floor, "", "", None, words)
+        return OutputCheck(name, None, tolerance, floor, "", None, None, words)
     y = compact(golden.outputs[name])
     errors = _in_floors(z - y, scales(y), floor)
     row, probe = np.unravel_index(int(np.argmax(errors)), errors.shape)
-    error, statistic = float(errors.max()), ("l2", "peak")[int(row)]
-    drifted = drift(z - y, scales(y)) / floor.drift
+    error, statistic = float(errors.max()), (Statistic.L2, Statistic.PEAK)[int(row)]
+    drifted = drift(z - y, scales(y)) / floor.of(Statistic.DRIFT)
     if error <= tolerance and drifted > error:  # where single probes show it, they say more
-        error, statistic = drifted, "drift"
+        error, statistic = drifted, Statistic.DRIFT
     scores = len(golden.shapes[name]) == 1 and golden.shapes[name][0] == y.shape[1] > 1
     top1 = float(np.mean(z.argmax(1) == y.argmax(1))) if scores else None
-    return OutputCheck(name, error, tolerance, floor, golden.probes[int(probe)], statistic, top1, words)
+    shown = error if math.isfinite(error) else None
+    return OutputCheck(name, shown, tolerance, floor, golden.probes[int(probe)], statistic, top1, words)
 
 
 def _blocks(
@@ -251,16 +205,17 @@ def _read(block: BlockCheck, found: Reading | None) -> Liveness | None:
     return concluded(block.block, *found)
 
 
-def _contradicted(block: BlockCheck, found: Reading | None) -> str:
-    """The note that what was read inside and what the outputs show of ``block`` differ, or an empty string."""
+def _contradicted(block: BlockCheck, found: Reading | None) -> Reason | None:
+    """The note that what was read inside and what the outputs show of ``block`` differ, where they do."""
     if found is None or Word.INCONCLUSIVE in (block.word, word := classify(*found[1:])) or word is block.word:
-        return ""
+        return None
     value, low, high = found
-    return (
+    sentence = (
         f"Note: read inside the artifact, the attention of block '{block.block}' is {word.value} ({value:.2f}, between "
         f"{low:.2f} and {high:.2f}); by the outputs it is {block.word.value}. They decide: an engine may compute "
         f"otherwise while it shows its inner values."
     )
+    return Reason(block.block, ReasonKind.ATTENTION_NOTE, sentence)
 
 
 def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Liveness | None]) -> tuple[BlockCheck, ...]:
@@ -282,21 +237,27 @@ def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Liveness | None]
     )
 
 
-def _far(output: OutputCheck) -> str:
-    if output.statistic == "drift":
-        return (
-            f"Output '{output.output}' errs in one direction on all probes, by {output.error:.3g} noise floors; "
-            f"{output.tolerance:g} are allowed. It is farthest from the reference on probe '{output.probe}'."
-        )
-    kind = {"l2": "root mean square", "peak": "largest element"}[output.statistic]
-    return (
-        f"Output '{output.output}' is {output.error:.3g} noise floors from the reference on probe '{output.probe}' "
-        f"({kind}); {output.tolerance:g} are allowed."
+def _far(output: OutputCheck) -> Reason | None:
+    """The fault of an output that is farther from the reference than is allowed, where it is."""
+    if output.error is None or output.error <= output.tolerance:
+        return None
+    sentence = (
+        f"Output '{output.output}' errs in one direction on all probes, by {output.error:.3g} noise floors; "
+        f"{output.tolerance:g} are allowed. It is farthest from the reference on probe '{output.probe}'."
     )
+    if output.statistic is not Statistic.DRIFT:
+        kind = "root mean square" if output.statistic is Statistic.L2 else "largest element"
+        sentence = (
+            f"Output '{output.output}' is {output.error:.3g} noise floors from the reference on probe "
+            f"'{output.probe}' ({kind}); {output.tolerance:g} are allowed."
+        )
+    return Reason(output.output, ReasonKind.OUTPUT_FAULT, sentence)
 
 
 def _lost(block: BlockCheck) -> str:
     """The sentence for a block whose attention is not what it should be, or an empty string."""
+    if block.liveness is None or block.low is None or block.high is None:
+        return _uniform(block)
     figures = f"liveness {block.liveness:.2f}, between {block.low:.2f} and {block.high:.2f}"
     if block.word in (Word.DEAD, Word.WEAKENED):
         return f"The attention of block '{block.block}' is {block.word.value}: {figures}."
@@ -306,13 +267,18 @@ def _lost(block: BlockCheck) -> str:
             f"its step: {figures}."
         )
     # A narrow interval around 0: another map is often as far from the right one as the uniform map is.
-    if block.shape is not None and block.shape.word is Word.DEAD and block.shape.low > -_UNIFORM:
-        low, high = block.shape.low, block.shape.high
-        return (
-            f"The attention of block '{block.block}' is uniform: it takes {block.shape.value:.2f} of the step from "
-            f"uniform attention to its own, between {low:.2f} and {high:.2f}."
-        )
-    return ""
+    return _uniform(block)
+
+
+def _uniform(block: BlockCheck) -> str:
+    """The sentence for a block whose map is the same everywhere, or an empty string."""
+    shape = block.shape
+    if shape is None or shape.word is not Word.DEAD or shape.low is None or shape.low <= -_UNIFORM:
+        return ""
+    return (
+        f"The attention of block '{block.block}' is uniform: it takes {shape.value:.2f} of the step from "
+        f"uniform attention to its own, between {shape.low:.2f} and {shape.high:.2f}."
+    )
 
 
 def _is_flat(block: BlockCheck) -> bool:
@@ -322,12 +288,13 @@ def _is_flat(block: BlockCheck) -> bool:
     return block.shape_distance < DISTANCE and block.shape.word is Word.INCONCLUSIVE
 
 
-def _unseen_map(block: BlockCheck) -> str:
-    return (
+def _unseen_map(block: BlockCheck) -> Reason:
+    sentence = (
         f"Note: the attention of block '{block.block}' is as good as uniform on every probe (making it so moves no "
         f"output by more than {block.shape_distance:.2g} tolerances): that it is there was checked, how its map is "
         f"computed could not be; use probes on which it looks somewhere."
     )
+    return Reason(block.block, ReasonKind.ATTENTION_NOTE, sentence)
 
 
 def _is_unguarded(block: BlockCheck) -> bool:
@@ -339,30 +306,34 @@ def _is_unguarded(block: BlockCheck) -> bool:
     return block.distance < DISTANCE and block.word is Word.INCONCLUSIVE
 
 
-def _unguarded(block: BlockCheck) -> str:
-    return (
+def _unguarded(block: BlockCheck) -> Reason:
+    sentence = (
         f"Losing the attention of block '{block.block}' would move no output by more than {block.distance:.2g} "
         f"tolerances ({DISTANCE:g} are needed), and its liveness is inconclusive ({block.note}): this check could not "
         f"have failed; use probes that move it more."
     )
+    return Reason(block.block, ReasonKind.ATTENTION_DOUBT, sentence)
 
 
-def _insensitive(golden: Golden, floors: Mapping[str, Floor], tolerance: float) -> list[str]:
-    """A sentence for each output that hardly differs between probes, which a constant would match."""
-    sentences = []
+def _insensitive(golden: Golden, floors: Mapping[str, Floor], tolerance: float) -> list[Reason]:
+    """A doubt for each output that hardly differs between probes, which a constant would match."""
+    doubts = []
     for name, outputs in golden.outputs.items():
         y = compact(outputs)
         spread = _in_floors(y - y.mean(0), scales(y), floors[name]).max() / tolerance
         if spread < CONTRAST:
-            sentences.append(
+            sentence = (
                 f"The reference output '{name}' differs between probes by {spread:.2g} tolerances only "
                 f"({CONTRAST:g} are needed): a constant might have passed; use more and other probes."
             )
-    return sentences
+            doubts.append(Reason(name, ReasonKind.OUTPUT_DOUBT, sentence))
+    return doubts
 
 
-def _swapped(golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float) -> list[str]:
-    """A sentence when failing probes hold, within the tolerance, what the reference gives for other probes."""
+def _swapped(
+    golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
+) -> list[Reason]:
+    """A fault when failing probes hold, within the tolerance, what the reference gives for other probes."""
     name = next(iter(golden.outputs))
     y, z = compact(golden.outputs[name]), arrays[name]
     scale = scales(y)
@@ -370,18 +341,9 @@ def _swapped(golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, F
     for p in wrong:
         like = np.flatnonzero(_in_floors(z[p] - y, scale, floors[name]).max(0) <= tolerance)
         if like.size:
-            return [
+            sentence = (
                 f"Output '{name}' on probe '{golden.probes[p]}' is the reference's on probe "
                 f"'{golden.probes[int(like[0])]}': the batch seems to be permuted or repeated."
-            ]
+            )
+            return [Reason(name, ReasonKind.OUTPUT_FAULT, sentence)]
     return []
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value.value if isinstance(value, Word | Verdict) else value

@@ -15,8 +15,9 @@ import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap
 from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.findings import Floor, Statistic
 from ulsam_deploy.parity.inside import Reading
-from ulsam_deploy.parity.noise import Floor, as_json, noise_floors
+from ulsam_deploy.parity.noise import as_json, noise_floors
 from ulsam_deploy.parity.npz import DAMAGE, read_arrays
 from ulsam_deploy.parity.sketch import LIMIT, Array, compact
 
@@ -285,7 +286,8 @@ def _precision_problem(golden: Golden, name: str) -> str:
 
 
 def _is_positive(floor: Floor) -> bool:
-    return bool(np.isfinite(floor.l2) and np.isfinite(floor.peak) and min(floor.l2, floor.peak, floor.drift) > 0)
+    drift = floor.of(Statistic.DRIFT)
+    return bool(np.isfinite(floor.l2) and np.isfinite(floor.peak) and min(floor.l2, floor.peak, drift) > 0)
 
 
 def _is_finite(array: Array) -> bool:

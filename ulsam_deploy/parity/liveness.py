@@ -18,15 +18,14 @@ It is what makes a poor int8 artifact inconclusive instead of wrongly "dead".
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from ulsam_deploy.findings import Floor, Liveness, Word
 from ulsam_deploy.parity.golden import Golden
-from ulsam_deploy.parity.noise import Floor, scales
+from ulsam_deploy.parity.noise import scales
 from ulsam_deploy.parity.sketch import Array, compact
 from ulsam_deploy.thresholds import ALIVE, DEAD
 
@@ -39,30 +38,6 @@ _OWN_PART = 1e-3
 
 _SIGMAS = 3.0
 _RIDGE = 1e-12
-
-
-class Word(str, enum.Enum):
-    """What the interval of a liveness says."""
-
-    ALIVE = "alive"
-    WEAKENED = "weakened"
-    DEAD = "dead"
-    INCONCLUSIVE = "inconclusive"
-
-
-@dataclass(frozen=True)
-class Liveness:
-    """Liveness of one block: the estimate and its interval (``low``..``high``, infinite where nothing is known).
-
-    ``note`` says why nothing can be concluded, and is empty otherwise.
-    """
-
-    block: str
-    value: float
-    low: float
-    high: float
-    word: Word
-    note: str = ""
 
 
 def liveness(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
@@ -128,7 +103,7 @@ def _projected(block: str, step: Array, effect: Array, grain: Array) -> Liveness
     lengths = np.square(step).sum(1)
     if not lengths.any():
         note = "removing its attention changes no output"
-        return Liveness(block, math.nan, -math.inf, math.inf, Word.INCONCLUSIVE, note)
+        return Liveness(block, None, None, None, Word.INCONCLUSIVE, note)
     total = lengths.sum()
     if not effect.any():
         hidden = math.sqrt(np.square(step * grain).sum() / 12) / total
@@ -269,9 +244,8 @@ def _hidden(b: int, blocks: tuple[str, ...], gram: Array, unit: Array, own: floa
 
 def _conclude(block: str, value: float, half: float, note: str) -> Liveness:
     if note:
-        return Liveness(block, value, -math.inf, math.inf, Word.INCONCLUSIVE, note)
-    low, high = value - half, value + half
-    return concluded(block, value, low, high)
+        return Liveness(block, _finite(value), None, None, Word.INCONCLUSIVE, note)
+    return concluded(block, value, value - half, value + half)
 
 
 def concluded(block: str, value: float, low: float, high: float) -> Liveness:
@@ -282,4 +256,9 @@ def concluded(block: str, value: float, low: float, high: float) -> Liveness:
         note = f"the artifact errs by {1.0 - value:.2f} of its step, which lost attention alone cannot do"
     elif word is Word.INCONCLUSIVE:
         note = f"noise or other errors hide its step: the interval is {low:.2f} to {high:.2f}"
-    return Liveness(block, value, low, high, word, note)
+    return Liveness(block, _finite(value), _finite(low), _finite(high), word, note)
+
+
+def _finite(value: float) -> float | None:
+    """``value``, or ``None`` where it is no number that can be written down."""
+    return value if math.isfinite(value) else None

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from ulsam_deploy.contracts import ArrayMap
 from ulsam_deploy.errors import ExportError
+from ulsam_deploy.findings import Floor
 from ulsam_deploy.parity.sketch import Array, compact
 from ulsam_deploy.thresholds import INT8_TOLERANCE, TOLERANCE
 
@@ -29,19 +30,6 @@ _ROUNDOFF = 2.0**-24
 
 #: A probe whose reference is smaller than this part of the median probe's is measured on that part instead.
 _DEGENERATE = 1e-3
-
-
-@dataclass(frozen=True)
-class Floor:
-    """The noise floor of one output: the largest relative error over ``runs`` honest runs and all probes.
-
-    ``drift`` is infinite, and so allows everything, where the floors do not come from honest runs.
-    """
-
-    l2: float
-    peak: float
-    runs: int
-    drift: float = math.inf
 
 
 def tolerance_of(precision: str) -> float:
@@ -113,13 +101,13 @@ def explain(output: str, floor: Floor, tolerance: float = TOLERANCE) -> str:
         f"Output '{output}' may differ from the float64 reference by {tolerance:g} noise floors: the floor, the "
         f"largest relative error of {runs} over all probes, is {floor.l2:.1e} (root mean square) and {floor.peak:.1e} "
         f"(largest element), so that {tolerance * floor.l2:.1e} and {tolerance * floor.peak:.1e} are allowed"
-        + (f"; what adds up over the probes, {tolerance * floor.drift:.1e}." if math.isfinite(floor.drift) else ".")
+        + (f"; what adds up over the probes, {tolerance * floor.drift:.1e}." if floor.drift is not None else ".")
     )
 
 
 def as_json(floors: dict[str, Floor]) -> dict[str, Any]:
-    """``floors`` as JSON-able values; an infinite one is left out."""
+    """``floors`` as JSON-able values; what is not known is left out."""
     return {
-        name: {key: value for key, value in asdict(floor).items() if math.isfinite(value)}
+        name: {key: value for key, value in asdict(floor).items() if value is not None}
         for name, floor in floors.items()
     }

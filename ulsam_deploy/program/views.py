@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from ulsam_deploy.findings import Step
+from ulsam_deploy.findings.artifact import MOST_STEPS
 from ulsam_deploy.lint.resolution import Resolution, forecast
 from ulsam_deploy.parity import Added, Golden
 from ulsam_deploy.program.evaluate import Evaluator, batches
 from ulsam_deploy.program.graph import constant_leaves, module_paths
 from ulsam_deploy.program.honest import is_built_in
 from ulsam_deploy.program.program import Program
-from ulsam_deploy.report.maps import Maps, Step, chosen, pooled
+from ulsam_deploy.report.maps import Maps, chosen, pooled
 
 #: What people call an operator that torch has a longer name for.
 _PLAIN = {"_native_batch_norm_legit_no_training": "batch_norm"}
@@ -81,7 +83,10 @@ def _attended(raised: Program, golden: Golden) -> Iterator[tuple[dict[str, Array
 
 
 def block_steps(program: Program, path: str) -> tuple[Step, ...]:
-    """The operations of the block whose module path is ``path`` that depend on the network's input, in order."""
+    """The operations of the block whose module path is ``path`` that depend on the network's input, in order.
+
+    Empty where there are more than can be drawn.
+    """
     known = set(constant_leaves(program.exported, {}, None))
     numbers: dict[Node, int] = {}
     steps: list[Step] = []
@@ -96,15 +101,12 @@ def block_steps(program: Program, path: str) -> tuple[Step, ...]:
             steps.append(Step(_name(node), _shape(node.meta.get("val")), tuple(sources)))
         elif _name(node) == "getitem":  # one of several results: the same step
             numbers[node] = _number(node.all_input_nodes[0], numbers)
-    return tuple(steps)
+    return tuple(steps) if len(steps) <= MOST_STEPS else ()
 
 
-def target_facts(lowered: Program) -> dict[str, Any]:
-    """What a target got in place of the first block, JSON-able, for its artifact's ``facts``; empty without blocks."""
-    if not lowered.blocks:
-        return {}
-    steps = block_steps(lowered, lowered.blocks[0].path)
-    return {"block": [[step.name, step.shape, list(step.sources)] for step in steps]}
+def first_block(lowered: Program) -> tuple[Step, ...]:
+    """What a target got in place of the first block; empty without blocks."""
+    return block_steps(lowered, lowered.blocks[0].path) if lowered.blocks else ()
 
 
 def _is_input(node: Node, known: set[str]) -> bool:

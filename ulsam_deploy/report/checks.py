@@ -5,16 +5,15 @@ Standard library only. The text of a check stands alone: who reads it sees nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ulsam_deploy.bundle import Evidence
-from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.contracts import Tier
+from ulsam_deploy.findings import Reason, ReasonKind, Report, Severity, Verdict
 
-#: What a sentence of the parity check says when it is about a check that could not have failed.
-_DOUBT = ("could not have failed", "might have passed")
-_ABOUT_BLOCK, _ABOUT_OUTPUT = "block '{}'", "Output '{}'"
+_ABOUT_OUTPUT = frozenset({ReasonKind.OUTPUT_FAULT, ReasonKind.OUTPUT_DOUBT})
+_ABOUT_ATTENTION = frozenset({ReasonKind.ATTENTION_FAULT, ReasonKind.ATTENTION_DOUBT, ReasonKind.ATTENTION_NOTE})
 
 
 @dataclass(frozen=True)
@@ -37,8 +36,7 @@ def artifact_checks(
 
     ``again`` is the command that shows a failure once more.
     """
-    engine = " ".join(str(evidence.engine[key]) for key in ("engine", "version") if key in evidence.engine)
-    where = f"{subject} on {engine}" if engine else subject
+    where = f"{subject} on {evidence.engine.title}" if evidence.engine else subject
 
     def found(name: str, verdict: Verdict, sentences: Sequence[str]) -> Check:
         if verdict is Verdict.PASS:
@@ -46,15 +44,16 @@ def artifact_checks(
         return Check(subject, name, verdict, f"{where}: {' '.join(sentences)}\nTo see it again: {again}")
 
     checks = [found("evidence", *_tier(evidence, required))]
-    left = [reason for reason in evidence.reasons if not reason.startswith("Note:")]
-    for name, words in _parts(evidence.parity or {}):
-        about = [reason for reason in left if words in reason]
+    left = list(evidence.reasons)
+    for name, kinds, of in _parts(evidence.parity):
+        about = [reason for reason in left if reason.kind in kinds and reason.subject == of]
         left = [reason for reason in left if reason not in about]
-        checks.append(found(name, _worst(evidence.verdict, about), about))
-    if left and evidence.verdict is not Verdict.UNVERIFIED:
-        checks.append(found("other findings", _worst(evidence.verdict, left), left))
-    elif evidence.verdict is Verdict.UNVERIFIED:
-        checks.append(found("parity", Verdict.UNVERIFIED, left or ["Nothing was executed, so nothing was checked."]))
+        checks.append(found(name, _meaning(evidence.verdict, about), _texts(about)))
+    if evidence.verdict is Verdict.UNVERIFIED:
+        sentences = _texts(left) or ["Nothing was executed, so nothing was checked."]
+        checks.append(found("parity", Verdict.UNVERIFIED, sentences))
+    elif any(reason.kind.severity is not Severity.NOTE for reason in left):
+        checks.append(found("other findings", _meaning(evidence.verdict, left), _texts(left)))
     if evidence.verdict is Verdict.FAIL and all(check.verdict is not Verdict.FAIL for check in checks):
         checks.append(found("verdict", Verdict.FAIL, ["The artifact failed."]))
     return tuple(checks)
@@ -73,18 +72,21 @@ def _tier(evidence: Evidence, required: Tier) -> tuple[Verdict, Sequence[str]]:
     return Verdict.FAIL, [f"The evidence reached '{evidence.tier.label}'; '{required.label}' was asked for."]
 
 
-def _parts(parity: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The name of each output's and each block's check, and the words by which a sentence is known to be about it."""
-    outputs = [output["output"] for output in parity.get("outputs", ())]
-    blocks = [block["block"] for block in parity.get("blocks", ())]
-    return [(f"output {name}", _ABOUT_OUTPUT.format(name)) for name in outputs] + [
-        (f"attention of {name}", _ABOUT_BLOCK.format(name)) for name in blocks
-    ]
+def _parts(parity: Report | None) -> Iterator[tuple[str, frozenset[ReasonKind], str]]:
+    """The name of each output's and each block's check, and the kinds and the subject of the reasons about it."""
+    if parity is not None:
+        yield from ((f"output {found.output}", _ABOUT_OUTPUT, found.output) for found in parity.outputs)
+        yield from ((f"attention of {found.block}", _ABOUT_ATTENTION, found.block) for found in parity.blocks)
 
 
-def _worst(whole: Verdict, sentences: Sequence[str]) -> Verdict:
-    """What sentences about one part mean for it, within an artifact whose verdict is ``whole``."""
-    if not sentences or whole is Verdict.PASS:
+def _texts(reasons: Sequence[Reason]) -> list[str]:
+    return [reason.text for reason in reasons]
+
+
+def _meaning(whole: Verdict, reasons: Sequence[Reason]) -> Verdict:
+    """What reasons about one part mean for it, within an artifact whose verdict is ``whole``."""
+    severities = {reason.kind.severity for reason in reasons}
+    if whole is Verdict.PASS or not severities - {Severity.NOTE}:
         return Verdict.PASS
-    doubts = all(any(words in sentence for words in _DOUBT) for sentence in sentences)
-    return Verdict.INCONCLUSIVE if doubts or whole is Verdict.INCONCLUSIVE else Verdict.FAIL
+    is_fault = Severity.FAULT in severities and whole is not Verdict.INCONCLUSIVE
+    return Verdict.FAIL if is_fault else Verdict.INCONCLUSIVE

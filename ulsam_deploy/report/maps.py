@@ -18,6 +18,7 @@ from ulsam_deploy.bundle import ArtifactRecord, Manifest
 from ulsam_deploy.contracts import ArrayMap, Runtime, Tier
 from ulsam_deploy.errors import RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.evidence import runtime_for
+from ulsam_deploy.findings import Step, check_steps
 from ulsam_deploy.parity import Golden
 from ulsam_deploy.parity.npz import DAMAGE, read_arrays
 
@@ -31,18 +32,6 @@ SIDE = 56
 MOST_NUMBERS, MOST_PROBES = 60_000, 6
 #: How far the sum of a subspace's map may be from one (float16 rounds each of its numbers), and the numbers below 0.
 _ROUNDING = 0.02
-
-
-@dataclass(frozen=True)
-class Step:
-    """One operation of a block's graph: its name, its result's shape, and the numbers of the steps it takes from.
-
-    A ``source`` of -1 is the block's input.
-    """
-
-    name: str
-    shape: str
-    sources: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -89,11 +78,13 @@ class Maps:
                 raise ValueError(f"its schema is '{meta['schema']}' and not '{_SCHEMA}'")
             shapes = {str(name): (int(g), int(h), int(w)) for name, g, h, w in meta["blocks"]}
             names = list(shapes)
+            naive = tuple(Step(str(n), str(s), tuple(map(int, f))) for n, s, f in meta["naive"])
+            check_steps(naive)
             return cls(
                 probes=tuple(map(str, meta["probes"])),
                 shapes=shapes,
                 reference={name: file[f"reference_{i}"] for i, name in enumerate(names)},
-                naive=tuple(Step(str(n), str(s), tuple(map(int, f))) for n, s, f in meta["naive"]),
+                naive=naive,
                 engines={
                     label: {names[i]: file[f"engine_{e}_{i}"] for i in found}
                     for e, (label, found) in enumerate(sorted(meta["engines"].items()))

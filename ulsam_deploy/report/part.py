@@ -6,7 +6,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.findings import Summary, Verdict
 from ulsam_deploy.report.comparison import Figures
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
@@ -80,10 +80,12 @@ def milliseconds(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def times_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Any] | None:
-    """The percentiles of each artifact's summary (its fields by name), for the template; ``None`` without any."""
+def times_table(rows: Sequence[tuple[str, Summary]]) -> dict[str, Any] | None:
+    """The percentiles of each artifact's summary, for the template; ``None`` without any."""
     if not rows:
         return None
     names = ("min", "mean", *PERCENTILES)
-    cells = [(label, str(found["count"]), *(milliseconds(found.get(name)) for name in names)) for label, found in rows]
+    cells = [
+        (label, str(s.count), *map(milliseconds, (s.min, s.mean, s.p50, s.p90, s.p95, s.p99))) for label, s in rows
+    ]
     return {"columns": ("artifact", "samples", *names), "rows": cells}

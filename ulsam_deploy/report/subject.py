@@ -15,12 +15,13 @@ from typing import Any
 
 from ulsam_deploy.bundle import ArtifactRecord, Manifest
 from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.findings import AutoPoint, BlockCheck, Step
 from ulsam_deploy.parity import Golden
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.checks import Check, artifact_checks
 from ulsam_deploy.report.comparison import Figures
-from ulsam_deploy.report.maps import MAPS, Maps, Step, step_counts
-from ulsam_deploy.report.part import PERCENTILES, Part, milliseconds, times_table
+from ulsam_deploy.report.maps import MAPS, Maps, step_counts
+from ulsam_deploy.report.part import Part, milliseconds, times_table
 
 #: Pixels of liveness 0, and from there to liveness 1, in the little picture of a block; and the picture's width.
 _ZERO, _ONE, _WIDTH = 25.0, 100.0, 150.0
@@ -40,7 +41,7 @@ class Subject(Part):
     @cached_property
     def checks(self) -> tuple[Check, ...]:
         """Every check of every artifact, and each one that could not be made."""
-        left = self.manifest.run.get("left_out", {})
+        left = self.manifest.run.left_out
         return tuple(
             check
             for record in self.manifest.artifacts
@@ -77,7 +78,7 @@ class Subject(Part):
             _clause(names[Verdict.PASS], "computes", "compute", "what the PyTorch model computes, attention and all"),
             _clause(names[Verdict.UNVERIFIED], "was", "were", "made and not executed here"),
         ]
-        parts.append(_clause(list(self.manifest.run.get("left_out", ())), "was", "were", "left out"))
+        parts.append(_clause(list(self.manifest.run.left_out), "was", "were", "left out"))
         return "; ".join(filter(None, parts)) + "."
 
     @property
@@ -93,15 +94,14 @@ class Subject(Part):
 
     def figures(self) -> Mapping[str, Figures]:
         """The figures of each artifact."""
-        run = self.manifest.run
-        machine = " ".join(str(run[key]) for key in ("system", "machine") if key in run)
+        machine = f"{self.manifest.run.system} {self.manifest.run.machine}".strip()
         return {title(record): _figures(record, machine) for record in self.manifest.artifacts}
 
     def context(self, number: int | None = None) -> dict[str, Any]:
         """What the template is given; ``number`` tells this subject's identifiers from those of others on the page."""
         empty = self.empty(number)
         shown = {record.path for record in self.manifest.extras} - {REPORT}
-        timed = [record for record in self.manifest.artifacts if record.evidence.latency]
+        timed = [(title(record), record.evidence.latency) for record in self.manifest.artifacts]
         return {
             **empty,
             "cards": [_card(record) for record in self.manifest.artifacts],
@@ -109,7 +109,7 @@ class Subject(Part):
             "viewer": self._viewer(),
             "blind": viewer.blind(self.maps) if self.maps else (),
             "plots": list(_plots(self.manifest.artifacts, empty["id"])),
-            "times": times_table([(title(record), record.evidence.latency or {}) for record in timed]),
+            "times": times_table([(label, latency) for label, latency in timed if latency]),
             **self._graphs(),
             "lints": _lints(self.manifest),
             "environment": list(_environment(self.manifest)),
@@ -136,9 +136,8 @@ class Subject(Part):
         """The first block before and after: drawn, and counted in a table."""
         got: dict[tuple[Step, ...], list[str]] = {}
         for record in self.manifest.artifacts:
-            steps = tuple(Step(str(n), str(s), tuple(f)) for n, s, f in record.facts.get("block", ()))
-            if steps:
-                got.setdefault(steps, []).append(title(record))
+            if record.facts.block:
+                got.setdefault(record.facts.block, []).append(title(record))
         columns = {"PyTorch, as written": self.maps.naive} if self.maps and self.maps.naive else {}
         columns |= {", ".join(names): steps for steps, names in got.items()}
         counts = {name: step_counts(steps) for name, steps in columns.items()}
@@ -149,9 +148,9 @@ class Subject(Part):
             "block": self.manifest.model.blocks[0].path if self.manifest.model.blocks else "",
             "operations": {"columns": ("operation", *columns), "rows": rows},
             "totals": [
-                (title(record), ", ".join(f"{count} {name}" for name, count in record.facts["operators"].items()))
+                (title(record), ", ".join(f"{count} {name}" for name, count in record.facts.operators.items()))
                 for record in self.manifest.artifacts
-                if record.facts.get("operators")
+                if record.facts.operators
             ],
         }
 
@@ -184,29 +183,30 @@ def _inside_script(data: Any) -> Any:
 
 
 def _card(record: ArtifactRecord) -> dict[str, Any]:
-    parity, latency = record.evidence.parity or {}, record.evidence.latency or {}
+    parity, latency = record.evidence.parity, record.evidence.latency
+    outputs, blocks = (parity.outputs, parity.blocks) if parity else ((), ())
     errors = _errors(record)
     facts = [
         ("evidence", record.evidence.tier.label),
-        ("error", f"{max(errors):.2f} of {parity['tolerance']:g} noise floors" if errors else "not measured"),
+        ("error", f"{max(errors):.2f} of {parity.tolerance:g} noise floors" if errors and parity else "not measured"),
         ("size", f"{sum(file.size for file in record.files) / 1e6:.2f} MB"),
         (
             "latency",
-            f"{milliseconds(latency['p50'])} ms (p50, batch {latency['batch']})" if latency else "not measured",
+            f"{milliseconds(latency.p50)} ms (p50, batch {latency.batch})" if latency else "not measured",
         ),
         ("computes in", record.effective_precision),
         ("file", record.files[0].path),
     ]
-    top1 = [output["top1"] for output in parity.get("outputs", ()) if output["top1"] is not None]
+    top1 = [output.top1 for output in outputs if output.top1 is not None]
     if top1:
         facts.insert(2, ("same top-1", f"{100 * min(top1):.0f} % of probes"))
     return {
         "title": title(record),
         "verdict": record.evidence.verdict.value,
         "facts": facts,
-        "blocks": [_block(block) for block in parity.get("blocks", ())],
-        "reasons": list(record.evidence.reasons),
-        "explained": [output["explanation"] for output in parity.get("outputs", ())],
+        "blocks": [_block(block) for block in blocks],
+        "reasons": [reason.text for reason in record.evidence.reasons],
+        "explained": [output.explanation for output in outputs],
     }
 
 
@@ -216,50 +216,53 @@ def _is_shown(check: Check) -> bool:
 
 
 def _figures(record: ArtifactRecord, machine: str) -> Figures:
-    parity, latency = record.evidence.parity or {}, record.evidence.latency or {}
-    alive = [block["liveness"] for block in parity.get("blocks", ()) if block["liveness"] is not None]
+    parity, latency = record.evidence.parity, record.evidence.latency
     return Figures(
         where=machine,
         verdict=record.evidence.verdict.value,
         size=sum(file.size for file in record.files),
         error=max(_errors(record), default=None),
-        liveness=min(alive, default=None),
-        p50=latency.get("p50"),
-        p90=latency.get("p90"),
+        liveness=min(parity.livenesses, default=None) if parity else None,
+        p50=latency.p50 if latency else None,
+        p90=latency.p90 if latency else None,
     )
 
 
 def _errors(record: ArtifactRecord) -> list[float]:
     """The error of each output that could be compared, in noise floors."""
-    outputs = (record.evidence.parity or {}).get("outputs", ())
-    return [output["error"] for output in outputs if output["error"] is not None]
+    outputs = record.evidence.parity.outputs if record.evidence.parity else ()
+    return [output.error for output in outputs if output.error is not None]
 
 
-def _block(block: Mapping[str, Any]) -> dict[str, Any]:
-    """One block's liveness as a mark on a scale, in pixels, and in words; nothing is drawn where it isn't finite."""
-    low, value, high = (block[key] for key in ("low", "liveness", "high"))
-    drawn = {"low": None, "width": None, "at": None}
-    if None not in (low, value, high):
+def _block(block: BlockCheck) -> dict[str, Any]:
+    """One block's liveness as a mark on a scale, in pixels, and in words; nothing is drawn where it isn't known."""
+    low, value, high = block.low, block.liveness, block.high
+    drawn: dict[str, float | None] = {"low": None, "width": None, "at": None}
+    if low is not None and value is not None and high is not None:
         left, at, right = (min(max(_ZERO + _ONE * x, 0.0), _WIDTH - 3) for x in (low, value, high))
         drawn = {"low": round(left, 1), "width": round(max(right - left, 1.0), 1), "at": round(at - 1.5, 1)}
-    figure = "n/a" if value is None else f"{value:.2f} {block['word']}"
-    return {"path": block["block"], "figure": figure, "words": f"{block['block']}: liveness {figure}", **drawn}
+    figure = "n/a" if value is None else f"{value:.2f} {block.word.value}"
+    return {"path": block.block, "figure": figure, "words": f"{block.block}: liveness {figure}", **drawn}
 
 
 def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any, str]]:
     from markupsafe import Markup
 
     yield from _searches(records, place)
-    timed = [record for record in records if (record.evidence.latency or {}).get("quantiles")]
-    if not timed:
+    timed = [(title(record), record.evidence.latency) for record in records]
+    curves = [
+        plots.Curve(label, latency.quantiles, latency.percentiles())
+        for label, latency in timed
+        if latency and len(latency.quantiles) > 1
+    ]
+    if not curves:
         return
-    curves = [_curve(record) for record in timed]
     caption = "How long single runs took where the bundle was made: higher and further left is better."
     yield Markup(plots.latency_plot(curves, f"{place}latency")), caption
     points = [
-        plots.Point(title(record), latency["p50"], max(errors))
-        for record in timed
-        if (latency := record.evidence.latency or {}).get("p50") and (errors := _errors(record))
+        plots.Point(title(record), latency.p50, max(errors))
+        for record in records
+        if (latency := record.evidence.latency) and latency.p50 and (errors := _errors(record))
     ]
     if len(points) > 1:
         svg = plots.pareto_plot(points, "latency (p50), ms", f"{place}pareto")
@@ -271,27 +274,21 @@ def _searches(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[A
     from markupsafe import Markup
 
     for record in records:
-        tried = record.facts.get("auto", {}).get("points", ())
+        auto = record.facts.auto
         points = [
-            plots.Point(_recipe_words(point), point["ratio"]["estimate"], point["deviation"])
-            for point in tried
-            if point["deviation"] is not None
+            plots.Point(_recipe_words(point), point.ratio.estimate, point.deviation)
+            for point in (auto.points if auto else ())
+            if point.deviation is not None
         ]
-        if len(points) > 1:
+        if auto and len(points) > 1:
             error = "deviation, as a part of the output"
             svg = plots.pareto_plot(points, "time over fp32's", f"{place}auto-{record.target}", error)
-            yield Markup(svg), f"{record.target}: {record.facts['auto']['sentence']}."
+            yield Markup(svg), f"{record.target}: {auto.sentence}."
 
 
-def _recipe_words(point: Mapping[str, Any]) -> str:
-    kept = len(point["keep"])
-    return f"{point['precision']}{f', {kept} kept' if kept else ''}{' (chosen)' if point['chosen'] else ''}"
-
-
-def _curve(record: ArtifactRecord) -> plots.Curve:
-    latency = record.evidence.latency or {}
-    marks = {name: latency[name] for name in PERCENTILES if latency.get(name) is not None}
-    return plots.Curve(title(record), latency["quantiles"], marks)
+def _recipe_words(point: AutoPoint) -> str:
+    kept = len(point.keep)
+    return f"{point.precision}{f', {kept} kept' if kept else ''}{' (chosen)' if point.chosen else ''}"
 
 
 def _lints(manifest: Manifest) -> list[str]:
@@ -299,9 +296,9 @@ def _lints(manifest: Manifest) -> list[str]:
     refusals = manifest.model.refusals
     found = [f"{refusal.path} looks like ULSAM and is left as it is: {refusal.reason}." for refusal in refusals]
     for record in manifest.artifacts:
-        lints: Mapping[str, Sequence[str]] = record.facts.get("lint", {})
+        lints = record.facts.lint
         found += [f"{title(record)} on {device}: {message}" for device, said in lints.items() for message in said]
-        found += [f"{title(record)}: {sentence}" for sentence in record.facts.get("suggestions", ())]
+        found += [f"{title(record)}: {sentence}" for sentence in record.facts.suggestions]
         if record.evidence.tier < Tier.EXECUTED:
             found.append(f"{title(record)} was not executed here: verify it on its device.")
     return found
@@ -319,8 +316,8 @@ def _environment(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "preprocessing", ", ".join(f"{name} {value}" for name, value in words.items())
     tools = {name: version for record in manifest.artifacts for name, version in record.toolchain.items()}
     yield "tools", ", ".join(f"{name} {version}" for name, version in sorted(tools.items()))
-    engines = [record.evidence.engine for record in manifest.artifacts if "engine" in record.evidence.engine]
-    yield "engines", ", ".join(sorted({f"{e['engine']} {e.get('version', '')}" for e in engines})) or "none ran"
-    for name, value in sorted(manifest.run.items()):
-        if isinstance(value, str):
-            yield name, value
+    engines = {record.evidence.engine.title for record in manifest.artifacts if record.evidence.engine}
+    yield "engines", ", ".join(sorted(engines)) or "none ran"
+    run = manifest.run
+    made_on = (("machine", run.machine), ("python", run.python), ("system", run.system), ("ulsam-deploy", run.version))
+    yield from ((name, value) for name, value in made_on if value)

@@ -13,7 +13,7 @@ from ulsam_deploy.bench.result import Condition, Measured, Result
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.report import plots
 from ulsam_deploy.report.comparison import Figures
-from ulsam_deploy.report.part import PERCENTILES, Part, milliseconds, times_table
+from ulsam_deploy.report.part import Part, milliseconds, times_table
 
 _QUANTILES = 41
 #: What was seen around the samples, as the page's verdict: nothing seen certifies nothing.
@@ -91,8 +91,8 @@ class Timed(Part):
             **self.empty(number),
             "cards": [_card(one) for one in self.result.measured],
             "plots": [(Markup(svg), "How long single runs took: higher and further left is better.")],
-            "times": times_table([(label, dataclasses.asdict(summary)) for label, summary in rows]),
-            "lints": [*self.result.reasons, *_left_out(self.result), *_ratios(self.result)],
+            "times": times_table(rows),
+            "lints": [*(reason.text for reason in self.result.reasons), *_left_out(self.result), *_ratios(self.result)],
             "environment": list(_environment(self.result)),
         }
 
@@ -105,7 +105,7 @@ def _card(one: Measured) -> dict[str, Any]:
         ("first run", f"{milliseconds(one.first_ms)} ms"),
         ("peak memory", "not known" if one.peak_rss is None else f"{one.peak_rss / 2**20:.0f} MiB"),
         ("size", f"{one.size / 1e6:.2f} MB"),
-        ("computes in", str(one.engine.get("precision", "not known"))),
+        ("computes in", one.engine.precision or "not known"),
         ("timed", one.timed),
     ]
     if one.energy:
@@ -116,16 +116,15 @@ def _card(one: Measured) -> dict[str, Any]:
         "verdict": _VERDICTS[one.condition].value,
         "facts": facts,
         "blocks": [],
-        "reasons": list(dict.fromkeys(reason for process in one.processes for reason in process.watch.reasons)),
+        "reasons": list(dict.fromkeys(r.text for process in one.processes for r in process.watch.reasons)),
         "explained": [],
     }
 
 
 def _curve(one: Measured) -> plots.Curve:
     times = np.concatenate(one.times()) / 1e6
-    figures = dataclasses.asdict(one.latency)
-    marks = {name: figures[name] for name in PERCENTILES if figures[name] is not None}
-    return plots.Curve(one.label, np.quantile(times, np.linspace(0, 1, _QUANTILES)).tolist(), marks)
+    quantiles = np.quantile(times, np.linspace(0, 1, _QUANTILES)).tolist()
+    return plots.Curve(one.label, quantiles, one.latency.percentiles())
 
 
 def _left_out(result: Result) -> Iterator[str]:
@@ -151,5 +150,4 @@ def _environment(result: Result) -> Iterator[tuple[str, str]]:
     settings = dataclasses.asdict(result.settings)
     yield "settings", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
     for one in result.measured:
-        engine = " ".join(str(one.engine[key]) for key in ("engine", "version") if key in one.engine)
-        yield one.label, f"{engine}, SHA-256 {one.sha256}"
+        yield one.label, f"{one.engine.title}, SHA-256 {one.sha256}"

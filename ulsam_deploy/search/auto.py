@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 from ulsam_deploy.budget import Budget
 from ulsam_deploy.contracts import Exporter, Tier, Verdict
 from ulsam_deploy.errors import ExportError, UnavailableError
+from ulsam_deploy.findings import AutoFacts, AutoPoint, BudgetLimits, Interval
 from ulsam_deploy.options import CALIBRATED, QUANTIZED, Recipe
 from ulsam_deploy.road import Road
 from ulsam_deploy.search.strategy import Part, parts_of, smallest_keep
@@ -45,25 +44,28 @@ class Found:
     best: tuple[Trial, ...]
     missed: Mapping[str, tuple[str, ...]]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> AutoFacts:
         """For the manifest: ``points`` are the trials that were timed."""
-        points = [
-            {
-                **trial.to_json(),
-                "pareto": trial in self.best,
-                "chosen": trial.recipe == self.recipe,
-                "missed": list(self.missed[trial.label]),
-            }
-            for trial in self.trials
-            if trial.ratio
-        ]
-        return {
-            "budget": dataclasses.asdict(self.budget),
-            "met": self.met,
-            "sentence": self.sentence,
-            "trials": len(self.trials),
-            "points": points,
-        }
+        budget = BudgetLimits(self.budget.drop, self.budget.error, self.budget.liveness, self.budget.size)
+        points = tuple(self._point(trial, trial.ratio) for trial in self.trials if trial.ratio)
+        return AutoFacts(budget, self.met, self.sentence, len(self.trials), points)
+
+    def _point(self, trial: Trial, ratio: Interval) -> AutoPoint:
+        return AutoPoint(
+            precision=trial.recipe.precision,
+            keep=trial.recipe.keep,
+            size=trial.size,
+            verdict=trial.verdict,
+            error=trial.error,
+            deviation=trial.deviation,
+            liveness=trial.liveness,
+            drop=trial.drop,
+            ratio=ratio,
+            reason=trial.reason,
+            pareto=trial in self.best,
+            chosen=trial.recipe == self.recipe,
+            missed=self.missed[trial.label],
+        )
 
 
 def search(road: Road, exporter: Exporter) -> Found:
@@ -129,7 +131,7 @@ def _damage(road: Road, parts: Sequence[Part], alive: Sequence[str]) -> dict[str
             said.append(f"{len(parts)} parts in torch")
         found = {}
         for part, report in zip(parts, reports):
-            known = [b.liveness for b in report.blocks if b.block in alive and not math.isnan(b.liveness)]
+            known = [b.liveness for b in report.blocks if b.block in alive and b.liveness is not None]
             lost = sum(max(0.0, 1.0 - liveness) for liveness in known)
             found[part.path] = lost + min(report.error / report.tolerance, 100.0)
         return found

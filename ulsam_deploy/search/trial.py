@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
-from ulsam_deploy.accuracy import Paired
-from ulsam_deploy.bench.intervals import Interval
 from ulsam_deploy.budget import DROP, Budget
 from ulsam_deploy.bundle import Evidence
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.findings import Interval, OutputCheck, Paired, Verdict, Word
 from ulsam_deploy.options import PRECISIONS, Recipe
-from ulsam_deploy.parity import Word
 
 __all__ = ["Trial", "fastest", "judgement", "misses", "undominated"]
 
@@ -57,38 +53,27 @@ class Trial:
         """The least liveness of any block that has one."""
         return min((value for value in self.liveness.values() if value is not None), default=None)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON-able values, for the manifest."""
-        return {
-            "precision": self.recipe.precision,
-            "keep": list(self.recipe.keep),
-            "size": self.size,
-            "verdict": self.verdict.value,
-            "error": self.error,
-            "deviation": self.deviation,
-            "liveness": dict(self.liveness),
-            "drop": asdict(self.drop) if self.drop else None,
-            "ratio": asdict(self.ratio) if self.ratio else None,
-            "reason": self.reason,
-            "failure": self.failure,
-        }
-
 
 def judgement(recipe: Recipe, evidence: Evidence, size: int) -> Trial:
     """The trial that ``evidence`` describes."""
-    parity = evidence.parity or {}
-    outputs, blocks = parity.get("outputs", ()), parity.get("blocks", ())
-    comparable = bool(outputs) and all(output["error"] is not None for output in outputs)
+    outputs = evidence.parity.outputs if evidence.parity else ()
+    blocks = evidence.parity.blocks if evidence.parity else ()
+    error = evidence.parity.finite_error if evidence.parity else None
     return Trial(
         recipe,
         size,
         evidence.verdict,
-        error=max(output["error"] for output in outputs) if comparable else None,
-        deviation=max(o["error"] * o["floor"][o["statistic"]] for o in outputs) if comparable else None,
-        liveness={block["block"]: block["liveness"] for block in blocks},
-        alive=tuple(block["block"] for block in blocks if block["word"] == Word.ALIVE.value),
-        reason=next(iter(evidence.reasons), ""),
+        error=error,
+        deviation=None if error is None else max(map(_deviation, outputs)),
+        liveness={block.block: block.liveness for block in blocks},
+        alive=tuple(block.block for block in blocks if block.word is Word.ALIVE),
+        reason=evidence.reasons[0].text if evidence.reasons else "",
     )
+
+
+def _deviation(output: OutputCheck) -> float:
+    """The error of one output that could be compared, as a part of its size."""
+    return (output.error or 0.0) * (output.floor.of(output.statistic) if output.statistic else 0.0)
 
 
 def misses(trial: Trial, budget: Budget, fp32: Trial) -> tuple[list[str], list[str]]:

@@ -91,7 +91,7 @@ class Trials:
 
     def lowerings(self, recipe: Recipe, geometry: str) -> list[str]:
         """The lowering of each block of ``geometry`` in the artifact by ``recipe``, as far as its exporter says so."""
-        said = self._made(recipe)[0].artifact.facts.get("lowerings", {})
+        said = self._made(recipe)[0].artifact.facts.lowerings
         blocks = self._road.card.blocks
         return [said[block.path] for block in blocks if block.geometry == geometry and block.path in said]
 

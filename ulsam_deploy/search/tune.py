@@ -11,11 +11,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ulsam_deploy.bench.intervals import Interval
 from ulsam_deploy.contracts import Exporter, Tier, Verdict
 from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.findings import Interval, TunedChoice
 from ulsam_deploy.options import Recipe
 from ulsam_deploy.road import Road
 from ulsam_deploy.search.trial import Trial
@@ -46,9 +45,9 @@ class Tuned:
     recipe: Recipe
     choices: tuple[Choice, ...]
 
-    def facts(self) -> list[dict[str, Any]]:
+    def facts(self) -> tuple[TunedChoice, ...]:
         """For the manifest."""
-        return [dataclasses.asdict(choice) for choice in self.choices]
+        return tuple(TunedChoice(c.geometry, c.lowering, c.ratio, c.taken, c.why) for c in self.choices)
 
 
 def tune(road: Road, exporter: Exporter) -> Tuned:

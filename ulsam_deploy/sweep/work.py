@@ -144,21 +144,19 @@ def _on_board(bundle: Bundle, cell: Cell) -> Evidence:
 def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence) -> Result:
     """``evidence`` decides; the time of a run is from ``here``, for an emulator's time means nothing."""
     (record,) = bundle.manifest.artifacts
-    parity = evidence.parity or {}
-    errors = [output["error"] for output in parity.get("outputs", ())]
-    alive = [block["liveness"] for block in parity.get("blocks", ()) if block["liveness"] is not None]
+    parity = evidence.parity
     return _result(
         cell,
         started,
         {
-            "error": None if not errors or None in errors else max(errors),
-            "liveness": min(alive, default=None),
-            "p50": None if evidence is not here else (here.latency or {}).get("p50"),
+            "error": parity.finite_error if parity else None,
+            "liveness": min(parity.livenesses, default=None) if parity else None,
+            "p50": here.latency.p50 if here.latency and evidence is here else None,
         },
         exit_code=int(verdict_code(evidence)),
         tier=evidence.tier.label,
         verdict=evidence.verdict.value,
-        reasons=list(evidence.reasons),
+        reasons=[reason.text for reason in evidence.reasons],
         blocks=len(bundle.manifest.model.blocks),
         refused=len(bundle.manifest.model.refusals),
         files={posixpath.basename(file.path): file.sha256 for file in record.files},

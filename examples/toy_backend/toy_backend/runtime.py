@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, Runtime
+from ulsam_deploy.contracts import Availability, EngineFacts, Runtime
 from ulsam_deploy.third_party import installed, words_of
 
 
@@ -38,13 +38,9 @@ class Pt2(Runtime):
     def _close(self) -> None:
         del self._module
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> EngineFacts:
         """Engine, version, threads; it computes in what the file says."""
         import torch
 
-        return {
-            "engine": "torch.export",
-            "version": str(torch.__version__),  # a plain text: what a runtime tells ends up in JSON
-            "threads": torch.get_num_threads(),
-            "precision": "fp32",
-        }
+        version = str(torch.__version__)  # a plain text: what a runtime tells ends up in JSON
+        return EngineFacts("torch.export", version, threads=torch.get_num_threads(), precision="fp32")

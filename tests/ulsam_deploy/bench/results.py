@@ -25,7 +25,7 @@ from ulsam_deploy.bench.result import (
     pack_samples,
 )
 from ulsam_deploy.bench.statistics import summarize
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.contracts import EngineFacts, Verdict
 from ulsam_deploy.timing import compared
 
 PI = Machine("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76", 4, "aarch64", "Debian", "6.6", "3.11.2", 16384, 8 << 30)
@@ -63,7 +63,7 @@ def measured(
         size=1_500_000,
         batch=1,
         timed="one call",
-        engine={"engine": "ONNX Runtime", "version": "1.31.1"},
+        engine=EngineFacts("ONNX Runtime", "1.31.1"),
         latency=summarize(every),
         throughput=1e9 / float(every.mean()),
         load_ms=12.5,

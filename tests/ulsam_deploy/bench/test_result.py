@@ -45,7 +45,9 @@ def test_the_published_schema_is_the_one_the_code_follows() -> None:
 CHANGES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "unknown key": (lambda d: d["measured"][0].update(latencies=1), "unknown key 'latencies'"),
     "missing key": (lambda d: d["machine"].pop("board"), "'board' is missing"),
-    "another version": (lambda d: d.update(schema="ulsam-deploy.bench/2"), "wants another ulsam-deploy"),
+    "another version": (lambda d: d.update(schema="ulsam-deploy.bench/1"), "another version of the format"),
+    "another schema": (lambda d: d.update(schema="ulsam-deploy.bundle/2"), "wants another ulsam-deploy"),
+    "free engine": (lambda d: d["measured"][0]["engine"].update(free={}), "unknown key 'free'"),
     "unknown condition": (lambda d: d.update(condition="fine"), "isn't a known word"),
     "no samples": (lambda d: d["measured"][0]["processes"][0].update(count=0), "too small"),
     "text for a number": (lambda d: d["measured"][0].update(load_ms="1"), "wrong type"),

@@ -18,6 +18,7 @@ from ulsam_deploy.bundle.manifest import MEMBER_NAME
 from ulsam_deploy.errors import RefusedError, UlsamError
 
 SHARED = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+NUMBERS = ("integer", "number")
 PUBLISHED = Path(__file__).parents[3] / "docs" / "bundle.schema.json"
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -137,9 +138,13 @@ def test_an_artifact_needs_files_and_a_target_and_precision_of_its_own(bundle: B
 
 
 def test_another_version_says_so(bundle: Bundle) -> None:
-    text = bundle.manifest.to_json().replace(SCHEMA, "ulsam-deploy.bundle/2")
+    for schema in ("ulsam-deploy.bundle/1", "ulsam-deploy.bundle/3"):
+        plain = {"schema": schema, "model": {"of": "another version"}}
+        with pytest.raises(RefusedError, match=f"another version of the format: {schema}") as caught:
+            Manifest.from_json(json.dumps(plain))
+        assert "ulsam-deploy export MODEL --output NEW.bundle" in caught.value.todo
     with pytest.raises(RefusedError, match="another ulsam-deploy"):
-        Manifest.from_json(text)
+        Manifest.from_json(bundle.manifest.to_json().replace(SCHEMA, "ulsam-deploy.bench/2"))
 
 
 def test_the_published_schema_is_the_one_the_code_follows() -> None:
@@ -170,9 +175,11 @@ def conforms(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> bool:
         return any(conforms(value, option, root) for option in rule["anyOf"])
     if "enum" in rule:
         return any(value == option and isinstance(value, str) for option in rule["enum"])
-    kind = rule.get("type")
+    kind = rule["type"]
     if kind == "array":
-        return isinstance(value, list) and all(conforms(item, rule["items"], root) for item in value)
+        if not isinstance(value, list) or len(value) > rule.get("maxItems", len(value)):
+            return False
+        return all(conforms(item, rule["items"], root) for item in value)
     if kind == "object":
         if not isinstance(value, dict) or set(rule.get("required", ())) - set(value):
             return False
@@ -180,11 +187,17 @@ def conforms(value: Any, rule: dict[str, Any], root: dict[str, Any]) -> bool:
         if rest is False and set(value) - set(known):
             return False
         return all(conforms(item, known.get(key, rest), root) for key, item in value.items())
-    types = {"string": str, "integer": int, "null": type(None), None: object}
-    fits = isinstance(value, types[kind]) and not (kind == "integer" and isinstance(value, bool))
+    return _is_scalar(value, kind, rule)
+
+
+def _is_scalar(value: Any, kind: str, rule: dict[str, Any]) -> bool:
+    if kind == "boolean" or isinstance(value, bool):
+        return kind == "boolean" and isinstance(value, bool)
+    types: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "null": type(None)}
+    fits = isinstance(value, types[kind])
     if fits and "pattern" in rule:
         fits = re.search(rule["pattern"].replace("$", r"\Z"), value) is not None
-    return fits and ("minimum" not in rule or value >= rule["minimum"])
+    return fits and rule.get("minimum", value) <= value <= rule.get("maximum", value) if kind in NUMBERS else fits
 
 
 def test_the_name_pattern_is_not_slow() -> None:

@@ -32,7 +32,7 @@ def test_the_graph_before_is_the_network_s_and_the_one_after_is_smaller(folder: 
     assert before["softmax"] == before["max_pool2d"] == 4, "one a subspace"
     assert not [name for name in before if "batch_norm_" in name], "a name that only torch uses"
     for record in manifest.artifacts:
-        names = [step[0] for step in record.facts["block"]]
+        names = [step.name for step in record.facts.block]
         assert names.count("softmax") == names.count("max_pool2d") == 1
         assert len(names) < sum(before.values()) / 2
         assert not {"batch_norm", "split", "expand", "view"} & set(names)

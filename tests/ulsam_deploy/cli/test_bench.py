@@ -71,7 +71,7 @@ def test_a_result_holds_every_sample_and_says_which_is_faster(bundle: Bundle, tm
         assert one.parity.verdict is Verdict.PASS
         assert one.peak_rss is not None
         assert one.peak_rss > 10e6
-        assert one.engine["threads"] == 1
+        assert one.engine.threads == 1
         assert (one.latency.p99 is None) == (one.latency.count < 662)
         assert one.load_ms > 0
         assert one.first_ms > 0
@@ -197,7 +197,7 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Su
     (site / "stub-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stub\nVersion: 1\n")
     (site / "stub-1.dist-info" / "entry_points.txt").write_text("[ulsam_deploy.runtimes]\nstub = stub_engine:Stub\n")
     (site / "stub_engine.py").write_text(
-        "from ulsam_deploy.contracts import Availability, Runtime\n"
+        "from ulsam_deploy.contracts import Availability, EngineFacts, Runtime\n"
         "class Stub(Runtime):\n"
         "    name = target = 'stub'\n"
         "    @classmethod\n"
@@ -206,7 +206,7 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Su
         "        self.there = {}\n        exec(self.files[0].read_text(), self.there)\n"
         "    def _run(self, inputs):\n        return self.there['run'](inputs)\n"
         "    def _close(self):\n        pass\n"
-        "    def facts(self):\n        return {'engine': 'stub', 'gpu': self.there.get('GPU', '')}\n"
+        "    def facts(self):\n        return EngineFacts('stub', '', gpu=self.there.get('GPU', ''))\n"
     )
     monkeypatch.syspath_prepend(str(site))
     return lambda source: subject(tmp_path, source)

@@ -39,7 +39,7 @@ def test_a_naive_onnx_file_passes_whatever_its_names(small: Path, good_onnx: Pat
     assert (found.evidence.verdict, found.evidence.reasons) == (Verdict.PASS, ())
     assert found.exit_code == Exit.OK
     assert found.evidence.parity
-    assert [block["word"] for block in found.evidence.parity["blocks"]] == ["alive", "alive"]
+    assert [block.word for block in found.evidence.parity.blocks] == ["alive", "alive"]
     assert "output 'scores' is taken as the network's 'logits'" in found.notes
 
 
@@ -83,7 +83,7 @@ def test_an_openvino_conversion_by_somebody_else(small: Path, network: Any, stal
         found = verify(small, path)
         assert found.evidence.verdict is verdict, found.evidence.reasons
         assert found.case.files == (path, path.with_suffix(".bin"))
-    assert "Where: 'features.7.pw" in found.evidence.reasons[-1]
+    assert "Where: 'features.7.pw" in found.evidence.reasons[-1].text
 
 
 def test_float16_is_judged_as_float16_and_stale_weights_are_seen_there_too(
@@ -119,9 +119,9 @@ def test_dead_attention_is_named(small: Path, good_onnx: Path, folder: Path) -> 
     onnx.save(model, path)
     found = verify(small, path)
     assert found.evidence.verdict is Verdict.FAIL
-    assert any("block 'attention.5' is dead" in reason for reason in found.evidence.reasons)
-    assert "'attention.5" in found.evidence.reasons[-1]
-    assert found.evidence.reasons[-1].startswith("Where:")
+    assert any("block 'attention.5' is dead" in reason.text for reason in found.evidence.reasons)
+    assert "'attention.5" in found.evidence.reasons[-1].text
+    assert found.evidence.reasons[-1].text.startswith("Where:")
 
 
 def test_another_number_of_classes_fails_and_says_so(small: Path, network: Any, folder: Path) -> None:
@@ -131,8 +131,8 @@ def test_another_number_of_classes_fails_and_says_so(small: Path, network: Any, 
     wider.classifier[1] = torch.nn.Linear(wider.classifier[1].in_features, 9)
     found = verify(small, naive_onnx(wider, folder / "wider.onnx"))
     assert found.exit_code == Exit.CHECK_FAILED
-    assert "shape (24, 9); the reference has (24, 5)" in found.evidence.reasons[0]
-    assert "'classifier.1' is the first module" in found.evidence.reasons[-1]
+    assert "shape (24, 9); the reference has (24, 5)" in found.evidence.reasons[0].text
+    assert "'classifier.1' is the first module" in found.evidence.reasons[-1].text
 
 
 def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path, tmp_
     bad.write_bytes(content.replace(weight.tobytes(), (weight * np.float32(1.01)).tobytes()))
     found = verify(small, bad, reproduce=tmp_path / "shown")
     assert found.evidence.verdict is Verdict.FAIL
-    assert "'classifier.1' is the first module" in found.evidence.reasons[-1]
+    assert "'classifier.1' is the first module" in found.evidence.reasons[-1].text
     script = (tmp_path / "shown" / "reproduce.py").read_text().splitlines()
     assert len([line for line in script if line]) == 9
     said = subprocess.run(
@@ -175,7 +175,7 @@ def test_a_failing_export_of_our_own_says_where(small: Path, folder: Path, monke
     result = pipeline.export(ExportOptions(small, targets=("onnx",), output=folder / "own.bundle", cache=False), QUIET)
     assert result.exit_code == Exit.CHECK_FAILED
     assert result.bundle
-    assert "'classifier.1' is the first module" in result.bundle.manifest.artifacts[0].evidence.reasons[-1]
+    assert "'classifier.1' is the first module" in result.bundle.manifest.artifacts[0].evidence.reasons[-1].text
 
 
 def test_the_command_reports_and_leaves_a_reproduction(
@@ -188,7 +188,7 @@ def test_the_command_reports_and_leaves_a_reproduction(
     assert document["schema"] == "ulsam-deploy.verify-against/1"
     assert document["evidence"]["verdict"] == "fail"
     assert document["exit_code"] == 1
-    assert "Where: 'features.7.pw" in document["evidence"]["reasons"][-1]
+    assert "Where: 'features.7.pw" in document["evidence"]["reasons"][-1]["text"]
     assert sorted(path.name for path in folder.iterdir()) == ["case.npz", "reproduce.py", "stale.onnx"]
     script = (folder / "reproduce.py").read_text().splitlines()
     assert len([line for line in script if line]) == 10, "short enough to paste into a bug report"
@@ -227,7 +227,7 @@ def test_a_fault_that_shows_beside_another_image_only_is_located_and_reproduced(
     shown = tmp_path / "shown"
     found = verify(small, path, reproduce=shown)
     assert found.evidence.verdict is Verdict.FAIL
-    assert "Where: 'features.7.pw" in found.evidence.reasons[-1]
+    assert "Where: 'features.7.pw" in found.evidence.reasons[-1].text
     with np.load(shown / "case.npz") as case:
         apart = np.abs(case["found 0"] - case["expected 0"]).max(1)
     assert len(apart) in (3, 4)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.bundle import Evidence
-from ulsam_deploy.contracts import Artifact, Tier, Verdict
+from ulsam_deploy.contracts import Artifact, Tier
+from ulsam_deploy.findings import ArtifactFacts, BlockCheck, Report, Verdict, Word
 from ulsam_deploy.lint.resolution import COLUMNS, annotated, forecast, in_short, rows, suggestion, word
 
 
@@ -89,20 +90,24 @@ def test_rows_fit_their_columns_and_in_short_counts() -> None:
     assert in_short([]) == "no block"
 
 
+def measured(liveness: float) -> Report:
+    block = BlockCheck("a", liveness, liveness - 0.1, liveness + 0.1, Word.ALIVE, 9.0, "")
+    return Report(Verdict.PASS, 8.0, (), (block,), None, ())
+
+
 def test_an_artifact_carries_the_forecast_beside_what_was_measured() -> None:
-    artifact = Artifact("onnx", "int8", (), (), (), Tier.EXPORTED, {}, {"attention": "float"})
-    parity = {"blocks": [{"block": "a", "liveness": 0.97}]}
-    evidence = Evidence(Tier.EXECUTED, Verdict.PASS, parity=parity)
+    artifact = Artifact("onnx", "int8", (), (), (), Tier.EXPORTED, {}, ArtifactFacts(attention="float"))
+    evidence = Evidence(Tier.EXECUTED, Verdict.PASS, parity=measured(0.97))
     facts = annotated(artifact, evidence, [forecast("a", *diffuse(28)), forecast("b", *diffuse(5))]).facts
-    (first, second) = facts["resolution"]
-    assert (first["block"], first["measured"], second["measured"]) == ("a", 0.97, None)
-    assert first["plain"] < 0.1 < 0.9 < first["forecast"]
-    (sentence,) = facts["suggestions"]
+    (first, second) = facts.resolution
+    assert (first.block, first.measured, second.measured) == ("a", 0.97, None)
+    assert first.plain < 0.1 < 0.9 < first.forecast
+    (sentence,) = facts.suggestions
     assert "'a'" in sentence
     assert "0.97 was measured" in sentence
     assert "--precision" not in sentence
-    dead = Evidence(Tier.EXECUTED, Verdict.FAIL, parity={"blocks": [{"block": "a", "liveness": 0.2}]})
-    lost = annotated(artifact, dead, [forecast("a", *diffuse(28))]).facts["suggestions"]
+    dead = Evidence(Tier.EXECUTED, Verdict.FAIL, parity=measured(0.2))
+    lost = annotated(artifact, dead, [forecast("a", *diffuse(28))]).facts.suggestions
     assert "Export with --precision fp32" in lost[0]
 
 

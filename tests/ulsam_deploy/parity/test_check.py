@@ -1,10 +1,11 @@
 import dataclasses
-import json
 
 import numpy as np
 import pytest
 
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.findings import ReasonKind, Report
 from ulsam_deploy.parity import TOLERANCE, Floor, Golden, Word, ablation_distances, check, make_probes
 
 FIRST, SECOND = "features.1.attention", "features.3.attention"
@@ -29,14 +30,14 @@ def test_dead_attention_is_found_and_named(case, block):
     assert report.verdict is Verdict.FAIL
     assert report.blocks[block].word is Word.DEAD
     assert report.blocks[1 - block].word is Word.ALIVE
-    assert any(f"'{(FIRST, SECOND)[block]}' is dead" in reason for reason in report.reasons)
+    assert any(f"'{(FIRST, SECOND)[block]}' is dead" in reason.text for reason in report.reasons)
 
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_weakened_attention_is_found_and_named(case, block):
     report = check(case.golden, case.faulty(dead=0.5, block=block))
     assert report.blocks[block].liveness == pytest.approx(0.5, abs=0.02)
-    assert any(f"'{(FIRST, SECOND)[block]}' is weakened" in reason for reason in report.reasons)
+    assert any(f"'{(FIRST, SECOND)[block]}' is weakened" in reason.text for reason in report.reasons)
 
 
 @pytest.mark.parametrize("block", [0, 1])
@@ -48,7 +49,9 @@ def test_every_fault_of_the_attention_fails(case, block, fault):
     report = check(case.golden, case.faulty(block=block, **fault))
     assert report.verdict is Verdict.FAIL
     assert report.error > TOLERANCE
-    assert any("Output 'logits' is" in reason and report.outputs[0].probe in reason for reason in report.reasons)
+    assert any(
+        "Output 'logits' is" in reason.text and report.outputs[0].probe in reason.text for reason in report.reasons
+    )
 
 
 @pytest.mark.parametrize("fault", [{"weight": 1.01}, {"weight": 0.999}, {"relu": 1}])
@@ -83,7 +86,7 @@ def test_at_low_precision_only_liveness_sees_dead_attention(case, block):
     assert dead.error < TOLERANCE
     assert dead.verdict is Verdict.FAIL
     assert dead.blocks[block].word is Word.DEAD
-    assert f"'{(FIRST, SECOND)[block]}' is dead" in dead.reasons[0]
+    assert f"'{(FIRST, SECOND)[block]}' is dead" in dead.reasons[0].text
 
 
 @pytest.mark.parametrize("block", [0, 1])
@@ -92,15 +95,15 @@ def test_uniform_attention_is_found_and_named(case, block):
     assert report.verdict is Verdict.FAIL
     assert [found.shape.word for found in report.blocks] == [Word.DEAD, Word.ALIVE][:: (1, -1)[block]]
     assert Word.DEAD not in [found.word for found in report.blocks]  # it is there
-    uniform = [reason for reason in report.reasons if "is uniform" in reason]
-    assert [f"'{(FIRST, SECOND)[block]}'" in reason for reason in uniform] == [True]
+    uniform = [reason for reason in report.reasons if "is uniform" in reason.text]
+    assert [f"'{(FIRST, SECOND)[block]}'" in reason.text for reason in uniform] == [True]
 
 
 @pytest.mark.parametrize("fault", [{"dead": 1}, {"dead": 0.5}, {"transposed": 1}, {"swapped": 1}, {"pool": 1}])
 def test_attention_that_is_wrong_otherwise_is_not_called_uniform(case, fault):
     reasons = check(case.golden, case.faulty(block=1, **fault)).reasons
     assert reasons
-    assert not any("is uniform" in reason for reason in reasons)
+    assert not any("is uniform" in reason.text for reason in reasons)
 
 
 @pytest.mark.parametrize("flat", [0, 1])
@@ -110,7 +113,7 @@ def test_a_map_that_is_uniform_on_every_probe_is_said_to_be_unguarded(new_case, 
     report = check(case.golden, case.faulty(transposed=1, block=flat))
     assert report.verdict is Verdict.PASS
     (reason,) = report.reasons
-    assert reason.startswith(f"Note: the attention of block '{(FIRST, SECOND)[flat]}' is as good as uniform")
+    assert reason.text.startswith(f"Note: the attention of block '{(FIRST, SECOND)[flat]}' is as good as uniform")
     assert report.blocks[flat].shape_distance == pytest.approx(0, abs=1e-6)
     assert report.blocks[1 - flat].shape_distance > 4
     dead = check(case.golden, case.faulty(dead=1, block=flat))
@@ -126,7 +129,7 @@ def test_without_uniform_twins_the_rest_still_works(case):
 @pytest.mark.parametrize("strength", [-1, 2])  # twice as strong, and reversed
 def test_attention_too_strong_or_reversed_is_said(case, strength):
     report = check(case.golden, case.faulty(dead=strength, block=1))
-    assert any(f"'{SECOND}' is too strong or reversed" in reason for reason in report.reasons)
+    assert any(f"'{SECOND}' is too strong or reversed" in reason.text for reason in report.reasons)
 
 
 def test_a_small_error_that_always_points_the_same_way_is_found(case):
@@ -136,7 +139,7 @@ def test_a_small_error_that_always_points_the_same_way_is_found(case):
     one = np.eye(10)[3]
     report = check(case.golden, {"logits": y + 5 * size * one})
     assert (report.verdict, report.outputs[0].statistic) == (Verdict.FAIL, "drift")
-    assert "errs in one direction on all probes" in report.reasons[0]
+    assert "errs in one direction on all probes" in report.reasons[0].text
     assert report.outputs[0].probe in case.golden.probes
     loose = check(case.golden, {"logits": y + 5 * size * one}, floors={"logits": Floor(floor.l2, floor.peak, 1)})
     assert loose.verdict is Verdict.PASS  # no other statistic sees it
@@ -148,10 +151,10 @@ def test_a_permuted_batch_is_said(case):
     z = case.run()["logits"]
     report = check(case.golden, {"logits": np.roll(z, 1, axis=0)})
     assert report.verdict is Verdict.FAIL
-    assert any("permuted or repeated" in reason and "'natural-0'" in reason for reason in report.reasons)
+    assert any("permuted or repeated" in reason.text and "'natural-0'" in reason.text for reason in report.reasons)
     two = z.copy()
     two[[4, 5]] = z[[5, 4]]
-    assert any(case.golden.probes[4] in reason for reason in check(case.golden, {"logits": two}).reasons)
+    assert any(case.golden.probes[4] in reason.text for reason in check(case.golden, {"logits": two}).reasons)
 
 
 @pytest.mark.parametrize(
@@ -179,15 +182,15 @@ def test_a_permuted_batch_is_said(case):
 def test_outputs_that_are_nonsense_fail_in_words(case, change, words):
     report = check(case.golden, change(case.run()["logits"]))
     assert report.verdict is Verdict.FAIL
-    assert any(words in reason for reason in report.reasons), report.reasons
-    json.dumps(report.to_json(), allow_nan=False)
+    assert any(words in reason.text for reason in report.reasons), report.reasons
+    assert written(report) == report
 
 
 def test_where_numbers_are_not_finite_the_probe_is_named(case):
     z = case.run()["logits"]
     z[5:7, 2] = np.inf
     (output,) = check(case.golden, {"logits": z}).outputs
-    assert (output.probe, output.error) == (case.golden.probes[5], np.inf)
+    assert (output.probe, output.error) == (case.golden.probes[5], None)
     assert check(case.golden, {"logits": z[:-1]}).outputs[0].probe == ""
 
 
@@ -199,10 +202,10 @@ def test_one_output_of_two_that_is_missing_fails_in_words():
     twin = {"one": one + step, "two": two + step}
     golden = Golden.build(x, {"one": one, "two": two}, [twin], [rough], blocks=["b"], probes=names)
     report = check(golden, {"one": one})
-    assert (report.verdict, report.reasons) == (
-        Verdict.FAIL, ("Output 'two' is missing; the artifact gave one.",)
-    )  # fmt: skip
-    assert [output.error < 1 for output in report.outputs] == [True, False]
+    (reason,) = report.reasons
+    assert (report.verdict, reason.text) == (Verdict.FAIL, "Output 'two' is missing; the artifact gave one.")
+    assert (reason.subject, reason.kind) == ("two", ReasonKind.OUTPUT_FAULT)
+    assert [output.error is None for output in report.outputs] == [False, True]
 
 
 def test_extra_outputs_are_ignored(case):
@@ -222,10 +225,10 @@ def test_a_step_near_the_tolerance_is_inconclusive_and_named():
     report = check(golden, {"o": y.astype(np.float32)})
     assert report.verdict is Verdict.INCONCLUSIVE
     (reason,) = report.reasons
-    assert "'small'" in reason
-    assert "could not have failed" in reason
+    assert (reason.subject, reason.kind) == ("small", ReasonKind.ATTENTION_DOUBT)
+    assert "could not have failed" in reason.text
     alike = check(plain_golden(y, [1e-8 * step, 1e-2 * step], ["small", "large"]), {"o": y.astype(np.float32)})
-    assert ["'small'" in reason for reason in alike.reasons] == [True]  # the tolerance alone guards the large one
+    assert ["'small'" in reason.text for reason in alike.reasons] == [True]  # the tolerance alone guards the large one
     assert check(plain_golden(y, [1e-2 * step], ["large"]), {"o": y.astype(np.float32)}).verdict is Verdict.PASS
 
 
@@ -233,7 +236,8 @@ def test_outputs_that_do_not_depend_on_the_input_are_inconclusive():
     y = np.tile(np.array([[1.0, 2.0, 3.0]]), (6, 1))
     report = check(plain_golden(y, [], []), {"o": y})
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert "a constant might have passed" in report.reasons[0]
+    assert "a constant might have passed" in report.reasons[0].text
+    assert (report.reasons[0].subject, report.reasons[0].kind) == ("o", ReasonKind.OUTPUT_DOUBT)
 
 
 def test_a_network_without_attention_is_checked_by_the_tolerance():
@@ -258,11 +262,21 @@ def test_top1_is_reported_and_decides_nothing(case):
 
 
 def test_the_report_is_json(case):
-    document = json.loads(json.dumps(check(case.golden, case.faulty(dead=1, block=0)).to_json(), allow_nan=False))
+    report = check(case.golden, case.faulty(dead=1, block=0))
+    assert written(report) == report
+    document = strict.encode(report, "report")
     assert document["verdict"] == "fail"
     assert document["blocks"][0]["word"] == "dead"
     assert document["blocks"][0]["block"] == FIRST
     assert document["outputs"][0]["floor"]["runs"] == 3
     assert document["outputs"][0]["error"] > 8
     assert "noise floors" in document["outputs"][0]["explanation"]
-    assert json.loads(json.dumps(check(case.golden, {}).to_json(), allow_nan=False))["outputs"][0]["error"] is None
+    assert written(nothing := check(case.golden, {})) == nothing
+    assert nothing.outputs[0].error is None
+    assert nothing.error == np.inf
+
+
+def written(report):
+    """``report`` as it is read back from JSON."""
+    text = strict.dumps(strict.encode(report, "report"))
+    return strict.decode(Report, strict.loads(text.encode(), "report"), "report")

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.findings import Severity, Verdict
 from ulsam_deploy.parity import check
 
 from .test_liveness import FLOORS, mixture, random_golden
@@ -84,8 +85,8 @@ def test_whatever_an_engine_returns_is_judged_in_words(seed, shape, value, kind)
         array = np.full(shape, value).astype(kind) if math.isfinite(value) or kind[0] in "fc" else np.zeros(shape, kind)
         report = check(golden, {"logits": array})
     assert report.verdict is Verdict.FAIL
-    assert all(isinstance(reason, str) and reason for reason in report.reasons)
-    assert report.to_json()["verdict"] in (Verdict.FAIL, "fail")
+    assert all(reason.text and reason.kind.severity is Severity.FAULT for reason in report.reasons)
+    assert strict.encode(report, "report")["verdict"] == "fail"
 
 
 @quick

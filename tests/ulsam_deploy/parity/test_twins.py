@@ -50,7 +50,7 @@ def test_a_dead_block_is_found_by_name(case: Case, block: int) -> None:
     assert found[block].value == 0
     report = check(case.golden, whole, floors=floors, silenced=silenced)
     assert report.verdict is Verdict.FAIL
-    assert any(f"'{BLOCKS[block]}' is dead" in reason for reason in report.reasons)
+    assert any(f"'{BLOCKS[block]}' is dead" in reason.text for reason in report.reasons)
 
 
 def test_what_twins_say_decides_and_what_outputs_say_is_kept(case: Case) -> None:
@@ -88,8 +88,8 @@ def test_a_look_inside_decides_only_where_nothing_else_can(case: Case) -> None:
     clear, its_twins, its_floors = artifact(case)
     kept = check(case.golden, clear, floors=its_floors, silenced=its_twins, inside=((0.0, 0.0, 0.0),) * 2)
     assert [block.word for block in kept.blocks] == [Word.ALIVE] * 2
-    said = [reason for reason in kept.reasons if reason.startswith("Note: read inside the artifact")]
-    assert [block in reason and "is dead" in reason for block, reason in zip(BLOCKS, said)] == [True, True]
+    said = [reason for reason in kept.reasons if reason.text.startswith("Note: read inside the artifact")]
+    assert [block in reason.text and "is dead" in reason.text for block, reason in zip(BLOCKS, said)] == [True, True]
     assert kept.verdict is check(case.golden, clear, floors=its_floors, silenced=its_twins).verdict
 
 

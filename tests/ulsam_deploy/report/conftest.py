@@ -8,11 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy.bundle import ArtifactRecord, Evidence, Manifest, ModelCard
+from ulsam_deploy.bundle import ArtifactRecord, Evidence, Manifest, ModelCard, RunFacts
 from ulsam_deploy.bundle.manifest import FileRecord
-from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier, Verdict
+from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier
+from ulsam_deploy.findings import (
+    ArtifactFacts,
+    BlockCheck,
+    EngineFacts,
+    Floor,
+    Latency,
+    OutputCheck,
+    Reason,
+    ReasonKind,
+    Report,
+    Statistic,
+    Step,
+    Verdict,
+    Word,
+)
 from ulsam_deploy.parity import Golden
-from ulsam_deploy.report.maps import Maps, Step
+from ulsam_deploy.report.maps import Maps
 from ulsam_deploy.report.subject import Subject
 
 INPUT, OUTPUT = TensorSpec("x", (1, 3, 32, 32)), TensorSpec("logits", (1, 10))
@@ -27,46 +42,43 @@ NAIVE = (
 )
 
 
-def parity(verdict: str, alive: float) -> dict[str, Any]:
-    words = ("alive", "alive" if alive > 0.5 else "dead")
-    return {
-        "outputs": [
-            {
-                "output": "logits", "error": 0.5 if alive > 0.5 else 91.0, "tolerance": 8.0, "probe": "natural-1",
-                "statistic": "l2", "top1": 1.0, "floor": {}, "explanation": "Output 'logits' may differ a little.",
-            }
-        ],
-        "blocks": [
-            {"block": name, "liveness": value, "low": value - 0.01, "high": value + 0.01, "word": word, "note": ""}
-            for (name, value), word in zip({"stage.1": 1.0, "stage.2": alive}.items(), words)
-        ],
-        "tolerance": 8.0, "verdict": verdict, "overall": alive, "reasons": [],
-    }  # fmt: skip
+def parity(verdict: Verdict, alive: float) -> Report:
+    words = (Word.ALIVE, Word.ALIVE if alive > 0.5 else Word.DEAD)
+    error, floor = 0.5 if alive > 0.5 else 91.0, Floor(1e-6, 2e-6, 3)
+    words_of = "Output 'logits' may differ a little."
+    output = OutputCheck("logits", error, 8.0, floor, "natural-1", Statistic.L2, 1.0, words_of)
+    blocks = tuple(
+        BlockCheck(name, value, value - 0.01, value + 0.01, word, 9.0, "")
+        for (name, value), word in zip({"stage.1": 1.0, "stage.2": alive}.items(), words)
+    )
+    return Report(verdict, 8.0, (output,), blocks, alive, ())
 
 
-def latency(p50: float) -> dict[str, Any]:
-    quantiles = [p50 * (0.9 + 0.2 * i / 40) for i in range(41)]
-    figures = {"p50": p50, "p90": 1.08 * p50, "p95": 1.09 * p50, "p99": None}
-    bounds = {f"{name}_bound": None for name in figures}
-    whole = {"count": 99, "mean": p50, "min": 0.9 * p50, "unit": "ms", "batch": 1, "quantiles": quantiles}
-    return {**whole, **figures, **bounds}
+def latency(p50: float) -> Latency:
+    quantiles = tuple(p50 * (0.9 + 0.2 * i / 40) for i in range(41))
+    return Latency(
+        99, p50, 0.9 * p50, p50, 1.08 * p50, 1.09 * p50, None, None, None, None, None, batch=1, quantiles=quantiles
+    )
 
 
 def artifact(target: str, evidence: Evidence, **facts: Any) -> ArtifactRecord:
     file = FileRecord(f"{target}/model.{target}", "a" * 64, 1_500_000)
-    return ArtifactRecord(target, "fp32", "fp32", (file,), (INPUT,), (OUTPUT,), {target: "1.0"}, facts, evidence)
+    known = ArtifactFacts(**facts)
+    return ArtifactRecord(target, "fp32", "fp32", (file,), (INPUT,), (OUTPUT,), {target: "1.0"}, known, evidence)
 
 
 def records() -> tuple[ArtifactRecord, ...]:
-    step = [[s.name, s.shape, list(s.sources)] for s in NAIVE[:2]]
-    engine = {"engine": "Engine", "version": "1.2"}
-    good = Evidence(Tier.EXECUTED, Verdict.PASS, (), parity("pass", 1.0), latency(2.0), engine)
-    bad = Evidence(Tier.EXECUTED, Verdict.FAIL, (FAULT,), parity("fail", 0.01), latency(1.0), engine)
-    none = Evidence(Tier.COMPILED, Verdict.UNVERIFIED, ("Not run here: no driver.",))
+    step = NAIVE[:2]
+    engine = EngineFacts("Engine", "1.2")
+    fault = Reason("stage.2", ReasonKind.ATTENTION_FAULT, FAULT)
+    why = Reason("trt", ReasonKind.NOT_RUN_NOTE, "Not run here: no driver.")
+    good = Evidence(Tier.EXECUTED, Verdict.PASS, (), parity(Verdict.PASS, 1.0), latency(2.0), engine)
+    bad = Evidence(Tier.EXECUTED, Verdict.FAIL, (fault,), parity(Verdict.FAIL, 0.01), latency(1.0), engine)
+    none = Evidence(Tier.COMPILED, Verdict.UNVERIFIED, (why,))
     return (
         artifact("onnx", good, block=step, operators={"Conv": 3}),
-        artifact("tflite", bad, block=step, suggestions=["Use a wider map."]),
-        artifact("trt", none, lint={"jetson-orin-jp6": ["Softmax runs on the GPU."]}),
+        artifact("tflite", bad, block=step, suggestions=("Use a wider map.",)),
+        artifact("trt", none, lint={"jetson-orin-jp6": ("Softmax runs on the GPU.",)}),
     )
 
 
@@ -82,7 +94,7 @@ def manifest(**changes: Any) -> Manifest:
         refusals=(Refusal("stage.3", "it pools the input"),),
         parameters=1234,
     )
-    run = {"system": "Linux", "machine": "x86_64", "left_out": {"openvino": "not installed: openvino"}}
+    run = RunFacts(system="Linux", machine="x86_64", left_out={"openvino": "not installed: openvino"})
     made = Manifest(card, records(), FileRecord("golden.npz", "c" * 64, 9), (), run)
     return replace(made, **changes)
 

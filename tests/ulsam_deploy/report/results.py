@@ -5,25 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from ulsam_deploy.bench.result import (
+    Cause,
     Comparison,
     Condition,
     Machine,
     Measured,
     Process,
+    Reason,
     Result,
     Settings,
     Watch,
     pack_samples,
 )
 from ulsam_deploy.bench.statistics import summarize
+from ulsam_deploy.contracts import EngineFacts
+
+SLOWED = Reason(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
 
 
 def measured(target: str, milliseconds: float, condition: Condition) -> Measured:
     times = (milliseconds * 1e6 * np.linspace(0.9, 1.2, 700)).astype(np.int64)
-    reasons = () if condition is Condition.CLEAN else ("The processor was slowed down.",)
+    reasons = () if condition is Condition.CLEAN else (SLOWED,)
     watch = Watch(condition, reasons, (), {}, None, {}, None)
     process = Process(0, 0, 10.0, 3.0, 50 << 20, len(times), pack_samples(times), watch)
-    engine = {"engine": "Engine", "version": "1.2", "precision": "fp32"}
+    engine = EngineFacts("Engine", "1.2", precision="fp32")
     summary = summarize(times)
     return Measured(
         target, "fp32", "d" * 64, 1_500_000, 1, "the engine's call", engine, summary, 1e3 / milliseconds, 10.0, 3.0,
@@ -44,6 +49,6 @@ def result(p50: float = 2.0, condition: Condition = Condition.CLEAN, board: str 
         comparisons=(Comparison("tflite fp32", "onnx fp32", 1.5, 1.4, 1.6, 0.99, 6),),
         fastest="onnx fp32",
         condition=condition,
-        reasons=() if condition is Condition.CLEAN else ("The processor was slowed down.",),
+        reasons=() if condition is Condition.CLEAN else (SLOWED,),
         left_out={"openvino": "not installed"},
     )

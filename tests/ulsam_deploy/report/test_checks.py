@@ -12,7 +12,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.contracts import Tier
+from ulsam_deploy.findings import Reason, ReasonKind, Verdict
 from ulsam_deploy.report import annotations
 from ulsam_deploy.report.checks import Check, artifact_checks, worst
 from ulsam_deploy.report.junit import junit
@@ -20,6 +21,7 @@ from ulsam_deploy.report.markdown import markdown
 
 from .conftest import FAULT, records
 
+OTHER = Reason("stage", ReasonKind.PLACE_FAULT, "Something else is wrong.")
 CHECKS = st.lists(st.builds(Check, st.text(), st.text(), st.sampled_from(Verdict), st.text()), max_size=30)
 
 
@@ -65,7 +67,7 @@ def test_a_failure_without_a_sentence_is_still_a_failure() -> None:
 
 
 def test_a_sentence_about_nothing_known_is_kept() -> None:
-    found = {check.name: check for check in of(1, reasons=(FAULT, "Something else is wrong."))}
+    found = {check.name: check for check in of(1, reasons=(*records()[1].evidence.reasons, OTHER))}
     assert "Something else is wrong." in found["other findings"].text
 
 

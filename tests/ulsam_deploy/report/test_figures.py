@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from ulsam_deploy.bench.result import Condition
 from ulsam_deploy.errors import RefusedError
+from ulsam_deploy.findings import Step
 from ulsam_deploy.report import drawing, maps, plots, viewer
 from ulsam_deploy.report.comparison import Figures, comparison
-from ulsam_deploy.report.maps import Maps, Step
+from ulsam_deploy.report.maps import Maps
 from ulsam_deploy.report.timed import Timed
 
 from .conftest import BLOCKS, golden

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ulsam_deploy.bundle import Manifest
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.bundle import Manifest, RunFacts
+from ulsam_deploy.findings import Report, Verdict
 from ulsam_deploy.report import page
 from ulsam_deploy.report.subject import Subject
 from ulsam_deploy.report.timed import Timed
@@ -64,7 +64,7 @@ def test_whatever_things_are_called_nothing_of_it_is_markup(subject: Subject) ->
     plain = Page(page.page("digits", [subject]))
     evil = {"x": HOSTILE, HOSTILE: HOSTILE}
     first, *others = records()
-    made = replace(first, toolchain=evil, facts={**first.facts, "suggestions": [HOSTILE], "operators": {HOSTILE: 1}})
+    made = replace(first, toolchain=evil, facts=replace(first.facts, suggestions=(HOSTILE,), operators={HOSTILE: 1}))
     card = replace(manifest().model, name=HOSTILE, network=HOSTILE, refusals=())
     shown = maps()
     named = replace(
@@ -75,7 +75,7 @@ def test_whatever_things_are_called_nothing_of_it_is_markup(subject: Subject) ->
         engines={HOSTILE: {HOSTILE: shown.engines["onnx fp32"]["stage.1"]}},
         missing={HOSTILE: HOSTILE},
     )
-    run = {"left_out": evil, "host": HOSTILE}
+    run = RunFacts(left_out=evil, machine=HOSTILE)
     hostile = Subject(HOSTILE, manifest(artifacts=(made, *others), model=card, run=run), named, golden())
     read = Page(page.page(HOSTILE, [hostile]))
     assert len(read.all("script")) == len(plain.all("script"))
@@ -129,10 +129,10 @@ def test_rows_of_cards_are_even(cards: int, columns: int) -> None:
 
 def test_a_network_without_attention_has_no_viewer_and_no_graph() -> None:
     card = replace(manifest().model, blocks=(), refusals=())
-    only = artifact("onnx", replace(records()[0].evidence, parity={"outputs": [], "blocks": [], "tolerance": 8.0}))
+    only = artifact("onnx", replace(records()[0].evidence, parity=Report(Verdict.PASS, 8.0, (), (), None, ())))
     plain = replace(maps(), shapes={}, reference={}, naive=(), engines={}, missing={})
     read = Page(
-        page.page("plain", [Subject("plain", manifest(model=card, artifacts=(only,), run={}), plain, golden())])
+        page.page("plain", [Subject("plain", manifest(model=card, artifacts=(only,), run=RunFacts()), plain, golden())])
     )
     assert [attributes["id"] for attributes in read.all("section")] == ["artifacts", "time", "environment"]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ulsam_deploy import making
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import main
 from ulsam_deploy.errors import Exit
 
@@ -37,7 +38,7 @@ def searched(place: Path) -> dict[str, Any]:
     """What a first search found, and the command's exit code."""
     code = main(auto(place, "first.bundle", LIMIT))
     (record,) = manifest(place, "first.bundle").artifacts
-    return {**record.facts["auto"], "code": code, "precision": record.precision}
+    return {**strict.encode(record.facts.auto, "auto"), "code": code, "precision": record.precision}
 
 
 def _never(*_: object) -> None:
@@ -74,7 +75,7 @@ def test_a_finished_search_makes_nothing_again_and_chooses_the_same(
     monkeypatch.setattr(making, "make", _never)
     assert main(auto(place, "warm.bundle", LIMIT)) == Exit.OK
     (record,) = manifest(place, "warm.bundle").artifacts
-    assert {**searched, **record.facts["auto"]} == searched
+    assert {**searched, **strict.encode(record.facts.auto, "auto")} == searched
     assert artifact_bytes(place, "warm.bundle") == artifact_bytes(place, "first.bundle")
 
 
@@ -108,7 +109,7 @@ def test_an_interrupted_search_goes_on_and_its_recipe_makes_the_same_bytes(
     monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path / "another"))
     assert main(words(place, "again.bundle", "--recipe", recipe)) == Exit.OK
     assert artifact_bytes(place, "again.bundle") == artifact_bytes(place, "cut.bundle")
-    assert "auto" not in manifest(place, "again.bundle").artifacts[0].facts
+    assert manifest(place, "again.bundle").artifacts[0].facts.auto is None
 
 
 def test_nothing_within_the_budget_is_said_and_fp32_is_made(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import main
 from ulsam_deploy.errors import Exit
 
@@ -35,8 +36,8 @@ def limits(place: Path) -> tuple[str, str]:
     """An error that plain int8 of this network goes beyond, and a size that neither fp32 nor fp16 has."""
     assert main(auto(place, "whole.bundle", "size=49%")) == Exit.OK
     (record,) = manifest(place, "whole.bundle").artifacts
-    plain = next(p for p in record.facts["auto"]["points"] if p["precision"] == "int8" and not p["keep"])
-    assert min(plain["liveness"].values()) >= 0.9
+    plain = next(p for p in record.facts.auto.points if p.precision == "int8" and not p.keep)
+    assert min(plain.liveness.values()) >= 0.9
     return f"error={0.6 * plain['error']}", "size=49%"
 
 
@@ -45,7 +46,12 @@ def searched(place: Path, limits: tuple[str, str]) -> dict[str, Any]:
     """What was found where some modules have to be kept, and nothing but int8 is small enough."""
     code = main(auto(place, "kept.bundle", *limits))
     (record,) = manifest(place, "kept.bundle").artifacts
-    return {"code": code, **record.facts["auto"], "precision": record.precision, "keep": record.facts.get("keep")}
+    return {
+        "code": code,
+        **strict.encode(record.facts.auto, "auto"),
+        "precision": record.precision,
+        "keep": record.facts.keep,
+    }
 
 
 def test_what_it_chose_keeps_to_the_budget(searched: dict[str, Any], limits: tuple[str, str]) -> None:
@@ -72,7 +78,7 @@ def test_no_kept_module_can_be_given_up(searched: dict[str, Any], place: Path, l
         (record,) = manifest(place, f"less{number}.bundle").artifacts
         parity = record.evidence.parity
         assert parity
-        assert max(output["error"] for output in parity["outputs"]) > float(limits[0].partition("=")[2]), path
+        assert max(output.error for output in parity.outputs) > float(limits[0].partition("=")[2]), path
 
 
 _KILLED = """
@@ -127,7 +133,7 @@ def test_the_diffuse_network_does_not_lose_its_attention_unseen(
     write_small(tmp_path, [1, 3], 112)
     code = main(auto(tmp_path, "diffuse.bundle", "size=99%"))
     (record,) = manifest(tmp_path, "diffuse.bundle").artifacts
-    found = record.facts["auto"]
+    found = strict.encode(record.facts.auto, "auto")
     assert code == (Exit.OK if found["met"] else Exit.CHECK_FAILED)
     plain = next(point for point in found["points"] if point["precision"] == "int8" and not point["keep"])
     assert plain["missed"], plain

@@ -64,8 +64,8 @@ def test_it_takes_the_faster_form_and_never_a_wrong_one(place, forms, capsys):
     forms(slow, wrong, lowerings.broadcast)
     assert export(place, "tuned.bundle", "--tune") == Exit.OK
     (record,) = manifest(place, "tuned.bundle").artifacts
-    assert set(record.facts["lowerings"].values()) == {"broadcast"}
-    tried = {choice["lowering"]: choice for choice in record.facts["tuned"]}
+    assert set(record.facts.lowerings.values()) == {"broadcast"}
+    tried = {choice.lowering: choice for choice in record.facts.tuned}
     assert (tried["broadcast"]["taken"], tried["wrong"]["taken"]) == (True, False)
     assert tried["wrong"]["ratio"] is None
     assert tried["wrong"]["why"]
@@ -82,8 +82,8 @@ def test_a_slower_form_is_not_taken(place, forms):
     forms(lowerings.broadcast, slow)
     assert export(place, "kept.bundle", "--tune") == Exit.OK
     (record,) = manifest(place, "kept.bundle").artifacts
-    (choice,) = record.facts["tuned"]
-    assert (choice["lowering"], choice["taken"]) == ("slow", False)
+    (choice,) = record.facts.tuned
+    assert (choice.lowering, choice["taken"]) == ("slow", False)
     assert choice["ratio"]["low"] > 1
 
 
