@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from ulsam_deploy.errors import UnavailableError, UsageError
+from ulsam_deploy.invocation import command
 
 MODELS = "ulsam_deploy.models"
 EXPORTERS = "ulsam_deploy.exporters"
@@ -37,5 +38,5 @@ def load(group: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"'{name}' needs the package '{error.name}', which is not installed",
-            todo="run 'ulsam-deploy doctor' to see what to install",
+            todo=f"to see what to install: {command('doctor')}",
         ) from error
