@@ -94,7 +94,7 @@ def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
     Raises :class:`UnavailableError` in words where packages or wheels can't be had.
     """
     name, release = release_for(profile, board)
-    _check_home()
+    _home()
     entry = entry_of(profile, board)
     if not entry.is_dir():
         with progress.stage("board software") as said, staging(entry) as partial:
@@ -116,7 +116,7 @@ def entry_of(profile: ArmProfile, board: str) -> Path:
     return cache_root() / BOARDS / f"{name}-{profile.machine}-{key(*parts)[:16]}"
 
 
-def _check_home() -> None:
+def _home() -> None:
     """Make the folder of all sysroots; refuse it where others can write, because what lies there is run."""
     home = cache_root() / BOARDS
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from ulsam_deploy import third_party
-from ulsam_deploy.cli import doctor, main
+from ulsam_deploy.cli import doctor, hosts, main, verify_hosts
+from ulsam_deploy.errors import Exit
+from ulsam_deploy.remote import Finished
 
 Without = Callable[..., None]
 
@@ -113,3 +117,26 @@ def test_a_python_of_the_system_is_told_how_to_get_an_environment(
     assert len(doctor.notes()) == 1
     (tmp_path / "EXTERNALLY-MANAGED").touch()
     assert "python3 -m venv --system-site-packages" in doctor.notes()[-1]
+
+
+def test_what_hosts_say_is_held_against_the_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A board's document is one of ours, or it is refused: nothing of it is read by key."""
+    assert main(["doctor", "--json"]) == 0
+    good = json.loads(capsys.readouterr().out)
+    said = {"kitchen": good, "bench": {**good, "backends": [{"does": "run", "name": "onnxruntime"}]}}
+
+    def at_hosts(arguments: object, folder: Path, words: object) -> list[hosts.Answer]:
+        finished = {
+            name: Finished(0, json.dumps(told), "", {}, "3.13.5", "aarch64", False) for name, told in said.items()
+        }
+        return [hosts.Answer(name, done, None, Exit.OK) for name, done in finished.items()]
+
+    monkeypatch.setattr(verify_hosts, "at_hosts", at_hosts)
+    assert main(["doctor", "--host", "kitchen", "--host", "bench"]) == 6
+    told = capsys.readouterr()
+    rows = [re.split(r" {2,}", line) for line in told.out.splitlines()]
+    assert ["kitchen", "onnxruntime", "fp32, fp16, int8", "yes"] in [row[:4] for row in rows]
+    assert not [row for row in rows if row[0] == "bench"]
+    assert "the answer of bench" in told.err
