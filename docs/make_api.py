@@ -8,12 +8,27 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "api.md"
 #: What programs use, and what a backend or a network of one's own is made of.
-MODULES = ("api", "options", "contracts", "errors", "preprocessing", "bundle.manifest", "bundle.read", "parity.check")
+MODULES = (
+    "api",
+    "verification",
+    "options",
+    "contracts",
+    "errors",
+    "preprocessing",
+    "bundle.manifest",
+    "bundle.read",
+    "bundle.judged",
+    "parity.check",
+)
 HEAD = """# From Python
 
 Made from the docstrings by `python docs/make_api.py`. `import ulsam_deploy as ud` gives `ud.export`, `ud.verify` and
-`ud.open`; arrays are NumPy's, images NCHW and float32. Every error is an `UlsamError` with the exit code of the command
-line.
+`ud.open`; arrays are NumPy's, images NCHW and float32. Every error is an `ud.UlsamError` with the exit code of the
+command line. A bundle and a verification know whether they `passed`, and `raise_if_failed()`.
+
+In signatures, `PathLike` is a `str` or a path; `Words` one word, several with commas between them, or a list; `Shapes`
+one shape such as `(3, 224, 224)` or `"3x224x224"`, or a list of such; `Batch` a number, `"dynamic"` or `None`;
+`BudgetLike` a `Budget`, or a mapping such as `{"drop": 0.3, "size": "40%"}`.
 
 """
 CONFIG = {
@@ -34,7 +49,7 @@ def reference() -> str:
     import griffe
     from griffe2md import default_config, render_object_docs
 
-    loader = griffe.GriffeLoader(search_paths=[ROOT])
+    loader = griffe.GriffeLoader(search_paths=[ROOT], docstring_parser=griffe.Parser.google)
     pages = [render_object_docs(loader.load(f"ulsam_deploy.{name}"), {**default_config, **CONFIG}) for name in MODULES]
     return HEAD + "\n".join(_plain(page).strip() + "\n" for page in pages)
 

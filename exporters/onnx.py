@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: The newest opset that torch's dynamo exporter writes without converting afterwards.
 OPSET = 18
+#: What writes an ONNX model.
+TOOLS = ("torch", "onnx", "onnxscript", "onnxsim")
 
 
 class OnnxExporter(Exporter):
@@ -30,7 +32,11 @@ class OnnxExporter(Exporter):
 
     def available(self) -> Availability:
         """Whether torch, onnx, onnxscript and onnxsim are installed."""
-        return installed("torch", "onnx", "onnxscript", "onnxsim", extra=self.extra)
+        return installed(*TOOLS, extra=self.extra)
+
+    def available_in(self, precision: str) -> Availability:
+        """int8 is made by ONNX Runtime's quantizer."""
+        return installed(*TOOLS, *(["onnxruntime"] if precision == "int8" else []), extra=self.extra)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """In fp32 the fastest form of each block; else one softmax and a multiply that suit the precision."""

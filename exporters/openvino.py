@@ -29,6 +29,10 @@ class OpenVinoExporter(Exporter):
         """Whether torch and openvino are installed."""
         return installed("torch", "openvino", extra=self.extra)
 
+    def available_in(self, precision: str) -> Availability:
+        """int8 is made by NNCF."""
+        return installed("torch", "openvino", *(["nncf"] if precision == "int8" else []), extra=self.extra)
+
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """In fp32 the fastest form of each block; else one softmax and a broadcast multiply."""
         from . import lowerings

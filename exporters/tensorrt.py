@@ -20,6 +20,7 @@ from ulsam_deploy.findings import DlaFacts, DlaNode, Reason, ReasonKind, TensorR
 from ulsam_deploy.third_party import installed, versions
 
 from . import trt_evidence, trtexec
+from .onnx import TOOLS
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +42,11 @@ class TensorRTExporter(Exporter):
 
     def available(self) -> Availability:
         """Whether the ONNX tools are installed; TensorRT itself is only needed for evidence."""
-        return installed("torch", "onnx", "onnxscript", "onnxsim", extra=self.extra)
+        return installed(*TOOLS, extra=self.extra)
+
+    def available_in(self, precision: str) -> Availability:
+        """int8 is made by ONNX Runtime's quantizer."""
+        return installed(*TOOLS, *(["onnxruntime"] if precision == "int8" else []), extra=self.extra)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """One softmax a block; the gain in the form that suits the precision, and in 4-D for a DLA."""

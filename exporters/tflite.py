@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ulsam_deploy.program import Program
 
 
+#: What writes a LiteRT model.
+TOOLS = ("torch", "litert_torch", "ai_edge_litert")
+
+
 class TFLiteExporter(Exporter):
     """LiteRT flatbuffer by ``litert_torch.convert``; inputs and 4-D outputs are NHWC."""
 
@@ -29,7 +33,11 @@ class TFLiteExporter(Exporter):
 
     def available(self) -> Availability:
         """Whether torch, litert-torch and ai-edge-litert are installed."""
-        return installed("torch", "litert_torch", "ai_edge_litert", extra=self.extra)
+        return installed(*TOOLS, extra=self.extra)
+
+    def available_in(self, precision: str) -> Availability:
+        """Whatever is not fp32 is made by ai-edge-quantizer."""
+        return installed(*TOOLS, *(["ai_edge_quantizer"] if precision != "fp32" else []), extra=self.extra)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """All in 4-D: no TRANSPOSE, RESHAPE or BROADCAST_TO; in fp32 the fastest such form of each block."""

@@ -16,6 +16,8 @@ import numpy as np
 
 from ulsam_deploy.errors import ExportError, UnavailableError
 
+from . import advice
+
 #: CUDA 13 (JetPack 7), 12 (JetPack 6), 11 (JetPack 5).
 RUNTIME_LIBRARIES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so")
 HOST_TO_DEVICE, DEVICE_TO_HOST = 1, 2
@@ -52,7 +54,7 @@ def machine(driver: Any = None, runtime: Any = None) -> Machine:
     """The first GPU of this machine, asked of the driver; raises :class:`UnavailableError` when there is none."""
     if driver is None:
         if gap := missing():
-            raise UnavailableError(gap, todo="run this on a machine with an NVIDIA GPU and TensorRT")
+            raise UnavailableError(gap, todo=advice.NO_GPU)
         driver = ctypes.CDLL("libcuda.so.1")
     library = runtime if runtime is not None else _runtime_library()
     name = ctypes.create_string_buffer(256)
@@ -140,4 +142,4 @@ def _runtime_library() -> Any:
                 return ctypes.CDLL(name)
         except OSError:
             continue
-    raise UnavailableError("no CUDA runtime library", expected=RUNTIME_LIBRARIES[0], todo="install the CUDA runtime")
+    raise UnavailableError("no CUDA runtime library", expected=RUNTIME_LIBRARIES[0], todo=advice.cuda())

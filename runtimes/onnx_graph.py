@@ -30,7 +30,7 @@ def exposed(path: Path) -> tuple[bytes, list[str]]:
 
 
 def _read(path: Path) -> Any:
-    here = installed("onnx", extra="onnx")
+    here = installed("onnx", todo="pip install onnx")
     if not here.usable:
         raise UnavailableError(f"an ONNX file of unknown origin cannot be looked into: {here.detail}", todo=here.todo)
     import onnx

@@ -16,6 +16,7 @@ from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpe
 from ulsam_deploy.external_data import inside, stored_locations
 from ulsam_deploy.third_party import installed, words_of
 
+from . import advice
 from .ports import check_ports
 
 #: ONNX Runtime's word for a tensor's element type, and ours.
@@ -34,6 +35,7 @@ class OnnxRuntime(Runtime):
     name = "onnxruntime"
     target = "onnx"
     opens = (".onnx",)
+    precisions = ("fp32", "fp16", "int8")
     script = """\
 import onnxruntime
 session = onnxruntime.InferenceSession(PATH, providers=["CPUExecutionProvider"])
@@ -50,7 +52,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
     @classmethod
     def available(cls) -> Availability:
         """Whether onnxruntime is installed."""
-        return installed("onnxruntime", extra="onnx")
+        return installed("onnxruntime", todo=advice.onnxruntime())
 
     def _load(self) -> None:
         import onnxruntime

@@ -12,6 +12,7 @@ import numpy as np
 from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
 from ulsam_deploy.third_party import installed, load_openvino, quiet, words_of
 
+from . import advice
 from .ports import check_ports
 
 
@@ -25,6 +26,7 @@ class OpenVino(Runtime):
     name = "openvino"
     target = "openvino"
     opens = (".xml",)
+    precisions = ("fp32", "fp16", "int8")
     script = """\
 import openvino
 model = openvino.Core().compile_model(PATH, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -40,7 +42,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
     @classmethod
     def available(cls) -> Availability:
         """Whether openvino is installed."""
-        return installed("openvino", extra="openvino")
+        return installed("openvino", todo=advice.openvino())
 
     def _load(self) -> None:
         self._shown: Any = None

@@ -19,7 +19,7 @@ from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpe
 from ulsam_deploy.errors import ExportError, UnavailableError
 from ulsam_deploy.third_party import installed, words_of
 
-from . import cuda, cuda_graph, trt_builder, trt_engine
+from . import advice, cuda, cuda_graph, trt_builder, trt_engine
 from .ports import check_ports
 
 #: Modules with the same API, in the order of preference.
@@ -33,6 +33,7 @@ class TensorRT(Runtime):
     name = "tensorrt"
     target = "trt"
     opens = (".plan", ".engine")
+    precisions = ("fp32", "fp16", "int8")
     native = True
     #: The device-safe builder, for the exporter that writes kits for it.
     builder = trt_builder
@@ -41,8 +42,8 @@ class TensorRT(Runtime):
     def available(cls) -> Availability:
         """Whether there is an NVIDIA GPU (asked first, by ctypes) and a TensorRT module; neither is imported."""
         if gap := cuda.missing():
-            return Availability(False, gap, "run the kit on a machine with an NVIDIA GPU and TensorRT")
-        return installed(module_name(), extra="trt")
+            return Availability(False, gap, advice.NO_GPU)
+        return installed(module_name(), todo=advice.tensorrt())
 
     @classmethod
     def build(cls, kit: Path, output: Path) -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
 from ulsam_deploy.third_party import installed, quiet, version, words_of
 
+from . import advice
 from .ports import check_ports
 
 #: Packages with the same ``Interpreter``, best first; tflite-runtime is what 32-bit ARM has.
@@ -42,6 +43,7 @@ class TFLite(Runtime):
     name = "tflite"
     target = "tflite"
     opens = (".tflite",)
+    precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     script = """\
 from ai_edge_litert.interpreter import Interpreter
 outputs = Interpreter(PATH).get_signature_runner()(**inputs)
@@ -55,7 +57,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
     @classmethod
     def available(cls) -> Availability:
         """Whether ai-edge-litert or tflite-runtime is installed."""
-        return installed(package(), extra="tflite")
+        return installed(package(), todo=advice.tflite())
 
     def _load(self) -> None:
         self._package = package()

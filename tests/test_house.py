@@ -15,7 +15,7 @@ WINGS = ("models", "exporters", "runtimes")
 #: What may be imported on a device besides the standard library and numpy: a runtime's own engine, lazily.
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
-    *("isolation.py", "verifying.py", "preprocessing.py", "thresholds.py", "timing.py"),
+    *("invocation.py", "isolation.py", "verifying.py", "preprocessing.py", "thresholds.py", "timing.py"),
     *("accuracy", "parity", "bench", "bundle", "findings"),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
@@ -70,12 +70,12 @@ def test_wings_never_import_each_other(path: Path) -> None:
 def rank(module: str) -> int | None:
     """How high a module of the core stands: imports point downward only."""
     storeys = [
-        {"contracts", "errors", "findings", "isolation", "plugins", "thresholds", "_version"},
+        {"contracts", "errors", "findings", "invocation", "isolation", "plugins", "thresholds", "_version"},
         {"third_party", "external_data", "preprocessing", "toml"},
         {"bundle", "parity", "bench"},
         {"accuracy", "budget", "cache", "devices", "images", "progress", "workers"},
         {"options", "checkpoint", "evidence", "signing", "remote"},
-        {"gate", "timing", "verifying"},
+        {"gate", "timing", "verification", "verifying"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},
         {"attachments", "census", "eager", "making", "road"},
@@ -84,7 +84,7 @@ def rank(module: str) -> int | None:
         {"abreast"},
         {"pipeline", "plan"},
         {"foreign"},
-        {"api", "cli", "emulate", "runner", "sweep", "__main__"},
+        {"api", "cli", "emulate", "friendly", "runner", "sweep", "__main__"},
     ]
     parts = module.split(".")
     if parts[0] != "ulsam_deploy" or len(parts) < 2:

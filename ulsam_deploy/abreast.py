@@ -59,7 +59,7 @@ def _groups(road: Road, wanted: Sequence[Asked]) -> dict[str, list[Asked]]:
     A search times what it makes, and needs the machine to itself. The operators of a user's own code exist here only.
     """
     options = road.options
-    if options.factory or options.trust_pickle or options.tune or AUTO in options.precisions:
+    if road.given is not None or options.factory or options.trust_pickle or options.tune or AUTO in options.precisions:
         return {}
     possible: dict[Asked, Exporter] = {}
     for asked in wanted:

@@ -2,59 +2,197 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ulsam_deploy import evidence
+from ulsam_deploy import evidence, friendly
 from ulsam_deploy.bundle import Bundle, read_bundle
-from ulsam_deploy.contracts import Runtime
-from ulsam_deploy.errors import ExportError, UsageError
-from ulsam_deploy.evidence import Checked
+from ulsam_deploy.contracts import Runtime, Tier
+from ulsam_deploy.errors import CheckFailedError, ExportError, UnavailableError, UsageError
+from ulsam_deploy.friendly import Batch, BudgetLike, PathLike, Shapes, Words
+from ulsam_deploy.options import ExportOptions, Recipe
+from ulsam_deploy.preprocessing import Preprocessing
+from ulsam_deploy.verification import Verification
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ulsam_deploy.checkpoint import InMemory
+    from ulsam_deploy.pipeline import Exported
+
+__all__ = ["Session", "export", "open", "verify"]
 
 Array = np.ndarray[Any, Any]
 
 
-def export(model: str | Path, targets: Sequence[str] = ("all",), **options: Any) -> Bundle:
-    """Export the checkpoint ``model`` and return the bundle that was written.
+def export(
+    model: PathLike | nn.Module,
+    targets: Words = ("all",),
+    *,
+    output: PathLike | None = None,
+    arch: str | None = None,
+    factory: str | None = None,
+    variant: str | None = None,
+    inputs: Shapes = (),
+    batch: Batch = 1,
+    precisions: Words = ("fp32",),
+    calibration: PathLike | None = None,
+    keep: Words = (),
+    recipes: Mapping[str, Recipe] | PathLike | None = None,
+    budget: BudgetLike | None = None,
+    data: PathLike | None = None,
+    tune: bool = False,
+    preprocessing: Preprocessing | PathLike | None = None,
+    probes: PathLike | None = None,
+    device: str = "",
+    dla: bool = False,
+    require: Tier | str = Tier.EXPORTED,
+    trust_pickle: bool = False,
+    allow_globals: Words = (),
+    cache: bool = True,
+) -> Bundle:
+    """Export a network to verified artifacts in one bundle.
 
-    ``options`` are the fields of :class:`ulsam_deploy.options.ExportOptions`, e.g. ``batch=None`` for a dynamic batch.
-    Raises the first target's error when any target that was named fails; a failed *check* is not an error here: read
-    ``bundle.manifest.artifacts[i].evidence.verdict``.
+    The options are those of ``ulsam-deploy export``. A *check* that fails is no error here: ask the bundle whether it
+    :attr:`~ulsam_deploy.Bundle.passed`, or let it ``raise_if_failed()``.
+
+    A module in memory has no file, so its identity is its weights: the manifest calls it by its class's name, and
+    ``sha256`` is over names, shapes and values of its ``state_dict`` in float32. That knows nothing of its code, so
+    nothing of such an export is cached. The module itself is not changed: a copy is exported, in ``eval`` mode, on the
+    CPU and in float32.
+
+    Args:
+        model: A checkpoint, an ONNX model, or the ``nn.Module`` itself, which needs ``inputs``.
+        targets: ``"onnx"``, ``"openvino"``, ``"tflite"``, ``"trt"``, several of them, or ``"all"`` that are installed.
+        output: The bundle's folder; by default the model's name with ``.bundle``, beside it (of a module: here).
+        arch: A network or a named configuration; by default recognized from the checkpoint's keys.
+        factory: ``"PKG.MODULE:FACTORY"``, your own network's code; it runs.
+        variant: The form of the ULSAM module in the wild, which keys cannot tell.
+        inputs: A shape without the batch, ``(3, 224, 224)`` or ``"3x224x224"``, or one for each input; by default what
+            the checkpoint or its network says.
+        batch: A number; ``"dynamic"`` or ``None`` for a dynamic batch.
+        precisions: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"int8-dynamic"`` or ``"auto"``, or several: an artifact each.
+        calibration: Real inputs that int8 takes its ranges from, ``.npz`` or a folder.
+        keep: Module paths that int8 leaves in floating point.
+        recipes: How each target is made, instead of ``precisions`` and ``keep``: by target, or a ``recipe.toml``.
+        budget: What ``"auto"`` keeps to, such as ``{"drop": 0.3, "size": "40%"}``.
+        data: Labelled samples that ``"auto"`` counts right answers on.
+        tune: Time the equal forms of each attention block here, and take the fastest.
+        preprocessing: How pictures become inputs: ``"imagenet"``, ``"unit"``, ``"unit-grey"``, or a TOML file.
+        probes: Inputs of your own, checked besides the built-in ones.
+        device: A device profile, such as ``"jetson-orin-jp6"``.
+        dla: For that device's deep learning accelerator.
+        require: The least evidence that counts as success, such as ``"executed"``.
+        trust_pickle: Let the checkpoint's pickle run any code.
+        allow_globals: ``module.name`` that its pickle may use.
+        cache: Take from the cache what was made before, and keep what is made.
+
+    Returns:
+        The bundle that was written.
+
+    Raises:
+        UsageError: An option makes no sense.
+        UnavailableError: A target that was named, or the evidence that ``require`` names, is not to be had here.
+        ExportError: A target that was named, or the network itself, could not be exported.
+        CheckFailedError: Nothing that ``"auto"`` tried keeps to the budget.
+        RefusedError: Reading the checkpoint would run code.
     """
-    from ulsam_deploy.options import ExportOptions
     from ulsam_deploy.pipeline import export as run
     from ulsam_deploy.progress import Progress
 
-    for name in ("output", "probes", "calibration", "data"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
-    try:
-        wanted = ExportOptions(model=Path(model), targets=tuple(targets), **options)
-    except TypeError as error:
-        raise UsageError(str(error), expected="fields of ulsam_deploy.options.ExportOptions") from error
-    result = run(wanted, Progress(quiet=True))
+    given = _in_memory(model)
+    options = ExportOptions(
+        model=Path(given.name) if given else friendly.path(model, "model"),
+        targets=friendly.words(targets, "targets"),
+        output=friendly.optional_path(output, "output"),
+        arch=arch,
+        factory=factory,
+        variant=variant,
+        inputs=friendly.shapes(inputs),
+        batch=friendly.batch(batch),
+        precisions=friendly.words(precisions, "precisions"),
+        calibration=friendly.optional_path(calibration, "calibration"),
+        keep=friendly.names(keep, "keep"),
+        recipes=friendly.recipes(recipes),
+        budget=friendly.budget(budget),
+        data=friendly.optional_path(data, "data"),
+        tune=tune,
+        preprocessing=friendly.preprocessing(preprocessing),
+        probes=friendly.optional_path(probes, "probes"),
+        device=device,
+        dla=dla,
+        require=friendly.level(require),
+        trust_pickle=trust_pickle,
+        allow_globals=friendly.words(allow_globals, "allow_globals"),
+        cache=cache,
+    )
+    return _written(run(options, Progress(quiet=True), given), options)
+
+
+def _in_memory(model: PathLike | nn.Module) -> InMemory | None:
+    """The module, made ready; ``None`` for a path. torch is not imported only to find out."""
+    import sys
+
+    if "torch" not in sys.modules:
+        return None
+    from torch import nn
+
+    if not isinstance(model, nn.Module):
+        return None
+    from ulsam_deploy import checkpoint
+
+    return checkpoint.from_module(model)
+
+
+def _written(result: Exported, options: ExportOptions) -> Bundle:
+    """The bundle of ``result``; raises what stopped an artifact that was asked for."""
     for outcome in result.outcomes:
         if outcome.error and outcome.required:
             raise outcome.error
     if result.bundle is None:
         raise ExportError("no target could be made", todo="run 'ulsam-deploy doctor'")
+    for outcome in result.outcomes:
+        what = f"{outcome.target} {outcome.precision} in {options.bundle}"
+        if outcome.made and outcome.made.evidence.tier < options.require:
+            reached = outcome.made.evidence
+            why = " ".join(reached.reasons) or "nothing more is possible here"
+            raise UnavailableError(
+                f"{what} reached '{reached.tier.label}': {why}",
+                expected=f"'{options.require.label}', as require asks",
+            )
+        if outcome.found and not outcome.found.met:
+            raise CheckFailedError(f"{what}: {outcome.found.sentence}", expected="an artifact within the budget")
     return result.bundle
 
 
-def verify(bundle: Bundle | str | Path, targets: Sequence[str] = (), device: str = "") -> list[Checked]:
-    """Check a bundle's integrity, then run every artifact (of ``targets``) that can run here.
+def verify(bundle: Bundle | PathLike, targets: Words = (), device: str = "") -> Verification:
+    """Check a bundle's integrity, then run every artifact that can run here.
 
-    With ``device``, on that board in emulation.
+    Args:
+        bundle: What :func:`export` returned, or the path of a bundle, a folder or a ``.zip``.
+        targets: Only these; one that no engine here can run then counts against the result.
+        device: A board, such as ``"rpi4"``: on its processor model, in emulation.
+
+    Returns:
+        What was found: a sequence, one artifact after the other, that knows whether it ``passed``.
+
+    Raises:
+        UsageError: There is no such bundle, target or device.
+        UnavailableError: Nothing can be emulated here.
+        RefusedError: A byte of the bundle is not as recorded; nothing was opened.
     """
+    opened, wanted = _opened(bundle), friendly.words(targets, "targets")
     if device:
         from ulsam_deploy import emulate
 
-        return emulate.verify_bundle(_opened(bundle), device, targets)
-    return evidence.verify_bundle(_opened(bundle), targets)
+        checked = emulate.verify_bundle(opened, device, wanted)
+    else:
+        checked = evidence.verify_bundle(opened, wanted)
+    return Verification(opened.root, tuple(checked), wanted)
 
 
 class Session:
@@ -73,9 +211,16 @@ class Session:
         self.runtime.__exit__(kind, error, trace)
 
     def run(self, *inputs: Array) -> Array | tuple[Array, ...]:
-        """Run one batch in PyTorch's layout (images NCHW, float32): one array a network input, in its order.
+        """Run one batch in PyTorch's layout: images NCHW, float32.
 
-        Returns the output array, or a tuple where the network has several outputs.
+        Args:
+            inputs: One array a network input, in its order.
+
+        Returns:
+            The output array, or a tuple where the network has several outputs.
+
+        Raises:
+            UsageError: Their number, a shape or a dtype is wrong.
         """
         specs = self.runtime.inputs
         if len(inputs) != len(specs):
@@ -84,8 +229,22 @@ class Session:
         return results[0] if len(results) == 1 else results
 
 
-def open(bundle: Bundle | str | Path, target: str, *, threads: int | None = None) -> Session:
-    """The artifact of ``target``, its bundle's integrity checked first, ready to be entered with ``with``."""
+def open(bundle: Bundle | PathLike, target: str, *, threads: int | None = None) -> Session:
+    """Open the artifact of ``target``, its bundle's integrity checked first.
+
+    Args:
+        bundle: What :func:`export` returned, or the path of a bundle.
+        target: One of its targets, such as ``"onnx"``.
+        threads: How many threads the engine may use; by default its own choice.
+
+    Returns:
+        A session, ready to be entered with ``with``.
+
+    Raises:
+        UsageError: There is no such bundle or target.
+        UnavailableError: No engine here runs it.
+        RefusedError: A byte of the bundle is not as recorded; nothing was opened.
+    """
     opened = _opened(bundle)
     opened.verify_integrity()
     record = opened.artifact(target)
@@ -93,5 +252,5 @@ def open(bundle: Bundle | str | Path, target: str, *, threads: int | None = None
     return Session(engine(opened.files(record), record.inputs, record.outputs, threads=threads))
 
 
-def _opened(bundle: Bundle | str | Path) -> Bundle:
-    return bundle if isinstance(bundle, Bundle) else read_bundle(Path(bundle))
+def _opened(bundle: Bundle | PathLike) -> Bundle:
+    return bundle if isinstance(bundle, Bundle) else read_bundle(friendly.path(bundle, "bundle"))

@@ -14,7 +14,7 @@ from typing import Any
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.thresholds import ALIVE, TOLERANCE
 
-__all__ = ["DROP", "Budget", "parse_limit", "read_budget"]
+__all__ = ["DROP", "Budget", "from_mapping", "parse_limit", "read_budget"]
 
 #: Points of top-1 that may be lost where nobody says otherwise and there is labelled data.
 DROP = 0.5
@@ -76,7 +76,7 @@ def read_budget(path: Path | None, words: Sequence[str] = ()) -> Budget:
     Raises :class:`UsageError` for unknown names, other types and impossible limits.
     """
     given = _table(path) if path is not None else {}
-    return _from({**given, **dict(parse_limit(word) for word in words)})
+    return from_mapping({**given, **dict(parse_limit(word) for word in words)})
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -105,7 +105,8 @@ def parse_limit(word: str) -> tuple[str, Any]:
         raise UsageError(f"'{word}' is no limit", expected=f"{name}= and a number") from error
 
 
-def _from(given: Mapping[str, Any]) -> Budget:
+def from_mapping(given: Mapping[str, Any]) -> Budget:
+    """The budget with the limits ``given`` by name; raises :class:`UsageError` as :func:`read_budget` does."""
     known = {field.name for field in fields(Budget)}
     for name, value in given.items():
         if name not in known:

@@ -182,6 +182,17 @@ class Exporter(abc.ABC):
     def available(self) -> Availability:
         """Whether the converter is installed, without importing it (``importlib.util.find_spec`` and metadata)."""
 
+    def available_in(self, precision: str) -> Availability:  # noqa: ARG002
+        """Whether what one of :attr:`precisions` needs is installed as well; again without importing it.
+
+        Args:
+            precision: One of :attr:`precisions`.
+
+        Returns:
+            The packages with their versions, on which the artifact depends; or what is missing.
+        """
+        return self.available()
+
     @abc.abstractmethod
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """The torch function that says what ``ulsam::subspace_attention`` means on this target (same signature)."""
@@ -221,6 +232,8 @@ class Runtime(abc.ABC):
     target: ClassVar[str]
     #: Suffixes of the files that :meth:`ports` can read when nobody described them; empty: none.
     opens: ClassVar[tuple[str, ...]] = ()
+    #: The precisions of artifacts that it runs: all that its target's exporter makes.
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     #: Whether an artifact is native code that runs when it is opened: a stranger's is refused.
     native: ClassVar[bool] = False
     #: An import and statements that set ``outputs`` from ``inputs`` (arrays by port) and the file ``PATH``, with the

@@ -73,6 +73,16 @@ class UnavailableError(UlsamError):
     exit_code = Exit.UNAVAILABLE
 
 
+class CheckFailedError(UlsamError):
+    """Something was checked and did not pass (exit 1); ``exit_code`` is 5 or 4 where nothing could be told or run."""
+
+    exit_code = Exit.CHECK_FAILED
+
+    def __init__(self, found: str, *, expected: str = "", todo: str = "", exit_code: Exit = Exit.CHECK_FAILED) -> None:
+        super().__init__(found, expected=expected, todo=todo)
+        self.exit_code = exit_code
+
+
 class RefusedError(UlsamError):
     """Integrity or trust: a hash that differs, a pickle that would run code (exit 6)."""
 

@@ -14,10 +14,12 @@ import numpy as np
 from ulsam_deploy import plugins
 from ulsam_deploy.bench import measure
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence, strict
+from ulsam_deploy.bundle.judged import CODES
 from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
+from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError
 from ulsam_deploy.findings import Latency
+from ulsam_deploy.invocation import command
 from ulsam_deploy.isolation import Limits, answer, visit
 from ulsam_deploy.parity import Golden, Reading, check, tolerance_of
 
@@ -39,7 +41,7 @@ def runtime_for(target: str) -> type[Runtime]:
             reasons.append(here)
     raise UnavailableError(
         f"no engine here can run '{target}' artifacts" + (f": {reasons[0].detail}" if reasons else ""),
-        todo=reasons[0].todo if reasons and reasons[0].todo else "run 'ulsam-deploy doctor'",
+        todo=reasons[0].todo if reasons and reasons[0].todo else f"to see what can run here: {command('doctor')}",
     )
 
 
@@ -142,8 +144,7 @@ class Checked:
 
 def verdict_code(evidence: Evidence) -> Exit:
     """The exit code that a verdict stands for."""
-    codes: Mapping[Verdict, Exit] = {Verdict.FAIL: Exit.CHECK_FAILED, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
-    return codes.get(evidence.verdict, Exit.OK)
+    return CODES[evidence.verdict]
 
 
 def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | None = None) -> list[Checked]:

@@ -124,13 +124,13 @@ def _auto(road: Road, exporter: Exporter, asked: Asked, folder: Path) -> Outcome
 
 
 def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) -> None:
-    available = exporter.available()
-    if not available.usable:
-        raise UnavailableError(f"{exporter.target}: {available.detail}", todo=available.todo)
     if precision not in exporter.precisions:
         raise UnavailableError(
             f"{exporter.target} has no precision '{precision}'", expected=", ".join(exporter.precisions)
         )
+    available = exporter.available_in(precision)
+    if not available.usable:
+        raise UnavailableError(f"{exporter.target}: {available.detail}", todo=available.todo)
     if options.batch is None and not exporter.dynamic_batch:
         raise UnavailableError(
             f"{exporter.target} artifacts are static: they cannot have a dynamic batch",

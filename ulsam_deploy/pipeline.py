@@ -17,6 +17,7 @@ from ulsam_deploy import attachments, plugins
 from ulsam_deploy._version import __version__
 from ulsam_deploy.abreast import abreast
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, RunFacts, check_writable
+from ulsam_deploy.checkpoint import InMemory
 from ulsam_deploy.devices import check_dla, device
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.evidence import label
@@ -39,15 +40,17 @@ class Exported:
     exit_code: Exit
 
 
-def export(options: ExportOptions, progress: Progress | None = None) -> Exported:
+def export(options: ExportOptions, progress: Progress | None = None, given: InMemory | None = None) -> Exported:
     """Take ``options.model`` down the whole road and leave a bundle at ``options.bundle``.
+
+    ``given``: the network itself, where it is in memory; ``options.model`` is then no file, but what it is called.
 
     Raises :class:`~ulsam_deploy.errors.UlsamError` when the network itself cannot be read, captured or rewritten, or
     the bundle cannot be written; what stops a single target is in its :class:`Outcome`.
     """
     progress = progress or Progress()
     wanted = asked(options)
-    with Road(options, progress) as road, BundleWriter(options.bundle) as writer:
+    with Road(options, progress, given) as road, BundleWriter(options.bundle) as writer:
         outcomes = abreast(road, wanted, writer.folder)
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]

@@ -19,6 +19,7 @@ from ulsam_deploy.bundle import Evidence, ModelCard, strict
 from ulsam_deploy.bundle.manifest import config_value
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.cache import Cache, key, source_digest
+from ulsam_deploy.checkpoint import InMemory
 from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, ExportRequest, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import runtime_for
@@ -60,10 +61,10 @@ class _Resolutions:
 class Road:
     """The stages of one export, each done once and only when something needs it."""
 
-    def __init__(self, options: ExportOptions, progress: Progress) -> None:
-        self.options, self.progress = options, progress
-        # What a user's own factory does cannot be hashed, so its exports are never reused.
-        self._cache = Cache() if options.cache and not options.factory else None
+    def __init__(self, options: ExportOptions, progress: Progress, given: InMemory | None = None) -> None:
+        self.options, self.progress, self.given = options, progress, given
+        # What a user's own code does cannot be hashed, so its exports are never reused.
+        self._cache = Cache() if options.cache and not options.factory and given is None else None
         self._stack = contextlib.ExitStack()
         self._scratch = self._stack.enter_context(scratch())
         self._lowered: dict[tuple[str, object], Program] = {}
@@ -92,8 +93,8 @@ class Road:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the checkpoint file."""
-        return source.file_digest(self.options)
+        """SHA-256 of the checkpoint file; of a network in memory, of its weights."""
+        return source.file_digest(self.options) if self.given is None else self.given.sha256
 
     @functools.cached_property
     def key(self) -> str:
@@ -111,7 +112,7 @@ class Road:
     def source(self) -> source.Source:
         """The network with its weights."""
         with self.progress.stage("load") as said:
-            loaded = source.load(self.options)
+            loaded = source.load(self.options, self.given)
             said.append(f"{loaded.network}, {loaded.parameters / 1e6:.2f} M parameters")
         for note in loaded.notes:
             self.progress.say(f"  note: {note}")
@@ -274,7 +275,7 @@ class Road:
     def entry(self, exporter: Exporter, recipe: Recipe) -> str:
         """What the cache knows the artifact of ``exporter`` by ``recipe`` by."""
         about = [exporter.target, dataclasses.asdict(recipe), self.options.device, self.options.dla]
-        return key(self.key, about, exporter.available().detail, _engine(exporter))
+        return key(self.key, about, exporter.available_in(recipe.precision).detail, _engine(exporter))
 
     def is_cached(self, entry: str) -> bool:
         """Whether the cache holds ``entry``, whole."""

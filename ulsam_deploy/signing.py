@@ -13,10 +13,11 @@ from typing import Any
 
 from ulsam_deploy.bundle import SIGNATURE, Bundle
 from ulsam_deploy.bundle.write import seal
+from ulsam_deploy.contracts import Availability
 from ulsam_deploy.errors import RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.third_party import installed
 
-__all__ = ["PASSWORD", "check_identity", "sign_online", "sign_with_key"]
+__all__ = ["PASSWORD", "available", "check_identity", "sign_online", "sign_with_key"]
 
 #: The environment variable with the password of an encrypted key: words on a command line are seen by every user.
 PASSWORD = "ULSAM_DEPLOY_KEY_PASSWORD"
@@ -82,8 +83,14 @@ def _hashing() -> Any:
     return _library("hashing").Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 
 
+def available() -> Availability:
+    """Whether the library is installed. It needs newer packages than the extra ``tflite`` allows."""
+    here = installed("model_signing", "OpenSSL", extra="sign")
+    return here if here.usable else Availability(False, here.detail, f"in an environment of its own: {here.todo}")
+
+
 def _library(module: str) -> Any:
-    here = installed("model_signing", extra="sign")
+    here = available()
     if not here.usable:
         raise UnavailableError(f"signing needs model-signing: {here.detail}", todo=here.todo)
     from importlib import import_module

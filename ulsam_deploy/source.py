@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy import checkpoint, onnx_in
+from ulsam_deploy.checkpoint import InMemory
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import ExportOptions
 
@@ -38,11 +39,13 @@ class Source:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
-def load(options: ExportOptions) -> Source:
-    """Read ``options.model`` and build its network.
+def load(options: ExportOptions, given: InMemory | None = None) -> Source:
+    """Read ``options.model`` and build its network; ``given``: the network itself, where it is in memory.
 
     The errors are those of :mod:`ulsam_deploy.checkpoint`, and of :mod:`ulsam_deploy.onnx_in` for an ONNX model.
     """
+    if given is not None:
+        return _from_memory(options, given)
     if onnx_in.is_onnx(options.model):
         return _from_onnx(options)
     weights = checkpoint.read(options.model, trust_pickle=options.trust_pickle, allow_globals=options.allow_globals)
@@ -78,6 +81,24 @@ def _from_factory(options: ExportOptions, weights: checkpoint.Checkpoint) -> Sou
         )
     model = checkpoint.from_factory(options.factory, weights).eval()
     return Source(model, options.factory, {}, options.inputs, None, weights.notes)
+
+
+def _from_memory(options: ExportOptions, given: InMemory) -> Source:
+    about_files = {
+        "arch": options.arch, "factory": options.factory, "variant": options.variant,
+        "trust_pickle": options.trust_pickle, "allow_globals": options.allow_globals,
+    }  # fmt: skip
+    if pointless := [name for name, value in about_files.items() if value]:
+        raise UsageError(
+            f"{pointless[0]} says how a file is read, and the network is in memory", expected="a module without it"
+        )
+    if not options.inputs:
+        raise UsageError(
+            f"the input shape of {given.network} is not known",
+            expected="inputs, a shape without the batch for each input",
+            todo="add, for example, inputs=(3, 224, 224)",
+        )
+    return Source(given.model, given.network, {}, options.inputs, None, given.notes)
 
 
 def file_digest(options: ExportOptions) -> str:

@@ -37,11 +37,21 @@ def versions(*packages: str) -> dict[str, str]:
     return {package: version(package) for package in packages}
 
 
-def installed(*packages: str, extra: str) -> Availability:
-    """Whether all ``packages`` can be imported (none of them is); names the missing ones and the extra to install."""
+def installed(*packages: str, extra: str = "", todo: str = "") -> Availability:
+    """Whether all ``packages`` can be imported; none of them is.
+
+    Args:
+        packages: Names as they are imported.
+        extra: What brings them on the host: an extra of ulsam-deploy.
+        todo: What to do instead. An engine's: it may be missing on a board, where there are no extras.
+
+    Returns:
+        The installed versions, or the missing names and what to do.
+    """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
-        return Availability(False, f"not installed: {', '.join(missing)}", f"pip install 'ulsam-deploy[{extra}]'")
+        found = f"not installed: {', '.join(missing)}"
+        return Availability(False, found, todo or f"pip install 'ulsam-deploy[{extra}]'")
     return Availability(True, ", ".join(f"{package} {version(package)}".strip() for package in packages))
 
 

@@ -31,6 +31,7 @@ from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.contracts import TensorSpec, Verdict, check_array
 from ulsam_deploy.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import execute, runtime_for
+from ulsam_deploy.invocation import command
 from ulsam_deploy.parity import Golden
 
 __all__ = ["Wanted", "bench_bundles", "compared"]
@@ -62,6 +63,7 @@ class _Prepared:
     fed: str
     subjects: list[Subject] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    todo: str = ""  # what the first of those would need
 
 
 def bench_bundles(
@@ -78,7 +80,7 @@ def bench_bundles(
         if not each.subjects:
             raise UnavailableError(
                 f"nothing of '{each.bundle.manifest.model.name}' can be timed here: {_listed(each.left_out)}",
-                todo="run 'ulsam-deploy doctor'",
+                todo=each.todo or f"to see what can run here: {command('doctor')}",
             )
     with configured(board) if wanted.configure else contextlib.nullcontext(()) as changed:
         timed = take_turns(subjects, wanted.plan, board, tell)
@@ -108,6 +110,7 @@ def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Pr
             parity = _parity(bundle, record, golden, wanted.plan.threads) if golden else None
         except UlsamError as error:
             prepared.left_out[label] = error.found
+            prepared.todo = prepared.todo or error.todo
             continue
         prepared.subjects.append(_subject(bundle, record, runtime, feed, parity))
     return prepared

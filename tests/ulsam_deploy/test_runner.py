@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import re
+import shlex
 import subprocess
 import sys
 import venv
@@ -138,6 +140,20 @@ def test_doctor_knows_the_runtimes_without_an_installed_package(board: Any, runn
     names = {backend["name"] for backend in found["backends"]}
     assert names == {"onnxruntime", "openvino", "tensorrt", "tflite"}
     assert not any(backend["usable"] for backend in found["backends"])
+    assert found["tools"] == [], "what the host alone can do is none of the board's business"
+
+
+@pytest.mark.parametrize("words", ["doctor", "verify {bundle}", "verify {bundle} --target onnx", "bench {bundle}"])
+def test_advice_on_a_board_is_the_boards(board: Any, runner: Path, bundle: Path, words: str) -> None:
+    """There are no extras there, no exporters, and no ulsam-deploy to call: what is advised can be pasted."""
+    done = board("numpy")(runner, *words.format(bundle=bundle).split())
+    told = done.stdout + done.stderr
+    assert "pip install onnxruntime" in told
+    assert "ulsam-deploy[" not in told
+    assert not re.search(r"ulsam-deploy [a-z]", told), "there is only runner.pyz"
+    for line in re.findall(r"\S*python\S* \S*runner\.pyz doctor", told):
+        again = shlex.split(line)
+        assert subprocess.run([again[0], "-I", *again[1:]], cwd=runner.parent, capture_output=True).returncode == 0
 
 
 def test_a_python_without_numpy_is_told_so(board: Any, runner: Path) -> None:

@@ -21,6 +21,11 @@ def test_missing_package_names_the_extra():
     assert "ulsam-deploy[onnx]" in found.todo
 
 
+def test_an_engine_says_itself_what_to_do():
+    found = installed("no_such_package", todo="pip install no-such-package")
+    assert found.todo == "pip install no-such-package"
+
+
 def test_installed_package_is_not_imported():
     code = (
         "import sys; from ulsam_deploy.third_party import installed;"

@@ -26,6 +26,7 @@ from ulsam_deploy.bench.result import Parity
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.contracts import EngineFacts, TensorSpec
 from ulsam_deploy.errors import ExportError, UlsamError
+from ulsam_deploy.invocation import command
 
 __all__ = ["FreshProcess", "Subject"]
 
@@ -159,7 +160,7 @@ class FreshProcess:
         how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
         return ExportError(
             f"the process that timed '{self._label}' {how}" + (f": {said[-1]}" if said else ""),
-            todo="see whether 'ulsam-deploy verify' runs it; memory may be short",
+            todo=f"see whether '{command('verify')}' runs it; memory may be short",
         )
 
 

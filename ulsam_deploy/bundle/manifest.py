@@ -114,6 +114,8 @@ class ArtifactRecord:
 class ModelCard:
     """The model that went in. ``sha256`` is the checkpoint file's; ``parameters`` counts its trained numbers.
 
+    Of a network that was in memory: its class's name, and SHA-256 of its weights.
+
     ``preprocessing``: from pictures to its input; ``None`` where nobody stated it.
     """
 

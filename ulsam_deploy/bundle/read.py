@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ulsam_deploy.bundle import archive
+from ulsam_deploy.bundle.judged import CODES, Finding, Judged
 from ulsam_deploy.bundle.manifest import ArtifactRecord, Manifest
 from ulsam_deploy.bundle.members import check_members, load_manifest
 from ulsam_deploy.bundle.staging import scratch
@@ -20,13 +21,35 @@ __all__ = ["Bundle", "read_bundle"]
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """An opened bundle. For one that came out of a ``.zip``, ``root`` is a temporary folder that lives as long as
-    this object.
+class Bundle(Judged):
+    """An opened bundle, and what was found when it was made.
+
+    For one that came out of a ``.zip``, ``root`` is a temporary folder that lives as long as this object.
     """
 
     root: Path
     manifest: Manifest
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the manifest says was found where the bundle was made; :func:`ulsam_deploy.verify` looks again here."""
+        return tuple(
+            Finding(
+                record.target,
+                record.precision,
+                record.evidence.tier,
+                record.evidence.verdict,
+                CODES[record.evidence.verdict],
+                " ".join(record.evidence.reasons),
+            )
+            for record in self.manifest.artifacts
+        )
+
+    def __repr__(self) -> str:
+        return f"<Bundle {str(self.root)!r} of {self.manifest.model.name!r}: {self._words()}>"
+
+    def _repr_html_(self) -> str:
+        return self._table(f"{self.root} of {self.manifest.model.name}")
 
     def verify_integrity(self) -> None:
         """Check every member; raises :class:`RefusedError` naming the first that is extra, missing, linked or altered.

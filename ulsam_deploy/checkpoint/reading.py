@@ -57,10 +57,10 @@ def read(path: str | Path, *, trust_pickle: bool = False, allow_globals: Collect
         )
     found, strings = decode(data, path.name, trust=trust_pickle, allow=frozenset(allow_globals))
     weights, beside, notes = _unwrap(found, path.name)
-    _check_tensors(weights, path.name, len(data))
+    check_tensors(weights, path.name, len(data))
     stripped, prefix_notes = _strip_prefix(weights)
-    tensors, dtype_notes = _normalise(stripped)
-    _check_finite(tensors, path.name)
+    tensors, dtype_notes = normalise(stripped)
+    check_finite(tensors, path.name)
     metadata = {**_plain_part(beside), **_from_strings(strings)}
     digest = hashlib.sha256(data).hexdigest()
     return Checkpoint(tensors, metadata, digest, path.name, (*notes, *prefix_notes, *dtype_notes))
@@ -132,8 +132,11 @@ def _describe(found: Any, path: list[str]) -> str:
     return f"a {type(found).__name__}{where}"
 
 
-def _check_tensors(weights: Mapping[str, Tensor], name: str, size: int) -> None:
-    """Only ordinary tensors, and no more values than the file can hold (a stride of 0 declares any number of them)."""
+def check_tensors(weights: Mapping[str, Tensor], name: str, size: int) -> None:
+    """Raise :class:`ExportError` for any but ordinary tensors, and for more values than a file of ``size`` bytes holds.
+
+    A stride of 0 declares any number of them.
+    """
     import torch
 
     for key, tensor in weights.items():
@@ -160,7 +163,7 @@ def _strip_prefix(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], lis
     return stripped, [f"the leading '{first[0]}' was taken off every key"]
 
 
-def _normalise(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+def normalise(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Detached, contiguous copies; every floating type becomes float32, and a note says which were not."""
     import torch
 
@@ -178,7 +181,8 @@ def _normalise(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[s
     return tensors, notes
 
 
-def _check_finite(tensors: Mapping[str, Tensor], name: str) -> None:
+def check_finite(tensors: Mapping[str, Tensor], name: str) -> None:
+    """Raise :class:`ExportError` that names weights of ``name`` which are not finite."""
     import torch
 
     floats = {key: tensor for key, tensor in tensors.items() if tensor.is_floating_point()}

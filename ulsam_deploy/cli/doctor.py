@@ -1,46 +1,188 @@
-"""``ulsam-deploy doctor``: what is installed, what is possible here, and what to install for the rest."""
+"""``ulsam-deploy doctor``: what is installed, what is possible here, and what to install for the rest.
+
+In ``runner.pyz`` the list is the board's own: its engines, and what they run.
+"""
 
 from __future__ import annotations
 
 import argparse
 import platform
+import sys
+import sysconfig
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from ulsam_deploy import plugins
 from ulsam_deploy._version import __version__
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.cache import cache_root
 from ulsam_deploy.cli import words
-from ulsam_deploy.contracts import Availability
+from ulsam_deploy.contracts import Availability, Exporter, Runtime
 from ulsam_deploy.errors import Exit, UlsamError
+from ulsam_deploy.invocation import in_runner
+from ulsam_deploy.options import AUTO, CALIBRATED
+
+MAKE, RUN = "make", "run"
+CALIBRATION = "int8 and auto take ranges from inputs like the real ones: --calibration FILE.npz|DIR"
+_COLUMNS = ("can it", "what", "precision", "here", "found", "do this")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One precision of a backend: whether all that it needs is here, and what to do if not."""
+
+    name: str
+    usable: bool
+    detail: str
+    todo: str
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One exporter (``does`` is ``make``) or engine (``run``): whether it is usable here, and what to do if not.
+
+    ``precisions``: each that it can make or run at all, with what this one needs besides.
+    """
+
+    does: str
+    name: str
+    usable: bool
+    detail: str
+    todo: str
+    precisions: tuple[Precision, ...]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something besides that can be done where it is installed: emulation, reports, signing, sweeps, boards."""
+
+    does: str
+    name: str
+    usable: bool
+    detail: str
+    todo: str
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """``doctor``: what is possible here. ``notes`` are about this Python as a whole."""
+
+    version: str
+    python: str
+    backends: tuple[Backend, ...]
+    tools: tuple[Tool, ...]
+    notes: tuple[str, ...]
 
 
 def run(arguments: argparse.Namespace) -> Exit:
-    """Ask every exporter and runtime; always exit 0, because a missing backend is an answer here, not a failure."""
+    """Ask everything that can be missing; always exit 0, because what is missing is an answer here, not a failure."""
     if arguments.host:
         from ulsam_deploy.cli import verify_hosts
 
         return verify_hosts.doctor(arguments)
-    found = [
-        *(("make", name, _ask(plugins.EXPORTERS, name)) for name in plugins.registered(plugins.EXPORTERS)),
-        *(("run", name, _ask(plugins.RUNTIMES, name)) for name in plugins.registered(plugins.RUNTIMES)),
-    ]
+    found = diagnosis()
     if arguments.json:
-        backends = [
-            {"does": does, "name": name, "usable": here.usable, "detail": here.detail, "todo": here.todo}
-            for does, name, here in found
-        ]
-        words.print_json("doctor", {"version": __version__, "python": platform.python_version(), "backends": backends})
+        words.print_json("doctor", strict.encode(found, "doctor"))
         return Exit.OK
     print(f"ulsam-deploy {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    print(f"networks: {', '.join(plugins.registered(plugins.MODELS))}")
-    print(f"cache: {cache_root()}\n")
-    rows = [(does, name, "yes" if a.usable else "no", a.detail, a.todo) for does, name, a in found]
-    print(words.table(("can it", "backend", "here", "found", "do this"), rows))
+    if not in_runner():
+        print(f"networks: {', '.join(plugins.registered(plugins.MODELS))}")
+        print(f"cache: {cache_root()}")
+    print()
+    words.print_table(_COLUMNS, [row for backend in found.backends for row in rows(backend)] + _tool_rows(found.tools))
+    print(f"\nPrecisions possible here: {possible(found.backends) or 'none'}")
+    for note in found.notes:
+        print(f"note: {note}")
     return Exit.OK
 
 
-def _ask(group: str, name: str) -> Availability:
+def diagnosis() -> Doctor:
+    """Everything that can be missing here, asked; nothing of it is imported."""
+    engines = [_engine(name) for name in plugins.registered(plugins.RUNTIMES)]
+    running = {target for target, backend in engines if backend.usable}
+    exporters = [_exporter(name, running) for name in plugins.registered(plugins.EXPORTERS)]
+    tools: tuple[Tool, ...] = ()
+    if not in_runner():
+        from ulsam_deploy.cli import doctor_tools  # what the runner leaves out
+
+        tools = tuple(Tool(does, name, *_asked(ask)) for does, name, ask in doctor_tools.questions())
+    backends = (*exporters, *(backend for _, backend in engines))
+    return Doctor(__version__, platform.python_version(), backends, tools, notes())
+
+
+def rows(backend: Backend) -> list[tuple[str, ...]]:
+    """A backend's lines of the table: precisions that need the same share one."""
+    groups: dict[tuple[bool, str, str], list[str]] = {}
+    for one in backend.precisions:
+        groups.setdefault((one.usable, one.detail, one.todo), []).append(one.name)
+    groups = groups or {(backend.usable, backend.detail, backend.todo): []}
+    return [
+        (backend.does, backend.name, ", ".join(names), "yes" if usable else "no", detail, todo)
+        for (usable, detail, todo), names in groups.items()
+    ]
+
+
+def possible(backends: Sequence[Backend]) -> str:
+    """The precisions that can be made here; on a board, where nothing is made, those that can be run."""
+    does = MAKE if any(backend.does == MAKE for backend in backends) else RUN
+    found = {b.name: [one.name for one in b.precisions if one.usable] for b in backends if b.does == does}
+    return "; ".join(f"{name} {', '.join(names)}" for name, names in found.items() if names)
+
+
+def notes() -> tuple[str, ...]:
+    """What more precisions ask for, and what stands in the way of every advice to install something."""
+    asked = () if in_runner() else (CALIBRATION,)
+    if sys.prefix != sys.base_prefix or not Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
+        return asked
+    return (
+        *asked,
+        "this Python belongs to the system, so pip installs nothing into it. Make an environment of your own, and use "
+        "its Python and pip: python3 -m venv --system-site-packages env; env/bin/pip install ...",
+    )
+
+
+def _tool_rows(tools: Sequence[Tool]) -> list[tuple[str, ...]]:
+    return [(tool.does, tool.name, "", "yes" if tool.usable else "no", tool.detail, tool.todo) for tool in tools]
+
+
+def _engine(name: str) -> tuple[str, Backend]:
+    """An engine, and the target whose artifacts it runs."""
     try:
-        answer: Availability = plugins.load(group, name).available()
+        engine: type[Runtime] = plugins.load(plugins.RUNTIMES, name)
     except UlsamError as error:
-        return Availability(False, error.found, error.todo)
-    return answer
+        return "", Backend(RUN, name, False, error.found, error.todo, ())
+    here = _asked(engine.available)
+    return engine.target, Backend(RUN, name, *here, tuple(Precision(word, *here) for word in engine.precisions))
+
+
+def _exporter(name: str, running: set[str]) -> Backend:
+    try:
+        exporter: Exporter = plugins.load(plugins.EXPORTERS, name)
+    except UlsamError as error:
+        return Backend(MAKE, name, False, error.found, error.todo, ())
+    found = [Precision(word, *_asked(lambda word=word: exporter.available_in(word))) for word in exporter.precisions]  # type: ignore[misc]
+    return Backend(MAKE, name, *_asked(exporter.available), (*found, _auto(exporter, found, running)))
+
+
+def _auto(exporter: Exporter, found: Sequence[Precision], running: set[str]) -> Precision:
+    """A search makes artifacts, runs them and chooses: so it needs the engine as well, and real inputs."""
+    first = found[0]
+    if not first.usable:
+        return Precision(AUTO, False, first.detail, first.todo)
+    if exporter.target not in running:
+        return Precision(AUTO, False, "it judges by running, and no engine here can", f"see run {exporter.runtime}")
+    choice = [one.name for one in found if one.usable]
+    asks = "; asks for --calibration" if set(exporter.precisions) & set(CALIBRATED) else ""
+    return Precision(AUTO, True, f"chooses among {', '.join(choice)}{asks}", "")
+
+
+def _asked(ask: Callable[[], Availability]) -> tuple[bool, str, str]:
+    """An answer in every case: what is asked may itself need a package that is missing."""
+    try:
+        here = ask()
+    except UlsamError as error:
+        return False, error.found, error.todo
+    except ModuleNotFoundError as error:
+        return False, f"not installed: {error.name}", f"pip install {error.name}"
+    return here.usable, here.detail, here.todo

@@ -15,6 +15,7 @@ from typing import Any
 from ulsam_deploy.accuracy import Accuracy
 from ulsam_deploy.bundle import Evidence, Manifest, strict
 from ulsam_deploy.census import Census
+from ulsam_deploy.cli.doctor import Doctor
 from ulsam_deploy.contracts import TensorSpec, Verdict
 from ulsam_deploy.emulate import Counts
 from ulsam_deploy.findings import AutoFacts
@@ -84,26 +85,6 @@ class InspectBundle:
     """``inspect BUNDLE``: its manifest."""
 
     manifest: Manifest
-
-
-@dataclass(frozen=True)
-class Backend:
-    """One exporter (``does`` is ``make``) or engine (``run``): whether it is usable here, and what to do if not."""
-
-    does: str
-    name: str
-    usable: bool
-    detail: str
-    todo: str
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """``doctor``: what is possible here."""
-
-    version: str
-    python: str
-    backends: tuple[Backend, ...]
 
 
 @dataclass(frozen=True)

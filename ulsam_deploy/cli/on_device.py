@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             known = UnavailableError(
                 "this Python has no numpy",
                 expected="numpy and the board's own engine",
-                todo="pip install numpy, or apt install python3-numpy",
+                todo="pip install numpy     (for Debian's own Python: sudo apt-get install python3-numpy)",
             )
         elif (error.name or "").startswith("ulsam_deploy"):
             known = UnavailableError(

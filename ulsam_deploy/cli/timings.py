@@ -8,6 +8,7 @@ from ulsam_deploy.bench.result import Comparison, Condition, Measured, Result
 from ulsam_deploy.cli import words
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, combine
+from ulsam_deploy.invocation import command
 from ulsam_deploy.report.checks import Check
 
 COLUMNS = (
@@ -102,7 +103,7 @@ def checks(result: Result) -> list[Check]:
 def _parity_text(one: Measured) -> str:
     if one.parity is None or one.parity.verdict is Verdict.PASS:
         return ""
-    return f"{one.label} does not compute what the model computes; 'ulsam-deploy verify' says where."
+    return f"{one.label} does not compute what the model computes; '{command('verify')}' says where."
 
 
 def code(result: Result) -> Exit:

@@ -15,6 +15,7 @@ from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.evidence import Checked, verify_bundle
+from ulsam_deploy.invocation import command, in_runner
 from ulsam_deploy.report.checks import Check, artifact_checks
 
 #: Words that only make sense together with ``--against``, and what they are when not given.
@@ -91,10 +92,12 @@ def _next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace)
     failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
     if failed:
         artifact = f"{arguments.path}/{failed.files[0].path}"
-        return f"to see where: ulsam-deploy verify --against MODEL {artifact} --reproduce case"
+        where = "on the host, " if in_runner() else ""
+        return f"{where}to see where: ulsam-deploy verify --against MODEL {artifact} --reproduce case"
     if code is Exit.OK:
-        return f"ship it: ulsam-deploy pack {arguments.path}" if arguments.path.is_dir() else "ship it"
-    return "ulsam-deploy doctor     (what can run here, and what to install for the rest)"
+        to_pack = arguments.path.is_dir() and not in_runner()
+        return f"ship it: ulsam-deploy pack {arguments.path}" if to_pack else "ship it"
+    return f"{command('doctor')}     (what can run here, and what to install for the rest)"
 
 
 def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
@@ -128,8 +131,8 @@ def _tell(
         told.sentence += f". {labelled.sentence(right)}"
     for item in checked:
         subject = _subject(item)
-        again = f"ulsam-deploy verify {arguments.path} --target {item.record.target}"
-        again += f" --device {arguments.device}" if arguments.device else ""
+        on = ("--device", arguments.device) if arguments.device else ()
+        again = command("verify", str(arguments.path), "--target", item.record.target, *on)
         if item.error:
             verdict = Verdict.FAIL if _code(item, arguments) else Verdict.UNVERIFIED
             told.checks.append(Check(subject, "run", verdict, f"{subject}: {_not_run(arguments)}: {item.error}"))

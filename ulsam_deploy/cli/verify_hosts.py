@@ -10,13 +10,15 @@ from typing import Any
 from ulsam_deploy.bundle import Evidence, read_bundle, strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.ci import Handover, handover
+from ulsam_deploy.cli.doctor import Doctor
+from ulsam_deploy.cli.doctor import rows as backend_rows
 from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UsageError
 from ulsam_deploy.remote import printable
 from ulsam_deploy.report.checks import Check, artifact_checks
 
-_BACKENDS = ("host", "backend", "there", "found", "do this")
+_BACKENDS = ("host", "backend", "precision", "there", "found", "do this")
 
 
 def verify(arguments: argparse.Namespace) -> Exit:
@@ -68,21 +70,35 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     """What each host has; a host that can't be reached is an error here, a missing engine is an answer."""
     with sent({}) as folder:
         answers = at_hosts(arguments, folder, ["doctor", "--json"])
-    found = {answer.host: document(answer, "ulsam-deploy.doctor/1") for answer in answers}
+    found = {answer.host: _doctor(answer, document(answer, "ulsam-deploy.doctor/1")) for answer in answers}
     code = overall(answers)
     if _told(arguments, "doctor-hosts", answers, "ulsam-deploy.doctor/1", code):
         return code
     rows = []
     for answer in answers:
-        for backend in _list(found[answer.host], "backends"):
-            usable = "yes" if backend.get("usable") is True else "no"
-            rows.append((answer.host, _text(backend, "name"), usable, _text(backend, "detail"), _text(backend, "todo")))
+        told = found[answer.host]
+        for backend in told.backends if told else ():
+            rows += [(answer.host, *map(printable, cells[1:])) for cells in backend_rows(backend)]
         if answer.finished:
             print(f"{answer.host}: Python {answer.finished.python}, {answer.finished.machine}")
+        for note in told.notes if told else ():
+            print(f"{answer.host}: {printable(note)}")
     if rows:
         print()
         words.print_table(_BACKENDS, rows)
     return code
+
+
+def _doctor(answer: Answer, found: Mapping[str, Any] | None) -> Doctor | None:
+    """What a host's doctor said; ``None``, and an error of the host, where its document isn't as it should be."""
+    if found is None:
+        return None
+    told = {name: value for name, value in found.items() if name != "schema"}
+    try:
+        return strict.decode(Doctor, told, f"the answer of {answer.host}")
+    except UlsamError as error:
+        answer.error, answer.code = RefusedError(error.found, expected=error.expected), Exit.REFUSED
+        return None
 
 
 def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[Answer], inner: str, code: Exit) -> bool:

@@ -12,7 +12,7 @@ from ulsam_deploy.emulate import tools
 from ulsam_deploy.emulate.guest import BEGIN, EMPTY, END
 from ulsam_deploy.errors import UnavailableError
 
-__all__ = ["CLASSES", "Tally", "arguments", "compiled", "read_tally"]
+__all__ = ["CLASSES", "Tally", "arguments", "check", "compiled", "read_tally"]
 
 SOURCE = Path(__file__).with_name("icount.c")
 #: In the order of the plugin's columns; the first is all instructions. "simd" is floating point and vectors, and "fma"
@@ -57,16 +57,18 @@ def compiled(qemu: str) -> Path:
 
 
 def arguments(plugin: Path, qemu: str, output: Path) -> list[str]:
-    """qemu's words for the plugin that writes to ``output``.
+    """qemu's words for the plugin that writes to ``output``; raises as :func:`check` does."""
+    check(qemu)
+    return ["-plugin", f"{plugin},out={output}"]
 
-    Raises :class:`UnavailableError` for a qemu that was built without plugins.
-    """
+
+def check(qemu: str) -> None:
+    """Raise :class:`UnavailableError` for a qemu that was built without plugins."""
     if "-plugin" not in subprocess.run([qemu, "-help"], capture_output=True, text=True).stdout:
         raise UnavailableError(
             f"{qemu} was built without plugins, and counting needs one",
             todo="use qemu-user of Debian or Ubuntu (qemu-user-static has none)",
         )
-    return ["-plugin", f"{plugin},out={output}"]
 
 
 def read_tally(text: str) -> Tally:

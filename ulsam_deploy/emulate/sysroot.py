@@ -25,7 +25,7 @@ from ulsam_deploy.emulate import elf, tools
 from ulsam_deploy.errors import UnavailableError, UsageError
 from ulsam_deploy.progress import Progress
 
-__all__ = ["Sysroot", "in_use", "publish", "release_for", "sysroot"]
+__all__ = ["Sysroot", "entry_of", "in_use", "publish", "release_for", "sysroot"]
 
 #: Changes when what is unpacked changes in another way than by the profile.
 _LAYOUT = 2
@@ -94,9 +94,8 @@ def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
     Raises :class:`UnavailableError` in words where packages or wheels can't be had.
     """
     name, release = release_for(profile, board)
-    parts = [_LAYOUT, profile.machine, name, release.python, release.packages, release.tags, release.wheels]
-    home = _home()
-    entry = home / f"{name}-{profile.machine}-{key(*parts)[:16]}"
+    _home()
+    entry = entry_of(profile, board)
     if not entry.is_dir():
         with progress.stage("board software") as said, staging(entry) as partial:
             _unpack_packages(partial, profile.machine, release)
@@ -110,8 +109,15 @@ def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
     return found
 
 
-def _home() -> Path:
-    """The folder of all sysroots; refused where others can write, because what lies there is run."""
+def entry_of(profile: ArmProfile, board: str) -> Path:
+    """Where the board's software lies, or will lie; raises :class:`UnavailableError` as :func:`release_for` does."""
+    name, release = release_for(profile, board)
+    parts = [_LAYOUT, profile.machine, name, release.python, release.packages, release.tags, release.wheels]
+    return cache_root() / BOARDS / f"{name}-{profile.machine}-{key(*parts)[:16]}"
+
+
+def _home() -> None:
+    """Make the folder of all sysroots; refuse it where others can write, because what lies there is run."""
     home = cache_root() / BOARDS
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -121,7 +127,6 @@ def _home() -> Path:
         ) from error
     if home.stat().st_mode & (stat.S_IWOTH | stat.S_IWGRP):
         raise UsageError(f"{home} isn't used: other users can write to it", todo=f"chmod go-w {home}")
-    return home
 
 
 def publish(partial: Path, entry: Path) -> None:

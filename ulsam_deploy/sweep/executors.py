@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Any
 
+from ulsam_deploy.contracts import Availability
 from ulsam_deploy.errors import UnavailableError, UsageError
 from ulsam_deploy.third_party import installed
 from ulsam_deploy.workers import ending, local
@@ -29,9 +30,14 @@ def executor(scheduler: str, workers: int, memory: int) -> Iterator[Executor]:
         yield pool
 
 
+def available() -> Availability:
+    """Whether a cluster can be used: Dask's ``distributed``, the same version as there."""
+    return installed("distributed", extra="dask")
+
+
 @contextlib.contextmanager
 def _dask(address: str, memory: int) -> Iterator[Executor]:
-    here = installed("distributed", extra="dask")
+    here = available()
     if not here.usable:
         raise UnavailableError(f"--scheduler needs Dask: {here.detail}", todo=here.todo)
     from distributed import Client

@@ -1,0 +1,67 @@
+"""What to type to get an engine on the machine at hand: the engine's own package, never an extra of the host.
+
+An engine may be missing on a board, where ``runner.pyz`` is all there is of this project. Which wheels exist for which
+machine is as of 2026-11. Standard library only; device-safe.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+
+from ulsam_deploy.bench.board import Board
+
+#: The newest Python that tflite-runtime has wheels for; 32-bit ARM has no other engine.
+TFLITE_RUNTIME_PYTHON = (3, 11)
+NO_GPU = "run the kit on a machine with an NVIDIA GPU and TensorRT"
+_NOT_32_BIT = "take the tflite artifact, or a 64-bit system: {name} has no wheels for 32-bit ARM"
+
+
+@dataclass(frozen=True)
+class Here:
+    """What the choice of a package goes by. ``arm_32``: the *Python* is a 32-bit one, whatever the kernel is."""
+
+    arm_32: bool
+    jetson: bool
+    python: tuple[int, int]
+
+
+def here() -> Here:
+    """This machine, and the Python that runs."""
+    arm = platform.machine().startswith(("arm", "aarch64"))
+    return Here(arm and sys.maxsize < 2**32, Board().is_jetson, sys.version_info[:2])
+
+
+def onnxruntime(on: Here | None = None) -> str:
+    """How to get ONNX Runtime ``on`` a machine; default: on this one."""
+    return _NOT_32_BIT.format(name="ONNX Runtime") if (on or here()).arm_32 else "pip install onnxruntime"
+
+
+def openvino(on: Here | None = None) -> str:
+    """How to get OpenVINO."""
+    return _NOT_32_BIT.format(name="OpenVINO") if (on or here()).arm_32 else "pip install openvino"
+
+
+def tflite(on: Here | None = None) -> str:
+    """How to get LiteRT; on 32-bit ARM its forerunner, which was built for NumPy 1."""
+    on = on or here()
+    if not on.arm_32:
+        return "pip install ai-edge-litert"
+    if on.python <= TFLITE_RUNTIME_PYTHON:
+        return "pip install tflite-runtime 'numpy<2'"
+    return "take Python 3.11, or a 64-bit system: tflite-runtime has no 32-bit wheels for a newer Python"
+
+
+def tensorrt(on: Here | None = None) -> str:
+    """How to get TensorRT's Python module, where there is a GPU: on a Jetson it is JetPack's, and pip has none."""
+    if (on or here()).jetson:
+        return "sudo apt-get install python3-libnvinfer, and use /usr/bin/python3 (or a venv --system-site-packages)"
+    return "pip install tensorrt"
+
+
+def cuda(on: Here | None = None) -> str:
+    """How to get the CUDA runtime."""
+    if (on or here()).jetson:
+        return "sudo apt-get install nvidia-jetpack"
+    return "install the CUDA runtime (libcudart), or name its folder in LD_LIBRARY_PATH"

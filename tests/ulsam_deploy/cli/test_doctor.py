@@ -1,0 +1,142 @@
+"""``doctor``: whatever is missing is named with what to type, precision by precision and tool by tool."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ulsam_deploy import third_party
+from ulsam_deploy.cli import doctor, hosts, main, verify_hosts
+from ulsam_deploy.errors import Exit
+from ulsam_deploy.remote import Finished
+
+Without = Callable[..., None]
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> Without:
+    """``without("nncf")``: as if these packages were not here."""
+    real = importlib.util.find_spec
+
+    def hide(*names: str) -> None:
+        monkeypatch.setattr(third_party, "find_spec", lambda name: None if name in names else real(name))
+
+    return hide
+
+
+def unusable(found: doctor.Doctor) -> dict[str, str]:
+    """Everything that is not possible, and what to do about it."""
+    precisions = {f"{b.name} {p.name}": p for b in found.backends if b.does == "make" for p in b.precisions}
+    tools = {f"{tool.does} {tool.name}": tool for tool in found.tools}
+    return {name: one.todo for name, one in {**precisions, **tools}.items() if not one.usable}
+
+
+@pytest.mark.parametrize(
+    ("missing", "lost", "todo"),
+    [
+        ("nncf", {"openvino int8"}, "pip install 'ulsam-deploy[openvino]'"),
+        ("ai_edge_quantizer", {"tflite fp16", "tflite int8", "tflite int8-dynamic"}, "'ulsam-deploy[tflite]'"),
+        ("onnxsim", {"onnx fp32", "onnx fp16", "onnx int8", "onnx auto"}, "pip install 'ulsam-deploy[onnx]'"),
+        ("jinja2", {"write report.html"}, "pip install 'ulsam-deploy[report]'"),
+        ("matplotlib", {"write report.html"}, "pip install 'ulsam-deploy[report]'"),
+        ("model_signing", {"sign bundles"}, "pip install 'ulsam-deploy[sign]'"),
+        ("distributed", {"sweep on a cluster"}, "pip install 'ulsam-deploy[dask]'"),
+        ("PIL", {"read pictures"}, "pip install pillow"),
+        ("shtab", {"write completion"}, "pip install 'ulsam-deploy[report]'"),
+        ("ssh", {"use boards by --host"}, "apt-get install openssh-client"),
+        ("qemu-aarch64", {"emulate rpi4", "emulate rpi5", "emulate rpi3", "count instructions"}, "install qemu-user"),
+        ("qemu-arm", {"emulate rpi4-32bit"}, "apt-get install qemu-user"),
+    ],
+)  # fmt: skip
+def test_what_is_missing_is_named_with_what_to_type(
+    missing: str, lost: set[str], todo: str, without: Without, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ulsam_deploy.emulate import available
+
+    monkeypatch.setattr(available, "release_for", lambda *_: ("bookworm", None))
+    monkeypatch.setattr(available, "entry_of", lambda *_: Path("nowhere"))
+    monkeypatch.setattr(available.tools, "qemu_version", lambda _: (7, 2))
+    monkeypatch.setattr(available.plugin, "check", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else f"/bin/{name}")
+    without(missing)
+    found = unusable(doctor.diagnosis())
+    assert lost <= set(found)
+    assert all(todo in found[name] for name in lost)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
+    without()
+    others = unusable(doctor.diagnosis())
+    assert not lost & set(others) or missing == "model_signing", "it is missing here anyway"
+
+
+def test_a_distribution_that_cannot_be_emulated_on_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ulsam_deploy.emulate import sysroot
+
+    monkeypatch.setattr(sysroot.tools, "codename", lambda: "somebody")
+    emulation = [tool for tool in doctor.diagnosis().tools if tool.does == "emulate"]
+    assert emulation
+    assert all("somebody" in tool.detail and tool.todo for tool in emulation)
+
+
+def test_the_precisions_that_are_possible_here_are_one_line(
+    without: Without, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without("nncf")
+    assert main(["doctor"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Precisions possible here: ")]
+    assert "onnx fp32, fp16, int8, auto; openvino fp32, fp16, auto; tflite fp32" in line
+    assert "--calibration" in doctor.CALIBRATION
+
+
+def test_a_precision_whose_package_is_missing_is_exit_4_before_anything_is_read(
+    folder: Path, without: Without, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    import numpy as np
+
+    np.savez(tmp_path / "real.npz", np.zeros((64, 3, 64, 64), np.float32))
+    without("nncf")
+    words = ["export", folder / "net.pt", "--target", "openvino", "--precision", "int8", "-o", tmp_path / "m.bundle"]
+    assert main([*map(str, words), "--calibration", str(tmp_path / "real.npz"), "--no-cache"]) == 4
+    said = capsys.readouterr().err
+    assert "not installed: nncf" in said
+    assert "pip install 'ulsam-deploy[openvino]'" in said
+    assert "  load " not in said, "the network was loaded although nothing could be made of it"
+
+
+def test_a_python_of_the_system_is_told_how_to_get_an_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Debian's pip refuses, so what every other line advises would fail."""
+    monkeypatch.setattr(doctor.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(doctor.sys, "base_prefix", doctor.sys.prefix)
+    assert len(doctor.notes()) == 1
+    (tmp_path / "EXTERNALLY-MANAGED").touch()
+    assert "python3 -m venv --system-site-packages" in doctor.notes()[-1]
+
+
+def test_what_hosts_say_is_held_against_the_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A board's document is one of ours, or it is refused: nothing of it is read by key."""
+    assert main(["doctor", "--json"]) == 0
+    good = json.loads(capsys.readouterr().out)
+    said = {"kitchen": good, "bench": {**good, "backends": [{"does": "run", "name": "onnxruntime"}]}}
+
+    def at_hosts(arguments: object, folder: Path, words: object) -> list[hosts.Answer]:
+        finished = {
+            name: Finished(0, json.dumps(told), "", {}, "3.13.5", "aarch64", False) for name, told in said.items()
+        }
+        return [hosts.Answer(name, done, None, Exit.OK) for name, done in finished.items()]
+
+    monkeypatch.setattr(verify_hosts, "at_hosts", at_hosts)
+    assert main(["doctor", "--host", "kitchen", "--host", "bench"]) == 6
+    told = capsys.readouterr()
+    rows = [re.split(r" {2,}", line) for line in told.out.splitlines()]
+    assert ["kitchen", "onnxruntime", "fp32, fp16, int8", "yes"] in [row[:4] for row in rows]
+    assert not [row for row in rows if row[0] == "bench"]
+    assert "the answer of bench" in told.err
