@@ -37,10 +37,15 @@ class TensorRTExporter(Exporter):
     extra = "trt"
     runtime = "tensorrt"
     precisions = ("fp32", "fp16", "int8")
+    for_devices = True
 
     def available(self) -> Availability:
         """Whether the ONNX tools are installed; TensorRT itself is only needed for evidence."""
         return installed("torch", "onnx", "onnxscript", "onnxsim", extra=self.extra)
+
+    def check_device(self, name: str) -> None:
+        """Every device with an NVIDIA GPU."""
+        _profiles(name)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """One softmax a block; the gain in the form that suits the precision, and in 4-D for a DLA."""

@@ -29,10 +29,10 @@ def export(model: str | Path, targets: Sequence[str] = ("all",), **options: Any)
     from ulsam_deploy.pipeline import export as run
     from ulsam_deploy.progress import Progress
 
-    for name in ("output", "probes", "calibration", "data"):
-        if options.get(name) is not None:
-            options[name] = Path(options[name])
     try:
+        for name in ("output", "probes", "calibration", "data"):
+            if options.get(name) is not None:
+                options[name] = Path(options[name])
         wanted = ExportOptions(model=Path(model), targets=tuple(targets), **options)
     except TypeError as error:
         raise UsageError(str(error), expected="fields of ulsam_deploy.options.ExportOptions") from error

@@ -19,12 +19,13 @@ class Exit(enum.IntEnum):
     UNAVAILABLE = 4
     INCONCLUSIVE = 5
     REFUSED = 6
+    DEFECT = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130
 
 
 #: When several outcomes apply to one command, the first of these wins.
 PRECEDENCE = (
-    Exit.REFUSED, Exit.EXPORT_FAILED, Exit.CHECK_FAILED, Exit.USAGE, Exit.UNAVAILABLE, Exit.INCONCLUSIVE,
+    Exit.REFUSED, Exit.DEFECT, Exit.EXPORT_FAILED, Exit.CHECK_FAILED, Exit.USAGE, Exit.UNAVAILABLE, Exit.INCONCLUSIVE,
 )  # fmt: skip
 
 
@@ -71,6 +72,12 @@ class UnavailableError(UlsamError):
     """A backend, a device or an evidence tier that was asked for is not to be had here (exit 4)."""
 
     exit_code = Exit.UNAVAILABLE
+
+
+class DefectError(UlsamError):
+    """Something that nobody foresaw: a defect of this program, not of what it was given (exit 70)."""
+
+    exit_code = Exit.DEFECT
 
 
 class RefusedError(UlsamError):

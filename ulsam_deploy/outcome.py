@@ -131,6 +131,8 @@ def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) 
         raise UnavailableError(
             f"{exporter.target} has no precision '{precision}'", expected=", ".join(exporter.precisions)
         )
+    if options.device and exporter.for_devices:
+        exporter.check_device(options.device)
     if options.batch is None and not exporter.dynamic_batch:
         raise UnavailableError(
             f"{exporter.target} artifacts are static: they cannot have a dynamic batch",

@@ -5,8 +5,8 @@ points; this package never imports one itself.
 """
 
 from ulsam_deploy.checkpoint.factory import from_factory
-from ulsam_deploy.checkpoint.networks import build, identify, input_shape, remarks
+from ulsam_deploy.checkpoint.networks import build, check_shape, identify, input_shape, remarks
 from ulsam_deploy.checkpoint.reading import Checkpoint, read
 from ulsam_deploy.checkpoint.writing import write
 
-__all__ = ["Checkpoint", "build", "from_factory", "identify", "input_shape", "read", "remarks", "write"]
+__all__ = ["Checkpoint", "build", "check_shape", "from_factory", "identify", "input_shape", "read", "remarks", "write"]
