@@ -39,6 +39,7 @@ class TensorRTExporter(Exporter):
     extra = "trt"
     runtime = "tensorrt"
     precisions = ("fp32", "fp16", "int8")
+    for_devices = True
 
     def available(self) -> Availability:
         """Whether the ONNX tools are installed; TensorRT itself is only needed for evidence."""
@@ -47,6 +48,10 @@ class TensorRTExporter(Exporter):
     def available_in(self, precision: str) -> Availability:
         """int8 is made by ONNX Runtime's quantizer."""
         return installed(*TOOLS, *(["onnxruntime"] if precision == "int8" else []), extra=self.extra)
+
+    def check_device(self, name: str) -> None:
+        """Every device with an NVIDIA GPU."""
+        _profiles(name)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """One softmax a block; the gain in the form that suits the precision, and in 4-D for a DLA."""

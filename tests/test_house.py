@@ -81,7 +81,7 @@ def rank(module: str) -> int | None:
         {"attachments", "census", "eager", "making", "road"},
         {"search"},
         {"outcome"},
-        {"abreast"},
+        {"abreast", "asking"},
         {"pipeline", "plan"},
         {"foreign"},
         {"api", "cli", "emulate", "friendly", "runner", "sweep", "__main__"},

@@ -159,7 +159,7 @@ def _written(result: Exported, options: ExportOptions) -> Bundle:
         what = f"{outcome.target} {outcome.precision} in {options.bundle}"
         if outcome.made and outcome.made.evidence.tier < options.require:
             reached = outcome.made.evidence
-            why = " ".join(reached.reasons) or "nothing more is possible here"
+            why = " ".join(reason.text for reason in reached.reasons) or "nothing more is possible here"
             raise UnavailableError(
                 f"{what} reached '{reached.tier.label}': {why}",
                 expected=f"'{options.require.label}', as require asks",

@@ -22,6 +22,8 @@ Array = np.ndarray[Any, Any]
 #: Fewer samples than this leave ranges to chance: what an activation's range was in so few of them is passed by a
 #: later one with a probability of about one in so many.
 FEW = 32
+#: So many samples are checked on and give no range; never more than a quarter of the set.
+HELD_OUT = 48
 #: Two samples nearer than this part of their size are one picture, stored anew or compressed again.
 _NEAR = 0.05
 
@@ -59,6 +61,22 @@ def whole_batches(calibration: Calibration, size: int, most: int | None = None) 
     for start in range(0, min(total, most or total), size):
         rows = np.arange(start, start + size) % total
         yield {name: np.ascontiguousarray(array[rows]) for name, array in calibration.arrays.items()}
+
+
+def split(whole: Calibration, batch: int) -> tuple[Calibration, ArrayMap]:
+    """``whole`` without the samples to check on, and those: evenly spread, in whole batches."""
+    total = count(whole)
+    wanted = -(-max(1, min(HELD_OUT, total // 4)) // batch) * batch
+    if wanted >= total:
+        raise UsageError(
+            f"the calibration set has {total} samples, and {wanted} of them are needed to check on",
+            expected="some hundred samples",
+        )
+    chosen = np.zeros(total, bool)
+    chosen[np.linspace(0, total - 1, wanted).round().astype(int)] = True
+    kept = {name: array[~chosen] for name, array in whole.arrays.items()}
+    held_out = {name: array[chosen] for name, array in whole.arrays.items()}
+    return Calibration(kept, whole.digest), held_out
 
 
 def note(calibration: Calibration) -> str:

@@ -177,6 +177,8 @@ class Exporter(abc.ABC):
     slow: ClassVar[bool] = False
     #: The names of the lowerings that it can choose among in fp32; empty where there is one only.
     lowerings: ClassVar[tuple[str, ...]] = ()
+    #: Whether it makes something else for a device profile, or for that device's deep learning accelerator.
+    for_devices: ClassVar[bool] = False
 
     @abc.abstractmethod
     def available(self) -> Availability:
@@ -202,6 +204,13 @@ class Exporter(abc.ABC):
         """Write the artifact of an already lowered ``program`` into the existing empty ``folder``.
 
         Raises :class:`~ulsam_deploy.errors.ExportError` with the converter's own words.
+        """
+
+    def check_device(self, name: str) -> None:  # noqa: B027 - nothing to say is the usual answer
+        """Raise :class:`UnavailableError` where nothing can be made for the device profile ``name``.
+
+        Args:
+            name: a known profile; asked of an exporter with :attr:`for_devices` only.
         """
 
     def softmaxes(self, model: Path) -> int:  # noqa: ARG002

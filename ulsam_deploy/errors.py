@@ -19,12 +19,13 @@ class Exit(enum.IntEnum):
     UNAVAILABLE = 4
     INCONCLUSIVE = 5
     REFUSED = 6
+    DEFECT = 70  # EX_SOFTWARE of sysexits.h
     INTERRUPTED = 130
 
 
 #: When several outcomes apply to one command, the first of these wins.
 PRECEDENCE = (
-    Exit.REFUSED, Exit.EXPORT_FAILED, Exit.CHECK_FAILED, Exit.USAGE, Exit.UNAVAILABLE, Exit.INCONCLUSIVE,
+    Exit.REFUSED, Exit.DEFECT, Exit.EXPORT_FAILED, Exit.CHECK_FAILED, Exit.USAGE, Exit.UNAVAILABLE, Exit.INCONCLUSIVE,
 )  # fmt: skip
 
 
@@ -81,6 +82,12 @@ class CheckFailedError(UlsamError):
     def __init__(self, found: str, *, expected: str = "", todo: str = "", exit_code: Exit = Exit.CHECK_FAILED) -> None:
         super().__init__(found, expected=expected, todo=todo)
         self.exit_code = exit_code
+
+
+class DefectError(UlsamError):
+    """Something that nobody foresaw: a defect of this program, not of what it was given (exit 70)."""
+
+    exit_code = Exit.DEFECT
 
 
 class RefusedError(UlsamError):

@@ -131,6 +131,8 @@ def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) 
     available = exporter.available_in(precision)
     if not available.usable:
         raise UnavailableError(f"{exporter.target}: {available.detail}", todo=available.todo)
+    if options.device and exporter.for_devices:
+        exporter.check_device(options.device)
     if options.batch is None and not exporter.dynamic_batch:
         raise UnavailableError(
             f"{exporter.target} artifacts are static: they cannot have a dynamic batch",

@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ulsam_deploy import attachments, plugins
+from ulsam_deploy import attachments
 from ulsam_deploy._version import __version__
 from ulsam_deploy.abreast import abreast
-from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, RunFacts, check_writable
+from ulsam_deploy.asking import asked, check_network
+from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, RunFacts
 from ulsam_deploy.checkpoint import InMemory
-from ulsam_deploy.devices import check_dla, device
-from ulsam_deploy.errors import Exit, UsageError, combine
+from ulsam_deploy.errors import Exit, combine
 from ulsam_deploy.evidence import label
 from ulsam_deploy.making import Made
-from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, ExportOptions, Recipe
-from ulsam_deploy.outcome import Asked, Outcome, place
+from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.outcome import Outcome, place
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
 from ulsam_deploy.road import GOLDEN, Road
@@ -49,8 +49,9 @@ def export(options: ExportOptions, progress: Progress | None = None, given: InMe
     the bundle cannot be written; what stops a single target is in its :class:`Outcome`.
     """
     progress = progress or Progress()
-    wanted = asked(options)
+    wanted = asked(options, is_file=given is None)
     with Road(options, progress, given) as road, BundleWriter(options.bundle) as writer:
+        check_network(road, wanted)
         outcomes = abreast(road, wanted, writer.folder)
         code = combine(outcome.exit_code(options) for outcome in outcomes)
         made = [outcome.made for outcome in outcomes if outcome.made]
@@ -69,59 +70,7 @@ def export(options: ExportOptions, progress: Progress | None = None, given: InMe
             manifest = attachments.attach(manifest, writer.folder, cached=options.cache, say=progress.say)
             bundle = writer.commit(manifest)
             said.append(str(options.bundle))
-    return Exported(bundle, tuple(outcomes), road.notes(), code)
-
-
-def asked(options: ExportOptions) -> list[Asked]:
-    """What to make, in the order asked for; raises :class:`UsageError` where the options contradict each other."""
-    check_writable(options.bundle)
-    if options.device:
-        device(options.device)
-    if options.dla:
-        for precision in options.precisions:
-            check_dla(options.device, precision, options.batch)
-    known = plugins.registered(plugins.EXPORTERS)
-    for name in options.targets:
-        if name not in known and name != "all":
-            raise UsageError(f"no target is called '{name}'", expected=", ".join([*known, "all"]))
-    if set(options.judged) & set(CALIBRATED) and options.calibration is None:
-        raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
-    _check_searches(options)
-    every = "all" in options.targets
-    if options.recipes:
-        chosen = list(options.recipes) if every else list(dict.fromkeys(options.targets))
-        for name in chosen:
-            if name not in options.recipes or name not in known:
-                expected = ", ".join(set(options.recipes) & set(known))
-                raise UsageError(f"the recipe has nothing for target '{name}'", expected=expected)
-        return [Asked(name, options.recipes[name], True) for name in chosen]
-    return [
-        Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), not every)
-        for target in (known if every else dict.fromkeys(options.targets))
-        for precision in sorted(dict.fromkeys(options.precisions), key=AUTO.__ne__)
-    ]
-
-
-def _check_searches(options: ExportOptions) -> None:
-    """Raise :class:`UsageError` for a search that is asked for what it cannot do."""
-    if options.tune and (options.recipes or set(options.precisions) != {"fp32"}):
-        raise UsageError(
-            "--tune chooses among forms of the attention that are equal in fp32",
-            expected="--precision fp32, and no --recipe",
-        )
-    if AUTO not in options.precisions:
-        return
-    if both := set(options.precisions) & set(QUANTIZED):
-        raise UsageError(
-            f"auto and {min(both)} were both asked for, and auto may choose {min(both)} with other modules kept",
-            expected="auto alone, or beside fp32 and fp16",
-            todo=f"leave {min(both)} out: auto tries it as well and says what it is worth",
-        )
-    if options.budget.drop is not None and options.data is None:
-        raise UsageError(
-            "the budget limits how much accuracy may drop, and there is no labelled data",
-            expected="--data DIR|FILE.npz",
-        )
+        return Exported(bundle, tuple(outcomes), road.notes(), code)
 
 
 def _recipes(writer: BundleWriter, road: Road, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:

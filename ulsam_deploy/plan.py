@@ -1,16 +1,17 @@
 """What an export would do, found out without doing it: its stages and artifacts, what is cached, what is not possible.
 
-Reads the checkpoint's bytes (the cache goes by them) and nothing of the network; torch is not imported.
+Whatever the export would refuse, its plan refuses: the same functions read the network and the user's files, and run
+the network once. Nothing is made or written; of what the cache holds nothing is read again, and torch is not imported.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ulsam_deploy.asking import asked, check_network
 from ulsam_deploy.errors import Exit, UlsamError, combine
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.outcome import Asked, exporter_for, place
-from ulsam_deploy.pipeline import asked
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.road import Road
 
@@ -30,13 +31,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would happen. ``replaces``: a bundle lies at ``bundle`` already. ``exit_code`` as far as it is known now."""
+    """What would happen. ``replaces``: a bundle lies at ``bundle`` already. ``exit_code`` as far as it is known now.
+
+    ``notes``: what the user should know about the network and the inputs, such as a size that is assumed.
+    """
 
     model: str
     sha256: str
     bundle: str
     replaces: bool
     steps: tuple[Step, ...]
+    notes: tuple[str, ...]
     exit_code: int
 
 
@@ -47,7 +52,12 @@ def plan(options: ExportOptions) -> Plan:
         digest = road.digest
         made = [_artifact(road, one) for one in wanted]
         steps = [step for step, _ in made]
-        network = _network(road, needed=any(step.state != SKIPPED for step in steps))
+        used = any(step.state != SKIPPED for step in steps)
+        network = _network(road, needed=used)
+        check_network(road, wanted)
+        if used and road.is_cached(road.key):
+            road.truth  # noqa: B018 - what was noted while it was made
+        notes = road.notes()
     codes = [error.exit_code for one, (_, error) in zip(wanted, made) if error and one.is_required(error)]
     if all(error for _, error in made):
         codes.append(Exit.UNAVAILABLE)
@@ -59,7 +69,8 @@ def plan(options: ExportOptions) -> Plan:
         bundle=str(options.bundle),
         replaces=options.bundle.exists(),
         steps=tuple(whole),
-        exit_code=int(combine(codes)),
+        notes=notes,
+        exit_code=int(combine(codes) if codes else Exit.OK),
     )
 
 

@@ -21,7 +21,7 @@ from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.cache import Cache, key, source_digest
 from ulsam_deploy.checkpoint import InMemory
 from ulsam_deploy.contracts import ArrayMap, Artifact, Calibration, Exporter, ExportRequest, TensorSpec
-from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError
 from ulsam_deploy.evidence import runtime_for
 from ulsam_deploy.findings import Reason, ReasonKind
 from ulsam_deploy.lint.resolution import Resolution, in_short
@@ -33,13 +33,10 @@ from ulsam_deploy.report.maps import MAPS
 from ulsam_deploy.third_party import version
 
 if TYPE_CHECKING:
-    from ulsam_deploy.program import Program, Proof
+    from ulsam_deploy.program import Program, Proof, Signature
 
 GOLDEN, CARD, MADE, TWINS, FILES = "golden.npz", "card.json", "made.json", "twins.npz", "files"
-RESOLUTION, REMEMBERED = "resolution.json", "remembered.json"
-
-#: Of the calibration set, so many samples are checked on and give no range; never more than a quarter of it.
-HELD_OUT = 48
+RESOLUTION, REMEMBERED, NOTES = "resolution.json", "remembered.json", "notes.json"
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,13 @@ class _Resolutions:
     blocks: tuple[Resolution, ...]
 
 
+@dataclass(frozen=True)
+class _Notes:
+    """What is cached of what was said while the network and the user's files were read."""
+
+    sentences: tuple[str, ...]
+
+
 class Road:
     """The stages of one export, each done once and only when something needs it."""
 
@@ -67,6 +71,7 @@ class Road:
         self._cache = Cache() if options.cache and not options.factory and given is None else None
         self._stack = contextlib.ExitStack()
         self._scratch = self._stack.enter_context(scratch())
+        self._notes: list[str] = []
         self._lowered: dict[tuple[str, object], Program] = {}
         self._handed_over = False
 
@@ -115,8 +120,15 @@ class Road:
             loaded = source.load(self.options, self.given)
             said.append(f"{loaded.network}, {loaded.parameters / 1e6:.2f} M parameters")
         for note in loaded.notes:
-            self.progress.say(f"  note: {note}")
+            self._note(note)
         return loaded
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        """What goes into the network and what comes out; known before it is captured."""
+        from ulsam_deploy.program import signature
+
+        return signature(self.source.model, self.source.input_shapes, self.options.batch)
 
     @functools.cached_property
     def captured(self) -> Program:
@@ -165,7 +177,7 @@ class Road:
 
         captured, raised = self.captured, self.raised
         with self.progress.stage("reference") as said:
-            probes, names = self._probes()
+            probes, names = self.probes
             golden = make_golden(captured, raised, probes, names)
             said.append(f"{len(names)} probes in float64, {len(raised.blocks)} ablated twins, noise floors")
         golden = self._with_yardsticks(golden)
@@ -177,16 +189,17 @@ class Road:
             (folder / RESOLUTION).write_text(strict.dumps(strict.encode(_Resolutions(found), RESOLUTION)))
             said.append(in_short(found))
         (folder / CARD).write_text(strict.dumps(strict.encode(self._card(), CARD)))
+        (folder / NOTES).write_text(strict.dumps(strict.encode(_Notes(tuple(self._notes)), NOTES)))
         if self._cache:
             self._cache.put(self.key, folder)
         return folder
 
-    def _probes(self) -> tuple[ArrayMap, tuple[str, ...]]:
+    @functools.cached_property
+    def probes(self) -> tuple[ArrayMap, tuple[str, ...]]:
         """The built-in probes, the user's, and those samples of the calibration set that no range is taken from."""
-        captured = self.captured
-        shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in captured.inputs}
+        shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in self.signature.inputs}
         how = self.options.preprocessing
-        probes, names = own_probes.with_built_in(self.options.probes, shapes, captured.batch or 1, how)
+        probes, names = own_probes.with_built_in(self.options.probes, shapes, self.batch, how)
         if self.split is None:
             return probes, names
         ranges, held_out = self.split
@@ -201,10 +214,10 @@ class Road:
         path = self.options.calibration
         if path is None or not set(self.options.judged) & set(CALIBRATED):
             return None
-        whole = calibration.read_calibration(path, self.captured.inputs, self.options.preprocessing)
+        whole = calibration.read_calibration(path, self.signature.inputs, self.options.preprocessing)
         if said := calibration.note(whole):
-            self.progress.say(f"  note: {said}")
-        return _split(whole, self.captured.batch or 1)
+            self._note(said)
+        return calibration.split(whole, self.batch)
 
     def _with_yardsticks(self, golden: Golden) -> Golden:
         """``golden`` with the noise floors of every low precision that was asked for."""
@@ -353,24 +366,15 @@ class Road:
     def notes(self) -> tuple[str, ...]:
         """What the user should know besides the outcomes; nothing is loaded only to find out."""
         if "truth" not in self.__dict__:
-            return ()
-        return tuple(f"{refusal.path} is left as it is: {refusal.reason}" for refusal in self.card.refusals)
+            return tuple(self._notes)
+        kept = strict.decode(_Notes, strict.loads((self.truth / NOTES).read_bytes(), NOTES), NOTES).sentences
+        refusals = (f"{refusal.path} is left as it is: {refusal.reason}" for refusal in self.card.refusals)
+        return tuple(dict.fromkeys((*kept, *self._notes, *refusals)))
 
-
-def _split(whole: Calibration, batch: int) -> tuple[Calibration, ArrayMap]:
-    """``whole`` without the samples to check on, and those: evenly spread, in whole batches."""
-    total = calibration.count(whole)
-    wanted = -(-max(1, min(HELD_OUT, total // 4)) // batch) * batch
-    if wanted >= total:
-        raise UsageError(
-            f"the calibration set has {total} samples, and {wanted} of them are needed to check on",
-            expected="some hundred samples",
-        )
-    chosen = np.zeros(total, bool)
-    chosen[np.linspace(0, total - 1, wanted).round().astype(int)] = True
-    kept = {name: array[~chosen] for name, array in whole.arrays.items()}
-    held_out = {name: array[chosen] for name, array in whole.arrays.items()}
-    return Calibration(kept, whole.digest), held_out
+    def _note(self, sentence: str) -> None:
+        """Say it now, and at the end; a run that finds the network in the cache says it as well."""
+        self._notes.append(sentence)
+        self.progress.say(f"  note: {sentence}")
 
 
 def _words(spec: TensorSpec) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy import checkpoint, onnx_in
 from ulsam_deploy.checkpoint import InMemory
+from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import ExportOptions
 
@@ -53,18 +54,37 @@ def load(options: ExportOptions, given: InMemory | None = None) -> Source:
         return _from_factory(options, weights)
     network, config = checkpoint.identify(weights, options.arch, options.variant)
     model = checkpoint.build(weights, network, config)
-    shapes = options.inputs or (checkpoint.input_shape(weights, network, config),)
+    if options.variant and network.blocks(config) == 0:
+        raise UsageError(
+            f"--ulsam-variant is about ULSAM, and '{options.model.name}' has none", expected="no --ulsam-variant"
+        )
     # Whoever names the variant has answered what the weights leave open.
     notes = weights.notes if options.variant else checkpoint.remarks(weights, network)
-    return Source(model, network.name, config, shapes, network.blocks(config), notes)
+    if options.inputs:
+        _check_shapes(network, config, options.inputs)
+        return Source(model, network.name, config, options.inputs, network.blocks(config), notes)
+    shape, assumed = checkpoint.input_shape(weights, network, config)
+    notes = (*notes, assumed) if assumed else notes
+    return Source(model, network.name, config, (shape,), network.blocks(config), notes)
+
+
+def _check_shapes(network: Network, config: Mapping[str, Any], shapes: tuple[tuple[int, ...], ...]) -> None:
+    if len(shapes) > 1:
+        raise UsageError(f"{network.name} has one input, and --input was given {len(shapes)} times", expected="once")
+    checkpoint.check_shape(network, config, shapes[0])
 
 
 def _from_onnx(options: ExportOptions) -> Source:
-    given = [("--arch", options.arch), ("--model", options.factory), ("--ulsam-variant", options.variant)]
+    given: list[tuple[str, object]] = [
+        ("--arch", options.arch),
+        ("--model", options.factory),
+        ("--ulsam-variant", options.variant),
+    ]
+    given += [("--trust-pickle", options.trust_pickle), ("--allow-global", options.allow_globals)]
     if pointless := [word for word, value in given if value]:
         raise UsageError(
             f"{pointless[0]} is for checkpoints: '{options.model.name}' says itself what network it is",
-            expected="an ONNX model without --arch, --model or --ulsam-variant",
+            expected=f"an ONNX model without {pointless[0]}",
         )
     read = onnx_in.load(options.model, options.inputs, options.batch)
     config = {"opset": read.opset, "producer": read.producer}
@@ -73,6 +93,9 @@ def _from_onnx(options: ExportOptions) -> Source:
 
 def _from_factory(options: ExportOptions, weights: checkpoint.Checkpoint) -> Source:
     assert options.factory
+    for word, value in (("--arch", options.arch), ("--ulsam-variant", options.variant)):
+        if value:
+            raise UsageError(f"{word} is for networks that this tool knows", expected="--model without it")
     if not options.inputs:
         raise UsageError(
             f"the input shape of '{options.factory}' is not known",
@@ -101,6 +124,15 @@ def _from_memory(options: ExportOptions, given: InMemory) -> Source:
     return Source(given.model, given.network, {}, options.inputs, None, given.notes)
 
 
+def check_readable(path: Path) -> None:
+    """Raise :class:`UsageError` for a model that is no file or cannot be read, before anything else is done."""
+    try:
+        with path.open("rb"):
+            return
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def file_digest(options: ExportOptions) -> str:
     """SHA-256 of the model's file, with all its weights, in hexadecimal.
 
@@ -118,8 +150,12 @@ def file_digest_of(path: Path) -> str:
                 digest.update(block)
             return digest.hexdigest()
     except OSError as error:
-        raise UsageError(
-            f"cannot read '{path}': {error.strerror}",
-            expected="an existing file",
-            todo="check the path (a fresh checkpoint is made by 'ulsam-deploy new')",
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"cannot read '{path}': {error.strerror}",
+        expected="an existing file",
+        todo="check the path (a fresh checkpoint is made by 'ulsam-deploy new')",
+    )

@@ -45,7 +45,7 @@ class Verification(Judged, Sequence[Checked]):
         record = item.record
         if item.evidence is not None:
             evidence = item.evidence
-            why = " ".join(evidence.reasons)
+            why = " ".join(reason.text for reason in evidence.reasons)
             return Finding(record.target, record.precision, evidence.tier, evidence.verdict, item.exit_code, why)
         left_out = isinstance(item.error, UnavailableError) and record.target not in self.targets
         code = Exit.OK if left_out else item.exit_code

@@ -13,7 +13,6 @@ from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.pipeline import export
 from ulsam_deploy.progress import Progress
-from ulsam_deploy.road import HELD_OUT, _split
 
 INPUT = (TensorSpec("x", (1, 3, 4, 5)),)
 
@@ -90,17 +89,17 @@ def test_batches_are_whole_and_hold_every_sample(size: int, most: int | None) ->
 @pytest.mark.parametrize(("total", "batch"), [(4, 1), (40, 1), (400, 1), (40, 4)])
 def test_some_samples_are_checked_on_and_give_no_range(total: int, batch: int) -> None:
     whole = of(samples(total))
-    ranges, held_out = _split(whole, batch)
+    ranges, held_out = calibration.split(whole, batch)
     rows = [tuple(sample.ravel()) for sample in np.concatenate([ranges.arrays["x"], held_out["x"]])]
     assert sorted(rows) == sorted(tuple(sample.ravel()) for sample in whole.arrays["x"])
     assert len(held_out["x"]) % batch == 0
-    assert 1 <= len(held_out["x"]) <= max(batch, min(HELD_OUT, total // 4 + batch))
+    assert 1 <= len(held_out["x"]) <= max(batch, min(calibration.HELD_OUT, total // 4 + batch))
     assert ranges.digest == whole.digest
 
 
 def test_a_set_of_one_has_nothing_to_check_on() -> None:
     with pytest.raises(UsageError, match="has 1 samples, and 1 of them"):
-        _split(of(samples(1)), 1)
+        calibration.split(of(samples(1)), 1)
 
 
 def test_int8_without_a_set_says_how_to_give_one(checkpoint: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ class Bundle(Judged):
                 record.evidence.tier,
                 record.evidence.verdict,
                 CODES[record.evidence.verdict],
-                " ".join(record.evidence.reasons),
+                " ".join(reason.text for reason in record.evidence.reasons),
             )
             for record in self.manifest.artifacts
         )

@@ -50,7 +50,13 @@ def scratch() -> Iterator[Path]:
 
     What runs that were killed left there is removed first: nobody else would do that before the next start.
     """
-    with staging(Path(tempfile.gettempdir(), "ulsam-deploy")) as folder:
+    try:
+        place = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ExportError(
+            "there is no folder for temporary files", todo="set TMPDIR to a folder that can be written to"
+        ) from error
+    with staging(Path(place, "ulsam-deploy")) as folder:
         folder.chmod(0o700)
         yield folder
 

@@ -108,6 +108,8 @@ def check_writable(output: Path) -> None:
     """Raise :class:`UsageError` unless a bundle can be written at ``output``; cheap, to be called before any work."""
     output = Path(output).resolve()
     check_replaceable(output)
+    if Path.cwd().is_relative_to(output):
+        raise UsageError(f"{output} is the folder that you are in", expected="a name for the bundle", todo=_ELSEWHERE)
     folder = output.parent
     while not folder.exists():
         folder = folder.parent
@@ -164,6 +166,7 @@ def pack(bundle: Bundle, path: Path) -> Path:
     path = Path(path).resolve()
     if path.is_relative_to(bundle.root.resolve()):
         raise UsageError(f"{path} lies inside the bundle itself", todo="write the archive beside it")
+    _check_file(path)
     if path.exists() and not _is_zip(path):
         raise UsageError(f"{path} exists and isn't a .zip", todo="choose another name, or move it away")
     bundle.verify_integrity()
@@ -200,8 +203,12 @@ def seal(bundle: Bundle, write: Callable[[Path], None]) -> Path:
 
 
 def write_file(path: Path, data: bytes, *, executable: bool = False) -> Path:
-    """Write one file, whole or not at all, over what is there; raises :class:`ExportError` when the disk fails."""
+    """Write one file, whole or not at all, over what is there.
+
+    Raises :class:`UsageError` where a folder lies there, :class:`ExportError` when the disk fails.
+    """
     path = Path(path).resolve()
+    _check_file(path)
     with _in_words(path), staging(path, folder=False) as partial:
         partial.write_bytes(data)
         partial.chmod(0o755 if executable else 0o644)
@@ -209,6 +216,11 @@ def write_file(path: Path, data: bytes, *, executable: bool = False) -> Path:
         partial.replace(path)
         sync(path.parent)
     return path
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", expected="the name of a file", todo=f"say {path / 'NAME'}, for example")
 
 
 def _is_zip(path: Path) -> bool:

@@ -6,7 +6,7 @@ points; this package never imports one itself.
 
 from ulsam_deploy.checkpoint.factory import from_factory
 from ulsam_deploy.checkpoint.memory import InMemory, from_module
-from ulsam_deploy.checkpoint.networks import build, identify, input_shape, remarks
+from ulsam_deploy.checkpoint.networks import build, check_shape, identify, input_shape, remarks
 from ulsam_deploy.checkpoint.reading import Checkpoint, read
 from ulsam_deploy.checkpoint.writing import write
 
@@ -14,6 +14,7 @@ __all__ = [
     "Checkpoint",
     "InMemory",
     "build",
+    "check_shape",
     "from_factory",
     "from_module",
     "identify",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy import plugins
@@ -47,16 +47,47 @@ def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]) -
     return model.eval()
 
 
-def input_shape(checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]) -> tuple[int, int, int]:
-    """Channels x height x width: what the file says if that makes sense, else the network's default."""
+def input_shape(
+    checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]
+) -> tuple[tuple[int, int, int], str]:
+    """The input that the weights are used at: what the file says if that makes sense, else the network's default.
+
+    Args:
+        checkpoint: what was read.
+        network: whose weights these are.
+        config: its configuration.
+
+    Returns:
+        Channels x height x width, and a sentence for the user where that is assumed; empty where the file says it.
+    """
     usual = network.input_shape(config)
     declared = checkpoint.metadata.get("ulsam_deploy")
     told = declared.get("input") if isinstance(declared, dict) else None
-    if not isinstance(told, list) or len(told) != 3 or any(type(size) is not int for size in told):
-        return usual
-    if told[0] != usual[0] or not all(1 <= size <= MAX_SIDE for size in told[1:]):
-        return usual
-    return told[0], told[1], told[2]
+    if told is None:
+        why = f"'{checkpoint.name}' does not say what it was trained at"
+    elif not isinstance(told, list) or len(told) != 3 or any(type(size) is not int for size in told):
+        why = f"what '{checkpoint.name}' says about it is no shape"
+    elif told[0] != usual[0] or not all(1 <= size <= MAX_SIDE for size in told[1:]):
+        why = f"'{checkpoint.name}' says {_by(tuple(told))}, which {network.name} cannot take"
+    else:
+        return (told[0], told[1], told[2]), ""
+    return usual, (
+        f"an input of {_by(usual)} was assumed, the usual one of {network.name}: {why}; "
+        f"if it is another one, say it with --input {usual[0]}xHxW"
+    )
+
+
+def check_shape(network: Network, config: Mapping[str, Any], shape: Sequence[int]) -> None:
+    """Raise :class:`UsageError` unless ``shape``, without the batch, can be an input of ``network``."""
+    usual = network.input_shape(config)
+    if len(shape) == 3 and shape[0] == usual[0] and max(shape[1:]) <= MAX_SIDE:
+        return
+    turned = (shape[-1], *shape[:-1]) if len(shape) == 3 and shape[-1] == usual[0] else usual
+    raise UsageError(
+        f"{network.name} cannot take an input of {_by(tuple(shape))}",
+        expected=f"channels x height x width, {usual[0]} channels here, and at most {MAX_SIDE} a side",
+        todo=f"say, for example, --input {_by(turned)}",
+    )
 
 
 def remarks(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from ulsam_deploy.cli.combinations import check_typed, check_words
+from ulsam_deploy.cli.ending import ended
 from ulsam_deploy.errors import Exit, UlsamError
 
+#: What Python does at a character that an encoding lacks, where that ends a run.
+_STRICT = ("strict", "surrogateescape")
 
-def main(argv: Sequence[str] | None = None, commands: Sequence[str] | None = None) -> int:
-    """Run one ``ulsam-deploy`` command (one of ``commands``, where given); returns its exit code.
 
-    A user never sees a traceback of a known error.
+def main(
+    argv: Sequence[str] | None = None,
+    commands: Sequence[str] | None = None,
+    foreseen: Callable[[Exception], UlsamError | None] = lambda _: None,
+) -> int:
+    """Run one ``ulsam-deploy`` command.
+
+    A user never sees a traceback: :func:`ulsam_deploy.cli.ending.ended` has words for whatever is raised.
+
+    Args:
+        argv: the words; ``None`` for those of this process.
+        commands: those that can be run; ``None`` for all.
+        foreseen: the error in words for an exception that this way of starting expects; ``None`` for any other.
+
+    Returns:
+        The exit code.
     """
     from ulsam_deploy.cli.parser import COMMANDS, build_parser
 
@@ -23,33 +41,43 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[str] | None = Non
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in known:
         known = (words[0],)  # the others' words cost as much to import as this one's
+    arguments = None
+    _show_anything()
     try:
         arguments = _read(build_parser, known, words)
         command = import_module(f"ulsam_deploy.cli.{arguments.command}")
         return int(command.run(arguments))
-    except UlsamError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return int(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: nothing was left half-written\n")
-        return int(Exit.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away (| head): not our error, nothing more to say
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
+    except KeyboardInterrupt as error:
+        return int(ended(error, words, arguments))
+    except Exception as error:
+        return int(ended(foreseen(error) or error, words, arguments))
+
+
+def _show_anything() -> None:
+    """Let a name that the terminal's encoding lacks be shown escaped: no run ends over how a result looks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in _STRICT:
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _read(
     parser: Callable[[Sequence[str]], argparse.ArgumentParser], known: Sequence[str], words: list[str]
 ) -> argparse.Namespace:
     """The words, with those of a ``--config`` file behind them; ``--save-config`` writes them all out."""
-    if not any(word.startswith(("--config", "--save-config")) for word in words):
-        return parser(known).parse_args(words)
-    from ulsam_deploy.cli import config
+    check_words(words)
+    configured = any(word.startswith(("--config", "--save-config")) for word in words)
+    if configured:
+        from ulsam_deploy.cli import config
 
-    words = config.merged(parser(known), words)
-    arguments = parser(known).parse_args(words)
-    if getattr(arguments, "save_config", None):
+        words = config.merged(parser(known), words)
+    read = parser(known)
+    arguments = read.parse_args(words)
+    check_typed(read, arguments)
+    if configured and getattr(arguments, "save_config", None):
         config.save(parser(known), words, arguments.save_config)
     return arguments
 

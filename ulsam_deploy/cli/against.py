@@ -10,7 +10,7 @@ from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import limits, model_options
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, UsageError, combine
+from ulsam_deploy.errors import Exit, combine
 from ulsam_deploy.foreign import Foreign, Question, verify_against
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.progress import Progress
@@ -19,8 +19,6 @@ from ulsam_deploy.report.checks import artifact_checks
 
 def run(arguments: argparse.Namespace) -> Exit:
     """Check one artifact against ``--against MODEL``."""
-    if arguments.target:
-        raise UsageError("--target is for bundles", expected="one artifact file: its kind is told by its name")
     options = ExportOptions(
         model=arguments.against,
         probes=arguments.probes,

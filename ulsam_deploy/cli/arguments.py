@@ -14,7 +14,8 @@ from ulsam_deploy.isolation import Limits
 from ulsam_deploy.preprocessing import Preprocessing
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
-4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust)"""
+4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust),
+70 a defect of this program"""
 
 T = TypeVar("T")
 

@@ -22,16 +22,12 @@ from ulsam_deploy.timing import Wanted, bench_bundles
 
 def run(arguments: argparse.Namespace) -> Exit:
     """Here, or on every ``--host`` at once; with ``--count``, instructions on an emulated board instead."""
-    if arguments.count or arguments.device:
-        if not (arguments.count and arguments.device):
-            raise UsageError("--count and --device go together", expected="--device NAME --count")
+    if arguments.count:
         from ulsam_deploy.cli import counting
 
         return counting.run_count(arguments)
     for path in (arguments.output, arguments.beside_output):
         _check_file(path)
-    if arguments.beside_output and not arguments.beside:
-        raise UsageError("--beside-output needs --beside", expected="--beside BUNDLE --beside-output FILE")
     if arguments.host:
         from ulsam_deploy.cli import bench_hosts
 

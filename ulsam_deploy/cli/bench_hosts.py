@@ -14,7 +14,7 @@ from ulsam_deploy.cli import timings, words
 from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
 from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.errors import Exit, RefusedError, UnavailableError
 from ulsam_deploy.remote import printable
 from ulsam_deploy.report.checks import Check
 
@@ -23,8 +23,6 @@ _RESULT = "result.json"
 
 def run(arguments: argparse.Namespace) -> Exit:
     """Every host measures at once; each result that came back is kept, whatever became of the others."""
-    if arguments.beside:
-        raise UsageError("--beside is about two bundles on this machine", expected="--host without --beside")
     files = {"inputs.npz": arguments.inputs} if arguments.inputs else {}
     with handover(arguments, arguments.bundle.name) as told:
         with sent({"bundle": arguments.bundle}, files) as folder:

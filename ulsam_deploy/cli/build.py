@@ -9,11 +9,17 @@ from ulsam_deploy.bundle import MANIFEST
 from ulsam_deploy.cli import words
 from ulsam_deploy.errors import Exit, UsageError
 
+#: What makes a folder a kit.
+RECIPE = "build.json"
+
 
 def run(arguments: argparse.Namespace) -> Exit:
     """Build, and print where the engine lies."""
     kit = arguments.kit
-    output = arguments.output or kit.with_name(kit.resolve().name + ".engine")
+    name = kit.resolve().name
+    if not (kit / RECIPE).is_file():
+        raise UsageError(f"'{kit}' is no TensorRT kit: it has no {RECIPE}", expected="the trt folder of a bundle")
+    output = arguments.output or (kit if kit.name == name else kit.resolve()).with_name(name + ".engine")
     if (output.resolve().parent / MANIFEST).is_file():
         raise UsageError(
             "the engine would lie inside the bundle, which would then hold more than its manifest says",

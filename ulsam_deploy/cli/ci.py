@@ -35,9 +35,7 @@ def handover(arguments: argparse.Namespace, title: str) -> Iterator[Handover]:
 
     Annotations go to stderr, where GitHub reads them too: stdout may be one JSON document.
     """
-    for path in (arguments.junit, arguments.markdown):
-        if path:
-            check_place(path)
+    check_places(arguments)
     told = Handover(title)
     try:
         yield told
@@ -47,6 +45,13 @@ def handover(arguments: argparse.Namespace, title: str) -> Iterator[Handover]:
         _write(arguments, told)
         raise
     _write(arguments, told)
+
+
+def check_places(arguments: argparse.Namespace) -> None:
+    """Raise :class:`UsageError` where a file that ``arguments`` ask for could not be written."""
+    for path in (arguments.junit, arguments.markdown):
+        if path:
+            check_place(path)
 
 
 def check_place(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 A table a command (``[export]``), a key a word as the help shows it, without its dashes: ``batch = "dynamic"``. What is
 positional goes by its name in capitals: ``MODEL = "model.pt"``. The command line wins over the file. Paths are relative
-to the file's folder. An unknown key is an error.
+to the file's folder. An unknown key, or table, is an error.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.cli.parser import COMMANDS
 from ulsam_deploy.errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -107,6 +108,14 @@ def _table(path: Path, name: str) -> Mapping[str, Any]:
         raise UsageError(f"there is no file '{path}'", expected="a TOML file for --config") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"'{path}' cannot be read as TOML: {error}", expected=f"a table [{name}]") from error
+    for other in content:
+        if other not in COMMANDS:
+            near = difflib.get_close_matches(other, COMMANDS, 1)
+            raise UsageError(
+                f"{path}: [{other}] is no command",
+                expected=", ".join(COMMANDS),
+                todo=f"write [{near[0]}]" if near else "put every word into the table of its command",
+            )
     table = content.get(name, {})
     if not isinstance(table, dict):
         raise UsageError(f"{path}: '{name}' is not a table", expected=f"[{name}]")
@@ -150,6 +159,8 @@ def _words(action: argparse.Action, value: Any, where: str, folder: Path) -> lis
     for one in values:
         if isinstance(one, bool) or not isinstance(one, (str, int, float)):
             raise UsageError(f"{where} is {value!r}", expected="text or a number" + (", or a list of them" * many))
+        if one == "":
+            raise UsageError(f"{where} is empty", expected="a value, or no such key")
         text = os.path.normpath(folder / str(one)) if action.type is Path else str(one)
         words += [f"{option}={text}"] if option else [text]
     return words

@@ -11,7 +11,7 @@ from ulsam_deploy.budget import read_budget
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.cli.ci import Handover, handover
+from ulsam_deploy.cli.ci import Handover, check_places, handover
 from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UsageError
@@ -85,6 +85,7 @@ def run(arguments: argparse.Namespace) -> Exit:
 
 def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     """``--dry-run``: print the plan; the exit code is that of the export as far as it can be known."""
+    check_places(arguments)
     found = plan(options)
     if arguments.json:
         words.print_json("plan", strict.encode(found, "plan"))
@@ -93,6 +94,8 @@ def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     print(f"would {'replace' if found.replaces else 'be written to'} {found.bundle}\n")
     rows = [(step.name, step.precision or "", step.state, step.why) for step in found.steps]
     words.print_table(("step", "precision", "this time", "why"), rows)
+    for note in found.notes:
+        print(f"note: {note}")
     print("\nNothing was done. Next: the same command without --dry-run")
     return Exit(found.exit_code)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.bundle.staging import scratch
+from ulsam_deploy.cli.ending import defect, in_words
 from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.remote import Finished, Link, Order, check_host, printable, run_job
 from ulsam_deploy.runner import runner_bytes
@@ -96,7 +97,9 @@ def _work(answer: Answer, arguments: argparse.Namespace, order: Order, stop: thr
     except UlsamError as error:
         answer.error, answer.code = error, Exit(error.exit_code)
     except Exception as error:  # a thread's traceback would be lost between the other hosts' lines
-        answer.error = UnavailableError(f"{answer.host}: {error!a}")
+        answer.error = in_words(error) or defect(error, order.words)
+        answer.error.found = f"{answer.host}: {answer.error.found}"
+        answer.code = Exit(answer.error.exit_code)
     finally:
         answer.done.set()
 

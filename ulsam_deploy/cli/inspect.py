@@ -10,16 +10,21 @@ from ulsam_deploy.census import Census, Counted
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.contracts import Block
-from ulsam_deploy.errors import Exit
+from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.options import ExportOptions
 
 
 def run(arguments: argparse.Namespace) -> Exit:
     """A folder or a ``.zip`` with a manifest is a bundle; anything else is read as a checkpoint."""
     path = arguments.path
-    if path.is_dir() or path.suffix == ".zip":
-        return _bundle(arguments)
-    return _checkpoint(arguments)
+    options = ExportOptions(model=path, **model_options(arguments))
+    if not (path.is_dir() or path.suffix == ".zip"):
+        return _checkpoint(arguments, options)
+    if options != ExportOptions(model=path):
+        raise UsageError(
+            f"how a checkpoint is read was said, and '{path}' is a bundle", expected="a bundle without such words"
+        )
+    return _bundle(arguments)
 
 
 def _bundle(arguments: argparse.Namespace) -> Exit:
@@ -38,11 +43,7 @@ def _bundle(arguments: argparse.Namespace) -> Exit:
     return Exit.OK
 
 
-def _checkpoint(arguments: argparse.Namespace) -> Exit:
-    options = ExportOptions(
-        model=arguments.path,
-        **model_options(arguments),
-    )
+def _checkpoint(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     count = census.count(source.load(options))
     if arguments.json:
         words.print_json("inspect", strict.encode(count, "inspect"))

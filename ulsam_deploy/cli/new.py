@@ -38,7 +38,12 @@ def run(arguments: argparse.Namespace) -> Exit:
 def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
     asked = {name: value for name in _CONFIG if (value := getattr(arguments, name)) is not None}
     if arguments.name in networks:
-        return networks[arguments.name], asked
+        network = networks[arguments.name]
+        if not network.blocks(asked) and (pointless := [name for name in ("subspaces", "variant") if name in asked]):
+            raise UsageError(
+                f"{pointless[0]} is about ULSAM, and this network has none", expected="--insert or --substitute as well"
+            )
+        return network, asked
     for network in networks.values():
         if arguments.name in network.named():
             return network, {**network.named()[arguments.name], **asked}
@@ -54,9 +59,10 @@ def _write(network: Network, config: Mapping[str, Any], arguments: argparse.Name
 
     from ulsam_deploy import checkpoint
 
+    shape = arguments.input or network.input_shape(config)
+    checkpoint.check_shape(network, config, shape)
     torch.manual_seed(arguments.seed)
     model = network.build(config)
-    shape = arguments.input or network.input_shape(config)
     _calibrate(model, shape)
     checkpoint.write(output, model, network, config, shape)
     return sum(parameter.numel() for parameter in model.parameters())

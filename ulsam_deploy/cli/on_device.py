@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from ulsam_deploy.errors import Exit, UnavailableError
+from ulsam_deploy import cli
+from ulsam_deploy.errors import UlsamError, UnavailableError
 
 #: What can be done without PyTorch. Each is the very module that ``ulsam-deploy`` runs on the host.
 COMMANDS = ("doctor", "build", "verify", "bench")
@@ -13,24 +13,23 @@ COMMANDS = ("doctor", "build", "verify", "bench")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of :data:`COMMANDS`; returns its exit code."""
-    try:
-        from ulsam_deploy import cli
+    return cli.main(argv, commands=COMMANDS, foreseen=_left_out)
 
-        return cli.main(argv, commands=COMMANDS)
-    except ImportError as error:
-        if error.name == "numpy":
-            known = UnavailableError(
-                "this Python has no numpy",
-                expected="numpy and the board's own engine",
-                todo="pip install numpy     (for Debian's own Python: sudo apt-get install python3-numpy)",
-            )
-        elif (error.name or "").startswith("ulsam_deploy"):
-            known = UnavailableError(
-                f"runner.pyz leaves a part out that this needs: {str(error).partition(' (')[0]}",
-                expected=", ".join(COMMANDS) + " of a bundle",
-                todo="do this on the host, where ulsam-deploy is installed",
-            )
-        else:
-            raise
-        sys.stderr.write(f"error: {known}\n")
-        return int(Exit.UNAVAILABLE)
+
+def _left_out(error: Exception) -> UlsamError | None:
+    """What a module says that is not there on a board."""
+    if not isinstance(error, ImportError):
+        return None
+    if error.name == "numpy":
+        return UnavailableError(
+            "this Python has no numpy",
+            expected="numpy and the board's own engine",
+            todo="pip install numpy     (for Debian's own Python: sudo apt-get install python3-numpy)",
+        )
+    if (error.name or "").startswith("ulsam_deploy"):
+        return UnavailableError(
+            f"runner.pyz leaves a part out that this needs: {str(error).partition(' (')[0]}",
+            expected=", ".join(COMMANDS) + " of a bundle",
+            todo="do this on the host, where ulsam-deploy is installed",
+        )
+    return None

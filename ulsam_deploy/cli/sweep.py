@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.ci import handover
+from ulsam_deploy.cli.ci import check_places, handover
 from ulsam_deploy.errors import Exit
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.sweep import executors, plan, results
@@ -23,6 +23,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     """Plan, do what is left, print the table and leave it beside the results."""
     sweep = plan.read(arguments.sweep, arguments.output)
     if arguments.dry_run:
+        check_places(arguments)
         return _dry_run(sweep, arguments.json)
     with handover(arguments, sweep.title) as told:
         doing = Run(sweep, Progress())

@@ -18,15 +18,6 @@ from ulsam_deploy.evidence import Checked, verify_bundle
 from ulsam_deploy.invocation import command, in_runner
 from ulsam_deploy.report.checks import Check, artifact_checks
 
-#: Words that only make sense together with ``--against``, and what they are when not given.
-AGAINST_ONLY: Mapping[str, object] = {
-    "layout": None, "precision": None, "calibration": None, "reproduce": None, "probes": None, "arch": None,
-    "factory": None, "variant": None, "input": [], "trust_native": False, "trust_pickle": False, "allow_global": [],
-    "preprocessing": None, "no_cache": False,
-}  # fmt: skip
-#: Of these, what reads a checkpoint: with ``--data``, ``--against`` says what a bundle's artifacts are paired with.
-PAIRED = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
-
 
 def run(arguments: argparse.Namespace) -> Exit:
     """One of the two; they share the table and the meaning of the exit code."""
@@ -34,21 +25,10 @@ def run(arguments: argparse.Namespace) -> Exit:
         from ulsam_deploy.cli import verify_hosts
 
         return verify_hosts.verify(arguments)
-    signer = {"key": arguments.key, "identity": arguments.identity, "issuer": arguments.issuer}
     if arguments.against and not arguments.data:
-        for name in (name for name, given in signer.items() if given):
-            raise UsageError(f"--{name} is about who made a bundle", expected="a BUNDLE, without --against")
-        if arguments.device:
-            raise UsageError("--device is for bundles", expected="a BUNDLE, without --against")
         from ulsam_deploy.cli import against
 
         return against.run(arguments)
-    about_model = PAIRED if arguments.against else ()
-    given = [name for name, default in AGAINST_ONLY.items() if getattr(arguments, name) != default]
-    given = [name for name in given if name not in about_model]
-    if given:
-        option = "model" if given[0] == "factory" else given[0].replace("_", "-")
-        raise UsageError(f"--{option} needs --against", expected="ulsam-deploy verify --against MODEL ARTIFACT")
     if arguments.path.is_file() and arguments.path.suffix != ".zip":
         raise UsageError(
             f"'{arguments.path}' is a file and not a bundle",
@@ -142,8 +122,6 @@ def _tell(
 
 def _signature(bundle: Bundle, arguments: argparse.Namespace) -> str | None:
     """Check the signature that was asked about; returns who made it, ``None`` where nobody asked."""
-    if bool(arguments.identity) != bool(arguments.issuer):
-        raise UsageError("--identity and --issuer go together", expected="--identity WHO --issuer URL")
     if arguments.key:
         key = read_public_key(arguments.key)
         check_signature(bundle, key)

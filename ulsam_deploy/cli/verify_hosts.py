@@ -14,7 +14,7 @@ from ulsam_deploy.cli.doctor import Doctor
 from ulsam_deploy.cli.doctor import rows as backend_rows
 from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
 from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UsageError
+from ulsam_deploy.errors import Exit, RefusedError, UlsamError
 from ulsam_deploy.remote import printable
 from ulsam_deploy.report.checks import Check, artifact_checks
 
@@ -23,11 +23,9 @@ _BACKENDS = ("host", "backend", "precision", "there", "found", "do this")
 
 def verify(arguments: argparse.Namespace) -> Exit:
     """Check the bundle on every host; the worst of their exit codes."""
-    for name in ("key", "identity", "against"):
-        if getattr(arguments, name):
-            raise UsageError(f"--{name} is checked on this machine", expected="--host without it")
     asked = [word for target in arguments.target or () for word in ("--target", target)]
     asked += ["--require", arguments.require.label]
+    asked += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
     with handover(arguments, arguments.path.name) as told:
         with sent({"bundle": arguments.path}) as folder:
             answers = at_hosts(arguments, folder, ["verify", "bundle", "--json", *asked])

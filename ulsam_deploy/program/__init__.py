@@ -4,7 +4,7 @@ from ulsam_deploy.program.evaluate import Evaluator, batches
 from ulsam_deploy.program.honest import yardstick
 from ulsam_deploy.program.lowering import Lowering, lower
 from ulsam_deploy.program.points import module_points
-from ulsam_deploy.program.program import MAX_BATCH, Program, capture
+from ulsam_deploy.program.program import MAX_BATCH, Program, Signature, capture, signature
 from ulsam_deploy.program.proof import Proof, prove
 from ulsam_deploy.program.raising import raise_attention
 from ulsam_deploy.program.truth import make_golden
@@ -15,6 +15,7 @@ __all__ = [
     "Lowering",
     "Program",
     "Proof",
+    "Signature",
     "batches",
     "capture",
     "lower",
@@ -22,5 +23,6 @@ __all__ = [
     "module_points",
     "prove",
     "raise_attention",
+    "signature",
     "yardstick",
 ]

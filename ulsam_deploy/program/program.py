@@ -80,6 +80,33 @@ def _named_outputs(value: Any, name: str) -> list[tuple[str, Tensor]]:
     return [pair for key, item in items for pair in _named_outputs(item, f"{name}_{key}" if name else key)]
 
 
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a network and what comes out, in order, as :class:`Program` has them."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def signature(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int | None = 1) -> Signature:
+    """Run ``model`` once to learn its inputs and outputs; all of :func:`capture` that can be known without capturing.
+
+    Args:
+        model: the network.
+        input_shapes: as :func:`capture` has them.
+        batch: a number, or ``None`` for a dynamic batch.
+
+    Returns:
+        The names and shapes.
+
+    Raises:
+        UsageError: the network does not run on these shapes.
+        ExportError: its outputs are no tensors.
+    """
+    flat, examples = _Flat(model).eval(), _examples(input_shapes, batch)
+    return _signature(flat, examples, _run_once(flat, examples), batch)
+
+
 def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int | None = 1) -> Program:
     """Capture ``model`` in evaluation mode with ``torch.export``.
 
@@ -87,19 +114,8 @@ def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int 
     for a dynamic batch. The network's parameters must be float32. Raises :class:`ExportError` with torch's words when
     the network cannot be captured or does not accept the shapes.
     """
-    flat = _Flat(model).eval()
-    examples = tuple(torch.zeros(TRACED_BATCH if batch is None else batch, *shape) for shape in input_shapes)
-    names = _input_names(model, len(examples))
-    try:
-        with torch.no_grad():
-            results = flat(*examples)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        shapes = ", ".join("x".join(map(str, shape)) for shape in input_shapes)
-        raise UsageError(
-            f"the network does not run on input {shapes}: {_first_line(error)}",
-            expected="the input that the network was built for",
-            todo="give it with --input CxHxW (once for each input)",
-        ) from error
+    flat, examples = _Flat(model).eval(), _examples(input_shapes, batch)
+    results = _run_once(flat, examples)
     dim = Dim("batch", min=1, max=MAX_BATCH)
     dynamic = {"inputs": tuple({0: dim} for _ in examples)} if batch is None else None
     try:
@@ -114,13 +130,38 @@ def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int 
             expected="a network without data-dependent control flow" + (", for any batch" if batch is None else ""),
             todo="try --batch 1" if batch is None else "see the cause above; torch.export must succeed on this network",
         ) from error
-    return Program(
-        _without_mutations(exported),
-        tuple(TensorSpec(name, (batch, *shape)) for name, shape in zip(names, input_shapes)),
+    ports = _signature(flat, examples, results, batch)
+    return Program(_without_mutations(exported), ports.inputs, ports.outputs)
+
+
+def _examples(input_shapes: Sequence[Sequence[int]], batch: int | None) -> tuple[Tensor, ...]:
+    return tuple(torch.zeros(TRACED_BATCH if batch is None else batch, *shape) for shape in input_shapes)
+
+
+def _run_once(flat: _Flat, examples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    try:
+        with torch.no_grad():
+            results: tuple[Tensor, ...] = flat(*examples)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        shapes = ", ".join("x".join(map(str, example.shape[1:])) for example in examples)
+        raise UsageError(
+            f"the network does not run on input {shapes}: {_first_line(error)}",
+            expected="the input that the network was built for",
+            todo="give it with --input CxHxW (once for each input)",
+        ) from error
+    return results
+
+
+def _signature(flat: _Flat, examples: Sequence[Tensor], results: Sequence[Tensor], batch: int | None) -> Signature:
+    """The names and shapes of ``examples`` and of what ``flat`` gave for them, with the batch that was asked for."""
+    size = examples[0].shape[:1]
+    return Signature(
         tuple(
-            TensorSpec(
-                name, (batch if result.shape[:1] == examples[0].shape[:1] else result.shape[0], *result.shape[1:])
-            )
+            TensorSpec(name, (batch, *example.shape[1:]))
+            for name, example in zip(_input_names(flat.model, len(examples)), examples)
+        ),
+        tuple(
+            TensorSpec(name, (batch if result.shape[:1] == size else result.shape[0], *result.shape[1:]))
             for name, result in zip(_output_names(flat.names, results), results)
         ),
     )

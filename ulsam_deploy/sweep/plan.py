@@ -19,7 +19,7 @@ from typing import Any
 from ulsam_deploy import cache, own_probes, plugins, source
 from ulsam_deploy.devices import device
 from ulsam_deploy.errors import UsageError
-from ulsam_deploy.options import ExportOptions, parse_precisions, parse_shape
+from ulsam_deploy.options import AUTO, CALIBRATED, ExportOptions, parse_precisions, parse_shape
 from ulsam_deploy.sweep.store import fetched, is_url
 
 if sys.version_info >= (3, 11):
@@ -118,6 +118,8 @@ def read(path: Path, output: str = "") -> Sweep:
     )
     _check_names(axes[1], axes[4])
     common = _common(table, folder)
+    if common.calibration and not set(axes[2]) & {*CALIBRATED, AUTO}:
+        raise UsageError(f"{path}: calibration is for int8", expected="int8 among the precisions, or no calibration")
     digests = {place: _digest(place) for place in axes[0]}
     code = cache.source_digest()
     cells = [
@@ -152,6 +154,7 @@ def _cell(
         model=Path(place.rsplit("/", 1)[-1]) if is_url(place) else Path(place),
         targets=(target,),
         precisions=(precision,),
+        calibration=common.calibration if precision in (*CALIBRATED, AUTO) else None,
         inputs=(size,) if size else (),
         device=board,
     )

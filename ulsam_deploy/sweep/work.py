@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy import cache
+from ulsam_deploy import cache, plugins
 from ulsam_deploy.bench import peak_rss
 from ulsam_deploy.bundle import Bundle, Evidence, pack, read_bundle, strict
 from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.contracts import TensorSpec, Tier, Verdict
+from ulsam_deploy.contracts import Exporter, TensorSpec, Tier, Verdict
 from ulsam_deploy.devices import device
 from ulsam_deploy.emulate import verify_bundle
 from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
@@ -109,7 +109,7 @@ def _made(cell: Cell, store: Store, started: float) -> Result:
             todo="install the same version on the workers",
         )
     with fetched(cell.checkpoint) as model, scratch() as folder:
-        options = replace(cell.options, model=model, output=folder / "cell.bundle")
+        options = replace(cell.options, model=model, output=folder / "cell.bundle", device=_made_for(cell))
         if (seen := file_digest(options)) != cell.sha256:
             raise RefusedError(
                 f"'{cell.checkpoint}' is not the file that the plan was made for", expected=cell.sha256, todo=seen
@@ -122,6 +122,12 @@ def _made(cell: Cell, store: Store, started: float) -> Result:
         archive = pack(exported.bundle, folder / BUNDLE)
         store.write(f"cells/{cell.key}/{BUNDLE}", archive.read_bytes())
         return _described(cell, started, exported.bundle, checked, evidence)
+
+
+def _made_for(cell: Cell) -> str:
+    """The device profile that the export is told: none where the target is the same for all, and is emulated only."""
+    exporter: Exporter = plugins.load(plugins.EXPORTERS, cell.target)
+    return cell.options.device if exporter.for_devices else ""
 
 
 @functools.cache

@@ -11,23 +11,47 @@ from ulsam_deploy.runtimes import cuda, trt_engine
 from ulsam_deploy.runtimes.tensorrt import TensorRT
 
 
+@pytest.fixture
+def kit(tmp_path):
+    """A folder that looks like a kit, in a place of its own."""
+    (tmp_path / "made" / "trt").mkdir(parents=True)
+    (tmp_path / "made" / "trt" / "build.json").write_text("{}")
+    return tmp_path / "made" / "trt"
+
+
 @pytest.mark.skipif(not cuda.missing(), reason="there is a GPU")
-def test_without_a_gpu_it_is_unavailable_and_writes_nothing(tmp_path, capsys):
-    assert main(["build", str(tmp_path / "trt"), "-o", str(tmp_path / "engine")]) == 4
+def test_without_a_gpu_it_is_unavailable_and_writes_nothing(kit, tmp_path, capsys):
+    assert main(["build", str(kit), "-o", str(tmp_path / "engine")]) == 4
     assert "NVIDIA" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [kit.parent]
 
 
-def test_an_engine_is_never_put_into_a_bundle(tmp_path, capsys):
-    (tmp_path / "manifest.json").write_text("{}")
-    assert main(["build", str(tmp_path / "trt")]) == 2
+@pytest.mark.parametrize("folder", [".", "/", "..", "nowhere"])
+def test_what_is_no_kit_is_said_before_anything_is_asked_of_the_machine(tmp_path, capsys, monkeypatch, folder):
+    monkeypatch.chdir(tmp_path)
+    assert main(["build", folder]) == 2
+    assert "is no TensorRT kit" in capsys.readouterr().err
+
+
+def test_the_folder_that_one_is_in_has_a_name(kit, monkeypatch, capsys):
+    monkeypatch.chdir(kit)
+    monkeypatch.setattr(TensorRT, "_module", classmethod(lambda cls: None))
+    monkeypatch.setattr(cuda, "machine", lambda: None)
+    monkeypatch.setattr(trt_engine, "build_kit", lambda kit, output, trt, here: output / "model.plan")
+    assert main(["build", "."]) == 0
+    assert f"{kit}.engine/model.plan" in capsys.readouterr().out
+
+
+def test_an_engine_is_never_put_into_a_bundle(kit, capsys):
+    (kit.parent / "manifest.json").write_text("{}")
+    assert main(["build", str(kit)]) == 2
     assert "outside the bundle" in capsys.readouterr().err
 
 
-def test_it_says_where_the_engine_is(tmp_path, capsys, monkeypatch):
+def test_it_says_where_the_engine_is(kit, capsys, monkeypatch):
     """With the parts that need a GPU replaced: the module, the machine and the builder."""
     monkeypatch.setattr(TensorRT, "_module", classmethod(lambda cls: None))
     monkeypatch.setattr(cuda, "machine", lambda: None)
     monkeypatch.setattr(trt_engine, "build_kit", lambda kit, output, trt, here: output / "model.plan")
-    assert main(["build", str(tmp_path / "trt"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["engine"] == str(tmp_path / "trt.engine" / "model.plan")
+    assert main(["build", str(kit), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engine"] == f"{kit}.engine/model.plan"

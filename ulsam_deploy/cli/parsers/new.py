@@ -26,7 +26,13 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--input", type=value(options.parse_shape), metavar="CxHxW", help="input shape to remember (default 224x224)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default 0)")
+    parser.add_argument("--seed", type=value(_seed), default=0, help="seed of the initial weights (default 0)")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 63:
+        raise UsageError(f"'{text}' is no seed", expected=f"a whole number from 0 to {(1 << 63) - 1}")
+    return int(text)
 
 
 def _positions(text: str) -> list[int]:

@@ -1,0 +1,137 @@
+"""Words that mean nothing beside, or without, other words: whoever types one is told, and no word is dropped.
+
+A table for each command. What the options of an export say together, whoever asks, is checked in
+:mod:`ulsam_deploy.asking`; this is about words of the command line alone. Standard library only; device-safe.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from ulsam_deploy.errors import UsageError
+
+__all__ = ["check_typed", "check_words"]
+
+Typed = AbstractSet[str]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``words`` (names in the parsed arguments) mean nothing where ``idle`` holds for all that was typed.
+
+    ``why`` goes on from the word: ``--layout needs --against``. ``expected`` is what would make sense.
+    """
+
+    words: tuple[str, ...]
+    idle: Callable[[Typed], bool]
+    why: str
+    expected: str
+
+
+def _without(*others: str) -> Callable[[Typed], bool]:
+    return lambda typed: not typed & set(others)
+
+
+def _beside(*others: str) -> Callable[[Typed], bool]:
+    return lambda typed: bool(typed & set(others))
+
+
+#: How a checkpoint is read.
+_MODEL = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
+#: How one artifact is held against a checkpoint.
+_AGAINST = ("layout", "precision", "calibration", "reproduce", "probes", "trust_native", "preprocessing", "no_cache")
+_SIGNER = ("key", "identity", "issuer")
+_LIMITS = ("time_limit", "memory_limit")
+_ANY_HOST = Rule(
+    ("host_python", "host_time_limit", "ssh_config"), _without("host"), "needs --host", "--host USER@NAME as well"
+)
+_TIMING = ("profile", "rounds", "threads", "batch", "cpus", "inputs", "configure_device", "output")
+_BESIDE = ("beside", "beside_output")
+
+
+def _one_artifact(typed: Typed) -> bool:
+    return "against" in typed and "data" not in typed
+
+
+#: By command. Only what argparse itself does not say: words that exclude each other stand in the parsers.
+RULES: Mapping[str, tuple[Rule, ...]] = {
+    "verify": (
+        _ANY_HOST,
+        Rule(
+            (*_SIGNER, "against", "data", *_AGAINST, *_MODEL), _beside("host"), "is for this machine", "no --host"
+        ),
+        Rule(("device",), _beside("host"), "is an emulated board, and --host a real one", "one of the two"),
+        Rule(
+            (*_AGAINST, *_MODEL), _without("against"), "needs --against",
+            "ulsam-deploy verify --against MODEL ARTIFACT",
+        ),
+        Rule(_AGAINST, _beside("data"), "is about one artifact, and --data about those of a bundle", "no --data"),
+        Rule(("target", "device"), _one_artifact, "is for bundles", "a BUNDLE, without --against"),
+        Rule(_SIGNER, _one_artifact, "is about who made a bundle", "a BUNDLE, without --against"),
+        Rule(("identity",), _without("issuer"), "needs --issuer", "--identity WHO --issuer URL"),
+        Rule(("issuer",), _without("identity"), "needs --identity", "--identity WHO --issuer URL"),
+        Rule(("identity", "issuer"), _beside("key"), "is another signer than --key", "one of the two"),
+        Rule(
+            ("preprocessing",), _without("calibration", "probes"), "needs pictures",
+            "--calibration or --probes as well",
+        ),
+        Rule(("data", *_LIMITS), _beside("device"), "is for this machine, not for an emulated board", "no --device"),
+    ),
+    "bench": (
+        _ANY_HOST,
+        Rule(("beside_output",), _without("beside"), "needs --beside", "--beside BUNDLE --beside-output FILE"),
+        Rule(_BESIDE, _beside("host"), "is about two bundles on this machine", "no --host"),
+        Rule(("device",), _without("count"), "needs --count", "--device NAME --count"),
+        Rule(("count",), _without("device"), "needs --device", "--device NAME --count"),
+        Rule(
+            (*_TIMING, *_BESIDE, "host"), _beside("count"), "is about time, and --count counts instructions",
+            "--device NAME --count alone",
+        ),
+    ),
+    "doctor": (_ANY_HOST,),
+    "lint": (Rule(("preprocessing",), _without("probes"), "needs pictures", "--probes FILE.npz|DIR as well"),),
+    "new": (
+        Rule(
+            ("name", "output", "insert", "substitute", "subspaces", "variant", "width", "classes", "in_channels",
+             "input", "seed"),
+            _beside("list"), "writes a network, and --list writes none", "one of the two",
+        ),
+    ),
+}  # fmt: skip
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise :class:`UsageError` for an empty word: the variable that a script meant to put there is not set."""
+    for before, word in zip(("", *words), words):
+        option, equals, text = word.partition("=")
+        if word and not (equals and not text and option.startswith("--")):
+            continue
+        where = option or (f"behind '{before}'" if before else "in the first place")
+        raise UsageError(
+            f"an empty word was typed: {where}",
+            expected="a value, or neither the option nor its value",
+            todo="set the variable that should be there, or leave the option out",
+        )
+
+
+def check_typed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Raise :class:`UsageError` for a word that means nothing as the others are.
+
+    Args:
+        parser: the whole parser.
+        arguments: what it has read.
+    """
+    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    command: argparse.ArgumentParser = (commands.choices or {})[arguments.command]
+    typed = {
+        action.dest: max(action.option_strings, key=len, default=str(action.metavar))
+        for action in command._actions
+        if getattr(arguments, action.dest, action.default) != action.default
+    }
+    for rule in RULES.get(arguments.command, ()):
+        for name in rule.words:
+            if name in typed and rule.idle(typed.keys()):
+                raise UsageError(f"{typed[name]} {rule.why}", expected=rule.expected)

@@ -1,0 +1,130 @@
+"""How a run ends that did not go well: an exception becomes words on stderr and an exit code, and never a traceback.
+
+Standard library only; device-safe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import os
+import platform
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from ulsam_deploy._version import __version__
+from ulsam_deploy.errors import DefectError, Exit, ExportError, UlsamError, UsageError
+
+__all__ = ["defect", "ended", "in_words"]
+
+#: What a machine says about itself: nobody has to read a traceback for these.
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM}
+    | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
+)
+#: How allocators of native code say what Python has :class:`MemoryError` for.
+_NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
+
+
+def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namespace | None = None) -> Exit:
+    """Say on stderr what ended a run; the one place where that is done.
+
+    Args:
+        error: what was raised.
+        words: the command line.
+        arguments: the same, read; ``None`` where it could not be.
+
+    Returns:
+        The exit code that follows.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        sys.stderr.write("interrupted: nothing was left half-written\n")
+        return Exit.INTERRUPTED
+    told = in_words(error, _typed(arguments)) or defect(error, words)
+    sys.stderr.write(f"error: {told}\n")
+    return told.exit_code
+
+
+def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | None:
+    """What ``error`` says about what was asked or about this machine; ``None`` for a defect of this program.
+
+    Args:
+        error: anything that was raised.
+        typed: the files and folders that were named on the command line.
+
+    Returns:
+        The error for the user, or ``None``.
+    """
+    if isinstance(error, UlsamError):
+        return error
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
+        return ExportError(
+            "there is not enough memory for this",
+            todo="end other programs, or ask for less: a smaller --input or --batch, one --target at a time",
+        )
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    why = error.strerror or os.strerror(error.errno)
+    if error.filename is not None and any(_is_in(str(error.filename), path) for path in typed):
+        return UsageError(f"'{error.filename}' can't be used: {why}", expected="a file or folder that is there")
+    if error.errno in _MACHINE:
+        what = f"'{error.filename}' can't be read or written" if error.filename else "this machine refused"
+        return ExportError(f"{what}: {why}", todo="free some space, or give another folder that can be written to")
+    return None
+
+
+def _typed(arguments: argparse.Namespace | None) -> list[Path]:
+    found = vars(arguments).values() if arguments else ()
+    several = (value if isinstance(value, list) else [value] for value in found)
+    return [one for values in several for one in values if isinstance(one, Path)]
+
+
+def _is_in(name: str, path: Path) -> bool:
+    return Path(name).absolute().is_relative_to(path.absolute())
+
+
+def defect(error: BaseException, words: Sequence[str]) -> DefectError:
+    """One sentence about an ``error`` that nobody foresaw. Its traceback is kept in a file, whose place it names.
+
+    Args:
+        error: what was raised.
+        words: the command line, which the file holds as well.
+
+    Returns:
+        The error for the user.
+    """
+    what = f"a defect of ulsam-deploy ended this run ({_short(error)})"
+    lines = [
+        f"ulsam-deploy {__version__}, Python {platform.python_version()}, {platform.platform()}",
+        f"words: {shlex.join(words)}",
+        "",
+        *traceback.format_exception(type(error), error, error.__traceback__),
+    ]
+    try:
+        place = _kept("\n".join(lines).encode(errors="backslashreplace"))
+    except OSError as unwritten:
+        return DefectError(f"{what}; its traceback could not be kept: {unwritten.strerror or unwritten}")
+    return DefectError(f"{what}; please report it with its traceback, which is in {place}")
+
+
+def _short(error: BaseException) -> str:
+    said = (str(error).strip().splitlines() or [""])[0][:200]
+    return type(error).__name__ + (f": {said}" if said else "")
+
+
+def _kept(content: bytes) -> str:
+    """A new file for this user's eyes, outside of whatever is being made, whole or not at all; its path."""
+    handle, place = tempfile.mkstemp(prefix="ulsam-deploy-defect-", suffix=".txt")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(place).unlink()
+        raise
+    return place
