@@ -33,6 +33,7 @@ class OnnxRuntime(Runtime):
 
     name = "onnxruntime"
     target = "onnx"
+    aliases = ("ort",)
     opens = (".onnx",)
     script = """\
 import onnxruntime

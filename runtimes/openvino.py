@@ -24,6 +24,7 @@ class OpenVino(Runtime):
 
     name = "openvino"
     target = "openvino"
+    aliases = ("ov",)
     opens = (".xml",)
     script = """\
 import openvino

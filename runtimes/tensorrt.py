@@ -33,6 +33,7 @@ class TensorRT(Runtime):
 
     name = "tensorrt"
     target = "trt"
+    aliases = ("tensorrt-rtx",)
     opens = (".plan", ".engine")
     native = True
     #: The device-safe builder, for the exporter that writes kits for it.

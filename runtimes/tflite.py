@@ -42,6 +42,7 @@ class TFLite(Runtime):
 
     name = "tflite"
     target = "tflite"
+    aliases = ("litert", "ai-edge-litert", "tensorflow-lite")
     opens = (".tflite",)
     script = """\
 from ai_edge_litert.interpreter import Interpreter

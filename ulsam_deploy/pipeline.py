@@ -28,6 +28,7 @@ from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
 from ulsam_deploy.road import GOLDEN, Road
 from ulsam_deploy.search import RECIPE, Recipes, recipes_text
+from ulsam_deploy.targets import ALL, check_targets, parse_targets
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,14 @@ def asked(options: ExportOptions) -> list[Asked]:
         for precision in options.precisions:
             check_dla(options.device, precision, options.batch)
     known = plugins.registered(plugins.EXPORTERS)
-    for name in options.targets:
-        if name not in known and name != "all":
-            raise UsageError(f"no target is called '{name}'", expected=", ".join([*known, "all"]))
+    targets = parse_targets(options.targets)
+    check_targets(targets, [*known, ALL])
     if set(options.judged) & set(CALIBRATED) and options.calibration is None:
         raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
     _check_searches(options)
-    every = "all" in options.targets
+    every = ALL in targets
     if options.recipes:
-        chosen = list(options.recipes) if every else list(dict.fromkeys(options.targets))
+        chosen = list(options.recipes if every else targets)
         for name in chosen:
             if name not in options.recipes or name not in known:
                 expected = ", ".join(set(options.recipes) & set(known))
@@ -95,7 +95,7 @@ def asked(options: ExportOptions) -> list[Asked]:
         return [Asked(name, options.recipes[name], True) for name in chosen]
     return [
         Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), not every)
-        for target in (known if every else dict.fromkeys(options.targets))
+        for target in (known if every else targets)
         for precision in sorted(dict.fromkeys(options.precisions), key=AUTO.__ne__)
     ]
 

@@ -9,7 +9,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from ulsam_deploy.errors import UnavailableError, UsageError
+from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.spelling import unknown
 
 MODELS = "ulsam_deploy.models"
 EXPORTERS = "ulsam_deploy.exporters"
@@ -31,7 +32,8 @@ def load(group: str, name: str) -> Any:
     points = registered(group)
     if name not in points:
         kind = group.rsplit(".", 1)[1].rstrip("s")
-        raise UsageError(f"no {kind} is called '{name}'", expected=", ".join(points) or "an installed plug-in")
+        expected = ", ".join(points) or "an installed plug-in"
+        raise unknown(f"no {kind} is called '{name}'", name, points, expected=expected)
     try:
         return points[name].load()
     except ModuleNotFoundError as error:

@@ -8,7 +8,6 @@ text with ``field(metadata={"pattern": REGEX})`` and its number with ``field(met
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import json
 import math
@@ -19,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ulsam_deploy.errors import ExportError, RefusedError, UlsamError
+from ulsam_deploy.spelling import nearest
 
 __all__ = ["decode", "dumps", "encode", "loads", "schema"]
 
@@ -137,8 +137,8 @@ class _Decoder:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for key in given:
             if key not in fields:
-                near = difflib.get_close_matches(key, fields, 1, cutoff=0.0)
-                self.fail(where, f"unknown key {_show(key)}", f"{', '.join(fields)} (nearest: '{near[0]}')")
+                near = nearest(key, fields, cutoff=0.0)
+                self.fail(where, f"unknown key {_show(key)}", f"{', '.join(fields)} (nearest: '{near}')")
         missing = [name for name in fields if name not in given]
         if missing:
             self.fail(where, f"the key '{missing[0]}' is missing", ", ".join(fields))

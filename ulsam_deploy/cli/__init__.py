@@ -8,8 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ulsam_deploy.errors import Exit, UlsamError
+
+if TYPE_CHECKING:
+    from ulsam_deploy.cli.reading import Parser
 
 
 def main(argv: Sequence[str] | None = None, commands: Sequence[str] | None = None) -> int:
@@ -39,9 +43,7 @@ def main(argv: Sequence[str] | None = None, commands: Sequence[str] | None = Non
         return int(Exit.OK)
 
 
-def _read(
-    parser: Callable[[Sequence[str]], argparse.ArgumentParser], known: Sequence[str], words: list[str]
-) -> argparse.Namespace:
+def _read(parser: Callable[[Sequence[str]], Parser], known: Sequence[str], words: list[str]) -> argparse.Namespace:
     """The words, with those of a ``--config`` file behind them; ``--save-config`` writes them all out."""
     if not any(word.startswith(("--config", "--save-config")) for word in words):
         return parser(known).parse_args(words)

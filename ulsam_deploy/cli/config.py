@@ -8,7 +8,6 @@ to the file's folder. An unknown key is an error.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import sys
@@ -16,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.cli.reading import Parser, in_either_number
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.spelling import unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +28,7 @@ else:
 _OWN = frozenset({"help", "config", "save_config"})
 
 
-def merged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
     """``argv``, and behind it what the file named by its ``--config`` adds.
 
     Raises :class:`UsageError` on a file that is missing, no TOML, or says something that the command does not know.
@@ -38,16 +39,9 @@ def merged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     command = _commands(parser).get(name)
     if path is None or command is None:
         return list(argv)
-    table = _table(path, name)
+    words = command.spelled(words)
     actions = _actions(command)
-    for key in table:
-        if key not in actions:
-            near = difflib.get_close_matches(key, actions, 1)
-            raise UsageError(
-                f"{path}: [{name}] has an unknown key '{key}'",
-                expected=", ".join(sorted(actions)),
-                todo=f"write '{near[0]}'" if near else "see the command's --help",
-            )
+    table = {_known(key, actions, f"{path}: [{name}]"): value for key, value in _table(path, name).items()}
     placed = _positionals_given(command, words)
     given = {key for key, action in actions.items() if action.dest in placed or _is_given(action, words)}
     new = {id(actions[key]): (key, actions[key], value) for key, value in table.items() if key not in given}
@@ -58,7 +52,15 @@ def merged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     return [name, *words, *options, *(["--", *positionals] if positionals else [])]
 
 
-def save(parser: argparse.ArgumentParser, argv: Sequence[str], path: Path) -> None:
+def _known(key: str, actions: Mapping[str, argparse.Action], where: str) -> str:
+    """``key`` as ``actions`` have it; raises :class:`UsageError`."""
+    found = in_either_number(key, actions)
+    if not found:
+        raise unknown(f"{where} has an unknown key '{key}'", key, sorted(actions), todo="see the command's --help")
+    return found
+
+
+def save(parser: Parser, argv: Sequence[str], path: Path) -> None:
     """Write the words of ``argv`` to ``path``, so that ``--config`` reads them. ``parser`` is used up.
 
     Raises :class:`UsageError` where the file can't be written.
@@ -80,7 +82,7 @@ def save(parser: argparse.ArgumentParser, argv: Sequence[str], path: Path) -> No
         raise UsageError(f"cannot write '{path}': {error.strerror}", expected="a file that can be written") from error
 
 
-def _commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+def _commands(parser: Parser) -> Mapping[str, Parser]:
     chosen = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return chosen.choices or {}
 

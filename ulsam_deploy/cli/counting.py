@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.cli import words
+from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, combine
@@ -38,7 +39,7 @@ def run_count(arguments: argparse.Namespace) -> Exit:
 
     with handover(arguments, arguments.bundle.name) as told:
         bundle = read_bundle(arguments.bundle)
-        counted = emulate.count_bundle(bundle, arguments.device, arguments.targets, Progress())
+        counted = emulate.count_bundle(bundle, arguments.device, targets_of(arguments), Progress())
         code = combine(_code(item, arguments) for item in counted)
         if not any(item.counts for item in counted) and code is Exit.OK:
             code = Exit.UNAVAILABLE  # nothing ran
@@ -55,7 +56,7 @@ def run_count(arguments: argparse.Namespace) -> Exit:
 
 def _code(item: Counted, arguments: argparse.Namespace) -> Exit:
     """An engine that the board doesn't have counts only where its target was asked for."""
-    return Exit.OK if isinstance(item.error, UnavailableError) and not arguments.targets else item.exit_code
+    return Exit.OK if isinstance(item.error, UnavailableError) and not arguments.target else item.exit_code
 
 
 def _tell(told: Handover, counted: Sequence[Counted], arguments: argparse.Namespace) -> None:

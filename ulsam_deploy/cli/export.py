@@ -10,7 +10,7 @@ from typing import Any
 from ulsam_deploy.budget import read_budget
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.arguments import model_options
+from ulsam_deploy.cli.arguments import model_options, targets_of
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
 from ulsam_deploy.contracts import Verdict
@@ -24,14 +24,14 @@ from ulsam_deploy.report import REPORT
 from ulsam_deploy.report.checks import Check, artifact_checks
 from ulsam_deploy.search import read_recipes
 from ulsam_deploy.source import file_digest_of
+from ulsam_deploy.targets import ALL
 
 
 def options_from(arguments: argparse.Namespace) -> ExportOptions:
     """The words of the command line as options."""
-    targets = [name for given in arguments.target or ["all"] for name in given.split(",")]
     return ExportOptions(
         model=arguments.model,
-        targets=tuple(targets),
+        targets=targets_of(arguments) or (ALL,),
         output=arguments.output,
         batch=arguments.batch,
         precisions=tuple(dict.fromkeys(word for words in arguments.precision or [("fp32",)] for word in words)),

@@ -12,6 +12,7 @@ from ulsam_deploy.cli import words
 from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.parity import make_probes
+from ulsam_deploy.spelling import unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,10 +45,15 @@ def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> t
     for network in networks.values():
         if arguments.name in network.named():
             return network, {**network.named()[arguments.name], **asked}
-    raise UsageError(
-        f"no network or configuration is called '{arguments.name}'" if arguments.name else "no network was named",
+    todo = "see 'ulsam-deploy new --list' for the paper's configurations"
+    if not arguments.name:
+        raise UsageError("no network was named", expected=", ".join(networks), todo=todo)
+    raise unknown(
+        f"no network or configuration is called '{arguments.name}'",
+        arguments.name,
+        [*networks, *(name for network in networks.values() for name in network.named())],
         expected=", ".join(networks),
-        todo="see 'ulsam-deploy new --list' for the paper's configurations",
+        todo=todo,
     )
 
 

@@ -10,7 +10,7 @@ from ulsam_deploy.accuracy import Accuracy
 from ulsam_deploy.bundle import Bundle, Evidence, read_bundle, strict
 from ulsam_deploy.bundle.signature import check_signature, read_public_key
 from ulsam_deploy.cli import labelled, words
-from ulsam_deploy.cli.arguments import limits
+from ulsam_deploy.cli.arguments import limits, targets_of
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
@@ -100,10 +100,10 @@ def _next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace)
 def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
     """Every artifact as it is on this machine, or on the emulated one that was asked for."""
     if not arguments.device:
-        return verify_bundle(bundle, arguments.target or (), limits(arguments))
+        return verify_bundle(bundle, targets_of(arguments), limits(arguments))
     from ulsam_deploy import emulate, progress
 
-    return emulate.verify_bundle(bundle, arguments.device, arguments.target or (), progress.Progress())
+    return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress.Progress())
 
 
 def _subject(item: Checked) -> str:
