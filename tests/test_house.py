@@ -15,7 +15,7 @@ WINGS = ("models", "exporters", "runtimes")
 #: What may be imported on a device besides the standard library and numpy: a runtime's own engine, lazily.
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
-    *("spelling.py", "targets.py"),
+    *("spelling.py", "targets.py", "typed.py"),
     *("isolation.py", "verifying.py", "preprocessing.py", "thresholds.py", "timing.py"),
     *("accuracy", "parity", "bench", "bundle"),
 )
@@ -71,7 +71,7 @@ def test_wings_never_import_each_other(path: Path) -> None:
 def rank(module: str) -> int | None:
     """How high a module of the core stands: imports point downward only."""
     storeys = [
-        {"contracts", "errors", "isolation", "plugins", "spelling", "thresholds", "_version"},
+        {"contracts", "errors", "isolation", "plugins", "spelling", "thresholds", "typed", "_version"},
         {"targets", "third_party", "external_data", "preprocessing", "toml"},
         {"bundle", "parity", "bench"},
         {"accuracy", "budget", "cache", "devices", "images", "progress", "workers"},

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     print(f"networks: {', '.join(plugins.registered(plugins.MODELS))}")
     print(f"cache: {cache_root()}\n")
     rows = [(does, name, "yes" if a.usable else "no", a.detail, a.todo) for does, name, a in found]
-    print(words.table(("can it", "backend", "here", "found", "do this"), rows))
+    words.print_table(("can it", "backend", "here", "found", "do this"), rows)
     return Exit.OK
 
 

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         words.print_json("new", {"path": str(output), "network": network.name, "parameters": parameters})
     else:
         print(f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks")
-        print(f"Next: ulsam-export {output} --target all")
+        words.say_next(["ulsam-export", output])
     return Exit.OK
 
 
@@ -106,7 +106,7 @@ def _list(networks: Mapping[str, Network], arguments: argparse.Namespace) -> Exi
         for name, (network, config) in named.items()
     ]
     print(f"networks: {', '.join(networks)}\n")
-    print(words.table(("configuration", "network", "ULSAM", *columns), rows))
+    words.print_table(("configuration", "network", "ULSAM", *columns), rows)
     return Exit.OK
 
 

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.dry_run:
         return _dry_run(sweep, arguments.json)
     with handover(arguments, sweep.title) as told:
-        doing = Run(sweep, Progress())
+        doing = Run(sweep, Progress(beat=not arguments.json))
         workers = local_workers(arguments.workers, sweep.memory)
         with executors.executor(arguments.scheduler, workers, sweep.memory) as executor:
             doing.go(executor)

@@ -15,7 +15,9 @@ from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.evidence import Checked, verify_bundle
+from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.checks import Check, artifact_checks
+from ulsam_deploy.typed import typed
 
 #: Words that only make sense together with ``--against``, and what they are when not given.
 AGAINST_ONLY: Mapping[str, object] = {
@@ -52,7 +54,8 @@ def run(arguments: argparse.Namespace) -> Exit:
         raise UsageError(
             f"'{arguments.path}' is a file and not a bundle",
             expected="a bundle folder or .zip",
-            todo=f"to hold an artifact against its checkpoint: ulsam-deploy verify --against MODEL {arguments.path}",
+            todo="to hold an artifact against its checkpoint: "
+            + typed("ulsam-deploy", "verify", "--against", "MODEL", arguments.path),
         )
     with handover(arguments, arguments.path.name) as told:
         return _bundle(arguments, told)
@@ -82,28 +85,34 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
         if item.error:
             sys.stderr.write(f"{_subject(item)}: {_not_run(arguments)}: {item.error}\n")
     print(f"\nProven: {told.sentence}")
-    print(f"Next:   {_next(checked, code, arguments)}")
+    _say_next(checked, code, arguments)
     return code
 
 
-def _next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace) -> str:
+def _say_next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace) -> None:
     """What to do now, by what was found."""
     failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
-    if failed:
-        artifact = f"{arguments.path}/{failed.files[0].path}"
-        return f"to see where: ulsam-deploy verify --against MODEL {artifact} --reproduce case"
-    if code is Exit.OK:
-        return f"ship it: ulsam-deploy pack {arguments.path}" if arguments.path.is_dir() else "ship it"
-    return "ulsam-deploy doctor     (what can run here, and what to install for the rest)"
+    if failed and arguments.path.is_dir():
+        artifact = arguments.path / failed.files[0].path
+        command = ["ulsam-deploy", "verify", "--against", "MODEL", artifact, "--reproduce", "case"]
+        words.say_next(command, "To see where it differs from the checkpoint MODEL")
+    elif code is not Exit.OK:
+        words.say_next(["ulsam-deploy", "doctor"])
+    elif arguments.path.is_dir():
+        words.say_next(["ulsam-deploy", "pack", arguments.path])
+    else:
+        words.say_next(["ulsam-deploy", "pack", "--runner"], "To verify it on a device")
 
 
 def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
     """Every artifact as it is on this machine, or on the emulated one that was asked for."""
+    progress = Progress(beat=not arguments.json)
     if not arguments.device:
-        return verify_bundle(bundle, targets_of(arguments), limits(arguments))
-    from ulsam_deploy import emulate, progress
+        with progress.waiting("verify"):
+            return verify_bundle(bundle, targets_of(arguments), limits(arguments))
+    from ulsam_deploy import emulate
 
-    return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress.Progress())
+    return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress)
 
 
 def _subject(item: Checked) -> str:
@@ -128,8 +137,8 @@ def _tell(
         told.sentence += f". {labelled.sentence(right)}"
     for item in checked:
         subject = _subject(item)
-        again = f"ulsam-deploy verify {arguments.path} --target {item.record.target}"
-        again += f" --device {arguments.device}" if arguments.device else ""
+        there = ["--device", arguments.device] if arguments.device else []
+        again = typed("ulsam-deploy", "verify", arguments.path, "--target", item.record.target, *there)
         if item.error:
             verdict = Verdict.FAIL if _code(item, arguments) else Verdict.UNVERIFIED
             told.checks.append(Check(subject, "run", verdict, f"{subject}: {_not_run(arguments)}: {item.error}"))

@@ -21,6 +21,7 @@ from ulsam_deploy.report.checks import Check, artifact_checks
 from ulsam_deploy.report.comparison import Figures
 from ulsam_deploy.report.maps import MAPS, Maps, Step, step_counts
 from ulsam_deploy.report.part import PERCENTILES, Part, milliseconds, times_table
+from ulsam_deploy.typed import typed
 
 #: Pixels of liveness 0, and from there to liveness 1, in the little picture of a block; and the picture's width.
 _ZERO, _ONE, _WIDTH = 25.0, 100.0, 150.0
@@ -51,12 +52,13 @@ class Subject(Part):
 
     def _again(self, record: ArtifactRecord) -> str:
         """How to see it again, and how to show it to others."""
-        again = f"ulsam-deploy verify {self.name}.bundle --target {record.target}"
+        again = typed("ulsam-deploy", "verify", Path(f"{self.name}.bundle"), "--target", record.target)
         file = record.files[0].path
         if not file.endswith(_OPENED) or record.precision not in _JUDGED or record.evidence.tier < Tier.EXECUTED:
             return again
-        model = f"--against MODEL {self.name}.bundle/{file} --precision {record.precision}"
-        return f"{again}\nTo take it to others: ulsam-deploy verify {model} --reproduce case"
+        artifact = Path(f"{self.name}.bundle", file)
+        others = ("--against", "MODEL", artifact, "--precision", record.precision, "--reproduce", "case")
+        return f"{again}\nTo take it to others: {typed('ulsam-deploy', 'verify', *others)}"
 
     @property
     def verdict(self) -> Verdict:
