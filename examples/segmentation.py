@@ -10,6 +10,7 @@ from squares pixel by pixel, both as bright as the noise around them.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
@@ -156,8 +157,8 @@ def main(argv: list[str] | None = None) -> None:
     train(model, chosen.steps)
     torch.save(model.state_dict(), chosen.output)
     print(f"{right_pixels(model):.1%} of the pixels of discs and squares are right")
-    command = "--model examples.segmentation:build --input 1x64x64 --target all"
-    print(f"Next: ulsam-export {chosen.output} {command}")
+    command = ("ulsam-export", chosen.output, "--model", "examples.segmentation:build", "--input", "1x64x64")
+    print(f"Next: {shlex.join(map(str, command))}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.spelling import unknown
 
 from .layout import renamed
 from .paper import figures, named_configurations
@@ -49,9 +50,9 @@ class Config:
     def read(cls, config: Mapping[str, Any]) -> Config:
         """Check a mapping (of JSON, say) and fill in what it leaves out; raises :class:`UsageError`."""
         names = [field.name for field in fields(cls)]
-        unknown = sorted(set(config) - set(names))
-        if unknown:
-            raise UsageError(f"unknown network option '{unknown[0]}'", expected=", ".join(names))
+        surplus = sorted(set(config) - set(names))
+        if surplus:
+            raise unknown(f"unknown network option '{surplus[0]}'", surplus[0], names)
         full = {**Config().as_mapping(), **config}
         try:
             made = cls(

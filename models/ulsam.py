@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.spelling import unknown
 
 REFERENCE = "reference"
 POOL_OF_INPUT = "pool-of-input"
@@ -63,7 +64,7 @@ class ULSAM(nn.Module):
     def __init__(self, channels: int, subspaces: int = 4, variant: str = REFERENCE) -> None:
         super().__init__()
         if variant not in VARIANTS:
-            raise UsageError(f"unknown ULSAM variant '{variant}'", expected=", ".join(VARIANTS))
+            raise unknown(f"unknown ULSAM variant '{variant}'", variant, VARIANTS)
         if subspaces < 1 or channels % subspaces:
             divisors = [g for g in (1, 2, 4, 8, 16) if channels % g == 0]
             raise UsageError(

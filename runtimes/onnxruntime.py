@@ -34,6 +34,7 @@ class OnnxRuntime(Runtime):
 
     name = "onnxruntime"
     target = "onnx"
+    aliases = ("ort",)
     opens = (".onnx",)
     precisions = ("fp32", "fp16", "int8")
     script = """\

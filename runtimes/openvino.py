@@ -25,6 +25,7 @@ class OpenVino(Runtime):
 
     name = "openvino"
     target = "openvino"
+    aliases = ("ov",)
     opens = (".xml",)
     precisions = ("fp32", "fp16", "int8")
     script = """\

@@ -32,6 +32,7 @@ class TensorRT(Runtime):
 
     name = "tensorrt"
     target = "trt"
+    aliases = ("tensorrt-rtx",)
     opens = (".plan", ".engine")
     precisions = ("fp32", "fp16", "int8")
     native = True

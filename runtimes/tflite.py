@@ -42,6 +42,7 @@ class TFLite(Runtime):
 
     name = "tflite"
     target = "tflite"
+    aliases = ("litert", "ai-edge-litert", "tensorflow-lite")
     opens = (".tflite",)
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     script = """\

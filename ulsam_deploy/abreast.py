@@ -136,7 +136,7 @@ def _taken_over(folder: Path) -> Road:
 
     options, walked, rest = pickle.loads((folder / STATE).read_bytes())
     exported = torch.export.load(folder / PROGRAM)
-    road = Road(options, Progress(io.StringIO()))
+    road = Road(options, Progress(io.StringIO(), beat=False))
     atexit.register(road.__exit__)
     road.resume({**walked, "raised": dataclasses.replace(rest, exported=exported)})
     return road
@@ -145,7 +145,7 @@ def _taken_over(folder: Path) -> Road:
 def _task(handed_over: Path, wanted: Sequence[Asked], folder: Path) -> tuple[list[Outcome], str, list[Stage]]:
     """In a process: the artifacts of one target, what was said, and how long it took."""
     road, words = _taken_over(handed_over), io.StringIO()
-    road.progress = Progress(words)
+    road.progress = Progress(words, beat=False)
     outcomes = [one(road, asked, folder) for asked in wanted]
     return outcomes, words.getvalue(), road.progress.stages
 

@@ -248,7 +248,7 @@ def open(bundle: Bundle | PathLike, target: str, *, threads: int | None = None) 
     opened = _opened(bundle)
     opened.verify_integrity()
     record = opened.artifact(target)
-    engine = evidence.runtime_for(target)
+    engine = evidence.runtime_for(record.target)
     return Session(engine(opened.files(record), record.inputs, record.outputs, threads=threads))
 
 

@@ -22,6 +22,7 @@ from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, Ex
 from ulsam_deploy.outcome import Asked, exporter_for
 from ulsam_deploy.road import Road
 from ulsam_deploy.source import check_readable
+from ulsam_deploy.targets import ALL, check_targets, parse_targets
 
 __all__ = ["asked", "check_network"]
 
@@ -49,14 +50,13 @@ def asked(options: ExportOptions, *, is_file: bool = True) -> list[Asked]:
         for precision in options.precisions:
             check_dla(options.device, precision, options.batch)
     known = plugins.registered(plugins.EXPORTERS)
-    for name in options.targets:
-        if name not in known and name != "all":
-            raise UsageError(f"no target is called '{name}'", expected=", ".join([*known, "all"]))
+    targets = parse_targets(options.targets)
+    check_targets(targets, [*known, ALL])
     _check_quantization(options)
     _check_searches(options)
-    every = "all" in options.targets
+    every = ALL in targets
     if options.recipes:
-        chosen = list(options.recipes) if every else list(dict.fromkeys(options.targets))
+        chosen = list(options.recipes if every else targets)
         for name in chosen:
             if name not in options.recipes or name not in known:
                 expected = ", ".join(set(options.recipes) & set(known))
@@ -64,8 +64,8 @@ def asked(options: ExportOptions, *, is_file: bool = True) -> list[Asked]:
         found = [Asked(name, options.recipes[name], True) for name in chosen]
     else:
         found = [
-            Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), target in options.targets)
-            for target in (known if every else dict.fromkeys(options.targets))
+            Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), target in targets)
+            for target in (known if every else targets)
             for precision in sorted(dict.fromkeys(options.precisions), key=AUTO.__ne__)
         ]
     _check_exporters(options, found)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.spelling import unknown
 from ulsam_deploy.thresholds import ALIVE, TOLERANCE
 
 __all__ = ["DROP", "Budget", "from_mapping", "parse_limit", "read_budget"]
@@ -110,7 +111,7 @@ def from_mapping(given: Mapping[str, Any]) -> Budget:
     known = {field.name for field in fields(Budget)}
     for name, value in given.items():
         if name not in known:
-            raise UsageError(f"the budget names '{name}'", expected=", ".join(sorted(known)))
+            raise unknown(f"the budget names '{name}'", name, sorted(known))
         right = isinstance(value, str) if name == "size" else isinstance(value, (int, float)) and value == value
         if isinstance(value, bool) or not right:
             raise UsageError(

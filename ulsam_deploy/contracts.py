@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ulsam_deploy.errors import UnavailableError, UsageError
 from ulsam_deploy.findings import ArtifactFacts, EngineFacts, Reason, StudyFacts, Verdict
+from ulsam_deploy.spelling import folded, unknown
 
 if TYPE_CHECKING:  # torch stays out of every device-safe module, and numpy out of the command line's own words
     import numpy as np
@@ -54,9 +55,9 @@ class Tier(enum.IntEnum):
     def from_label(cls, label: str) -> Tier:
         """The tier called ``label``; raises :class:`UsageError` that lists the known ones."""
         for tier in cls:
-            if tier.label == label:
+            if folded(tier.label) == folded(label):
                 return tier
-        raise UsageError(f"unknown evidence tier '{label}'", expected=", ".join(t.label for t in cls))
+        raise unknown(f"unknown evidence tier '{label}'", label, [tier.label for tier in cls])
 
 
 @dataclass(frozen=True)
@@ -239,6 +240,8 @@ class Runtime(abc.ABC):
 
     name: ClassVar[str]
     target: ClassVar[str]
+    #: What people call it, or its target, besides :attr:`name` and :attr:`target`; case, ``-`` and ``_`` don't matter.
+    aliases: ClassVar[tuple[str, ...]] = ()
     #: Suffixes of the files that :meth:`ports` can read when nobody described them; empty: none.
     opens: ClassVar[tuple[str, ...]] = ()
     #: The precisions of artifacts that it runs: all that its target's exporter makes.
@@ -327,9 +330,10 @@ class Runtime(abc.ABC):
     def _ready(self, inputs: ArrayMap) -> dict[str, np.ndarray[Any, Any]]:
         """``inputs`` checked, and in the artifact's own layout."""
         ready = {spec.name: to_artifact(spec, check_array(spec, inputs)) for spec in self.inputs}
-        unknown = set(inputs) - set(ready)
-        if unknown:
-            raise UsageError(f"unknown input '{min(unknown)}'", expected=", ".join(spec.name for spec in self.inputs))
+        surplus = set(inputs) - set(ready)
+        if surplus:
+            word = min(surplus)
+            raise unknown(f"unknown input '{word}'", word, [spec.name for spec in self.inputs])
         return ready
 
 

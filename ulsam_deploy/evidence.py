@@ -156,10 +156,7 @@ def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | 
     """
     bundle.verify_integrity()
     golden = Golden.load(bundle.golden) if bundle.golden else None
-    records = [record for record in bundle.manifest.artifacts if not targets or record.target in targets]
-    for target in targets:
-        bundle.artifact(target)  # says which ones there are
-    return [_verify(bundle, record, golden, limits or Limits()) for record in records]
+    return [_verify(bundle, record, golden, limits or Limits()) for record in bundle.chosen(targets)]
 
 
 def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits) -> Checked:

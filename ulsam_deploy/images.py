@@ -17,6 +17,7 @@ import numpy as np
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.errors import UnavailableError, UsageError
 from ulsam_deploy.preprocessing import Preprocessing
+from ulsam_deploy.spelling import unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -47,8 +48,10 @@ def read_preprocessing(text: str) -> Preprocessing:
         return from_mapping(tomllib.loads(Path(text).read_text(encoding="utf-8")), f"'{text}'")
     except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
         why = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(
+        raise unknown(
             f"the preprocessing '{text}' cannot be read: {why}",
+            text,
+            NAMED,
             expected="a TOML file with any of " + ", ".join(f.name for f in dataclasses.fields(Preprocessing)),
             todo="or say one of " + ", ".join(NAMED),
         ) from error

@@ -11,7 +11,10 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["command", "in_runner"]
+__all__ = ["OURS", "command", "in_runner", "typed"]
+
+#: What this program is called where pip installed it; as the first word of :func:`typed`, what it is called here.
+OURS = "ulsam-deploy"
 
 
 def in_runner() -> bool:
@@ -19,20 +22,35 @@ def in_runner() -> bool:
     return _archive() is not None
 
 
-def command(*words: str) -> str:
-    """A command of ours as it is typed here.
+def typed(*words: object, on_host: bool = False) -> str:
+    """``words`` as a shell takes them, whatever a file is called.
 
     Args:
-        words: The command and its words, such as ``"doctor"``.
+        words: A command, its options and paths. A placeholder such as ``MODEL`` stays as it is.
+        on_host: It is typed on the host, even where this is a board.
 
     Returns:
-        ``ulsam-deploy doctor``; in the runner ``python3 runner.pyz doctor``.
+        One line, every word quoted that needs it; a path is never taken for an option. ``ulsam-deploy`` as the first
+        word is what this program is called here: in the runner ``python3 runner.pyz``.
     """
+    own = _program() if words[:1] == (OURS,) and not on_host else words[:1]
+    return shlex.join(_word(word) for word in (*own, *words[1:]))
+
+
+def command(*words: object) -> str:
+    """A command of ours, such as ``"doctor"``, and its words, as :func:`typed` has it."""
+    return typed(OURS, *words)
+
+
+def _word(word: object) -> str:
+    return f"./{word}" if isinstance(word, Path) and str(word)[0] == "-" else str(word)
+
+
+def _program() -> tuple[str, ...]:
     archive = _archive()
     if archive is None:
-        return shlex.join(("ulsam-deploy", *words))
-    near = archive.name if archive.parent == Path.cwd() else str(archive)
-    return shlex.join((_python(), near, *words))
+        return (OURS,)
+    return (_python(), archive.name if archive.parent == Path.cwd() else str(archive))
 
 
 def _archive() -> Path | None:

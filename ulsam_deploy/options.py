@@ -5,7 +5,7 @@ Standard library only; numpy where pictures are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,19 @@ from ulsam_deploy.budget import Budget
 from ulsam_deploy.contracts import Tier
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.preprocessing import Preprocessing
+from ulsam_deploy.spelling import folded, unknown
 
 #: How many probes an export checks on; rounded up to whole batches.
 PROBES = 24
 #: What an artifact can be made in. ``int8-dynamic``: weights in int8, ranges of everything else found while it runs.
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+#: What else people call them, folded.
+_PRECISION_WORDS: Mapping[str, str] = {
+    **dict.fromkeys(("float32", "float", "f32", "single"), "fp32"),
+    **dict.fromkeys(("float16", "f16", "half"), "fp16"),
+    "i8": "int8",
+    **dict.fromkeys(("dynamicint8", "dynamic"), "int8-dynamic"),
+}
 #: Whichever of them is fastest within the budget: see :mod:`ulsam_deploy.search`.
 AUTO = "auto"
 #: Those that take ranges from real inputs, and what to do without any.
@@ -169,17 +177,34 @@ def parse_shape(text: str) -> tuple[int, ...]:
 
 
 def parse_precisions(text: str) -> tuple[str, ...]:
-    """``fp32,int8`` as ``("fp32", "int8")``; raises :class:`UsageError`."""
-    words = tuple(dict.fromkeys(text.split(",")))
-    for word in words:
-        if word not in (*PRECISIONS, AUTO):
-            raise UsageError(f"no precision is called '{word}'", expected=", ".join([*PRECISIONS, AUTO]))
-    return words
+    """``fp32,int8`` as ``("fp32", "int8")``, or :data:`AUTO`; raises :class:`UsageError` as :func:`parse_precision`."""
+    return tuple(dict.fromkeys(parse_precision(word, (*PRECISIONS, AUTO)) for word in text.split(",")))
+
+
+def parse_precision(text: str, known: Sequence[str] = PRECISIONS) -> str:
+    """The precision that ``text`` stands for: ``fp16`` for ``half``.
+
+    Args:
+        text: What was typed, in any case.
+        known: The precisions that it may be.
+
+    Returns:
+        One of ``known``.
+
+    Raises:
+        UsageError: Where it stands for none of them.
+    """
+    spellings = {folded(name): name for name in known}
+    spellings |= {word: name for word, name in _PRECISION_WORDS.items() if name in known}
+    if folded(text) in spellings:
+        return spellings[folded(text)]
+    near = dict.fromkeys([*known, *spellings])
+    raise unknown(f"no precision is called '{text}'", text, near, expected=", ".join(known))
 
 
 def parse_batch(text: str) -> int | None:
     """``4`` as 4 and ``dynamic`` as ``None``; raises :class:`UsageError`."""
-    if text == "dynamic":
+    if text.lower() == "dynamic":
         return None
     if text.isdecimal() and int(text) > 0:
         return int(text)

@@ -18,6 +18,7 @@ from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import PROBES
 from ulsam_deploy.parity import make_probes
 from ulsam_deploy.preprocessing import Preprocessing
+from ulsam_deploy.spelling import unknown
 
 Array = np.ndarray[Any, Any]
 Shapes = Mapping[str, Sequence[int]]
@@ -100,9 +101,9 @@ def _from_npz(
     if len(shapes) == len(arrays) == 1:
         arrays = dict(zip(shapes, arrays.values()))
     if set(arrays) != set(shapes):
-        raise UsageError(
-            f"'{path.name}' holds {', '.join(sorted(arrays)) or 'no arrays'}", expected=", ".join(shapes), todo=_TODO
-        )
+        surplus = min(set(arrays) - set(shapes), default="")
+        found = f"'{path.name}' holds {', '.join(sorted(arrays)) or 'no arrays'}"
+        raise unknown(found, surplus, sorted(set(shapes) - set(arrays)), expected=", ".join(shapes), todo=_TODO)
     probes = {
         name: _checked(arrays[name], tuple(shape), f"'{name}' in '{path.name}'", preprocessing)
         for name, shape in shapes.items()

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.errors import UnavailableError, UsageError
+from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.spelling import unknown
 
 MODELS = "ulsam_deploy.models"
 EXPORTERS = "ulsam_deploy.exporters"
@@ -35,7 +36,7 @@ def load(group: str, name: str) -> Any:
     if name not in points:
         kind = group.rsplit(".", 1)[1].rstrip("s")
         todo = "" if points else f"install ulsam-deploy: pip install '{_source()}'"
-        raise UsageError(f"no {kind} is called '{name}'", expected=", ".join(points), todo=todo)
+        raise unknown(f"no {kind} is called '{name}'", name, points, todo=todo)
     point = points[name]
     try:
         return point.load()

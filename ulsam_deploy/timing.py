@@ -95,13 +95,10 @@ def bench_bundles(
 def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Prepared:
     bundle.verify_integrity()
     golden = Golden.load(bundle.golden) if bundle.golden else None
-    for target in wanted.targets:
-        bundle.artifact(target)  # says which ones there are
+    chosen = bundle.chosen(wanted.targets)
     arrays, fed = _arrays(bundle, golden, wanted)
     prepared = _Prepared(bundle, fed)
-    for record in bundle.manifest.artifacts:
-        if wanted.targets and record.target not in wanted.targets:
-            continue
+    for record in chosen:
         label = f"{record.target} {record.precision}"
         feed = _feed(record.inputs, arrays, wanted.batch)
         try:

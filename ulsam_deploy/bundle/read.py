@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from ulsam_deploy.bundle.manifest import ArtifactRecord, Manifest
 from ulsam_deploy.bundle.members import check_members, load_manifest
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.spelling import unknown
+from ulsam_deploy.targets import canonical
 
 __all__ = ["Bundle", "read_bundle"]
 
@@ -61,11 +64,29 @@ class Bundle(Judged):
 
     def artifact(self, target: str, precision: str = "") -> ArtifactRecord:
         """The artifact for ``target`` (the first one unless ``precision`` chooses); raises :class:`UsageError`."""
+        name = canonical(target)
         for record in self.manifest.artifacts:
-            if record.target == target and precision in ("", record.precision):
+            if record.target == name and precision in ("", record.precision):
                 return record
-        present = ", ".join(f"{record.target} {record.precision}" for record in self.manifest.artifacts)
-        raise UsageError(f"the bundle has no artifact for '{' '.join((target, precision)).strip()}'", expected=present)
+        asked = f"{target} {precision}".strip()
+        present = [f"{record.target} {record.precision}" for record in self.manifest.artifacts]
+        near = present if precision else [record.target for record in self.manifest.artifacts]
+        raise unknown(f"the bundle has no artifact for '{asked}'", asked, near, expected=", ".join(present))
+
+    def chosen(self, targets: Iterable[str]) -> tuple[ArtifactRecord, ...]:
+        """The artifacts of some targets.
+
+        Args:
+            targets: Their names, or what else people call them; none: all artifacts.
+
+        Returns:
+            The artifacts, in the bundle's order.
+
+        Raises:
+            UsageError: For a target of which there is none.
+        """
+        wanted = {self.artifact(target).target for target in targets}
+        return tuple(record for record in self.manifest.artifacts if not wanted or record.target in wanted)
 
     def files(self, record: ArtifactRecord) -> tuple[Path, ...]:
         """Where the files of ``record`` lie; the first one is what the runtime opens."""

@@ -10,7 +10,6 @@ value's own JSON type is taken. What a class refuses beyond types, it says as :c
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import json
 import math
@@ -21,6 +20,7 @@ from collections.abc import Mapping, Sequence, Sized
 from typing import Any, TypeVar
 
 from ulsam_deploy.errors import ExportError, RefusedError, UlsamError
+from ulsam_deploy.spelling import nearest
 
 __all__ = ["decode", "dumps", "encode", "loads", "schema"]
 
@@ -155,8 +155,8 @@ class _Decoder:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for key in given:
             if key not in fields:
-                near = difflib.get_close_matches(key, fields, 1, cutoff=0.0)
-                self.fail(where, f"unknown key {_show(key)}", f"{', '.join(fields)} (nearest: '{near[0]}')")
+                near = nearest(key, fields, cutoff=0.0)
+                self.fail(where, f"unknown key {_show(key)}", f"{', '.join(fields)} (nearest: '{near}')")
         missing = [name for name in fields if name not in given]
         if missing:
             self.fail(where, f"the key '{missing[0]}' is missing", ", ".join(fields))

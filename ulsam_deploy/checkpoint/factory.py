@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ulsam_deploy.checkpoint.networks import fill
 from ulsam_deploy.checkpoint.reading import Checkpoint
 from ulsam_deploy.errors import UlsamError, UsageError
+from ulsam_deploy.spelling import unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,8 +72,8 @@ def _find(module: Any, attribute: str, spec: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             names = [name for name in dir(found) if not name.startswith("_")]
-            near = difflib.get_close_matches(part, names, n=3)
-            raise UsageError(f"'{spec}': there is no '{part}'", expected=", ".join(near or names[:8]) or _FORM)
+            found_not = f"'{spec}': there is no '{part}'"
+            raise unknown(found_not, part, names, expected=", ".join(names[:8]) or _FORM)
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"'{spec}' is a {type(found).__name__}", expected="something to call without arguments")

@@ -20,6 +20,7 @@ from typing import Any
 
 from ulsam_deploy.checkpoint import pickles
 from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.invocation import typed
 
 EXPECTED = "a state_dict written by torch.save, or a .safetensors file"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -177,7 +178,7 @@ def _load_torch(data: bytes, name: str, found: frozenset[str], *, trust: bool, a
     """``torch.load``: weights only, unless the file needs more and ``trust`` was given. Never falls back by itself."""
     unsafe = sorted(entry for entry in found if not _is_plain(entry) and entry not in allow)
     if unsafe and not trust:
-        flags = " ".join(f"--allow-global {entry}" for entry in unsafe[:10])
+        flags = " ".join(typed("--allow-global", entry) for entry in unsafe[:10])
         raise refused(name, f"its pickle would import {', '.join(unsafe[:10])}", f"{flags}, or --trust-pickle")
     try:
         with _allowed(sorted(found & set(allow)), needed=not unsafe):

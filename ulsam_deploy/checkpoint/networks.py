@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from ulsam_deploy import plugins
 from ulsam_deploy.checkpoint.reading import Checkpoint
 from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import ExportError, UsageError
+from ulsam_deploy.spelling import nearest, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -135,8 +135,8 @@ def _listed(title: str, shown: list[str], total: int) -> list[str]:
 
 
 def _with_guess(key: str, others: list[str]) -> str:
-    near = difflib.get_close_matches(key, others[:2000], n=1, cutoff=0.75)
-    return f"{key} (nearest: {near[0]})" if near else key
+    near = nearest(key, others[:2000], cutoff=0.75)
+    return f"{key} (nearest: {near})" if near else key
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -158,10 +158,11 @@ def _chosen(checkpoint: Checkpoint, arch: str) -> tuple[Network, Mapping[str, An
         if arch in network.named():
             return network, network.named()[arch]
     names = [*networks, *(name for network in networks.values() for name in network.named())]
-    near = difflib.get_close_matches(arch, names, n=3)
-    raise UsageError(
+    raise unknown(
         f"no network or configuration is called '{arch}'",
-        expected=", ".join(near or sorted(networks)),
+        arch,
+        names,
+        expected=f"{', '.join(sorted(networks))}, a name that 'ulsam-deploy new --list' prints, or --model",
         todo="give the network's code instead: --model PKG.MODULE:FACTORY",
     )
 

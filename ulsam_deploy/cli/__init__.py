@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ulsam_deploy.cli.combinations import check_typed, check_words
 from ulsam_deploy.cli.ending import ended
@@ -16,6 +17,8 @@ from ulsam_deploy.errors import Exit, UlsamError
 
 #: What Python does at a character that an encoding lacks, where that ends a run.
 _STRICT = ("strict", "surrogateescape")
+if TYPE_CHECKING:
+    from ulsam_deploy.cli.reading import Parser
 
 
 def main(
@@ -64,9 +67,7 @@ def _show_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _read(
-    parser: Callable[[Sequence[str]], argparse.ArgumentParser], known: Sequence[str], words: list[str]
-) -> argparse.Namespace:
+def _read(parser: Callable[[Sequence[str]], Parser], known: Sequence[str], words: list[str]) -> argparse.Namespace:
     """The words, with those of a ``--config`` file behind them; ``--save-config`` writes them all out."""
     check_words(words)
     configured = any(word.startswith(("--config", "--save-config")) for word in words)

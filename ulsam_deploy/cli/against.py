@@ -12,6 +12,7 @@ from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, combine
 from ulsam_deploy.foreign import Foreign, Question, verify_against
+from ulsam_deploy.invocation import typed
 from ulsam_deploy.options import ExportOptions
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.checks import artifact_checks
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         trust_native=arguments.trust_native,
     )
     with handover(arguments, question.artifact.name) as told:
-        found = verify_against(options, question, Progress())
+        found = verify_against(options, question, Progress(beat=not arguments.json))
         _tell(told, found, arguments)
     missed = found.evidence.tier < arguments.require
     code = combine([found.exit_code, Exit.UNAVAILABLE if missed else Exit.OK])
@@ -52,7 +53,7 @@ def _tell(told: Handover, found: Foreign, arguments: argparse.Namespace) -> None
     told.columns = words.ARTIFACT_COLUMNS
     told.rows = [words.evidence_row(found.target, arguments.path.name, size, found.evidence)]
     told.sentence = words.proven([found.evidence])
-    again = f"ulsam-deploy verify --against {arguments.against} {arguments.path}"
+    again = typed("ulsam-deploy", "verify", "--against", arguments.against, arguments.path)
     told.checks += artifact_checks(
         f"{found.target} {found.precision}", found.evidence, again, required=arguments.require
     )
@@ -68,9 +69,10 @@ def _print(found: Foreign, question: Question) -> None:
         print(f"note: {note}")
     print(f"\nProven: {words.proven([found.evidence])}")
     if found.reproduced:
-        print(f"Next:   show it to others: cd {question.reproduce} && python reproduce.py")
+        print("To show it to others:")
+        print(f"Next:   {typed('cd', question.reproduce)} && python reproduce.py")
     elif found.evidence.verdict is Verdict.FAIL:
-        print("Next:   the same command with --reproduce DIR leaves inputs, outputs and a script that shows it")
+        print("The same command with --reproduce DIR leaves inputs, outputs and a script that shows it.")
 
 
 def _document(found: Foreign, question: Question) -> dict[str, Any]:

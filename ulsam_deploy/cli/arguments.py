@@ -12,6 +12,7 @@ from ulsam_deploy import options
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.isolation import Limits
 from ulsam_deploy.preprocessing import Preprocessing
+from ulsam_deploy.targets import parse_targets
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
 4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust),
@@ -36,7 +37,7 @@ def command(commands: Any, name: str, help_: str) -> argparse.ArgumentParser:
 
 
 def value(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Let ``parse`` complain in argparse's manner."""
+    """Let ``parse`` complain in argparse's manner; :class:`~ulsam_deploy.cli.reading.Parser` finds its error again."""
 
     def convert(text: str) -> T:
         try:
@@ -45,6 +46,16 @@ def value(parse: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(f"{error.found}; expected {error.expected}") from error
 
     return convert
+
+
+def add_target(parser: argparse.ArgumentParser, help_: str) -> None:
+    """The one way to name targets; read by :func:`targets_of`."""
+    parser.add_argument("--target", action="append", metavar="NAME,...", help=help_)
+
+
+def targets_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """The targets that ``--target`` names, by their own names; empty where it wasn't given."""
+    return parse_targets(arguments.target or ())
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

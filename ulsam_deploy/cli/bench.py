@@ -15,6 +15,7 @@ from ulsam_deploy.bench.turns import Plan
 from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.bundle.write import write_file
 from ulsam_deploy.cli import timings, words
+from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.timing import Wanted, bench_bundles
@@ -57,7 +58,7 @@ def _tell(text: str) -> None:
 
 def _code(result: Result, arguments: argparse.Namespace) -> Exit:
     """What was asked for by name and couldn't be timed counts as well."""
-    left = [label for label in result.left_out if label.partition(" ")[0] in arguments.targets]
+    left = [label for label in result.left_out if label.partition(" ")[0] in targets_of(arguments)]
     return combine([timings.code(result), Exit.UNAVAILABLE if left else Exit.OK])
 
 
@@ -69,7 +70,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
             f"processor {', '.join(missing)} isn't ours here", expected=", ".join(map(str, sorted(allowed)))
         )
     plan = Plan(profile_of(arguments), arguments.threads, arguments.cpus)
-    return Wanted(plan, tuple(arguments.targets), arguments.batch, arguments.inputs, arguments.configure_device)
+    return Wanted(plan, targets_of(arguments), arguments.batch, arguments.inputs, arguments.configure_device)
 
 
 def profile_of(arguments: argparse.Namespace) -> Profile:

@@ -11,6 +11,7 @@ from ulsam_deploy.bench.result import Result
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.bundle.write import write_file
 from ulsam_deploy.cli import timings, words
+from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
 from ulsam_deploy.contracts import Verdict
@@ -66,7 +67,8 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     for name in ("rounds", "threads", "batch"):
         given = getattr(arguments, name)
         found += [f"--{name}", str(given)] if given else []
-    found += ["--targets", ",".join(arguments.targets)] if arguments.targets else []
+    targets = targets_of(arguments)
+    found += ["--target", ",".join(targets)] if targets else []
     found += ["--cpus", ",".join(map(str, arguments.cpus))] if arguments.cpus else []
     found += ["--inputs", "inputs.npz"] if arguments.inputs else []
     return [*found, *(["--configure-device"] if arguments.configure_device else [])]

@@ -8,7 +8,6 @@ to the file's folder. An unknown key, or table, is an error.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
 import sys
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.cli.parser import COMMANDS
+from ulsam_deploy.cli.reading import Parser, in_either_number
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.spelling import unknown
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +29,7 @@ else:
 _OWN = frozenset({"help", "config", "save_config"})
 
 
-def merged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
+def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
     """``argv``, and behind it what the file named by its ``--config`` adds.
 
     Raises :class:`UsageError` on a file that is missing, no TOML, or says something that the command does not know.
@@ -39,16 +40,9 @@ def merged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     command = _commands(parser).get(name)
     if path is None or command is None:
         return list(argv)
-    table = _table(path, name)
+    words = command.spelled(words)
     actions = _actions(command)
-    for key in table:
-        if key not in actions:
-            near = difflib.get_close_matches(key, actions, 1)
-            raise UsageError(
-                f"{path}: [{name}] has an unknown key '{key}'",
-                expected=", ".join(sorted(actions)),
-                todo=f"write '{near[0]}'" if near else "see the command's --help",
-            )
+    table = {_known(key, actions, f"{path}: [{name}]"): value for key, value in _table(path, name).items()}
     placed = _positionals_given(command, words)
     given = {key for key, action in actions.items() if action.dest in placed or _is_given(action, words)}
     new = {id(actions[key]): (key, actions[key], value) for key, value in table.items() if key not in given}
@@ -59,7 +53,15 @@ def merged(parser: argparse.ArgumentParser, argv: Sequence[str]) -> list[str]:
     return [name, *words, *options, *(["--", *positionals] if positionals else [])]
 
 
-def save(parser: argparse.ArgumentParser, argv: Sequence[str], path: Path) -> None:
+def _known(key: str, actions: Mapping[str, argparse.Action], where: str) -> str:
+    """``key`` as ``actions`` have it; raises :class:`UsageError`."""
+    found = in_either_number(key, actions)
+    if not found:
+        raise unknown(f"{where} has an unknown key '{key}'", key, sorted(actions), todo="see the command's --help")
+    return found
+
+
+def save(parser: Parser, argv: Sequence[str], path: Path) -> None:
     """Write the words of ``argv`` to ``path``, so that ``--config`` reads them. ``parser`` is used up.
 
     Raises :class:`UsageError` where the file can't be written.
@@ -81,7 +83,7 @@ def save(parser: argparse.ArgumentParser, argv: Sequence[str], path: Path) -> No
         raise UsageError(f"cannot write '{path}': {error.strerror}", expected="a file that can be written") from error
 
 
-def _commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+def _commands(parser: Parser) -> Mapping[str, Parser]:
     chosen = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return chosen.choices or {}
 
@@ -110,12 +112,8 @@ def _table(path: Path, name: str) -> Mapping[str, Any]:
         raise UsageError(f"'{path}' cannot be read as TOML: {error}", expected=f"a table [{name}]") from error
     for other in content:
         if other not in COMMANDS:
-            near = difflib.get_close_matches(other, COMMANDS, 1)
-            raise UsageError(
-                f"{path}: [{other}] is no command",
-                expected=", ".join(COMMANDS),
-                todo=f"write [{near[0]}]" if near else "put every word into the table of its command",
-            )
+            todo = "put every word into the table of its command"
+            raise unknown(f"{path}: [{other}] is no command", other, COMMANDS, todo=todo)
     table = content.get(name, {})
     if not isinstance(table, dict):
         raise UsageError(f"{path}: '{name}' is not a table", expected=f"[{name}]")

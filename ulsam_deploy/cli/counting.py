@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
+from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, combine
+from ulsam_deploy.invocation import typed
 from ulsam_deploy.report.checks import Check
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def run_count(arguments: argparse.Namespace) -> Exit:
 
     with handover(arguments, arguments.bundle.name) as told:
         bundle = read_bundle(arguments.bundle)
-        counted = emulate.count_bundle(bundle, arguments.device, arguments.targets, Progress())
+        counted = emulate.count_bundle(
+            bundle, arguments.device, targets_of(arguments), Progress(beat=not arguments.json)
+        )
         code = combine(_code(item, arguments) for item in counted)
         if not any(item.counts for item in counted) and code is Exit.OK:
             code = Exit.UNAVAILABLE  # nothing ran
@@ -55,7 +59,7 @@ def run_count(arguments: argparse.Namespace) -> Exit:
 
 def _code(item: Counted, arguments: argparse.Namespace) -> Exit:
     """An engine that the board doesn't have counts only where its target was asked for."""
-    return Exit.OK if isinstance(item.error, UnavailableError) and not arguments.targets else item.exit_code
+    return Exit.OK if isinstance(item.error, UnavailableError) and not arguments.target else item.exit_code
 
 
 def _tell(told: Handover, counted: Sequence[Counted], arguments: argparse.Namespace) -> None:
@@ -68,7 +72,7 @@ def _tell(told: Handover, counted: Sequence[Counted], arguments: argparse.Namesp
             told.checks.append(Check(subject, "count", verdict, f"{subject}: not counted: {item.error}"))
         elif item.counts:
             over = "; ".join(item.counts.over)
-            again = f"ulsam-deploy bench {arguments.bundle} --device {arguments.device} --count"
+            again = typed("ulsam-deploy", "bench", arguments.bundle, "--device", arguments.device, "--count")
             text = f"{subject}: {over}\nTo see it again: {again}" if over else ""
             told.checks.append(Check(subject, "budget", Verdict.FAIL if over else Verdict.PASS, text))
 

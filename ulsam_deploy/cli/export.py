@@ -10,11 +10,12 @@ from typing import Any
 from ulsam_deploy.budget import read_budget
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.arguments import model_options
+from ulsam_deploy.cli.arguments import model_options, targets_of
 from ulsam_deploy.cli.ci import Handover, check_places, handover
 from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, UsageError
+from ulsam_deploy.invocation import typed
 from ulsam_deploy.options import ExportOptions, Recipe
 from ulsam_deploy.outcome import Outcome
 from ulsam_deploy.pipeline import Exported, export
@@ -24,14 +25,14 @@ from ulsam_deploy.report import REPORT
 from ulsam_deploy.report.checks import Check, artifact_checks
 from ulsam_deploy.search import read_recipes
 from ulsam_deploy.source import file_digest_of
+from ulsam_deploy.targets import ALL
 
 
 def options_from(arguments: argparse.Namespace) -> ExportOptions:
     """The words of the command line as options."""
-    targets = [name for given in arguments.target or ["all"] for name in given.split(",")]
     return ExportOptions(
         model=arguments.model,
-        targets=tuple(targets),
+        targets=targets_of(arguments) or (ALL,),
         output=arguments.output,
         batch=arguments.batch,
         precisions=tuple(dict.fromkeys(word for words in arguments.precision or [("fp32",)] for word in words)),
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.dry_run:
         return _plan(arguments, options)
     with handover(arguments, options.model.name) as told:
-        result = export(options, Progress())
+        result = export(options, Progress(beat=not arguments.json))
         _tell(told, result, options)
     if arguments.json:
         words.print_json("export", _document(result, options))
@@ -96,7 +97,7 @@ def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     words.print_table(("step", "precision", "this time", "why"), rows)
     for note in found.notes:
         print(f"note: {note}")
-    print("\nNothing was done. Next: the same command without --dry-run")
+    print("\nNothing was done: say it without --dry-run, and it is.")
     return Exit(found.exit_code)
 
 
@@ -111,7 +112,7 @@ def _tell(told: Handover, result: Exported, options: ExportOptions) -> None:
     records = result.bundle.manifest.artifacts if result.bundle else ()
     told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(r, r.evidence) for r in records]
     for record in records:
-        again = f"ulsam-deploy verify {options.bundle} --target {record.target}"
+        again = typed("ulsam-deploy", "verify", options.bundle, "--target", record.target)
         told.checks += artifact_checks(
             f"{record.target} {record.precision}", record.evidence, again, required=options.require
         )
@@ -167,16 +168,10 @@ def _print_end(result: Exported, options: ExportOptions) -> None:
     bundle = result.bundle
     if bundle:
         print(f"\nMade:   {options.bundle}")
+        if REPORT in {record.path for record in bundle.manifest.extras}:
+            print(f"Report: {options.bundle / REPORT}")
         print(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")
-        print(f"Next:   {_next(result, options)}")
+        failed = [o.made.artifact.target for o in result.outcomes if o.made and o.exit_code(options) is not Exit.OK]
+        words.say_next(["ulsam-deploy", "verify", options.bundle, *(["--target", failed[0]] if failed else [])])
     else:
         print("No artifact could be made, so no bundle was written.")
-
-
-def _next(result: Exported, options: ExportOptions) -> str:
-    """What to do now, by what was found."""
-    extras = {record.path for record in result.bundle.manifest.extras} if result.bundle else set()
-    look = f"look at {options.bundle / REPORT}; " if REPORT in extras else ""
-    if result.exit_code is Exit.OK:
-        return f"{look}ulsam-deploy verify {options.bundle}     (again, here or on the device)"
-    return f"{look}ulsam-deploy verify {options.bundle} --target NAME     (one artifact again)"

@@ -38,8 +38,10 @@ def _bundle(arguments: argparse.Namespace) -> Exit:
     print(f"{card.name}: {card.network}, {card.parameters:,} parameters, checkpoint sha256 {card.sha256}")
     if card.blocks:
         rows = [(b.path, str(b.channels), str(b.subspaces), f"{b.height}x{b.width}") for b in card.blocks]
-        print("\n" + words.table(("ULSAM block", "channels", "subspaces", "map"), rows))
-    print("\n" + words.table(words.ARTIFACT_COLUMNS, [words.artifact_row(a, a.evidence) for a in manifest.artifacts]))
+        print()
+        words.print_table(("ULSAM block", "channels", "subspaces", "map"), rows)
+    print()
+    words.print_table(words.ARTIFACT_COLUMNS, [words.artifact_row(a, a.evidence) for a in manifest.artifacts])
     return Exit.OK
 
 
@@ -48,29 +50,30 @@ def _checkpoint(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     if arguments.json:
         words.print_json("inspect", strict.encode(count, "inspect"))
     else:
-        print(_describe(count))
+        _print(count)
     return Exit.OK
 
 
-def _describe(found: Census) -> str:
+def _print(found: Census) -> None:
     """The census as text."""
     total = found.total
     shapes = ", ".join("x".join(map(str, shape)) for shape in found.inputs)
-    lines = [f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs"]
+    print(f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs")
     if found.backbone:
         bare = found.backbone
-        lines.append(
+        print(
             f"without ULSAM: {bare.parameters:,} parameters ({_change(total.parameters, bare.parameters)}), "
             f"{bare.macs / 1e6:,.3f} M MACs ({_change(total.macs, bare.macs)})"
         )
     if found.blocks:
         columns = ("ULSAM block", "channels", "subspaces", "map", "parameters", "share", "MACs", "share")
         rows = [_row(block, cost, total) for block, cost in zip(found.blocks, found.costs)]
-        lines += ["", words.table(columns, rows)]
-    lines += [f"{refusal.path}: left as it is, {refusal.reason}" for refusal in found.refusals]
+        print()
+        words.print_table(columns, rows)
+    for refusal in found.refusals:
+        print(f"{refusal.path}: left as it is, {refusal.reason}")
     if not found.blocks and not found.refusals:
-        lines.append("no ULSAM block was found")
-    return "\n".join(lines)
+        print("no ULSAM block was found")
 
 
 def _change(now: int, before: int) -> str:

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         cache=not arguments.no_cache,
         **model_options(arguments),
     )
-    with Road(options, Progress()) as road:
+    with Road(options, Progress(beat=not arguments.json)) as road:
         found = road.resolutions
         notes = road.notes()
     said = [sentence for one in found if (sentence := suggestion(one))]

@@ -12,6 +12,7 @@ from ulsam_deploy.cli import words
 from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.parity import make_probes
+from ulsam_deploy.spelling import unknown
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         words.print_json("new", {"path": str(output), "network": network.name, "parameters": parameters})
     else:
         print(f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks")
-        print(f"Next: ulsam-export {output} --target all")
+        words.say_next(["ulsam-export", output])
     return Exit.OK
 
 
@@ -47,10 +48,15 @@ def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> t
     for network in networks.values():
         if arguments.name in network.named():
             return network, {**network.named()[arguments.name], **asked}
-    raise UsageError(
-        f"no network or configuration is called '{arguments.name}'" if arguments.name else "no network was named",
+    todo = "see 'ulsam-deploy new --list' for the paper's configurations"
+    if not arguments.name:
+        raise UsageError("no network was named", expected=", ".join(networks), todo=todo)
+    raise unknown(
+        f"no network or configuration is called '{arguments.name}'",
+        arguments.name,
+        [*networks, *(name for network in networks.values() for name in network.named())],
         expected=", ".join(networks),
-        todo="see 'ulsam-deploy new --list' for the paper's configurations",
+        todo=todo,
     )
 
 
@@ -104,7 +110,7 @@ def _list(networks: Mapping[str, Network], arguments: argparse.Namespace) -> Exi
         for name, (network, config) in named.items()
     ]
     print(f"networks: {', '.join(networks)}\n")
-    print(words.table(("configuration", "network", "ULSAM", *columns), rows))
+    words.print_table(("configuration", "network", "ULSAM", *columns), rows)
     return Exit.OK
 
 

@@ -21,8 +21,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         words.print_json("pack", {"path": str(output), "size": output.stat().st_size})
     else:
         print(f"Made:   {output}, {words.size(output.stat().st_size)}")
-        name = output.name
-        print(
-            f"Next:   on the device: {f'python3 {name} doctor' if arguments.runner else f'ulsam-deploy verify {name}'}"
-        )
+        name = Path(output.name)
+        there = ["python3", name, "doctor"] if arguments.runner else ["ulsam-deploy", "verify", name]
+        words.say_next(there, "On the device")
     return Exit.OK

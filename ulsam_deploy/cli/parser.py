@@ -8,6 +8,7 @@ from importlib import import_module
 
 from ulsam_deploy._version import __version__
 from ulsam_deploy.cli.arguments import EXIT_CODES
+from ulsam_deploy.cli.reading import Parser
 
 #: In the order of ``--help``. Each has its words in ``cli/parsers/`` and its work in ``cli/``.
 COMMANDS = (
@@ -29,9 +30,9 @@ COMMANDS = (
 )
 
 
-def build_parser(only: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+def build_parser(only: Sequence[str] = COMMANDS) -> Parser:
     """The parser of ``ulsam-deploy`` with the commands ``only``; the chosen one's module name is in ``command``."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="ulsam-deploy",
         description="Train in PyTorch, ship to the edge, with proof.",
         epilog=EXIT_CODES,

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     for part in parts:
         print(f"{part.name}: {part.verdict.value}; {part.sentence}")
     print(f"\nMade:   {output}, {words.size(output.stat().st_size)}, one file that fetches nothing")
-    print("Next:   open it in any browser, or attach it to a release")
+    print("Open it in any browser, or attach it to a release.")
     return Exit.OK
 
 

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         check_places(arguments)
         return _dry_run(sweep, arguments.json)
     with handover(arguments, sweep.title) as told:
-        doing = Run(sweep, Progress())
+        doing = Run(sweep, Progress(beat=not arguments.json))
         workers = local_workers(arguments.workers, sweep.memory)
         with executors.executor(arguments.scheduler, workers, sweep.memory) as executor:
             doing.go(executor)

@@ -10,12 +10,13 @@ from ulsam_deploy.accuracy import Accuracy
 from ulsam_deploy.bundle import Bundle, Evidence, read_bundle, strict
 from ulsam_deploy.bundle.signature import check_signature, read_public_key
 from ulsam_deploy.cli import labelled, words
-from ulsam_deploy.cli.arguments import limits
+from ulsam_deploy.cli.arguments import limits, targets_of
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.evidence import Checked, verify_bundle
-from ulsam_deploy.invocation import command, in_runner
+from ulsam_deploy.invocation import OURS, command, in_runner, typed
+from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.checks import Check, artifact_checks
 
 
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> Exit:
         raise UsageError(
             f"'{arguments.path}' is a file and not a bundle",
             expected="a bundle folder or .zip",
-            todo=f"to hold an artifact against its checkpoint: ulsam-deploy verify --against MODEL {arguments.path}",
+            todo="to hold an artifact against its checkpoint: "
+            + typed("ulsam-deploy", "verify", "--against", "MODEL", arguments.path),
         )
     with handover(arguments, arguments.path.name) as told:
         return _bundle(arguments, told)
@@ -63,30 +65,38 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
         if item.error:
             sys.stderr.write(f"{_subject(item)}: {_not_run(arguments)}: {item.error}\n")
     print(f"\nProven: {told.sentence}")
-    print(f"Next:   {_next(checked, code, arguments)}")
+    _say_next(checked, code, arguments)
     return code
 
 
-def _next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace) -> str:
+def _say_next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace) -> None:
     """What to do now, by what was found."""
     failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
-    if failed:
-        artifact = f"{arguments.path}/{failed.files[0].path}"
-        where = "on the host, " if in_runner() else ""
-        return f"{where}to see where: ulsam-deploy verify --against MODEL {artifact} --reproduce case"
-    if code is Exit.OK:
-        to_pack = arguments.path.is_dir() and not in_runner()
-        return f"ship it: ulsam-deploy pack {arguments.path}" if to_pack else "ship it"
-    return f"{command('doctor')}     (what can run here, and what to install for the rest)"
+    if failed and arguments.path.is_dir():
+        artifact = arguments.path / failed.files[0].path
+        again = ["verify", "--against", "MODEL", artifact, "--reproduce", "case"]
+        why = "To see where it differs from the checkpoint MODEL"
+        # A board has no checkpoint and no exporters: that command is the host's.
+        words.say_next([OURS, *again], f"{why}, on the host" if in_runner() else why, on_host=True)
+    elif code is not Exit.OK:
+        words.say_next([OURS, "doctor"])
+    elif in_runner():
+        return
+    elif arguments.path.is_dir():
+        words.say_next([OURS, "pack", arguments.path])
+    else:
+        words.say_next([OURS, "pack", "--runner"], "To verify it on a device")
 
 
 def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
     """Every artifact as it is on this machine, or on the emulated one that was asked for."""
+    progress = Progress(beat=not arguments.json)
     if not arguments.device:
-        return verify_bundle(bundle, arguments.target or (), limits(arguments))
-    from ulsam_deploy import emulate, progress
+        with progress.waiting("verify"):
+            return verify_bundle(bundle, targets_of(arguments), limits(arguments))
+    from ulsam_deploy import emulate
 
-    return emulate.verify_bundle(bundle, arguments.device, arguments.target or (), progress.Progress())
+    return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress)
 
 
 def _subject(item: Checked) -> str:
@@ -112,7 +122,7 @@ def _tell(
     for item in checked:
         subject = _subject(item)
         on = ("--device", arguments.device) if arguments.device else ()
-        again = command("verify", str(arguments.path), "--target", item.record.target, *on)
+        again = command("verify", arguments.path, "--target", item.record.target, *on)
         if item.error:
             verdict = Verdict.FAIL if _code(item, arguments) else Verdict.UNVERIFIED
             told.checks.append(Check(subject, "run", verdict, f"{subject}: {_not_run(arguments)}: {item.error}"))

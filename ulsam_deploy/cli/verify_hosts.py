@@ -15,6 +15,7 @@ from ulsam_deploy.cli.doctor import rows as backend_rows
 from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.errors import Exit, RefusedError, UlsamError
+from ulsam_deploy.invocation import typed
 from ulsam_deploy.remote import printable
 from ulsam_deploy.report.checks import Check, artifact_checks
 
@@ -56,7 +57,7 @@ def _fill(told: Handover, answers: Sequence[Answer], arguments: argparse.Namespa
             if error:
                 told.checks.append(Check(subject, "run", Verdict.UNVERIFIED, f"{subject}: not run there: {error}"))
             if evidence:
-                again = f"ulsam-deploy verify {arguments.path} --host {answer.host}"
+                again = typed("ulsam-deploy", "verify", arguments.path, "--host", answer.host)
                 told.checks += artifact_checks(subject, evidence, again, required=arguments.require)
     told.columns, told.rows = ("host", *words.ARTIFACT_COLUMNS), rows
     told.checks += [Check(a.host, "verify", Verdict.FAIL, str(a.error)) for a in answers if a.error]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.bundle import ArtifactRecord, Evidence
+from ulsam_deploy.cli.layout import Part, laid_out
 from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.invocation import typed
 from ulsam_deploy.progress import terminal
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "unverified": "dim"}
 _UNPROVEN = {
@@ -28,19 +35,45 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The table on stdout: drawn where that is a terminal and rich is installed, plain text everywhere else."""
+    """The table on stdout: drawn where that is a terminal and rich is installed, plain text everywhere else.
+
+    On a terminal it is as wide as that at most; what isn't one has lines as long as they are, for other programs.
+    """
     console = terminal(sys.stdout)
-    if console is None:
+    if not sys.stdout.isatty():
         print(table(columns, rows))
         return
+    width = shutil.get_terminal_size().columns
+    drawn = laid_out(columns, rows, width, gap=3, frame=4)
+    if console is None or any(sum(part.widths) + 3 * len(part.widths) + 1 > width for part in drawn):
+        print("\n\n".join(_plain(part) for part in laid_out(columns, rows, width)))
+        return
+    for part in drawn:
+        console.print(_drawn(part))
+
+
+def _plain(part: Part) -> str:
+    """A part of a table; a cell's further lines are rows in which others have nothing."""
+    rows = [cells for row in part.rows for cells in itertools.zip_longest(*row, fillvalue="")]
+    return table(part.columns, rows)
+
+
+def _drawn(part: Part) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*columns, box=box.ROUNDED, header_style="bold")
-    for row in rows:
-        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, ""), overflow="fold") for cell in row))
-    console.print(drawn)
+    drawn = Table(*part.columns, box=box.ROUNDED, header_style="bold")
+    for row in part.rows:
+        drawn.add_row(*(Text("\n".join(cell), style=_STYLES.get(cell[0], ""), no_wrap=True) for cell in row))
+    return drawn
+
+
+def say_next(command: Sequence[object], why: str = "", *, on_host: bool = False) -> None:
+    """The last line of a command: what to type now, just as it has to be typed; ``why`` is a line before it."""
+    if why:
+        print(f"{why}:")
+    print(f"Next:   {typed(*command, on_host=on_host)}")
 
 
 def proven(evidence: Sequence[Evidence]) -> str:

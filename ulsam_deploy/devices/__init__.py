@@ -22,6 +22,7 @@ from ulsam_deploy.devices.profile import (
     read_profiles,
 )
 from ulsam_deploy.errors import UnavailableError, UsageError
+from ulsam_deploy.spelling import unknown
 
 __all__ = [
     "ArmProfile",
@@ -74,7 +75,7 @@ def device(name: str) -> Device:
     known = devices()
     if name not in known:
         jetpack5 = "; JetPack 5 is not supported (its Python is 3.8)" if name.endswith("jp5") else ""
-        raise UsageError(f"no device profile is called '{name}'{jetpack5}", expected=", ".join(known))
+        raise unknown(f"no device profile is called '{name}'{jetpack5}", name, known)
     return known[name]
 
 

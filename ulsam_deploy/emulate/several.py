@@ -26,9 +26,7 @@ def records(bundle: Bundle, targets: Sequence[str]) -> list[ArtifactRecord]:
     Raises :class:`RefusedError` for a byte that isn't as recorded, :class:`UsageError` for a target that isn't there.
     """
     bundle.verify_integrity()
-    for target in targets:
-        bundle.artifact(target)  # says which ones there are
-    return [record for record in bundle.manifest.artifacts if not targets or record.target in targets]
+    return list(bundle.chosen(targets))
 
 
 def each(

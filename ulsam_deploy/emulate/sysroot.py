@@ -23,6 +23,7 @@ from ulsam_deploy.cache import BOARDS, cache_root, key
 from ulsam_deploy.devices import ArmProfile, Release
 from ulsam_deploy.emulate import elf, tools
 from ulsam_deploy.errors import UnavailableError, UsageError
+from ulsam_deploy.invocation import typed
 from ulsam_deploy.progress import Progress
 
 __all__ = ["Sysroot", "entry_of", "in_use", "publish", "release_for", "sysroot"]
@@ -126,7 +127,7 @@ def _home() -> None:
             f"{home} can't be made: {error.strerror}", todo="set ULSAM_DEPLOY_CACHE to a folder of your own"
         ) from error
     if home.stat().st_mode & (stat.S_IWOTH | stat.S_IWGRP):
-        raise UsageError(f"{home} isn't used: other users can write to it", todo=f"chmod go-w {home}")
+        raise UsageError(f"{home} isn't used: other users can write to it", todo=typed("chmod", "go-w", home))
 
 
 def publish(partial: Path, entry: Path) -> None:

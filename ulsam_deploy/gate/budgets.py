@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,9 @@ from typing import Any
 from ulsam_deploy.bench.result import Machine, Measured
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.errors import UsageError
+from ulsam_deploy.options import parse_precision
+from ulsam_deploy.spelling import unknown
+from ulsam_deploy.targets import canonical
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,6 +24,8 @@ else:  # pragma: no cover - the same parser under its older name
 
 __all__ = ["DEFAULT", "LIMITS", "Budget", "budgets_for", "read_budgets"]
 
+#: What makes a name a shell pattern.
+_PATTERN = frozenset("*?[")
 _NOT_NEGATIVE: dict[str, Any] = {"minimum": 0}
 #: What may be asked in words about a key that many people write.
 LIMITS = (
@@ -80,9 +84,8 @@ def read_budgets(path: Path) -> tuple[Budget, ...]:
         raise UsageError(f"{path} isn't valid TOML: {error}") from error
     for key in document:
         if key != "budget":
-            near = difflib.get_close_matches(key, ["budget"], 1)
-            todo = f"did you mean [[{near[0]}]]?" if near else "put each budget under [[budget]]"
-            raise UsageError(f"{path}: unknown key '{key}'", expected="[[budget]] tables", todo=todo)
+            todo = "put each budget under [[budget]]"
+            raise unknown(f"{path}: unknown key '{key}'", key, ["budget"], expected="[[budget]] tables", todo=todo)
     tables = document.get("budget", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{path}: 'budget' is no list of tables", expected="[[budget]], in two brackets")
@@ -93,10 +96,17 @@ def read_budgets(path: Path) -> tuple[Budget, ...]:
 
 def _budget(table: dict[str, Any], source: str) -> Budget:
     defaults = {each.name: each.default for each in dataclasses.fields(Budget)}
-    budget = strict.decode(Budget, {**defaults, **table}, source, UsageError)
+    budget = _canonical(strict.decode(Budget, {**defaults, **table}, source, UsageError))
     if all(getattr(budget, name) is None for name in LIMITS):
         raise UsageError(f"{source} limits nothing", expected=", ".join(LIMITS))
     return budget
+
+
+def _canonical(budget: Budget) -> Budget:
+    """``budget`` with names as results have them, whatever they are called in the file; patterns stay."""
+    target = budget.target if _PATTERN & set(budget.target) else canonical(budget.target)
+    precision = budget.precision if _PATTERN & set(budget.precision) else parse_precision(budget.precision)
+    return dataclasses.replace(budget, target=target, precision=precision)
 
 
 def budgets_for(budgets: Sequence[Budget], measured: Measured, machine: Machine) -> list[Budget]:

@@ -13,6 +13,7 @@ from ulsam_deploy.bench.intervals import CONFIDENCE, Interval, log_times, paired
 from ulsam_deploy.bench.result import Cause, Condition, Machine, Measured, Reason, Result
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.gate.budgets import Budget, budgets_for
+from ulsam_deploy.spelling import meant
 
 __all__ = ["UNDISTURBED", "Finding", "decide", "obstacles"]
 
@@ -58,7 +59,8 @@ def decide(
         if budget.on(current.machine) and not any(budget.is_for(one, current.machine) for one in current.measured):
             label = f"{budget.target} {budget.precision}"
             why = next((why for name, why in current.left_out.items() if name.split()[0] == budget.target), "")
-            text = f"There is a budget for {label}, and nothing of that kind was measured. {why}".strip()
+            near = "" if why else meant(budget.target, {one.target for one in current.measured} - {budget.target})
+            text = f"There is a budget for {label}, and nothing of that kind was measured. {why or near}".strip()
             found.append(Finding(label, "measured", "no", "yes", Verdict.INCONCLUSIVE, text))
     return found
 

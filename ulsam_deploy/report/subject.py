@@ -16,6 +16,7 @@ from typing import Any
 from ulsam_deploy.bundle import ArtifactRecord, Manifest
 from ulsam_deploy.contracts import Tier, Verdict
 from ulsam_deploy.findings import AutoPoint, BlockCheck, Step
+from ulsam_deploy.invocation import typed
 from ulsam_deploy.parity import Golden
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.checks import Check, artifact_checks
@@ -52,12 +53,13 @@ class Subject(Part):
 
     def _again(self, record: ArtifactRecord) -> str:
         """How to see it again, and how to show it to others."""
-        again = f"ulsam-deploy verify {self.name}.bundle --target {record.target}"
+        again = typed("ulsam-deploy", "verify", Path(f"{self.name}.bundle"), "--target", record.target)
         file = record.files[0].path
         if not file.endswith(_OPENED) or record.precision not in _JUDGED or record.evidence.tier < Tier.EXECUTED:
             return again
-        model = f"--against MODEL {self.name}.bundle/{file} --precision {record.precision}"
-        return f"{again}\nTo take it to others: ulsam-deploy verify {model} --reproduce case"
+        artifact = Path(f"{self.name}.bundle", file)
+        others = ("--against", "MODEL", artifact, "--precision", record.precision, "--reproduce", "case")
+        return f"{again}\nTo take it to others: {typed('ulsam-deploy', 'verify', *others)}"
 
     @property
     def verdict(self) -> Verdict:

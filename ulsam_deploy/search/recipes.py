@@ -10,7 +10,8 @@ from typing import Any
 
 from ulsam_deploy import toml
 from ulsam_deploy.errors import UsageError
-from ulsam_deploy.options import PRECISIONS, QUANTIZED, Recipe
+from ulsam_deploy.options import PRECISIONS, QUANTIZED, Recipe, parse_precision
+from ulsam_deploy.targets import canonical
 
 __all__ = ["RECIPE", "Recipes", "read_recipes", "recipes_text"]
 
@@ -65,7 +66,10 @@ def read_recipes(path: Path) -> Recipes:
     targets = content["targets"]
     if not isinstance(content["model"], str) or not isinstance(targets, dict) or not targets:
         raise UsageError(f"'{path}' names no targets", expected="a table [targets.NAME] for each", todo=_TODO)
-    return Recipes(content["model"], {name: _recipe(table, f"'{path}', {name}") for name, table in targets.items()})
+    recipes = {canonical(name): _recipe(table, f"'{path}', {name}") for name, table in targets.items()}
+    if len(recipes) < len(targets):
+        raise UsageError(f"'{path}' names a target twice: {', '.join(targets)}", expected="one table for each")
+    return Recipes(content["model"], recipes)
 
 
 def _recipe(table: Any, where: str) -> Recipe:
@@ -74,8 +78,12 @@ def _recipe(table: Any, where: str) -> Recipe:
             f"{where}: {table!r} is no recipe", expected="precision, and keep where it is int8", todo=_TODO
         )
     precision, keep, lowerings = table.get("precision"), table.get("keep", []), table.get("lowerings", {})
-    if precision not in PRECISIONS:
+    if not isinstance(precision, str):
         raise UsageError(f"{where}: the precision is {precision!r}", expected=", ".join(PRECISIONS))
+    try:
+        precision = parse_precision(precision)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.found}", expected=error.expected) from error
     if not isinstance(keep, list) or not all(isinstance(path, str) for path in keep):
         raise UsageError(f"{where}: keep is {keep!r}", expected="a list of module paths")
     if keep and precision not in QUANTIZED:

@@ -5,7 +5,6 @@ Nothing is loaded here; files are hashed.
 
 from __future__ import annotations
 
-import difflib
 import glob
 import hashlib
 import itertools
@@ -20,7 +19,9 @@ from ulsam_deploy import cache, own_probes, plugins, source
 from ulsam_deploy.devices import device
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.options import AUTO, CALIBRATED, ExportOptions, parse_precisions, parse_shape
+from ulsam_deploy.spelling import other_number, unknown
 from ulsam_deploy.sweep.store import fetched, is_url
+from ulsam_deploy.targets import check_targets, parse_targets
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -111,8 +112,8 @@ def read(path: Path, output: str = "") -> Sweep:
     folder = path.resolve().parent
     axes = (
         _places(table["checkpoints"], folder, "checkpoints"),
-        _texts(table, "targets"),
-        [word for text in _texts(table, "precisions") for word in parse_precisions(text)],
+        parse_targets(_texts(table, "targets")),
+        list(dict.fromkeys(word for text in _texts(table, "precisions") for word in parse_precisions(text))),
         [parse_shape(text) if text else () for text in _texts(table, "inputs")],
         _texts(table, "devices"),
     )
@@ -138,9 +139,7 @@ def read(path: Path, output: str = "") -> Sweep:
 
 def _check_names(targets: Sequence[str], boards: Sequence[str]) -> None:
     """A name that nobody knows would fail in every cell."""
-    known = plugins.registered(plugins.EXPORTERS)
-    if unknown := [name for name in targets if name not in known]:
-        raise UsageError(f"no target is called '{unknown[0]}'", expected=", ".join(known))
+    check_targets(targets, plugins.registered(plugins.EXPORTERS))
     for name in filter(None, boards):
         device(name)
 
@@ -185,14 +184,17 @@ def _table(path: Path) -> dict[str, Any]:
         raise UsageError(
             f"'{path}' cannot be read as TOML: {error}", expected="a file as docs/sweep.md says"
         ) from error
-    for key in content:
-        if key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, 1)
-            todo = f"write '{near[0]}'" if near else "see docs/sweep.md"
-            raise UsageError(f"{path}: unknown key '{key}'", expected=", ".join(_KEYS), todo=todo)
+    given = dict[str, Any]()
+    for word, value in content.items():
+        key = word if word in _KEYS else other_number(word, _KEYS)
+        if not key:
+            raise unknown(f"{path}: unknown key '{word}'", word, _KEYS, todo="see docs/sweep.md")
+        if key in given:
+            raise UsageError(f"{path}: '{word}' says '{key}' a second time", expected="one of the two")
+        given[key] = [value] if _KEYS[key][0] is list and isinstance(value, str) else value
     table = {}
     for key, (kind, default) in _KEYS.items():
-        if (value := content.get(key, default)) is None:
+        if (value := given.get(key, default)) is None:
             raise UsageError(f"{path}: '{key}' is missing", expected="checkpoints and targets at least")
         number = kind is float and isinstance(value, int) and not isinstance(value, bool)
         if not number and type(value) is not kind:

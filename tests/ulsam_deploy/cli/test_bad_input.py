@@ -180,18 +180,16 @@ def test_wrong_input_shape(run: Run, small: Path) -> None:
     assert "--input" in error
 
 
-@pytest.mark.parametrize("words", ["--batch 0", "--batch many", "--input 3x0x4", "--require proven", "--targets onnx"])
+@pytest.mark.parametrize("words", ["--batch 0", "--batch many", "--input 3x0x4", "--require proven", "--tagret onnx"])
 def test_usage_errors_are_exit_2(run: Run, small: Path, words: str) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        run("export", small, *words.split())
-    assert stopped.value.code == 2
+    code, error = run("export", small, *words.split())
+    assert code == 2
+    assert "usage:" not in error
 
 
 def test_unknown_precision(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["export", str(small), "--target", "onnx", "--precision", "fp8"])
-    assert stopped.value.code == 2
-    assert "expected fp32, fp16, int8, int8-dynamic" in capsys.readouterr().err
+    assert main(["export", str(small), "--target", "onnx", "--precision", "fp8"]) == 2
+    assert "expected: fp32, fp16, int8, int8-dynamic" in capsys.readouterr().err
 
 
 def test_a_precision_that_the_target_lacks(run: Run, small: Path) -> None:

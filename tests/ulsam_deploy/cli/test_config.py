@@ -70,7 +70,7 @@ def test_a_positional_that_takes_several(write: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "found", "todo"),
     [
-        ('[export]\ntargte = "onnx"\n', "unknown key 'targte'", "write 'target'"),
+        ('[export]\ntargte = "onnx"\n', "unknown key 'targte'", "did you mean 'target'?"),
         ("[export]\nconfig = 'x'\n", "unknown key 'config'", ""),
         ("[export]\nno-cache = 'yes'\n", "'yes'", ""),
         ("[export]\nbatch = [1, 2]\n", "[1, 2]", ""),

@@ -38,7 +38,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, targets: dict[str,
         ('schema = "other/1"\nmodel = "ab"\n[targets.onnx]\nprecision = "fp32"\n', "expected: schema"),
         (HEAD, "holds model, schema"),
         (HEAD + "targets = 3\n", "names no targets"),
-        (HEAD + '[targets.onnx]\nprecision = "int4"\n', "the precision is 'int4'"),
+        (HEAD + '[targets.onnx]\nprecision = "int4"\n', "no precision is called 'int4'; did you mean 'int8'"),
         (HEAD + '[targets.onnx]\nprecision = "fp16"\nkeep = ["a"]\n', "fp16 keeps modules"),
         (HEAD + '[targets.onnx]\nprecision = "int8"\nkeep = "a"\n', "keep is 'a'"),
         (HEAD + '[targets.onnx]\nprecision = "int8"\nspeed = 3\n', "is no recipe"),
@@ -53,3 +53,10 @@ def test_what_is_no_recipe(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError) as error:
         read_recipes(path)
     assert said in str(error.value)
+
+
+def test_a_recipe_names_things_as_people_do(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(
+        'schema = "ulsam-deploy.recipe/1"\nmodel = "ab"\n[targets.LiteRT]\nprecision = "float32"\n'
+    )
+    assert read_recipes(tmp_path / "r.toml").targets == {"tflite": Recipe("fp32")}

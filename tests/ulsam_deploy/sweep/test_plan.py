@@ -65,7 +65,7 @@ def test_a_key_follows_the_content_and_not_the_place(folder: Path) -> None:
         ('checkpoints = []\ntargets = ["onnx"]', "no checkpoints"),
         ('checkpoints = ["a.pt"]\ntargets = []', "targets is []"),
         ('checkpoints = ["a.pt"]\ntargets = ["onyx"]', "no target is called 'onyx'"),
-        ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\ntarget = "x"', "unknown key 'target'"),
+        ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\ntarget = "x"', "'target' says 'targets' a second time"),
         ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\ndevices = ["rpi9"]', "rpi9"),
         ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\nprecisions = ["fp8"]', "fp8"),
         ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\ninputs = ["224"]\nmemory = "much"', "memory is 'much'"),
@@ -78,3 +78,11 @@ def test_a_mistake_is_named(folder: Path, text: str, found: str) -> None:
     with pytest.raises(UsageError, match=r".") as error:
         read(write(folder, text))
     assert found in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "lines", ['targets = ["ORT", "litert"]\nprecisions = ["float32"]', 'target = "onnx,TFLite"\nprecision = "single"']
+)
+def test_a_sweep_names_things_as_people_do(folder: Path, lines: str) -> None:
+    cells = read(write(folder, f'checkpoint = "a.pt"\n{lines}\n')).cells
+    assert [(cell.target, cell.precision) for cell in cells] == [("onnx", "fp32"), ("tflite", "fp32")]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.bench.profiles import PROFILES
-from ulsam_deploy.cli.arguments import add_ci_options, add_host_options, command, value
+from ulsam_deploy.cli.arguments import add_ci_options, add_host_options, add_target, command, value
 from ulsam_deploy.cli.counting import add_count_words
 from ulsam_deploy.errors import UsageError
 
@@ -17,9 +17,7 @@ def add(commands: Any) -> None:
         commands, "bench", "time every artifact of a bundle that can run here, in turns, and say which is fastest"
     )
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle folder or .zip")
-    parser.add_argument(
-        "--targets", type=_names, action="extend", default=[], metavar="NAME,...", help="time these targets only"
-    )
+    add_target(parser, "time these targets only")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write the result file, every sample in it")
     add_ci_options(parser)
     how = parser.add_argument_group("how to measure")
@@ -52,10 +50,6 @@ def add(commands: Any) -> None:
     )
     add_count_words(parser.add_argument_group("instructions instead of time"))
     add_host_options(parser)
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def count(text: str) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy import options
-from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, add_preprocessing, command, value
+from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, add_preprocessing, add_target, command, value
 from ulsam_deploy.contracts import Tier
 
 
@@ -14,12 +14,7 @@ def add(commands: Any) -> None:
     """Add the command and its words."""
     parser = command(commands, "export", "take a checkpoint to verified artifacts in one bundle")
     parser.add_argument("model", type=Path, metavar="MODEL", help="a checkpoint (torch.save, safetensors) or an .onnx")
-    parser.add_argument(
-        "--target",
-        action="append",
-        metavar="NAME",
-        help="onnx, openvino, tflite, trt or all; may be repeated or comma-separated (default: all that is installed)",
-    )
+    add_target(parser, "onnx, openvino, tflite, trt or all, or an engine's name (default: all that is installed)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the bundle (default: MODEL's name + .bundle)")
     add_model_options(parser)
     parser.add_argument(

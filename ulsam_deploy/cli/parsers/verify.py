@@ -10,12 +10,13 @@ from ulsam_deploy.cli.arguments import (
     add_host_options,
     add_model_options,
     add_preprocessing,
+    add_target,
     command,
     positive,
     value,
 )
 from ulsam_deploy.contracts import Tier
-from ulsam_deploy.options import PRECISIONS
+from ulsam_deploy.options import PRECISIONS, parse_precision
 
 
 def add(commands: Any) -> None:
@@ -24,7 +25,7 @@ def add(commands: Any) -> None:
         commands, "verify", "check every artifact of a bundle that can run here, or any artifact against a checkpoint"
     )
     parser.add_argument("path", type=Path, metavar="BUNDLE|ARTIFACT", help="a bundle; or an artifact, with --against")
-    parser.add_argument("--target", action="append", metavar="NAME", help="check this target only; may be repeated")
+    add_target(parser, "check these targets only")
     parser.add_argument(
         "--require",
         type=value(Tier.from_label),
@@ -57,7 +58,10 @@ def add(commands: Any) -> None:
     against.add_argument("--against", type=Path, metavar="MODEL", help="the checkpoint that it should be equal to")
     against.add_argument("--layout", choices=("NCHW", "NHWC"), help="of its inputs (default: worked out)")
     against.add_argument(
-        "--precision", choices=PRECISIONS, help="what it is judged as (default: as its inputs and outputs are)"
+        "--precision",
+        type=value(parse_precision),
+        metavar="NAME",
+        help=f"what it is judged as: {', '.join(PRECISIONS)} (default: as its inputs and outputs are)",
     )
     against.add_argument(
         "--calibration",
