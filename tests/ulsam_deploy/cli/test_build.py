@@ -28,6 +28,6 @@ def test_it_says_where_the_engine_is(tmp_path, capsys, monkeypatch):
     """With the parts that need a GPU replaced: the module, the machine and the builder."""
     monkeypatch.setattr(TensorRT, "_module", classmethod(lambda cls: None))
     monkeypatch.setattr(cuda, "machine", lambda: None)
-    monkeypatch.setattr(trt_engine, "build_kit", lambda kit, output, trt, here: output / "model.plan")
+    monkeypatch.setattr(trt_engine, "build_kit", lambda kit, output, trt, here, force: output / "model.plan")
     assert main(["build", str(tmp_path / "trt"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["engine"] == str(tmp_path / "trt.engine" / "model.plan")
