@@ -32,5 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         else:
             raise
+        from ulsam_deploy.cli.answer import Answer
+
         sys.stderr.write(f"error: {known}\n")
-        return int(Exit.UNAVAILABLE)
+        answer = Answer(list(sys.argv if argv is None else argv))
+        return answer.failed(Exit.UNAVAILABLE, known.found, known.expected, known.todo)
