@@ -16,6 +16,7 @@ WINGS = ("models", "exporters", "runtimes")
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
     *("isolation.py", "verifying.py", "preprocessing.py", "thresholds.py", "timing.py"),
+    *("shortfall.py", "this_machine.py"),
     *("accuracy", "parity", "bench", "bundle"),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
@@ -74,7 +75,7 @@ def rank(module: str) -> int | None:
         {"third_party", "external_data", "preprocessing", "toml"},
         {"bundle", "parity", "bench"},
         {"accuracy", "budget", "cache", "devices", "images", "progress", "workers"},
-        {"options", "checkpoint", "evidence", "signing", "remote"},
+        {"options", "checkpoint", "evidence", "shortfall", "signing", "remote", "this_machine"},
         {"gate", "timing", "verifying"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},

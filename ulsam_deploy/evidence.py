@@ -13,12 +13,14 @@ import numpy as np
 
 from ulsam_deploy import plugins
 from ulsam_deploy.bench import measure
+from ulsam_deploy.bench.identity import Proof
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence, strict
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.contracts import Availability, Runtime, TensorSpec, Tier, Verdict
 from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError
 from ulsam_deploy.isolation import Limits, answer, visit
 from ulsam_deploy.parity import Golden, Reading, check, tolerance_of
+from ulsam_deploy.this_machine import proof
 
 Array = np.ndarray[Any, Any]
 
@@ -151,6 +153,7 @@ def verdict_code(evidence: Evidence) -> Exit:
 def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | None = None) -> list[Checked]:
     """Check the integrity of ``bundle``, then run every artifact (of ``targets``, where given) that can run here.
 
+    What runs on a machine that proves to be a known board was measured on the device, and says which one.
     Each is opened in a process of its own within ``limits``: hashes show that a bundle is whole, not that its maker
     means well. Raises :class:`~ulsam_deploy.errors.RefusedError` before any engine opens anything, when a byte is not
     as recorded.
@@ -160,16 +163,25 @@ def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | 
     records = [record for record in bundle.manifest.artifacts if not targets or record.target in targets]
     for target in targets:
         bundle.artifact(target)  # says which ones there are
-    return [_verify(bundle, record, golden, limits or Limits()) for record in records]
+    here = proof()
+    return [_verify(bundle, record, golden, limits or Limits(), here) for record in records]
 
 
-def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits) -> Checked:
+def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits, here: Proof) -> Checked:
     if golden is None:
         return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
     try:
-        return Checked(record, _elsewhere(bundle, record, limits))
+        return Checked(record, measured(_elsewhere(bundle, record, limits), here))
     except UlsamError as error:
         return Checked(record, None, error)
+
+
+def measured(evidence: Evidence, here: Proof) -> Evidence:
+    """``evidence`` of a run on this machine, as of the device that it proves to be, where it does."""
+    if here.device is None or evidence.tier is not Tier.EXECUTED:
+        return evidence
+    engine = {**evidence.engine, "device": here.device}
+    return replace(evidence, tier=Tier.MEASURED_ON_DEVICE, engine=engine)
 
 
 def _elsewhere(bundle: Bundle, record: ArtifactRecord, limits: Limits) -> Evidence:

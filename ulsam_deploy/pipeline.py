@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ from ulsam_deploy import attachments, plugins
 from ulsam_deploy._version import __version__
 from ulsam_deploy.abreast import abreast
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, check_writable
+from ulsam_deploy.contracts import Tier
 from ulsam_deploy.devices import check_dla, device
 from ulsam_deploy.errors import Exit, UsageError, combine
 from ulsam_deploy.evidence import label
 from ulsam_deploy.making import Made
-from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, ExportOptions, Recipe
+from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, REACHABLE, ExportOptions, Recipe
 from ulsam_deploy.outcome import Asked, Outcome, place
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.maps import MAPS
@@ -73,6 +75,7 @@ def export(options: ExportOptions, progress: Progress | None = None) -> Exported
 def asked(options: ExportOptions) -> list[Asked]:
     """What to make, in the order asked for; raises :class:`UsageError` where the options contradict each other."""
     check_writable(options.bundle)
+    _check_required(options)
     if options.device:
         device(options.device)
     if options.dla:
@@ -98,6 +101,18 @@ def asked(options: ExportOptions) -> list[Asked]:
         for target in (known if every else dict.fromkeys(options.targets))
         for precision in sorted(dict.fromkeys(options.precisions), key=AUTO.__ne__)
     ]
+
+
+def _check_required(options: ExportOptions) -> None:
+    """Raise :class:`UsageError` for evidence that no export gives: it neither emulates nor runs on a device."""
+    if options.require > REACHABLE[-1]:
+        how = "--device NAME" if options.require is Tier.EMULATED_ON_DEVICE_CPU else "--host USER@NAME"
+        raise UsageError(
+            f"an export never reaches '{options.require.label}'",
+            expected="one of " + ", ".join(tier.label for tier in REACHABLE),
+            todo=f"export, then: ulsam-deploy verify {shlex.quote(str(options.bundle))} {how} "
+            f"--require {options.require.label}",
+        )
 
 
 def _check_searches(options: ExportOptions) -> None:

@@ -16,10 +16,14 @@ from pathlib import Path
 
 from ulsam_deploy import plugins
 from ulsam_deploy._version import __version__
+from ulsam_deploy.bench.identity import Identities
+from ulsam_deploy.bundle import strict
 from ulsam_deploy.bundle.kinds import RUNNER
 from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli.on_device import COMMANDS
+from ulsam_deploy.devices import identities
 from ulsam_deploy.errors import ExportError
+from ulsam_deploy.this_machine import IDENTITIES
 
 __all__ = ["runner_bytes", "write_runner"]
 
@@ -70,13 +74,14 @@ def runner_bytes() -> bytes:
 
 
 def _information() -> dict[str, bytes]:
-    """What :mod:`importlib.metadata` reads: name, version, and the runtimes that travel."""
+    """What :mod:`importlib.metadata` reads: name, version, the runtimes that travel, and what identifies boards."""
     own = {name: point.value for name, point in plugins.registered(plugins.RUNTIMES).items() if _travels(point.value)}
     points = "".join(f"{name} = {place}\n" for name, place in own.items())
     folder = f"ulsam_deploy-{__version__}.dist-info"
     return {
         f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: ulsam-deploy\nVersion: {__version__}\n".encode(),
         f"{folder}/entry_points.txt": f"[{plugins.RUNTIMES}]\n{points}".encode(),
+        f"{folder}/{IDENTITIES}": strict.dumps(strict.encode(Identities(identities()), IDENTITIES)).encode(),
     }
 
 

@@ -12,7 +12,7 @@ import re
 import secrets
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from ulsam_deploy.contracts import TensorSpec, Verdict, check_array
 from ulsam_deploy.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import execute, runtime_for
 from ulsam_deploy.parity import Golden
+from ulsam_deploy.this_machine import proof
 
 __all__ = ["Wanted", "bench_bundles", "compared"]
 
@@ -197,7 +198,7 @@ def _result(
         sha256=card.sha256,
         tool=f"ulsam-deploy {__version__}",
         session=session,
-        machine=board.machine(),
+        machine=replace(board.machine(), device=proof(board).device),
         settings=Settings(
             profile=profile.name,
             rounds=profile.rounds,

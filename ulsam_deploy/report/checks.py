@@ -31,11 +31,11 @@ class Check:
 
 
 def artifact_checks(
-    subject: str, evidence: Evidence, again: str, *, required: Tier = Tier.EXPORTED
+    subject: str, evidence: Evidence, again: str, *, required: Tier = Tier.EXPORTED, why: str = ""
 ) -> tuple[Check, ...]:
     """Every check of one artifact: its evidence tier, each output, each attention block, and what else was found.
 
-    ``again`` is the command that shows a failure once more.
+    ``again`` is the command that shows a failure once more, ``why`` what kept the evidence below ``required``.
     """
     engine = " ".join(str(evidence.engine[key]) for key in ("engine", "version") if key in evidence.engine)
     where = f"{subject} on {engine}" if engine else subject
@@ -45,7 +45,7 @@ def artifact_checks(
             return Check(subject, name, verdict)
         return Check(subject, name, verdict, f"{where}: {' '.join(sentences)}\nTo see it again: {again}")
 
-    checks = [found("evidence", *_tier(evidence, required))]
+    checks = [found("evidence", *_tier(evidence, required, why))]
     left = [reason for reason in evidence.reasons if not reason.startswith("Note:")]
     for name, words in _parts(evidence.parity or {}):
         about = [reason for reason in left if words in reason]
@@ -67,10 +67,11 @@ def worst(checks: Iterable[Check]) -> Verdict:
     return next((verdict for verdict in order if verdict in found), Verdict.UNVERIFIED)
 
 
-def _tier(evidence: Evidence, required: Tier) -> tuple[Verdict, Sequence[str]]:
+def _tier(evidence: Evidence, required: Tier, why: str) -> tuple[Verdict, Sequence[str]]:
     if evidence.tier >= required:
         return Verdict.PASS, ()
-    return Verdict.FAIL, [f"The evidence reached '{evidence.tier.label}'; '{required.label}' was asked for."]
+    found = f"The evidence reached '{evidence.tier.label}'; '{required.label}' was asked for"
+    return Verdict.FAIL, [f"{found}: {why}." if why else f"{found}."]
 
 
 def _parts(parity: Mapping[str, Any]) -> list[tuple[str, str]]:
