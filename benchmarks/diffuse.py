@@ -59,7 +59,7 @@ def network(insert: list[int], size: int = SIZE, steps: int = 150) -> tuple[nn.M
 def save(folder: Path, insert: list[int], size: int = SIZE) -> Path:
     """``model.pt``, ``calibration.npz`` and the labelled ``data.npz`` in ``folder``."""
     model, config = network(insert, size)
-    checkpoint.write(folder / "model.pt", model, NETWORK, config, (3, size, size))
+    checkpoint.write(folder / "model.pt", model, NETWORK, config, (3, size, size), force=True)
     np.savez(folder / "calibration.npz", x=pictures(96, 1, size)[0])
     images, labels = pictures(200, 2, size)
     np.savez(folder / "data.npz", x=images, labels=labels)

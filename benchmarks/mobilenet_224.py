@@ -78,7 +78,7 @@ def train() -> nn.Module:
 
 def save(folder: Path) -> None:
     """The trained network and its data."""
-    checkpoint.write(folder / MODEL, train(), NETWORK, CONFIG, (3, SIZE, SIZE))
+    checkpoint.write(folder / MODEL, train(), NETWORK, CONFIG, (3, SIZE, SIZE), force=True)
     np.savez(folder / CALIBRATION, x=enlarged(pictures("train", 256, 100)[0]).numpy())
     images, labels = pictures("held-out", 1000, 7)
     np.savez(folder / DATA, x=enlarged(images).numpy(), labels=labels.numpy())

@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> Bundle:
     print(f"accuracy on {HELD_OUT} held-out images: {reference.accuracy(model, images.numpy(), labels.numpy()):.3f}")
 
     path = chosen.output / "finetuned.pt"
-    checkpoint.write(path, model, NETWORK, config, (channels, SIZE, SIZE))
+    checkpoint.write(path, model, NETWORK, config, (channels, SIZE, SIZE), force=True)
     bundle = ud.export(path, targets=chosen.target.split(","))
     for record in bundle.manifest.artifacts:
         print(f"{record.target}: {record.evidence.tier.label}, {record.evidence.verdict.value}")

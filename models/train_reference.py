@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parent)
     folder = parser.parse_args().folder
     model = train()
-    checkpoint.write(folder / CHECKPOINT, model, NETWORK, CONFIG, INPUT)
+    checkpoint.write(folder / CHECKPOINT, model, NETWORK, CONFIG, INPUT, force=True)
     (folder / CHECKPOINT).with_suffix(".md").write_text(card(model), encoding="utf-8")
 
 

@@ -47,12 +47,14 @@ class TensorRT(Runtime):
         return installed(module_name(), todo=advice.tensorrt())
 
     @classmethod
-    def build(cls, kit: Path, output: Path) -> Path:
+    def build(cls, kit: Path, output: Path, *, force: bool = False) -> Path:
         """Build the engine of the ``kit`` folder into ``output``, with its sidecar; returns the engine's path.
+
+        ``force``: also over a file that is no engine of an earlier run.
 
         Raises :class:`UnavailableError` without a GPU or TensorRT, else as :func:`trt_engine.build_kit`.
         """
-        return trt_engine.build_kit(kit, output, cls._module(), cuda.machine())
+        return trt_engine.build_kit(kit, output, cls._module(), cuda.machine(), force=force)
 
     @classmethod
     def _module(cls) -> ModuleType:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 
+from ulsam_deploy.bundle.kinds import ENGINE
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.errors import RefusedError, UnavailableError, UsageError
 
 from . import trt_builder
@@ -101,11 +102,13 @@ def checked_plan(plan: Path, trt: ModuleType, here: Machine) -> tuple[bytes, str
     return content, sidecar.precision
 
 
-def build_kit(kit: Path, output: Path, trt: ModuleType, here: Machine) -> Path:
+def build_kit(kit: Path, output: Path, trt: ModuleType, here: Machine, *, force: bool = False) -> Path:
     """Build the engine of the ``kit`` folder into the folder ``output``, with its sidecar; returns the plan's path.
 
+    A plan that is there with its sidecar is one of an earlier run and is replaced, another one with ``force`` only.
+
     The timing cache lies in ``output`` as well, under a name with everything that makes timings comparable. The
-    sidecar is written last, so that a plan cut short never has a fitting one.
+    sidecar is written last, and holds the plan's hash: a run that is cut short leaves no plan with a fitting one.
     """
     try:
         recipe = trt_builder.Recipe.from_json((kit / "build.json").read_text(encoding="utf-8"))
@@ -114,14 +117,18 @@ def build_kit(kit: Path, output: Path, trt: ModuleType, here: Machine) -> Path:
         raise UsageError(
             f"'{kit}' is not a TensorRT kit: {error.strerror}", expected="model.onnx, build.json"
         ) from error
-    output.mkdir(parents=True, exist_ok=True)
+    plan = output / recipe.engine
+    ours = Output(plan, ENGINE, force or sidecar_path(plan).is_file())
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"'{output}' can't be made: {error.strerror}", expected="a folder for the engine") from error
+    ours.check()
     cache = output / timing_cache_name(recipe.timing_cache, name_of(trt), here)
     built = trt_builder.build(trt, onnx, recipe, cache=cache)
-    plan = output / recipe.engine
-    sidecar_path(plan).unlink(missing_ok=True)
-    _write(plan, built.plan)
+    ours.write(built.plan)
     made = Sidecar(hashlib.sha256(built.plan).hexdigest(), recipe.onnx_sha256, recipe.precision, name_of(trt), here)
-    _write(sidecar_path(plan), made.to_json().encode())
+    Output(sidecar_path(plan), ENGINE, force=True).write(made.to_json().encode())
     return plan
 
 
@@ -134,10 +141,3 @@ def timing_cache_name(name: str, tensorrt: str, here: Machine) -> str:
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]
     stem, dot, suffix = name.rpartition(".")
     return f"{stem or name}-{digest}{dot}{suffix if stem else ''}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

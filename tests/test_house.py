@@ -16,7 +16,17 @@ WINGS = ("models", "exporters", "runtimes")
 DEVICE_SAFE = (
     *("contracts.py", "errors.py", "plugins.py", "third_party.py", "evidence.py", "external_data.py", "_version.py"),
     *("invocation.py", "isolation.py", "verifying.py", "preprocessing.py", "thresholds.py", "timing.py"),
-    *("accuracy", "parity", "bench", "bundle", "findings", "spelling.py", "targets.py"),
+    *(
+        "accuracy",
+        "parity",
+        "bench",
+        "bundle",
+        "findings",
+        "spelling.py",
+        "targets.py",
+        "shortfall.py",
+        "this_machine.py",
+    ),
 )
 ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "torch", "onnx"}
 
@@ -74,7 +84,7 @@ def rank(module: str) -> int | None:
         {"targets", "third_party", "external_data", "preprocessing", "toml"},
         {"bundle", "parity", "bench"},
         {"accuracy", "budget", "cache", "devices", "images", "progress", "workers"},
-        {"options", "checkpoint", "evidence", "signing", "remote"},
+        {"options", "checkpoint", "evidence", "shortfall", "signing", "remote", "this_machine"},
         {"gate", "timing", "verification", "verifying"},
         {"onnx_in", "own_probes", "calibration", "diverge"},
         {"bom", "lint", "program", "report", "source"},

@@ -15,10 +15,11 @@ from ulsam_deploy.accuracy import open_labelled
 from ulsam_deploy.accuracy.measuring import class_count
 from ulsam_deploy.budget import Budget
 from ulsam_deploy.bundle import check_writable
-from ulsam_deploy.contracts import Exporter
+from ulsam_deploy.contracts import Exporter, Tier
 from ulsam_deploy.devices import check_dla, device
 from ulsam_deploy.errors import UlsamError, UsageError
-from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, ExportOptions, Recipe
+from ulsam_deploy.invocation import command
+from ulsam_deploy.options import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED, REACHABLE, ExportOptions, Recipe
 from ulsam_deploy.outcome import Asked, exporter_for
 from ulsam_deploy.road import Road
 from ulsam_deploy.source import check_readable
@@ -44,6 +45,7 @@ def asked(options: ExportOptions, *, is_file: bool = True) -> list[Asked]:
     if is_file:
         check_readable(options.model)
     check_writable(options.bundle)
+    _check_required(options)
     if options.device:
         device(options.device)
     if options.dla:
@@ -70,6 +72,17 @@ def asked(options: ExportOptions, *, is_file: bool = True) -> list[Asked]:
         ]
     _check_exporters(options, found)
     return found
+
+
+def _check_required(options: ExportOptions) -> None:
+    """Raise :class:`UsageError` for evidence that no export gives: it neither emulates nor runs on a device."""
+    if options.require > REACHABLE[-1]:
+        how = ["--device", "NAME"] if options.require is Tier.EMULATED_ON_DEVICE_CPU else ["--host", "USER@NAME"]
+        raise UsageError(
+            f"an export never reaches '{options.require.label}'",
+            expected="one of " + ", ".join(tier.label for tier in REACHABLE),
+            todo=f"export, then: {command('verify', options.bundle, *how, '--require', options.require.label)}",
+        )
 
 
 def _check_quantization(options: ExportOptions) -> None:

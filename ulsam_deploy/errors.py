@@ -84,6 +84,12 @@ class CheckFailedError(UlsamError):
         self.exit_code = exit_code
 
 
+class InterruptedRunError(UlsamError):
+    """The user ended the run (exit 130)."""
+
+    exit_code = Exit.INTERRUPTED
+
+
 class DefectError(UlsamError):
     """Something that nobody foresaw: a defect of this program, not of what it was given (exit 70)."""
 

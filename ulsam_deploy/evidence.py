@@ -13,6 +13,7 @@ import numpy as np
 
 from ulsam_deploy import plugins
 from ulsam_deploy.bench import measure
+from ulsam_deploy.bench.identity import Proof
 from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence, strict
 from ulsam_deploy.bundle.judged import CODES
 from ulsam_deploy.bundle.staging import scratch
@@ -22,6 +23,7 @@ from ulsam_deploy.findings import Latency
 from ulsam_deploy.invocation import command
 from ulsam_deploy.isolation import Limits, answer, visit
 from ulsam_deploy.parity import Golden, Reading, check, tolerance_of
+from ulsam_deploy.this_machine import proof
 
 Array = np.ndarray[Any, Any]
 
@@ -150,22 +152,32 @@ def verdict_code(evidence: Evidence) -> Exit:
 def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | None = None) -> list[Checked]:
     """Check the integrity of ``bundle``, then run every artifact (of ``targets``, where given) that can run here.
 
+    What runs on a machine that proves to be a known board was measured on the device, and says which one.
     Each is opened in a process of its own within ``limits``: hashes show that a bundle is whole, not that its maker
     means well. Raises :class:`~ulsam_deploy.errors.RefusedError` before any engine opens anything, when a byte is not
     as recorded.
     """
     bundle.verify_integrity()
     golden = Golden.load(bundle.golden) if bundle.golden else None
-    return [_verify(bundle, record, golden, limits or Limits()) for record in bundle.chosen(targets)]
+    here = proof()
+    return [_verify(bundle, record, golden, limits or Limits(), here) for record in bundle.chosen(targets)]
 
 
-def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits) -> Checked:
+def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits, here: Proof) -> Checked:
     if golden is None:
         return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
     try:
-        return Checked(record, _elsewhere(bundle, record, limits))
+        return Checked(record, measured(_elsewhere(bundle, record, limits), here))
     except UlsamError as error:
         return Checked(record, None, error)
+
+
+def measured(evidence: Evidence, here: Proof) -> Evidence:
+    """``evidence`` of a run on this machine, as of the device that it proves to be, where it does."""
+    if here.device is None or evidence.tier is not Tier.EXECUTED or evidence.engine is None:
+        return evidence
+    engine = replace(evidence.engine, device=here.device)
+    return replace(evidence, tier=Tier.MEASURED_ON_DEVICE, engine=engine)
 
 
 def _elsewhere(bundle: Bundle, record: ArtifactRecord, limits: Limits) -> Evidence:

@@ -49,6 +49,10 @@ class Recipe:
     lowerings: tuple[tuple[str, str], ...] = ()
 
 
+#: How far the evidence of an export can go, which runs artifacts here and nowhere else.
+REACHABLE = (Tier.EXPORTED, Tier.PARSED, Tier.COMPILED, Tier.EXECUTED)
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """One export. ``batch`` ``None`` means dynamic; ``targets`` ``("all",)`` means every installed exporter.

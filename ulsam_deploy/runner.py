@@ -16,9 +16,14 @@ from pathlib import Path
 
 from ulsam_deploy import plugins
 from ulsam_deploy._version import __version__
-from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.bench.identity import Identities
+from ulsam_deploy.bundle import strict
+from ulsam_deploy.bundle.kinds import RUNNER
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli.on_device import COMMANDS
-from ulsam_deploy.errors import ExportError, UsageError
+from ulsam_deploy.devices import identities
+from ulsam_deploy.errors import ExportError
+from ulsam_deploy.this_machine import IDENTITIES
 
 __all__ = ["runner_bytes", "write_runner"]
 
@@ -44,14 +49,15 @@ _HOST_ONLY = ("pytorch",)
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def write_runner(path: Path) -> Path:
+def write_runner(path: Path, *, force: bool = False) -> Path:
     """Write the runner to ``path``, executable, whole or not at all.
 
-    Raises :class:`UsageError` when something else lies there, :class:`ExportError` when the disk fails.
+    Raises :class:`UsageError` when something else lies there and ``force`` isn't given, :class:`ExportError` when the
+    disk fails.
     """
-    if path.exists() and not zipfile.is_zipfile(path):
-        raise UsageError(f"{path} exists and isn't a runner", todo="choose another name, or move it away")
-    return write_file(path, runner_bytes(), executable=True)
+    output = Output(path, RUNNER, force, executable=True)
+    output.check()
+    return output.write(runner_bytes())
 
 
 def runner_bytes() -> bytes:
@@ -68,13 +74,14 @@ def runner_bytes() -> bytes:
 
 
 def _information() -> dict[str, bytes]:
-    """What :mod:`importlib.metadata` reads: name, version, and the runtimes that travel."""
+    """What :mod:`importlib.metadata` reads: name, version, the runtimes that travel, and what identifies boards."""
     own = {name: point.value for name, point in plugins.registered(plugins.RUNTIMES).items() if _travels(point.value)}
     points = "".join(f"{name} = {place}\n" for name, place in own.items())
     folder = f"ulsam_deploy-{__version__}.dist-info"
     return {
         f"{folder}/METADATA": f"Metadata-Version: 2.1\nName: ulsam-deploy\nVersion: {__version__}\n".encode(),
         f"{folder}/entry_points.txt": f"[{plugins.RUNTIMES}]\n{points}".encode(),
+        f"{folder}/{IDENTITIES}": strict.dumps(strict.encode(Identities(identities()), IDENTITIES)).encode(),
     }
 
 

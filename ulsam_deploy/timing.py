@@ -12,7 +12,7 @@ import re
 import secrets
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from ulsam_deploy.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.evidence import execute, runtime_for
 from ulsam_deploy.invocation import command
 from ulsam_deploy.parity import Golden
+from ulsam_deploy.this_machine import proof
 
 __all__ = ["Wanted", "bench_bundles", "compared"]
 
@@ -195,7 +196,7 @@ def _result(
         sha256=card.sha256,
         tool=f"ulsam-deploy {__version__}",
         session=session,
-        machine=board.machine(),
+        machine=replace(board.machine(), device=proof(board).device),
         settings=Settings(
             profile=profile.name,
             rounds=profile.rounds,

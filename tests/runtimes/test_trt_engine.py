@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from types import SimpleNamespace
 
 import pytest
 
-from ulsam_deploy.errors import RefusedError, UnavailableError, UsageError
+from ulsam_deploy.bundle import output
+from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.runtimes import trt_builder, trt_engine
 from ulsam_deploy.runtimes.cuda import Machine
 from ulsam_deploy.runtimes.trt_engine import Sidecar, checked_plan, sidecar_path
@@ -80,16 +82,29 @@ def test_a_damaged_sidecar_opens_nothing(built, damage):
         checked_plan(plan, MODULE, ORIN)
 
 
-def test_a_plan_cut_short_has_no_sidecar(built, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_engine_whole(built, tmp_path, monkeypatch):
     plan, _ = built
+    before = plan.read_bytes(), sidecar_path(plan).read_bytes()
 
-    def fail(path, content):
-        raise OSError("disk full")
+    def fail(path):
+        raise OSError(errno.ENOSPC, "disk full")
 
-    monkeypatch.setattr(trt_engine, "_write", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(output, "sync", fail)
+    with pytest.raises(ExportError, match="disk full"):
         trt_engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN)
-    assert not sidecar_path(plan).exists()
+    assert (plan.read_bytes(), sidecar_path(plan).read_bytes()) == before
+    assert trt_engine.checked_plan(plan, MODULE, ORIN)[0] == before[0]
+
+
+def test_an_engine_of_somebody_else_is_kept(built, tmp_path):
+    plan, _ = built
+    sidecar_path(plan).unlink()
+    plan.write_bytes(b"theirs")
+    with pytest.raises(UsageError, match="is there already"):
+        trt_engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN)
+    assert plan.read_bytes() == b"theirs"
+    trt_engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN, force=True)
+    assert plan.read_bytes() != b"theirs"
 
 
 def test_a_folder_that_is_no_kit_is_said(tmp_path):

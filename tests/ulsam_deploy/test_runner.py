@@ -179,7 +179,7 @@ def test_pack_writes_it_and_spares_other_files(tmp_path: Path, capsys: pytest.Ca
         assert main(["pack", "--runner", "-o", str(place), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["size"] == place.stat().st_size
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match="isn't a runner"):
+    with pytest.raises(UsageError, match="isn't a device runner"):
         write_runner(tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "runner.pyz"]

@@ -82,6 +82,16 @@ class Board:
         """Whether this is a Jetson."""
         return "Jetson" in (self.model or "") or self.text("etc/nv_tegra_release") is not None
 
+    @property
+    def l4t(self) -> str | None:
+        """The release of Jetson Linux, such as ``36.4.4``."""
+        found = re.search(r"R(\d+)\D+REVISION: ([\d.]+)", self.text("etc/nv_tegra_release") or "")
+        return f"{found[1]}.{found[2]}" if found else None
+
+    def cpu_parts(self) -> set[str]:
+        """``CPU part`` of every core of an ARM processor, as the kernel writes it: ``0xd08``."""
+        return set(re.findall(r"^CPU part\s*:\s*(\S+)", self.text("proc/cpuinfo") or "", re.MULTILINE))
+
     def temperatures(self) -> Iterator[tuple[str, float | None, float | None]]:
         """Sensor, Celsius, and from where on the machine slows down, of everything that tells of a chip's heat."""
         for zone in self.paths("sys/class/thermal/thermal_zone*"):
@@ -213,8 +223,7 @@ class Board:
         """What never changes while it runs."""
         memory = re.search(r"^MemTotal:\s+(\d+) kB", self.text("proc/meminfo") or "", re.MULTILINE)
         release = re.search(r'^PRETTY_NAME="?([^"\n]+)', self.text("etc/os-release") or "", re.MULTILINE)
-        tegra = re.search(r"R(\d+)\D+REVISION: ([\d.]+)", self.text("etc/nv_tegra_release") or "")
-        system = [release[1] if release else None, f"L4T {tegra[1]}.{tegra[2]}" if tegra else None]
+        system = [release[1] if release else None, f"L4T {self.l4t}" if self.l4t else None]
         processors = self.text("proc/cpuinfo") or ""
         name = re.search(r"^(?:model name|Hardware)\s*:\s*(.+)", processors, re.MULTILINE)
         part = re.search(r"^CPU part\s*:\s*(\S+)", processors, re.MULTILINE)

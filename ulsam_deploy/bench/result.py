@@ -191,7 +191,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Machine:
-    """What it ran on. ``None`` where nobody tells; ``memory`` and ``page_size`` are in bytes."""
+    """What it ran on. ``None`` where nobody tells; ``memory`` and ``page_size`` are in bytes.
+
+    ``device`` is the device profile that it proves to be (:mod:`ulsam_deploy.bench.identity`).
+    """
 
     board: str | None
     cpu: str | None
@@ -202,6 +205,7 @@ class Machine:
     python: str
     page_size: int
     memory: int | None
+    device: str | None = None
 
 
 @dataclass(frozen=True)

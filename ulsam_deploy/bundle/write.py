@@ -9,20 +9,21 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
 from ulsam_deploy.bundle import archive
+from ulsam_deploy.bundle.kinds import ARCHIVE
 from ulsam_deploy.bundle.manifest import MANIFEST, SIGNATURE, ArtifactRecord, Evidence, FileRecord, Manifest
 from ulsam_deploy.bundle.members import check_members, load_manifest, record_file, walk
+from ulsam_deploy.bundle.output import Output, check_folder
 from ulsam_deploy.bundle.read import Bundle
 from ulsam_deploy.bundle.staging import install, staging, sync, sync_tree
 from ulsam_deploy.contracts import Artifact
 from ulsam_deploy.errors import ExportError, RefusedError, UlsamError, UsageError
 
-__all__ = ["BundleWriter", "check_writable", "pack", "seal", "unpack", "write_file"]
+__all__ = ["BundleWriter", "check_writable", "pack", "seal", "unpack"]
 
 #: What a disk says about itself; anything else that goes wrong inside the writer's block is the block's own error.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -113,14 +114,7 @@ def check_writable(output: Path) -> None:
     folder = output.parent
     while not folder.exists():
         folder = folder.parent
-    try:
-        # A real file is the only honest test: permission bits say nothing about root, read-only mounts or quotas.
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(b"\0")
-    except OSError as error:
-        raise UsageError(
-            f"{folder} can't be written to: {error.strerror}", todo="choose another folder with --output"
-        ) from error
+    check_folder(folder, f"'{output}'", todo="choose another folder with --output")
 
 
 def check_replaceable(output: Path) -> None:
@@ -157,25 +151,17 @@ def _check_replaceable(output: Path) -> None:
             raise UsageError(f"{output} holds {name!a}, which isn't part of the bundle there", todo=_ELSEWHERE)
 
 
-def pack(bundle: Bundle, path: Path) -> Path:
+def pack(bundle: Bundle, path: Path, *, force: bool = False) -> Path:
     """Write the checked ``bundle`` to the ``.zip`` at ``path``, whole or not at all; the same bundle, the same bytes.
 
-    An archive already there is replaced. Raises :class:`UsageError` for a place that can't be written to or holds
-    something else, :class:`RefusedError` for a bundle that isn't sound, :class:`ExportError` when the disk fails.
+    A packed bundle already there is replaced; another file with ``force`` only. Raises :class:`UsageError` for a place
+    that can't be written to or holds something else, :class:`RefusedError` for a bundle that isn't sound,
+    :class:`ExportError` when the disk fails.
     """
-    path = Path(path).resolve()
-    if path.is_relative_to(bundle.root.resolve()):
-        raise UsageError(f"{path} lies inside the bundle itself", todo="write the archive beside it")
-    _check_file(path)
-    if path.exists() and not _is_zip(path):
-        raise UsageError(f"{path} exists and isn't a .zip", todo="choose another name, or move it away")
+    output = Output(Path(path), ARCHIVE, force)
+    output.check()
     bundle.verify_integrity()
-    with _in_words(path), staging(path, folder=False) as partial:
-        archive.write_archive(bundle.root, bundle.manifest, partial)
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
-    return path
+    return output.fill(lambda partial: archive.write_archive(bundle.root, bundle.manifest, partial))
 
 
 def unpack(path: Path, output: Path) -> Bundle:
@@ -200,32 +186,6 @@ def seal(bundle: Bundle, write: Callable[[Path], None]) -> Path:
         partial.replace(bundle.root / SIGNATURE)
         sync(bundle.root)
     return bundle.root / SIGNATURE
-
-
-def write_file(path: Path, data: bytes, *, executable: bool = False) -> Path:
-    """Write one file, whole or not at all, over what is there.
-
-    Raises :class:`UsageError` where a folder lies there, :class:`ExportError` when the disk fails.
-    """
-    path = Path(path).resolve()
-    _check_file(path)
-    with _in_words(path), staging(path, folder=False) as partial:
-        partial.write_bytes(data)
-        partial.chmod(0o755 if executable else 0o644)
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
-    return path
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", expected="the name of a file", todo=f"say {path / 'NAME'}, for example")
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(4) == b"PK\x03\x04"
 
 
 @contextlib.contextmanager

@@ -8,21 +8,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.bundle.kinds import CHECKPOINT
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.contracts import Network
-from ulsam_deploy.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def write(
-    path: str | Path, model: nn.Module, network: Network, config: Mapping[str, Any], input_shape: Sequence[int]
+    path: str | Path,
+    model: nn.Module,
+    network: Network,
+    config: Mapping[str, Any],
+    input_shape: Sequence[int],
+    *,
+    force: bool = False,
 ) -> None:
     """Write ``model``'s state_dict and what :func:`identify` needs; ``input_shape`` is channels x height x width.
 
     The file is whole or absent, and the same weights and configuration give the same bytes. Raises
-    :class:`UsageError` when the folder cannot be written to.
+    :class:`UsageError` when the folder cannot be written to, or another file lies there and ``force`` isn't given;
+    :class:`ExportError` when the disk fails.
     """
     import torch
 
@@ -33,14 +40,4 @@ def write(
     }
     buffer = io.BytesIO()
     torch.save(document, buffer)
-    _replace(Path(path), buffer.getvalue())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    try:
-        write_file(path, data)
-    except ExportError as error:
-        raise UsageError(
-            f"'{path}' cannot be written: {error.found.rpartition(': ')[2]}",
-            expected="a file name in an existing folder with room in it",
-        ) from error
+    Output(Path(path), CHECKPOINT, force).write(buffer.getvalue())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ulsam_deploy.cli.answer import Answer
 from ulsam_deploy.cli.combinations import check_typed, check_words
 from ulsam_deploy.cli.ending import ended
 from ulsam_deploy.errors import Exit, UlsamError
@@ -44,20 +45,22 @@ def main(
     words = list(sys.argv[1:] if argv is None else argv)
     if words and words[0] in known:
         known = (words[0],)  # the others' words cost as much to import as this one's
-    arguments = None
+    answer, arguments = Answer(words), None
     _show_anything()
     try:
         arguments = _read(build_parser, known, words)
+        answer.check(arguments)
         command = import_module(f"ulsam_deploy.cli.{arguments.command}")
-        return int(command.run(arguments))
+        with answer.held():
+            return int(command.run(arguments))
     except BrokenPipeError:  # the reader of our output went away (| head): not our error, nothing more to say
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.OK)
     except KeyboardInterrupt as error:
-        return int(ended(error, words, arguments))
+        return answer.failed(ended(error, words, arguments))
     except Exception as error:
-        return int(ended(foreseen(error) or error, words, arguments))
+        return answer.failed(ended(foreseen(error) or error, words, arguments))
 
 
 def _show_anything() -> None:
@@ -68,18 +71,18 @@ def _show_anything() -> None:
 
 
 def _read(parser: Callable[[Sequence[str]], Parser], known: Sequence[str], words: list[str]) -> argparse.Namespace:
-    """The words, with those of a ``--config`` file behind them; ``--save-config`` writes them all out."""
+    """The words, to which those of a ``--config`` file are added; ``--save-config`` writes them all out."""
     check_words(words)
     configured = any(word.startswith(("--config", "--save-config")) for word in words)
     if configured:
         from ulsam_deploy.cli import config
 
-        words = config.merged(parser(known), words)
+        words[:] = config.merged(parser(known), words)
     read = parser(known)
     arguments = read.parse_args(words)
     check_typed(read, arguments)
     if configured and getattr(arguments, "save_config", None):
-        config.save(parser(known), words, arguments.save_config)
+        config.save(parser(known), words, arguments.save_config, force=arguments.force)
     return arguments
 
 

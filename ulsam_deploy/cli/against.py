@@ -9,8 +9,8 @@ from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import limits, model_options
 from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, combine
+from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.errors import Exit, UsageError
 from ulsam_deploy.foreign import Foreign, Question, verify_against
 from ulsam_deploy.invocation import typed
 from ulsam_deploy.options import ExportOptions
@@ -36,11 +36,16 @@ def run(arguments: argparse.Namespace) -> Exit:
         reproduce=arguments.reproduce,
         trust_native=arguments.trust_native,
     )
+    if arguments.require > Tier.EXECUTED:
+        raise UsageError(
+            f"--against runs the artifact here, which never shows '{arguments.require.label}'",
+            expected="at most --require executed",
+            todo="for more, verify a bundle: ulsam-deploy verify BUNDLE",
+        )
     with handover(arguments, question.artifact.name) as told:
         found = verify_against(options, question, Progress(beat=not arguments.json))
         _tell(told, found, arguments)
-    missed = found.evidence.tier < arguments.require
-    code = combine([found.exit_code, Exit.UNAVAILABLE if missed else Exit.OK])
+    code = found.exit_code
     if arguments.json:
         words.print_json("verify-against", {**_document(found, question), "exit_code": int(code)})
     else:

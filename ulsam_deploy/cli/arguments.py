@@ -110,6 +110,14 @@ def add_ci_options(parser: argparse.ArgumentParser) -> None:
     """What CI is handed besides the exit code; written by :func:`ulsam_deploy.cli.ci.handover`."""
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML: one test case for each check")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a job summary in Markdown, below 1 MiB")
+    add_force(parser)
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """For every command that writes files where a user says."""
+    parser.add_argument(
+        "--force", action="store_true", help="replace a file that ulsam-deploy did not write (a folder never is)"
+    )
 
 
 def positive(text: str) -> float:

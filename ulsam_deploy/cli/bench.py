@@ -13,7 +13,8 @@ from ulsam_deploy.bench.profiles import PROFILES, Profile
 from ulsam_deploy.bench.result import Result
 from ulsam_deploy.bench.turns import Plan
 from ulsam_deploy.bundle import read_bundle
-from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.bundle.kinds import RESULT
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli import timings, words
 from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import handover
@@ -27,18 +28,17 @@ def run(arguments: argparse.Namespace) -> Exit:
         from ulsam_deploy.cli import counting
 
         return counting.run_count(arguments)
-    for path in (arguments.output, arguments.beside_output):
-        _check_file(path)
     if arguments.host:
         from ulsam_deploy.cli import bench_hosts
 
         return bench_hosts.run(arguments)
-    with handover(arguments, arguments.bundle.name) as told:
+    outputs = [_output(arguments, path) for path in (arguments.output, arguments.beside_output)]
+    with handover(arguments, arguments.bundle.name, *filter(None, outputs)) as told:
         paths = [arguments.bundle, *([arguments.beside] if arguments.beside else [])]
         results = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), _tell)
-        for result, path in zip(results, (arguments.output, arguments.beside_output)):
-            if path:
-                write_file(path, result.to_json().encode())
+        for result, output in zip(results, outputs):
+            if output:
+                output.write(result.to_json().encode())
         named = dict(zip(("this", "beside"), results)) if arguments.beside else {"": results[0]}
         told.columns, told.rows = timings.COLUMNS, timings.rows(named)
         told.sentence = timings.sentence(results[0])
@@ -79,11 +79,5 @@ def profile_of(arguments: argparse.Namespace) -> Profile:
     return dataclasses.replace(profile, rounds=arguments.rounds) if arguments.rounds else profile
 
 
-def _check_file(path: Path | None) -> None:
-    """Raise :class:`UsageError` now, not after minutes, for a file that can't be written."""
-    if path is None:
-        return
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"the folder of '{path}' does not exist", expected="a folder that is there")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"'{path}' is not a file", expected="a file, or nothing yet")
+def _output(arguments: argparse.Namespace, path: Path | None) -> Output | None:
+    return Output(path, RESULT, arguments.force) if path is not None else None

@@ -9,14 +9,15 @@ from pathlib import Path
 
 from ulsam_deploy.bench.result import Result
 from ulsam_deploy.bundle import strict
-from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.bundle.kinds import RESULT
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli import timings, words
 from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, RefusedError, UnavailableError
-from ulsam_deploy.remote import printable
+from ulsam_deploy.remote import check_host, printable
 from ulsam_deploy.report.checks import Check
 
 _RESULT = "result.json"
@@ -25,11 +26,12 @@ _RESULT = "result.json"
 def run(arguments: argparse.Namespace) -> Exit:
     """Every host measures at once; each result that came back is kept, whatever became of the others."""
     files = {"inputs.npz": arguments.inputs} if arguments.inputs else {}
-    with handover(arguments, arguments.bundle.name) as told:
+    outputs = _outputs(arguments)
+    with handover(arguments, arguments.bundle.name, *outputs.values()) as told:
         with sent({"bundle": arguments.bundle}, files) as folder:
             answers = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
         results = {answer.host: result for answer in answers if (result := _result(answer))}
-        _keep(arguments, results)
+        _keep(outputs, results)
         told.columns, told.rows = ("host", *timings.COLUMNS), _rows(results)
         told.sentence = " ".join(f"{host}: {timings.sentence(result)}" for host, result in results.items())
         for host, result in results.items():
@@ -90,12 +92,21 @@ def _result(answer: Answer) -> Result | None:
         return None
 
 
-def _keep(arguments: argparse.Namespace, results: Mapping[str, Result]) -> None:
-    """Write the result files: one host's to ``--output`` itself, several hosts' beside it, their names in theirs."""
-    if not arguments.output:
-        return
-    for host, result in results.items():
-        write_file(output_of(arguments.output, host, len(arguments.host)), result.to_json().encode())
+def _outputs(arguments: argparse.Namespace) -> dict[str, Output]:
+    """The result file of each host: one host's is ``--output`` itself, several hosts' lie beside it, their names in
+    theirs.
+    """
+    if arguments.output is None:
+        return {}
+    hosts = [check_host(host) for host in dict.fromkeys(arguments.host)]
+    return {host: Output(output_of(arguments.output, host, len(hosts)), RESULT, arguments.force) for host in hosts}
+
+
+def _keep(outputs: Mapping[str, Output], results: Mapping[str, Result]) -> None:
+    """Write the result file of every host that sent one."""
+    for host, output in outputs.items():
+        if host in results:
+            output.write(results[host].to_json().encode())
 
 
 def output_of(output: Path, host: str, hosts: int) -> Path:

@@ -6,6 +6,7 @@ import argparse
 
 from ulsam_deploy import plugins
 from ulsam_deploy.bundle import MANIFEST
+from ulsam_deploy.bundle.output import check_folder
 from ulsam_deploy.cli import words
 from ulsam_deploy.errors import Exit, UsageError
 
@@ -26,7 +27,9 @@ def run(arguments: argparse.Namespace) -> Exit:
             expected="a folder outside the bundle",
             todo="give one with --output",
         )
-    plan = plugins.load(plugins.RUNTIMES, "tensorrt").build(kit, output)
+    nearest = next(place for place in output.resolve().parents if place.is_dir())
+    check_folder(nearest, f"'{output}'", todo="give one with --output")
+    plan = plugins.load(plugins.RUNTIMES, "tensorrt").build(kit, output, force=arguments.force)
     if arguments.json:
         words.print_json("build", {"engine": str(plan)})
     else:

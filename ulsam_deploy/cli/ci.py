@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.bundle.kinds import JUNIT, MARKDOWN, Kind
+from ulsam_deploy.bundle.output import Output, check_outputs
 from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import UlsamError, UsageError
+from ulsam_deploy.errors import UlsamError
 from ulsam_deploy.report import annotations as github
 from ulsam_deploy.report.checks import Check
 from ulsam_deploy.report.junit import junit
@@ -30,12 +31,26 @@ class Handover:
 
 
 @contextlib.contextmanager
-def handover(arguments: argparse.Namespace, title: str) -> Iterator[Handover]:
+def handover(
+    arguments: argparse.Namespace, title: str, *more: Output, apart_from: Path | None = None
+) -> Iterator[Handover]:
     """Write what ``arguments`` ask for when the block ends; its :class:`UlsamError` becomes a failed check as well.
 
     Annotations go to stderr, where GitHub reads them too: stdout may be one JSON document.
+
+    Args:
+        arguments: The words of a command that has those of ``add_ci_options``.
+        title: What the files are headed by.
+        more: What the block writes itself; every place is checked before the block begins.
+        apart_from: The bundle that the block writes.
+
+    Yields:
+        What the block fills in.
+
+    Raises:
+        UsageError: Before the block, for a place that can't be written.
     """
-    check_places(arguments)
+    check_outputs([*_outputs(arguments).values(), *more], apart_from)
     told = Handover(title)
     try:
         yield told
@@ -47,27 +62,24 @@ def handover(arguments: argparse.Namespace, title: str) -> Iterator[Handover]:
     _write(arguments, told)
 
 
-def check_places(arguments: argparse.Namespace) -> None:
-    """Raise :class:`UsageError` where a file that ``arguments`` ask for could not be written."""
-    for path in (arguments.junit, arguments.markdown):
-        if path:
-            check_place(path)
+def check_places(arguments: argparse.Namespace, apart_from: Path | None = None) -> None:
+    """Raise :class:`UsageError` where a file that ``arguments`` ask for could not be written: for a dry run."""
+    check_outputs(list(_outputs(arguments).values()), apart_from)
 
 
-def check_place(path: Path) -> None:
-    """Raise :class:`UsageError` before any work is done for a file that could not be written."""
-    if not path.resolve().parent.is_dir():
-        raise UsageError(f"the folder of '{path}' does not exist", expected="a folder that is there")
-    if path.exists() and not path.is_file():
-        raise UsageError(f"'{path}' is not a file", expected="a file, or nothing yet")
+def _outputs(arguments: argparse.Namespace) -> dict[Kind, Output]:
+    """The files that were asked for, by their kind."""
+    asked = {JUNIT: arguments.junit, MARKDOWN: arguments.markdown}
+    return {kind: Output(path, kind, arguments.force) for kind, path in asked.items() if path is not None}
 
 
 def _write(arguments: argparse.Namespace, told: Handover) -> None:
-    if arguments.junit:
-        write_file(arguments.junit, junit(told.title, told.checks))
-    if arguments.markdown:
+    outputs = _outputs(arguments)
+    if JUNIT in outputs:
+        outputs[JUNIT].write(junit(told.title, told.checks))
+    if MARKDOWN in outputs:
         text = markdown(told.title, told.sentence, told.columns, told.rows, told.checks)
-        write_file(arguments.markdown, text.encode())
+        outputs[MARKDOWN].write(text.encode())
     if github.wanted():
         for line in github.lines(told.checks):
             sys.stderr.write(line + "\n")

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.bundle.kinds import CONFIG
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli.parser import COMMANDS
 from ulsam_deploy.cli.reading import Parser, in_either_number
 from ulsam_deploy.errors import UsageError
@@ -26,7 +28,7 @@ else:
     import tomli as tomllib
 
 #: Words about the file itself, which can't stand in it.
-_OWN = frozenset({"help", "config", "save_config"})
+_OWN = frozenset({"help", "config", "save_config", "force"})
 
 
 def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
@@ -61,10 +63,10 @@ def _known(key: str, actions: Mapping[str, argparse.Action], where: str) -> str:
     return found
 
 
-def save(parser: Parser, argv: Sequence[str], path: Path) -> None:
+def save(parser: Parser, argv: Sequence[str], path: Path, *, force: bool = False) -> None:
     """Write the words of ``argv`` to ``path``, so that ``--config`` reads them. ``parser`` is used up.
 
-    Raises :class:`UsageError` where the file can't be written.
+    Raises :class:`UsageError` where the file can't be written, or other words lie there and ``force`` isn't given.
     """
     actions = _actions(_commands(parser)[argv[0]])
     paths = {key for key, action in actions.items() if action.type is Path}
@@ -77,10 +79,7 @@ def save(parser: Parser, argv: Sequence[str], path: Path) -> None:
         if value != action.default and key == _key(action).split("|")[0]:
             kept = os.path.relpath(value, path.parent) if key in paths else value
             lines.append(f"{key} = {json.dumps(kept, ensure_ascii=False)}")  # TOML writes these values as JSON does
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write '{path}': {error.strerror}", expected="a file that can be written") from error
+    Output(path, CONFIG, force).write(("\n".join(lines) + "\n").encode())
 
 
 def _commands(parser: Parser) -> Mapping[str, Parser]:

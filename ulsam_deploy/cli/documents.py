@@ -15,6 +15,7 @@ from typing import Any
 from ulsam_deploy.accuracy import Accuracy
 from ulsam_deploy.bundle import Evidence, Manifest, strict
 from ulsam_deploy.census import Census
+from ulsam_deploy.cli.answer import ERROR, Failure
 from ulsam_deploy.cli.doctor import Doctor
 from ulsam_deploy.contracts import TensorSpec, Verdict
 from ulsam_deploy.emulate import Counts
@@ -22,6 +23,7 @@ from ulsam_deploy.findings import AutoFacts
 from ulsam_deploy.gate import Finding
 from ulsam_deploy.lint.resolution import Resolution
 from ulsam_deploy.plan import Plan
+from ulsam_deploy.shortfall import Shortfall
 
 SCHEMA_ID = "urn:ulsam-deploy:commands:1"
 
@@ -30,13 +32,13 @@ SCHEMA_ID = "urn:ulsam-deploy:commands:1"
 class Export:
     """``export``: the manifest that was written, or why there is none.
 
-    ``missed``: targets below ``--require``. ``auto``: by target, what the search for a precision tried and chose.
+    ``missed``: artifacts below ``--require``. ``auto``: by target, what the search for a precision tried and chose.
     """
 
     bundle: str | None
     manifest: Manifest | None
     left_out: Mapping[str, str]
-    missed: tuple[str, ...]
+    missed: tuple[Shortfall, ...]
     auto: Mapping[str, AutoFacts]
     notes: tuple[str, ...]
     exit_code: int
@@ -58,9 +60,10 @@ class Verified:
 
 @dataclass(frozen=True)
 class Verify:
-    """``verify BUNDLE``: every artifact, and who signed the bundle where that was asked."""
+    """``verify BUNDLE``: every artifact, those below ``--require``, and who signed the bundle where that was asked."""
 
     artifacts: tuple[Verified, ...]
+    missed: tuple[Shortfall, ...]
     signed_by: str | None
     exit_code: int
 
@@ -301,6 +304,7 @@ DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "build": (Build,),
     "cache": (CacheHeld,),
     "completion": (Completion,),
+    ERROR: (Failure,),
 }
 
 

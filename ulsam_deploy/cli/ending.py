@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.errors import DefectError, Exit, ExportError, UlsamError, UsageError
+from ulsam_deploy.errors import DefectError, ExportError, InterruptedRunError, UlsamError, UsageError
 
 __all__ = ["defect", "ended", "in_words"]
 
@@ -31,7 +31,7 @@ _MACHINE = frozenset(
 _NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
 
 
-def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namespace | None = None) -> Exit:
+def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namespace | None = None) -> UlsamError:
     """Say on stderr what ended a run; the one place where that is done.
 
     Args:
@@ -40,14 +40,15 @@ def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namesp
         arguments: the same, read; ``None`` where it could not be.
 
     Returns:
-        The exit code that follows.
+        What was said.
     """
     if isinstance(error, KeyboardInterrupt):
-        sys.stderr.write("interrupted: nothing was left half-written\n")
-        return Exit.INTERRUPTED
+        told: UlsamError = InterruptedRunError("interrupted: nothing was left half-written")
+        sys.stderr.write(f"{told}\n")
+        return told
     told = in_words(error, _typed(arguments)) or defect(error, words)
     sys.stderr.write(f"error: {told}\n")
-    return told.exit_code
+    return told
 
 
 def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | None:

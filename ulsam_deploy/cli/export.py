@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from ulsam_deploy.budget import read_budget
-from ulsam_deploy.bundle import strict
+from ulsam_deploy.bundle import Evidence, strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options, targets_of
 from ulsam_deploy.cli.ci import Handover, check_places, handover
 from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, UsageError
-from ulsam_deploy.invocation import typed
+from ulsam_deploy.contracts import Tier, Verdict
+from ulsam_deploy.errors import Exit, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.evidence import runtime_for
+from ulsam_deploy.invocation import OURS, typed
 from ulsam_deploy.options import ExportOptions, Recipe
 from ulsam_deploy.outcome import Outcome
 from ulsam_deploy.pipeline import Exported, export
@@ -24,6 +26,7 @@ from ulsam_deploy.progress import Progress
 from ulsam_deploy.report import REPORT
 from ulsam_deploy.report.checks import Check, artifact_checks
 from ulsam_deploy.search import read_recipes
+from ulsam_deploy.shortfall import Shortfall, shortfall
 from ulsam_deploy.source import file_digest_of
 from ulsam_deploy.targets import ALL
 
@@ -74,7 +77,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     options = options_from(arguments)
     if arguments.dry_run:
         return _plan(arguments, options)
-    with handover(arguments, options.model.name) as told:
+    with handover(arguments, options.model.name, apart_from=options.bundle) as told:
         result = export(options, Progress(beat=not arguments.json))
         _tell(told, result, options)
     if arguments.json:
@@ -86,7 +89,7 @@ def run(arguments: argparse.Namespace) -> Exit:
 
 def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     """``--dry-run``: print the plan; the exit code is that of the export as far as it can be known."""
-    check_places(arguments)
+    check_places(arguments, options.bundle)
     found = plan(options)
     if arguments.json:
         words.print_json("plan", strict.encode(found, "plan"))
@@ -111,11 +114,12 @@ def _tell(told: Handover, result: Exported, options: ExportOptions) -> None:
             told.checks += checks_of(outcome.target, outcome.found)
     records = result.bundle.manifest.artifacts if result.bundle else ()
     told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(r, r.evidence) for r in records]
+    missed = _missed(result, options)
     for record in records:
-        again = typed("ulsam-deploy", "verify", options.bundle, "--target", record.target)
-        told.checks += artifact_checks(
-            f"{record.target} {record.precision}", record.evidence, again, required=options.require
-        )
+        again = typed(OURS, "verify", options.bundle, "--target", record.target)
+        subject = f"{record.target} {record.precision}"
+        why = missed[subject].why if subject in missed else ""
+        told.checks += artifact_checks(subject, record.evidence, again, required=options.require, why=why)
     told.sentence = words.proven([record.evidence for record in records])
 
 
@@ -125,15 +129,35 @@ def _document(result: Exported, options: ExportOptions) -> dict[str, Any]:
         "bundle": str(result.bundle.root) if result.bundle else None,
         "manifest": strict.encode(manifest, "manifest") if manifest else None,
         "left_out": {o.target: str(o.error) for o in result.outcomes if o.error},
-        "missed": [o.target for o in result.outcomes if _missed(o, options)],
+        "missed": [strict.encode(each, "missed") for each in _missed(result, options).values()],
         "auto": {o.target: strict.encode(o.found.facts(), "auto") for o in result.outcomes if o.found},
         "notes": list(result.notes),
         "exit_code": int(result.exit_code),
     }
 
 
-def _missed(outcome: Outcome, options: ExportOptions) -> bool:
-    return outcome.made is not None and outcome.made.evidence.tier < options.require
+def _missed(result: Exported, options: ExportOptions) -> dict[str, Shortfall]:
+    """What is below ``--require``, by target and precision."""
+    made = [(outcome.target, outcome.precision, outcome.made.evidence) for outcome in result.outcomes if outcome.made]
+    bundle = shlex.quote(str(options.bundle))
+    found = {
+        f"{target} {precision}": shortfall(
+            target, precision, evidence.tier, options.require, bundle=bundle, error=_without_engine(target, evidence)
+        )
+        for target, precision, evidence in made
+    }
+    return {subject: each for subject, each in found.items() if each}
+
+
+def _without_engine(target: str, evidence: Evidence) -> UlsamError | None:
+    """Why nothing ran, where that is because no engine can run here."""
+    if evidence.tier >= Tier.EXECUTED:
+        return None
+    try:
+        runtime_for(target)
+    except UnavailableError as error:
+        return error
+    return None
 
 
 def _print(result: Exported, options: ExportOptions) -> None:
@@ -149,9 +173,8 @@ def _print(result: Exported, options: ExportOptions) -> None:
     for outcome in result.outcomes:
         if outcome.error:
             sys.stderr.write(f"{outcome.target}: {outcome.error}\n")
-        if _missed(outcome, options):
-            tier = outcome.made.evidence.tier.label if outcome.made else ""
-            sys.stderr.write(f"{outcome.target}: reached '{tier}', but --require {options.require.label} was asked\n")
+    for each in _missed(result, options).values():
+        sys.stderr.write(f"{each}\n")
     for note in result.notes:
         print(f"note: {note}")
     _print_end(result, options)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy import plugins
+from ulsam_deploy.bundle.kinds import CHECKPOINT
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli import words
 from ulsam_deploy.contracts import Network
 from ulsam_deploy.errors import Exit, UsageError
@@ -27,6 +29,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         return _list(networks, arguments)
     network, config = _choose(networks, arguments)
     output = arguments.output or Path(f"{arguments.name}.pt")
+    Output(output, CHECKPOINT, arguments.force).check_place()  # what is there may be the same: that is seen at the end
     parameters = _write(network, config, arguments, output)
     if arguments.json:
         words.print_json("new", {"path": str(output), "network": network.name, "parameters": parameters})
@@ -70,7 +73,7 @@ def _write(network: Network, config: Mapping[str, Any], arguments: argparse.Name
     torch.manual_seed(arguments.seed)
     model = network.build(config)
     _calibrate(model, shape)
-    checkpoint.write(output, model, network, config, shape)
+    checkpoint.write(output, model, network, config, shape, force=arguments.force)
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -14,9 +14,10 @@ from ulsam_deploy.runner import write_runner
 def run(arguments: argparse.Namespace) -> Exit:
     """Check the bundle's integrity, then pack it; the same bundle, or the same code, gives the same bytes."""
     if arguments.runner:
-        output = write_runner(arguments.output or Path("runner.pyz"))
+        output = write_runner(arguments.output or Path("runner.pyz"), force=arguments.force)
     else:
-        output = pack(read_bundle(arguments.bundle), arguments.output or Path(f"{arguments.bundle}.zip"))
+        path = arguments.output or Path(f"{arguments.bundle}.zip")
+        output = pack(read_bundle(arguments.bundle), path, force=arguments.force)
     if arguments.json:
         words.print_json("pack", {"path": str(output), "size": output.stat().st_size})
     else:

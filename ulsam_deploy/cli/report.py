@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ulsam_deploy.bench.result import Result
 from ulsam_deploy.bundle import read_bundle
-from ulsam_deploy.bundle.write import write_file
+from ulsam_deploy.bundle.kinds import PAGE
+from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli import words
-from ulsam_deploy.cli.ci import check_place
 from ulsam_deploy.errors import Exit, UnavailableError, UsageError
 from ulsam_deploy.report import page
 from ulsam_deploy.report.part import Part
@@ -22,20 +22,21 @@ def run(arguments: argparse.Namespace) -> Exit:
         raise UnavailableError(f"a report needs {lacking}", todo="pip install 'ulsam-deploy[report]'")
     from ulsam_deploy.report.comparison import comparison
 
-    output = arguments.output
-    check_place(output)
+    output = Output(arguments.output, PAGE, arguments.force)
+    output.check()
     names = _names(arguments.files)
     parts = [_part(path, name) for path, name in zip(arguments.files, names)]
     held = comparison([(part.name, part.figures()) for part in parts]) if len(parts) > 1 else None
     title = parts[0].name if held is None else f"{len(parts)} files side by side"
-    write_file(output, page.page(title, parts, held).encode())
+    data = page.page(title, parts, held).encode()
+    output.write(data)
     if arguments.json:
         files = [{"file": part.name, "verdict": part.verdict.value, "sentence": part.sentence} for part in parts]
-        words.print_json("report", {"path": str(output), "size": output.stat().st_size, "files": files})
+        words.print_json("report", {"path": str(output.path), "size": len(data), "files": files})
         return Exit.OK
     for part in parts:
         print(f"{part.name}: {part.verdict.value}; {part.sentence}")
-    print(f"\nMade:   {output}, {words.size(output.stat().st_size)}, one file that fetches nothing")
+    print(f"\nMade:   {output.path}, {words.size(len(data))}, one file that fetches nothing")
     print("Open it in any browser, or attach it to a release.")
     return Exit.OK
 

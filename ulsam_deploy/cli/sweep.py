@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
+from ulsam_deploy.bundle.kinds import MARKDOWN, PAGE, SWEEP
+from ulsam_deploy.bundle.output import check_folder
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.ci import check_places, handover
 from ulsam_deploy.errors import Exit
@@ -14,7 +17,7 @@ from ulsam_deploy.sweep import executors, plan, results
 from ulsam_deploy.sweep.plan import Sweep
 from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.running import Run
-from ulsam_deploy.sweep.store import Store
+from ulsam_deploy.sweep.store import Store, is_url
 from ulsam_deploy.sweep.work import result_of
 from ulsam_deploy.workers import local_workers
 
@@ -25,6 +28,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.dry_run:
         check_places(arguments)
         return _dry_run(sweep, arguments.json)
+    _check(sweep, force=arguments.force)
     with handover(arguments, sweep.title) as told:
         doing = Run(sweep, Progress(beat=not arguments.json))
         workers = local_workers(arguments.workers, sweep.memory)
@@ -46,8 +50,23 @@ def run(arguments: argparse.Namespace) -> Exit:
     return code
 
 
+#: The report in three forms, by name.
+_REPORTS = {"report.md": MARKDOWN, "report.html": PAGE, "report.json": SWEEP}
+
+
+def _check(sweep: Sweep, *, force: bool) -> None:
+    """Raise :class:`UsageError` before any cell is done for a place that its reports can't go to."""
+    if not is_url(sweep.output):
+        place = Path(sweep.output).resolve()
+        nearest = next(folder for folder in (place, *place.parents) if folder.is_dir())
+        check_folder(nearest, f"'{sweep.output}'", todo="choose another folder with --output")
+    store = Store(sweep.output)
+    for name, kind in _REPORTS.items():
+        store.check(name, kind, force=force)
+
+
 def _leave(sweep: Sweep, rows: Sequence[Row], found: int) -> None:
-    """The report in three forms, beside the results."""
+    """The report, beside the results."""
     store = Store(sweep.output)
     store.write("report.md", results.as_markdown(sweep.title, rows, found).encode())
     store.write("report.html", results.as_html(sweep.title, rows, found).encode())

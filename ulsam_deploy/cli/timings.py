@@ -75,6 +75,8 @@ def sentence(result: Result) -> str:
 def remarks(result: Result, name: str = "") -> str:
     """The sentence, what disturbed, what was left out, and what the figures contain."""
     lines = [sentence(result), f"Conditions: {result.condition.value}."]
+    if result.machine.device:
+        lines.append(f"Measured on the device: this machine proves to be {result.machine.device}.")
     lines += [f"  {reason.text}" for reason in result.reasons]
     lines += [f"Left out: {label}: {why}" for label, why in sorted(result.left_out.items())]
     for one in result.measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,8 @@ from ulsam_deploy.evidence import Checked, verify_bundle
 from ulsam_deploy.invocation import OURS, command, in_runner, typed
 from ulsam_deploy.progress import Progress
 from ulsam_deploy.report.checks import Check, artifact_checks
+from ulsam_deploy.shortfall import Shortfall, shortfall
+from ulsam_deploy.this_machine import proof
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -46,14 +49,16 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
     bundle = read_bundle(arguments.path)
     signed = _signature(bundle, arguments)
     checked = _checked(bundle, arguments)
+    missed = _missed(checked, arguments)
     right = labelled.accuracies(bundle, checked, arguments) if arguments.data else {}
-    code = combine(_code(item, arguments) for item in checked)
+    code = combine([*(_code(item, arguments) for item in checked), Exit.UNAVAILABLE if missed else Exit.OK])
     if not any(item.evidence for item in checked) and code is Exit.OK:
         code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified
-    _tell(told, checked, arguments, right)
+    _tell(told, checked, arguments, right, missed)
     if arguments.json:
         artifacts = [_document(item, right.get((item.record.target, item.record.precision))) for item in checked]
-        document = {"artifacts": artifacts, "signed_by": signed, "exit_code": int(code)}
+        below = [strict.encode(each, "missed") for each in missed.values()]
+        document = {"artifacts": artifacts, "missed": below, "signed_by": signed, "exit_code": int(code)}
         words.print_json("verify", document)
         return code
     words.print_table(told.columns, told.rows)
@@ -64,12 +69,16 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
             print(f"{_subject(item)}: {reason}")
         if item.error:
             sys.stderr.write(f"{_subject(item)}: {_not_run(arguments)}: {item.error}\n")
+    for each in missed.values():
+        sys.stderr.write(f"{each}\n")
     print(f"\nProven: {told.sentence}")
-    _say_next(checked, code, arguments)
+    _say_next(checked, code, arguments, missed)
     return code
 
 
-def _say_next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace) -> None:
+def _say_next(
+    checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace, missed: Mapping[str, Shortfall]
+) -> None:
     """What to do now, by what was found."""
     failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
     if failed and arguments.path.is_dir():
@@ -78,6 +87,8 @@ def _say_next(checked: Sequence[Checked], code: Exit, arguments: argparse.Namesp
         why = "To see where it differs from the checkpoint MODEL"
         # A board has no checkpoint and no exporters: that command is the host's.
         words.say_next([OURS, *again], f"{why}, on the host" if in_runner() else why, on_host=True)
+    elif todo := next((each.todo for each in missed.values() if each.todo), ""):
+        print(f"Next:   {todo}")
     elif code is not Exit.OK:
         words.say_next([OURS, "doctor"])
     elif in_runner():
@@ -99,6 +110,25 @@ def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
     return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress)
 
 
+def _missed(checked: Sequence[Checked], arguments: argparse.Namespace) -> dict[str, Shortfall]:
+    """What is below ``--require``, by subject."""
+    here = proof() if arguments.require is Tier.MEASURED_ON_DEVICE and not arguments.device else None
+    found = {
+        _subject(item): shortfall(
+            item.record.target,
+            item.record.precision,
+            _shown(item).tier,
+            arguments.require,
+            bundle=shlex.quote(str(arguments.path)),
+            error=item.error,
+            emulated=bool(arguments.device),
+            here=here,
+        )
+        for item in checked
+    }
+    return {subject: each for subject, each in found.items() if each}
+
+
 def _subject(item: Checked) -> str:
     """An artifact by the two words that tell it from the others of its bundle."""
     return f"{item.record.target} {item.record.precision}"
@@ -109,7 +139,11 @@ def _not_run(arguments: argparse.Namespace) -> str:
 
 
 def _tell(
-    told: Handover, checked: Sequence[Checked], arguments: argparse.Namespace, right: Mapping[labelled.Key, Accuracy]
+    told: Handover,
+    checked: Sequence[Checked],
+    arguments: argparse.Namespace,
+    right: Mapping[labelled.Key, Accuracy],
+    missed: Mapping[str, Shortfall],
 ) -> None:
     """What CI reads: every check of every artifact, how often it is right, and what could not be run here."""
     told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(c.record, _shown(c)) for c in checked]
@@ -127,7 +161,8 @@ def _tell(
             verdict = Verdict.FAIL if _code(item, arguments) else Verdict.UNVERIFIED
             told.checks.append(Check(subject, "run", verdict, f"{subject}: {_not_run(arguments)}: {item.error}"))
         if item.evidence:
-            told.checks += artifact_checks(subject, item.evidence, again, required=arguments.require)
+            why = missed[subject].why if subject in missed else ""
+            told.checks += artifact_checks(subject, item.evidence, again, required=arguments.require, why=why)
 
 
 def _signature(bundle: Bundle, arguments: argparse.Namespace) -> str | None:
@@ -145,10 +180,9 @@ def _signature(bundle: Bundle, arguments: argparse.Namespace) -> str | None:
 
 
 def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
+    """What one artifact contributes; an engine that is missing only where its target, or a run, was asked for."""
     if isinstance(item.error, UnavailableError) and not arguments.target and arguments.require <= Tier.COMPILED:
         return Exit.OK
-    if item.evidence and item.evidence.tier < arguments.require:
-        return combine([item.exit_code, Exit.UNAVAILABLE])
     return item.exit_code
 
 

@@ -48,6 +48,7 @@ def _fill(told: Handover, answers: Sequence[Answer], arguments: argparse.Namespa
     records = {f"{r.target} {r.precision}": r for r in read_bundle(arguments.path).manifest.artifacts}
     rows = []
     for answer in answers:
+        missed = _missed(answer)
         for label, evidence, error in _artifacts(answer):
             if label not in records:
                 continue
@@ -58,7 +59,8 @@ def _fill(told: Handover, answers: Sequence[Answer], arguments: argparse.Namespa
                 told.checks.append(Check(subject, "run", Verdict.UNVERIFIED, f"{subject}: not run there: {error}"))
             if evidence:
                 again = typed("ulsam-deploy", "verify", arguments.path, "--host", answer.host)
-                told.checks += artifact_checks(subject, evidence, again, required=arguments.require)
+                why = missed.get(label, "")
+                told.checks += artifact_checks(subject, evidence, again, required=arguments.require, why=why)
     told.columns, told.rows = ("host", *words.ARTIFACT_COLUMNS), rows
     told.checks += [Check(a.host, "verify", Verdict.FAIL, str(a.error)) for a in answers if a.error]
     held = sum(answer.code is Exit.OK for answer in answers)
@@ -131,6 +133,14 @@ def _artifacts(answer: Answer) -> list[tuple[str, Evidence | None, str]]:
             return []
         found.append((f"{_text(item, 'target')} {_text(item, 'precision')}", evidence, _text(item, "error")))
     return found
+
+
+def _missed(answer: Answer) -> dict[str, str]:
+    """Why each artifact that is below ``--require`` on a host is, by its label."""
+    found = document(answer, "ulsam-deploy.verify/1")
+    return {
+        f"{_text(item, 'target')} {_text(item, 'precision')}": _text(item, "why") for item in _list(found, "missed")
+    }
 
 
 def _list(found: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:

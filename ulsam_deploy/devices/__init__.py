@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.bench.identity import Identity
 from ulsam_deploy.devices.profile import (
     ArmProfile,
     Budget,
@@ -33,6 +34,7 @@ __all__ = [
     "check_dla",
     "device",
     "devices",
+    "identities",
     "own_profiles",
 ]
 
@@ -77,6 +79,11 @@ def device(name: str) -> Device:
         jetpack5 = "; JetPack 5 is not supported (its Python is 3.8)" if name.endswith("jp5") else ""
         raise unknown(f"no device profile is called '{name}'{jetpack5}", name, known)
     return known[name]
+
+
+def identities() -> dict[str, Identity]:
+    """What proves a machine to be a device, for every profile that says so; raises as :func:`devices` does."""
+    return {name: found.identity for name, found in devices().items() if found.identity}
 
 
 def check_dla(name: str, precision: str, batch: int | None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.bench.identity import Identity
 from ulsam_deploy.bundle import strict
 from ulsam_deploy.errors import UsageError
 
@@ -85,16 +86,21 @@ class Budget:
 
 @dataclass(frozen=True)
 class Device:
-    """One profile. ``tensorrt`` is ``None`` where there is no NVIDIA GPU, ``arm`` where nothing emulates it."""
+    """One profile. ``tensorrt`` is ``None`` where there is no NVIDIA GPU, ``arm`` where nothing emulates it,
+    ``identity`` where no machine can prove that it is one.
+    """
 
     name: str
     title: str
     tensorrt: TensorRTProfile | None = None
     arm: ArmProfile | None = None
     budget: Budget = Budget()
+    identity: Identity | None = None
 
 
-_PARTS: Mapping[str, type[Any]] = {"tensorrt": TensorRTProfile, "arm": ArmProfile, "budget": Budget}
+_PARTS: Mapping[str, type[Any]] = {
+    "tensorrt": TensorRTProfile, "arm": ArmProfile, "budget": Budget, "identity": Identity,
+}  # fmt: skip
 
 
 def read_profiles(text: str, source: str, base: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -15,9 +15,9 @@ class EngineFacts:
 
     ``threads``: 0 for as many as there are cores; ``None`` where the engine has none. ``precision``: what it was seen
     to compute in, the lowest that takes part; empty where it doesn't tell. ``layer_precisions`` counts layers by it.
-    ``gpu``: the name of the GPU, empty on a processor. ``device`` and ``emulated``: the board and the processor model
-    where it ran on an emulated one. ``details`` is what else an engine tells about itself; nothing in the core reads
-    it.
+    ``gpu``: the name of the GPU, empty on a processor. ``device``: the board that it ran on, where it was one;
+    ``emulated``: its processor model, where that was emulated. ``details`` is what else an engine tells about itself;
+    nothing in the core reads it.
     """
 
     engine: str

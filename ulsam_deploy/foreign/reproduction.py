@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ulsam_deploy.bundle import output
+from ulsam_deploy.bundle.staging import staging, sync_tree
 from ulsam_deploy.contracts import ArrayMap, EngineFacts, TensorSpec, to_artifact
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.errors import ExportError, UsageError
 from ulsam_deploy.foreign.case import Case
 
 CASE, SCRIPT = "case.npz", "reproduce.py"
@@ -31,20 +33,39 @@ for name, expected in {{{expected}}}.items():
 def check_folder(folder: Path) -> None:
     """Raises :class:`UsageError` when there is something in ``folder`` already, or it cannot be made."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        taken = any(folder.iterdir())
-    except OSError as error:
-        raise UsageError(f"cannot write to '{folder}': {error.strerror}", todo="choose another folder") from error
+        there = folder.exists() or folder.is_symlink()
+        taken = there and any(folder.iterdir())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot write to '{folder}': {why}", todo="choose another folder") from error
     if taken:
         raise UsageError(f"'{folder}' is not empty", expected="a new or empty folder for --reproduce")
+    nearest = next(place for place in folder.resolve().parents if place.is_dir())
+    output.check_folder(nearest, f"'{folder}'")
 
 
 def write(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap, facts: EngineFacts) -> None:
     """Leave everything in ``folder``; arrays come in PyTorch's layout and are stored in the artifact's own.
 
     ``facts``: the engine's about the artifact. ``case.npz`` holds ``input 0``, ..., ``expected 0``, ... (float64) and
-    ``found 0``, ..., in the order of ports.
+    ``found 0``, ..., in the order of ports. Raises :class:`ExportError` when the disk fails.
     """
+    try:
+        place = folder.resolve()
+        place.mkdir(parents=True, exist_ok=True)
+        with staging(place) as partial:
+            _fill(partial, case, inputs, expected, found, facts)
+            sync_tree(partial)
+            for entry in sorted(partial.iterdir(), key=lambda entry: entry.name == SCRIPT):  # the script comes last
+                entry.rename(place / entry.name)
+    except OSError as error:
+        raise ExportError(
+            f"'{folder}' couldn't be written: {error.strerror or error}",
+            todo="free some space, or choose another folder with --reproduce",
+        ) from error
+
+
+def _fill(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap, facts: EngineFacts) -> None:
     base = case.files[0].parent
     for file in case.files:
         copy = folder / file.relative_to(base)

@@ -30,11 +30,11 @@ class Check:
 
 
 def artifact_checks(
-    subject: str, evidence: Evidence, again: str, *, required: Tier = Tier.EXPORTED
+    subject: str, evidence: Evidence, again: str, *, required: Tier = Tier.EXPORTED, why: str = ""
 ) -> tuple[Check, ...]:
     """Every check of one artifact: its evidence tier, each output, each attention block, and what else was found.
 
-    ``again`` is the command that shows a failure once more.
+    ``again`` is the command that shows a failure once more, ``why`` what kept the evidence below ``required``.
     """
     where = f"{subject} on {evidence.engine.title}" if evidence.engine else subject
 
@@ -43,7 +43,7 @@ def artifact_checks(
             return Check(subject, name, verdict)
         return Check(subject, name, verdict, f"{where}: {' '.join(sentences)}\nTo see it again: {again}")
 
-    checks = [found("evidence", *_tier(evidence, required))]
+    checks = [found("evidence", *_tier(evidence, required, why))]
     left = list(evidence.reasons)
     for name, kinds, of in _parts(evidence.parity):
         about = [reason for reason in left if reason.kind in kinds and reason.subject == of]
@@ -66,10 +66,11 @@ def worst(checks: Iterable[Check]) -> Verdict:
     return next((verdict for verdict in order if verdict in found), Verdict.UNVERIFIED)
 
 
-def _tier(evidence: Evidence, required: Tier) -> tuple[Verdict, Sequence[str]]:
+def _tier(evidence: Evidence, required: Tier, why: str) -> tuple[Verdict, Sequence[str]]:
     if evidence.tier >= required:
         return Verdict.PASS, ()
-    return Verdict.FAIL, [f"The evidence reached '{evidence.tier.label}'; '{required.label}' was asked for."]
+    found = f"The evidence reached '{evidence.tier.label}'; '{required.label}' was asked for"
+    return Verdict.FAIL, [f"{found}: {why}." if why else f"{found}."]
 
 
 def _parts(parity: Report | None) -> Iterator[tuple[str, frozenset[ReasonKind], str]]:

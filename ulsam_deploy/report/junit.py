@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
+from ulsam_deploy.bundle.kinds import GENERATOR
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.report.checks import Check
 
@@ -20,7 +21,7 @@ _KINDS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", Verdict.UNVERI
 
 def junit(suite: str, checks: Sequence[Check]) -> bytes:
     """The document, UTF-8; ``suite`` names the run (the bundle, the comparison)."""
-    root = ET.Element("testsuites", _counts(checks), name="ulsam-deploy")
+    root = ET.Element("testsuites", _counts(checks), name=GENERATOR)
     holder = ET.SubElement(root, "testsuite", _counts(checks), name=_legal(suite))
     for check in checks:
         case = ET.SubElement(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ulsam_deploy.bundle.kinds import MARKDOWN_MARK
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.report.checks import Check
 
@@ -18,7 +19,7 @@ def markdown(
     title: str, sentence: str, columns: Sequence[str], rows: Sequence[Sequence[str]], checks: Sequence[Check]
 ) -> str:
     """The summary, less than 1 MiB in UTF-8: ``sentence`` says it all, ``rows`` are what the terminal shows as well."""
-    parts = [f"## {escape(title)}\n", escape(sentence) + "\n", table(columns, rows)]
+    parts = [f"{MARKDOWN_MARK}\n## {escape(title)}\n", escape(sentence) + "\n", table(columns, rows)]
     for check in checks:
         if check.verdict is not Verdict.PASS:
             head = (

@@ -12,6 +12,7 @@ from typing import Any
 
 from ulsam_deploy._version import __version__
 from ulsam_deploy.bundle import Manifest
+from ulsam_deploy.bundle.kinds import GENERATOR
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.report import REPORT
 from ulsam_deploy.report.part import Part
@@ -70,6 +71,7 @@ def _rendered(title: str, subjects: Sequence[Part], comparison: Mapping[str, Any
         subjects=[subject.context(i if comparison else None) for i, subject in enumerate(subjects)],
         comparison=comparison,
         version=__version__,
+        generator=GENERATOR,
         css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup((_TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy import report
+from ulsam_deploy._version import __version__
+from ulsam_deploy.bundle.kinds import GENERATOR
 from ulsam_deploy.contracts import Verdict
 from ulsam_deploy.errors import Exit, combine
 from ulsam_deploy.report.checks import Check
@@ -137,6 +139,7 @@ def as_html(title: str, rows: Sequence[Row], found: int) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="generator" content="{GENERATOR} {__version__}">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 <title>{html.escape(title)}: ulsam-deploy sweep</title>
 <link rel="icon" href="data:,">

@@ -7,6 +7,7 @@ with a task.
 from __future__ import annotations
 
 import contextlib
+import io
 import posixpath
 import shutil
 import uuid
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.bundle.kinds import Kind
 from ulsam_deploy.bundle.staging import scratch
 from ulsam_deploy.errors import ExportError, UnavailableError, UsageError
 from ulsam_deploy.third_party import installed
@@ -52,6 +54,16 @@ class Store:
             partial = f"{path}.{uuid.uuid4().hex}.part"
             self._fs.pipe_file(partial, data)
             Path(partial).replace(path)
+
+    def check(self, name: str, kind: Kind, *, force: bool) -> None:
+        """Raise :class:`UsageError` unless :meth:`write` may put a file of ``kind`` there, over what is there now."""
+        old = None if force else self.read(name)
+        if old and not (kind.ours and kind.ours(io.BytesIO(old))):
+            raise UsageError(
+                f"'{self._path(name)}' is there already, and isn't {kind.name} that ulsam-deploy wrote",
+                expected=f"no such file yet, or {kind.name} of an earlier run",
+                todo="choose another folder with --output, move it away, or replace it with --force",
+            )
 
     def names(self, folder: str) -> list[str]:
         """The names of all whole files in ``folder``, sorted."""

@@ -25,12 +25,12 @@ from typing import Any
 from conftest import make_bundle
 
 from ulsam_deploy import cache
-from ulsam_deploy.bundle import archive, pack, read_bundle, staging, unpack, write
+from ulsam_deploy.bundle import archive, output, pack, read_bundle, staging, unpack, write
 from ulsam_deploy.errors import UlsamError
 
 OLD, NEW = b"old", b"new" * 2000
 DONE, IN_WORDS, STRUCK, UNEXPECTED, BEYOND = 0, 10, 11, 12, 13
-TRACED = {module.__file__ for module in (archive, cache, shutil, staging, write)}
+TRACED = {module.__file__ for module in (archive, cache, output, shutil, staging, write)}
 COUNTED = {"os.mkdir", "os.rename"}
 
 

@@ -7,6 +7,7 @@ import gc
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -218,10 +219,17 @@ def test_a_bundle_read_from_an_archive_lives_as_long_as_it_is_used(bundle: Bundl
 
 def test_pack_does_not_overwrite_what_is_no_archive(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"isn't a \.zip"):
+    with pytest.raises(UsageError, match=r"isn't a packed bundle that ulsam-deploy wrote"):
         pack(bundle, tmp_path / "notes.txt")
     with pytest.raises(UsageError, match="inside the bundle"):
         pack(bundle, bundle.root / "model.zip")
-    with pytest.raises(ExportError, match="No such file"):
+    with pytest.raises(UsageError, match=r"the folder of .* does not exist"):
         pack(bundle, tmp_path / "missing" / "model.zip")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as photos:
+        photos.writestr("manifest.json", '{"schema": "somebody.else/1"}')
+    with pytest.raises(UsageError, match="photos"):
+        pack(bundle, tmp_path / "photos.zip")
+    assert (
+        pack(bundle, tmp_path / "photos.zip", force=True).read_bytes() == pack(bundle, tmp_path / "2.zip").read_bytes()
+    )
     assert pack(bundle, tmp_path / "model.zip") == pack(bundle, tmp_path / "model.zip")

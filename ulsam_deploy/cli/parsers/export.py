@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
         type=value(Tier.from_label),
         default=Tier.EXPORTED,
         metavar="TIER",
-        help="least evidence that counts as success: " + ", ".join(tier.label for tier in Tier),
+        help="least evidence that counts as success: " + ", ".join(tier.label for tier in options.REACHABLE),
     )
     parser.add_argument("--save-config", type=Path, metavar="FILE.toml", help="write these words down, and go on")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy import options
-from ulsam_deploy.cli.arguments import command, value
+from ulsam_deploy.cli.arguments import add_force, command, value
 from ulsam_deploy.errors import UsageError
 
 
@@ -16,6 +16,7 @@ def add(commands: Any) -> None:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a network or a named configuration; see --list")
     parser.add_argument("--list", action="store_true", help="print networks and the paper's configurations")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="where to write (default: NAME.pt)")
+    add_force(parser)
     parser.add_argument("--insert", type=value(_positions), metavar="I,J", help="ULSAM after these layers")
     parser.add_argument("--substitute", type=value(_positions), metavar="I,J", help="ULSAM in place of these layers")
     parser.add_argument("--subspaces", type=int, metavar="G", help="subspaces of every ULSAM (default 4)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import command
+from ulsam_deploy.cli.arguments import add_force, command
 
 
 def add(commands: Any) -> None:
@@ -17,3 +17,4 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="default: the bundle's name + .zip; runner.pyz"
     )
+    add_force(parser)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import command
+from ulsam_deploy.cli.arguments import add_force, command
 
 
 def add(commands: Any) -> None:
@@ -21,3 +21,4 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="default: report.html"
     )
+    add_force(parser)

@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
         type=value(Tier.from_label),
         default=Tier.EXPORTED,
         metavar="TIER",
-        help="least evidence that every artifact must reach here",
+        help="least evidence that every artifact must reach here: " + ", ".join(tier.label for tier in Tier),
     )
     parser.add_argument("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
     parser.add_argument(

@@ -1,0 +1,188 @@
+"""``--json``: one document on stdout whatever becomes of the command, of the published schema."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonschema
+import pytest
+
+from ulsam_deploy.bundle import Evidence, strict
+from ulsam_deploy.cli import main, on_device
+from ulsam_deploy.cli.answer import Failure
+from ulsam_deploy.cli.parser import COMMANDS
+from ulsam_deploy.contracts import Artifact, Tier
+from ulsam_deploy.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.making import Made
+from ulsam_deploy.outcome import Outcome
+from ulsam_deploy.pipeline import Exported
+
+from ..handmade import make_bundle
+
+PUBLISHED = Path(__file__).parents[3] / "docs" / "commands.schema.json"
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(PUBLISHED.read_text()))
+#: The least that each command takes.
+WORDS = {
+    "export": "export net.pt",
+    "sweep": "sweep sweep.toml",
+    "verify": "verify net.bundle",
+    "bench": "bench net.bundle",
+    "compare": "compare old.json new.json",
+    "lint": "lint net.pt",
+    "inspect": "inspect net.pt",
+    "doctor": "doctor",
+    "report": "report net.bundle",
+    "new": "new mobilenet_v2",
+    "pack": "pack net.bundle",
+    "sign": "sign net.bundle --key key.pem",
+    "build": "build trt",
+    "cache": "cache",
+    "completion": "completion bash",
+}
+#: What each says where nothing that it names is there; the others need nothing.
+MISSING = sorted(set(WORDS) - {"doctor", "new", "cache", "completion"})
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path / "cache"))
+
+
+def failure(out: str, code: int) -> Failure:
+    """The one document in ``out``, an error's."""
+    document: dict[str, Any] = json.loads(out)
+    assert document.pop("schema") == "ulsam-deploy.error/1"
+    VALIDATOR.validate({**document, "schema": "ulsam-deploy.error/1"})
+    found = strict.decode(Failure, document, "error")
+    assert found.exit_code == code
+    assert found.found
+    return found
+
+
+def test_every_command_is_tried() -> None:
+    assert set(WORDS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", MISSING)
+def test_what_is_not_there(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([*WORDS[command].split(), "--json"])
+    out, err = capsys.readouterr()
+    found = failure(out, code)
+    assert code in (2, 4)
+    assert f"error: {found.found}" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_words_that_are_wrong(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--json", "--no-such-word"]) == 2
+    failure(capsys.readouterr().out, 2)
+
+
+@pytest.mark.parametrize("words", [["--json"], ["expert", "--json"], ["export", "--json"]])
+def test_no_command_at_all(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    failure(capsys.readouterr().out, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UsageError("wrong", expected="right", todo="type it"), 2),
+        (ExportError("broken"), 3),
+        (UnavailableError("not here", todo="install it"), 4),
+        (RefusedError("altered", expected="untouched"), 6),
+        (KeyboardInterrupt(), 130),
+    ],
+    ids=["usage", "export", "unavailable", "refused", "interrupt"],
+)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_whatever_stops_a_command(
+    command: str,
+    error: BaseException,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also after it has printed something, which then is dropped: half a result is none."""
+
+    def stop(_: object) -> NoReturn:
+        print('{"schema": "half"}')
+        raise error
+
+    monkeypatch.setattr(importlib.import_module(f"ulsam_deploy.cli.{command}"), "run", stop)
+    assert main([*WORDS[command].split(), "--json"]) == code
+    found = failure(capsys.readouterr().out, code)
+    if isinstance(error, UsageError):
+        assert (found.found, found.expected, found.todo) == ("wrong", "right", "type it")
+    assert main(WORDS[command].split()) == code
+    assert capsys.readouterr().out == '{"schema": "half"}\n', "without --json nothing is held back"
+
+
+def test_a_file_of_words_asks_for_it_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("words.toml").write_text("[inspect]\njson = true\n")
+    assert main(["inspect", "net.pt", "--config", "words.toml"]) == 2
+    failure(capsys.readouterr().out, 2)
+    Path("words.toml").write_text("[inspect]\njson = true\ninput = '3xtwo'\n")
+    assert main(["inspect", "net.pt", "--config", "words.toml"]) == 2
+    failure(capsys.readouterr().out, 2)
+    assert main(["inspect", "net.pt", "--json", "--config", "none.toml"]) == 2
+    failure(capsys.readouterr().out, 2)
+
+
+def test_a_result_that_is_no_success_is_the_document(capsys: pytest.CaptureFixture[str]) -> None:
+    path = make_bundle(Path("dense.bundle"), targets=("onnx",)).root
+    assert main(["verify", str(path), "--require", "emulated-on-device-cpu", "--json"]) == 4
+    document = json.loads(capsys.readouterr().out)
+    VALIDATOR.validate(document)
+    assert (document["schema"], document["exit_code"]) == ("ulsam-deploy.verify/1", 4)
+
+
+def test_an_export_names_each_artifact_that_fell_short(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifact = Artifact("trt", "fp16", ("model.onnx",), (), (), Tier.COMPILED, {})
+    outcomes = (Outcome("trt", "fp16", Made(artifact, Evidence(Tier.COMPILED))),)
+    monkeypatch.setattr("ulsam_deploy.cli.export.export", lambda *_: Exported(None, outcomes, (), Exit.UNAVAILABLE))
+
+    def none(target: str) -> NoReturn:
+        raise UnavailableError(f"no engine here can run '{target}' artifacts: no driver", todo="get one")
+
+    monkeypatch.setattr("ulsam_deploy.cli.export.runtime_for", none)
+    words = ["export", "net.pt", "--target", "trt", "--precision", "fp16", "--require", "executed"]
+    assert main([*words, "--json"]) == 4
+    document = json.loads(capsys.readouterr().out)
+    VALIDATOR.validate(document)
+    assert document["missed"] == [
+        {
+            "target": "trt", "precision": "fp16", "reached": "compiled", "required": "executed",
+            "why": "no engine here can run 'trt' artifacts: no driver", "todo": "get one",
+        }
+    ]  # fmt: skip
+    assert main(words) == 4
+    told = capsys.readouterr().err
+    assert "trt fp16: reached 'compiled', and 'executed' was asked for: no engine here can run 'trt'" in told
+
+
+def test_a_board_that_lacks_what_a_command_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(*_: object, **__: object) -> NoReturn:
+        raise ImportError("No module named 'numpy'", name="numpy")
+
+    monkeypatch.setattr("ulsam_deploy.cli.main", lacking)
+    assert on_device.main(["verify", "net.bundle", "--json"]) == Exit.UNAVAILABLE
+    failure(capsys.readouterr().out, 4)
+
+
+def test_from_outside() -> None:
+    """In a process of its own, where stdout is a pipe."""
+    command = [sys.executable, "-m", "ulsam_deploy", "inspect", "none.pt", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failure(done.stdout, done.returncode).exit_code == 2
+    assert "none.pt" in done.stderr
