@@ -205,7 +205,7 @@ def seal(bundle: Bundle, write: Callable[[Path], None]) -> Path:
 def write_file(path: Path, data: bytes, *, executable: bool = False) -> Path:
     """Write one file, whole or not at all, over what is there.
 
-    Raises :class:`UsageError` where a folder lies there, :class:`ExportError` when the disk fails.
+    Raises :class:`UsageError` where something else than a file lies there, :class:`ExportError` when the disk fails.
     """
     path = Path(path).resolve()
     _check_file(path)
@@ -221,6 +221,8 @@ def write_file(path: Path, data: bytes, *, executable: bool = False) -> Path:
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder", expected="the name of a file", todo=f"say {path / 'NAME'}, for example")
+    if path.exists() and not path.is_file():  # a device, such as /dev/null, that a file would take the place of
+        raise UsageError(f"{path} is not a file", expected="the name of a file")
 
 
 def _is_zip(path: Path) -> bool:
