@@ -175,9 +175,9 @@ class Road:
         from ulsam_deploy.program import make_golden
         from ulsam_deploy.program.views import reference_maps, resolutions
 
+        probes, names = self.probes  # first: a file that does not fit is said before anything that takes long
         captured, raised = self.captured, self.raised
         with self.progress.stage("reference") as said:
-            probes, names = self.probes
             golden = make_golden(captured, raised, probes, names)
             said.append(f"{len(names)} probes in float64, {len(raised.blocks)} ablated twins, noise floors")
         golden = self._with_yardsticks(golden)

@@ -173,8 +173,12 @@ def test_nonsense_about_itself_is_ignored(weights, value):
 )
 def test_input_is_what_the_file_says_if_that_makes_sense(weights, told, expected):
     said = {"network": "mobilenet_v2", "config": CONFIG, "input": told}
-    assert input_shape(of(weights, ulsam_deploy=said), network(), CONFIG) == expected
-    assert input_shape(of(weights), network(), CONFIG) == (1, 224, 224)
+    shape, assumed = input_shape(of(weights, ulsam_deploy=said), network(), CONFIG)
+    assert shape == expected
+    assert ("1x224x224 was assumed" in assumed) == (told != [1, 96, 64]), "what is assumed is said, and nothing else"
+    shape, assumed = input_shape(of(weights), network(), CONFIG)
+    assert shape == (1, 224, 224)
+    assert "does not say what it was trained at" in assumed
 
 
 def test_remarks_are_of_the_file_and_of_the_network(weights):

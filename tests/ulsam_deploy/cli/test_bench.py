@@ -125,7 +125,7 @@ def test_two_bundles_in_turns_are_one_session(bundle: Bundle, tmp_path: Path, ca
         (["--inputs", "nothing.npz"], "can't be read"),
         (["-o", "/nowhere/at/all.json"], "does not exist"),
         (["--beside-output", "x.json"], "needs --beside"),
-        (["--host", "pi@kitchen", "--beside", "x"], "without --beside"),
+        (["--host", "pi@kitchen", "--beside", "x"], "--beside is about two bundles"),
         (["--host=-oProxyCommand=x"], "is no host"),
         (["--host", "kitchen", "--host", "kitchen"], "is there twice"),
     ],

@@ -67,9 +67,11 @@ def test_what_is_wrong_is_said_before_anything_is_done(
     assert found in capsys.readouterr().err
 
 
-def test_it_never_imports_torch(folder: Path) -> None:
+def test_of_what_the_cache_holds_nothing_is_read_again(folder: Path, run: Run, cache: Path, tmp_path: Path) -> None:
+    words = ["export", str(folder / "net.pt"), "--target", "onnx", "-o", str(tmp_path / "n.bundle")]
+    run(*words)
     code = (
         "import sys; from ulsam_deploy.cli import main;"
-        f"main(['export', {str(folder / 'net.pt')!r}, '--dry-run']); assert 'torch' not in sys.modules"
+        f"assert main([*{words!r}, '--dry-run']) == 0; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

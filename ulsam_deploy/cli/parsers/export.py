@@ -67,6 +67,6 @@ def add(commands: Any) -> None:
         help="least evidence that counts as success: " + ", ".join(tier.label for tier in options.REACHABLE),
     )
     parser.add_argument("--save-config", type=Path, metavar="FILE.toml", help="write these words down, and go on")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, or refused; write nothing")
     parser.add_argument("--no-cache", action="store_true", help="do everything again, and keep nothing")
     add_ci_options(parser)
