@@ -21,6 +21,7 @@ import pytest
 from ulsam_deploy.bench.result import Result
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.on_device import COMMANDS
+from ulsam_deploy.devices import identities
 from ulsam_deploy.errors import UsageError
 from ulsam_deploy.runner import runner_bytes, write_runner
 
@@ -132,6 +133,15 @@ def test_a_damaged_bundle_is_refused_as_by_the_package(
     done = board("numpy")(runner, "verify", bundle)
     assert done.returncode == main(["verify", str(bundle)]) == 6
     assert done.stderr == capsys.readouterr().err
+
+
+def test_what_identifies_boards_travels(board: Any, runner: Path) -> None:
+    """A board's own Python may have no reader for TOML: the profiles stay here, what they say of boards goes along."""
+    code = f"import sys; sys.path.insert(0, {str(runner)!r}); from ulsam_deploy import this_machine as m; "
+    code += "print(sorted(m._known().items())); assert 'ulsam_deploy.devices' not in sys.modules"
+    done = board("numpy")("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(sorted(identities().items()))
 
 
 def test_doctor_knows_the_runtimes_without_an_installed_package(board: Any, runner: Path) -> None:

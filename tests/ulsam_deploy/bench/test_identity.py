@@ -13,14 +13,18 @@ import pytest
 
 from ulsam_deploy import evidence, this_machine
 from ulsam_deploy.bench.identity import Proof, prove
-from ulsam_deploy.bundle import Evidence, strict
-from ulsam_deploy.cli import main, verify, verify_hosts
+from ulsam_deploy.bench.profiles import Profile
+from ulsam_deploy.bench.result import Result
+from ulsam_deploy.bench.turns import Plan
+from ulsam_deploy.bundle import Evidence, read_bundle, strict
+from ulsam_deploy.cli import main, timings, verify, verify_hosts
 from ulsam_deploy.cli.hosts import Answer
 from ulsam_deploy.contracts import Tier
 from ulsam_deploy.devices import identities
 from ulsam_deploy.errors import Exit, UnavailableError
 from ulsam_deploy.remote import Finished
 from ulsam_deploy.shortfall import shortfall
+from ulsam_deploy.timing import Wanted, bench_bundles
 
 from ..handmade import make_bundle
 from .boards import MISSING, ORIN_JP6, ORIN_JP7, PI4, PI5, THOR, X86, Fixture, tegra
@@ -135,6 +139,15 @@ def test_why_a_level_was_not_reached(reached: Tier, required: Tier, more: dict[s
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("bundle") / "dense.bundle", targets=("onnx",)).root
+
+
+def test_a_result_of_bench_names_the_device(bundle: Path, tmp_path: Path) -> None:
+    quick = Plan(Profile("quick", 1, 1, 0.0, 0.05, 4, 0.0), None, ())
+    for files, device in ((PIS["Pi 5"], "rpi5"), (X86, None)):
+        board = Fixture("", files).board(tmp_path / str(device))
+        (found,) = bench_bundles([read_bundle(bundle)], Wanted(quick), board)
+        assert Result.from_json(found.to_json()).machine.device == device
+        assert ("this machine proves to be rpi5" in timings.remarks(found)) is (device is not None)
 
 
 @pytest.fixture
