@@ -27,8 +27,8 @@ test-slow: $(READY) $(SIGN_READY)
 
 # Searches (auto, tune), targets side by side, low precision judged down the whole road.
 test-search: $(READY)
-	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/search/test_auto.py tests/ulsam_deploy/search/test_tune.py \
-		tests/ulsam_deploy/test_abreast.py tests/ulsam_deploy/test_precision_road.py \
+	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/export/search/test_auto.py tests/ulsam_deploy/export/search/test_tune.py \
+		tests/ulsam_deploy/export/test_parallel.py tests/ulsam_deploy/export/test_precisions.py \
 		tests/exporters/test_diffuse.py
 
 # Every network of the paper's table through TensorRT's own parser and builder, in every precision and both batches.
@@ -73,6 +73,7 @@ track: $(READY)
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 # constraints.txt pins what CI ran; torch goes first because everything else builds on it.

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.cli import main as command
-from ulsam_deploy.findings import AutoPoint
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.findings import AutoPoint
 from ulsam_deploy.report.markdown import table
 
 ROOT = Path(__file__).parents[1]

@@ -18,9 +18,9 @@ from time import perf_counter_ns as clock
 
 import numpy as np
 
-from ulsam_deploy import plugins
-from ulsam_deploy.bench.measure import collect
-from ulsam_deploy.contracts import TensorSpec
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.bench.measure import collect
+from ulsam_deploy.device.types import TensorSpec
 
 
 def raw(run: Callable[[], object], count: int) -> float:

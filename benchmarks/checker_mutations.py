@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "how-the-checks-work.md"
 BEGIN, END = "<!-- made by benchmarks/checker_mutations.py -->", "<!-- end of mutations -->"
 TESTS = "tests/ulsam_deploy/parity"
-CHECK, NOISE, LIVENESS = (f"ulsam_deploy/parity/{name}.py" for name in ("check", "noise", "liveness"))
-THRESHOLDS = "ulsam_deploy/thresholds.py"
+CHECK, NOISE, LIVENESS = (f"ulsam_deploy/device/parity/{name}.py" for name in ("check", "noise", "liveness"))
+THRESHOLDS = "ulsam_deploy/device/thresholds.py"
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ MUTATIONS = (
     Mutation("a missing output", CHECK, "if not set(golden.outputs) <= set(arrays):", "if not arrays:"),
     Mutation(
         "images run together",
-        "ulsam_deploy/evidence.py",
+        "ulsam_deploy/device/verify.py",
         "sizes = [batch] if batch else [1, 3, 4]",
         "sizes = [batch or 1]",
     ),

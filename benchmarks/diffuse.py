@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ulsam_deploy import checkpoint
+from ulsam_deploy.load import checkpoint
 from ulsam_deploy.models.mobilenet_v1 import NETWORK
 
 SIZE, CLASSES = 112, 7

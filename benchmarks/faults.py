@@ -24,7 +24,7 @@ from fault_corpus.judging import Judge, Judged
 from fault_corpus.subjects import NETWORKS, Subject, subjects
 from fault_corpus.table import kinds, page, rules, summary
 
-from ulsam_deploy.parity import check
+from ulsam_deploy.device.parity import check
 
 #: OpenVINO drops a conversion to float16 and back: an artifact with these faults computes what it should.
 DROPPED = {

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.bench.intervals import Interval, log_times, paired
+from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
 from ulsam_deploy.gate.decide import UNDISTURBED
 
 

@@ -24,15 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy import plugins
-from ulsam_deploy.bundle import Bundle, BundleWriter, Evidence, Manifest, ModelCard, read_bundle
+from ulsam_deploy.boards.emulate import Counts, count_bundle
 from ulsam_deploy.cli import main as command
-from ulsam_deploy.contracts import Artifact, ExportRequest, TensorSpec, Tier, Verdict
-from ulsam_deploy.emulate import Counts, count_bundle
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.bundle import Bundle, BundleWriter, Evidence, Manifest, ModelCard, read_bundle
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.types import Artifact, TensorSpec, Tier
+from ulsam_deploy.graph import capture, lower, raise_attention
+from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.ulsam import ULSAM
-from ulsam_deploy.parity import Golden
-from ulsam_deploy.program import capture, lower, raise_attention
-from ulsam_deploy.progress import Progress
 
 sys.path.insert(0, str(Path(__file__).parent / "peer_bench"))
 from networks import BACKBONE, EVERYWHERE

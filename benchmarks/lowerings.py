@@ -26,14 +26,15 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).parent / "peer_bench"))
 from tables import cpu
 
-from ulsam_deploy import plugins
-from ulsam_deploy.bench.intervals import Interval, log_times, paired
-from ulsam_deploy.bench.measure import collect, warm_up
-from ulsam_deploy.contracts import Artifact, Block, ExportRequest
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
+from ulsam_deploy.device.bench.measure import collect, warm_up
+from ulsam_deploy.device.third_party import versions
+from ulsam_deploy.device.types import Artifact, Block
 from ulsam_deploy.exporters.lowerings import FORMS, TABLE
+from ulsam_deploy.graph import capture, lower, raise_attention
+from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.ulsam import ULSAM
-from ulsam_deploy.program import capture, lower, raise_attention
-from ulsam_deploy.third_party import versions
 
 PAGE = Path(__file__).parents[1] / "docs" / "lowerings.md"
 BEGIN, END = "<!-- made by benchmarks/lowerings.py -->", "<!-- end -->"

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy import checkpoint
+from ulsam_deploy.load import checkpoint
 from ulsam_deploy.models.digits import CLASSES, Split, cluttered_digits
 from ulsam_deploy.models.mobilenet_v2 import NETWORK
 from ulsam_deploy.models.reference import accuracy, attention_paths

@@ -1,6 +1,6 @@
 """A pytest plug-in that lets one module be imported with one line of it changed: ``-p mutant``, ``MUTANT`` in JSON.
 
-``{"file": "ulsam_deploy/parity/check.py", "old": "...", "new": "..."}``; nothing is written, not even bytecode.
+``{"file": "ulsam_deploy/device/parity/check.py", "old": "...", "new": "..."}``; nothing is written, not even bytecode.
 """
 
 import json

@@ -33,7 +33,7 @@ from makers import CONTENDERS, Contender
 from networks import BACKBONE, GROUPS, Group
 from tables import page
 
-from ulsam_deploy.bench.turns import order
+from ulsam_deploy.device.bench.turns import order
 
 HERE = Path(__file__).parent / "peer_bench"
 PAGE = Path(__file__).parents[1] / "docs" / "peers.md"

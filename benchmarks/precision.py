@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.bench import measure
-from ulsam_deploy.bench.intervals import Interval, log_times, paired
-from ulsam_deploy.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.cli.words import size, table
-from ulsam_deploy.contracts import Runtime
-from ulsam_deploy.errors import UnavailableError
-from ulsam_deploy.evidence import runtime_for
+from ulsam_deploy.device.bench import measure
+from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
+from ulsam_deploy.device.errors import UnavailableError
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.verify import runtime_for
+from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.export.pipeline import export
 from ulsam_deploy.models.digits import cluttered_digits
 from ulsam_deploy.models.reference import evaluation_set
-from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.pipeline import export
-from ulsam_deploy.progress import Progress
 
 COLUMNS = ("target", "precision", "size", "of fp32", "time / fp32", "accuracy", "liveness a block", "verdict", "layers")
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")

@@ -27,7 +27,7 @@ from makers import CONTENDERS
 from networks import BACKBONE, GROUPS, PLACED
 from tables import cpu
 
-from ulsam_deploy.bench.turns import order
+from ulsam_deploy.device.bench.turns import order
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- made by benchmarks/profile_attention.py -->", "<!-- end of the profile -->"
@@ -59,7 +59,7 @@ def onnxruntime(path: Path, feed: np.ndarray[Any, Any]) -> Profile:
 
 def openvino(path: Path, feed: np.ndarray[Any, Any]) -> Profile:
     """By type of the primitive that the CPU plugin runs."""
-    from ulsam_deploy.third_party import load_openvino
+    from ulsam_deploy.device.third_party import load_openvino
 
     config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "PERF_COUNT": True}
     request = load_openvino().Core().compile_model(str(path), "CPU", config).create_infer_request()

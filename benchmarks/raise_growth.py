@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from ulsam_deploy.exporters.lowerings import broadcast
+from ulsam_deploy.graph import Proof, capture, lower, raise_attention
 from ulsam_deploy.models.ulsam import ULSAM
-from ulsam_deploy.program import Proof, capture, lower, raise_attention
 
 ROOT = Path(__file__).parents[1]
 PAGE, PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "raise.svg"

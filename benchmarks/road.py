@@ -29,9 +29,9 @@ BEGIN, END = "<!-- made by benchmarks/road.py -->", "<!-- end of the road -->"
 RUN = """
 import sys
 from pathlib import Path
-from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.pipeline import export
-from ulsam_deploy.progress import Progress
+from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.device.progress import Progress
 
 progress = Progress(quiet=True)
 result = export(ExportOptions(Path(sys.argv[1]), tuple(sys.argv[3:]), output=Path(sys.argv[2])), progress)

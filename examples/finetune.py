@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 import ulsam_deploy as ud
-from ulsam_deploy import checkpoint
-from ulsam_deploy.bundle import Bundle
+from ulsam_deploy.device.bundle import Bundle
+from ulsam_deploy.load import checkpoint
 from ulsam_deploy.models import reference
 from ulsam_deploy.models.backbone import AttentionNet
 from ulsam_deploy.models.digits import CLASSES, SIZE, cluttered_digits

@@ -22,12 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ulsam_deploy.contracts import Block, ExportRequest
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.program.operator import attention_scores
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.types import Block
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.graph.operator import attention_scores
 
 if TYPE_CHECKING:
-    from ulsam_deploy.program import Program
+    from ulsam_deploy.graph import Program
 
 TABLE = Path(__file__).with_name("lowerings.json")
 

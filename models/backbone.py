@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy.contracts import Network
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.spelling import unknown
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.spelling import unknown
+from ulsam_deploy.graph.interfaces import Network
 
 from .layout import renamed
 from .paper import figures, named_configurations

@@ -7,11 +7,12 @@ the whole digit's. Everything follows from a seed, so the data is regenerated an
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import UnavailableError
 
 SIZE = 96
 CLASSES = 10
@@ -19,7 +20,6 @@ CLASSES = 10
 TRAIN_INSTANCES = 1400
 
 Split = Literal["train", "held-out"]
-Array = np.ndarray[Any, Any]
 
 _FRAGMENTS = 5
 _SPLIT_SEED = 2020

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 
 from .backbone import AttentionNet, Family
 from .mobilenet_v1 import NETWORK as MOBILENET_V1

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .digits import CLASSES, SIZE, TRAIN_INSTANCES, Array, cluttered_digits
+from ulsam_deploy.device.arrays import Array
+
+from .digits import CLASSES, SIZE, TRAIN_INSTANCES, cluttered_digits
 from .training import AttentionWatch, Peaks
 from .ulsam import ULSAM
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy import checkpoint
+from ulsam_deploy.load import checkpoint
 
 from .digits import cluttered_digits
 from .mobilenet_v2 import NETWORK

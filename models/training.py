@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 
 from .ulsam import ULSAM, SubSpace
 

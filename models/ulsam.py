@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.spelling import unknown
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.spelling import unknown
 
 REFERENCE = "reference"
 POOL_OF_INPUT = "pool-of-input"

@@ -10,7 +10,7 @@ import platform
 import sys
 from dataclasses import dataclass
 
-from ulsam_deploy.bench.board import Board
+from ulsam_deploy.device.bench.board import Board
 
 #: The newest Python that tflite-runtime has wheels for; 32-bit ARM has no other engine.
 TFLITE_RUNTIME_PYTHON = (3, 11)

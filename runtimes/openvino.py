@@ -7,10 +7,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
-from ulsam_deploy.third_party import installed, load_openvino, quiet, words_of
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.third_party import installed, load_openvino, quiet, words_of
+from ulsam_deploy.device.types import Availability, TensorSpec
 
 from . import advice
 from .ports import check_ports
@@ -72,7 +73,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         """Inputs and outputs as the model states them."""
         return _specs(self._model.inputs), _specs(self._model.outputs)
 
-    def _values(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:
         if self._shown is None:
             self._shown = self._compile(exposed=True)
         with words_of("OpenVINO", "run the model with all of its values as outputs"):
@@ -80,7 +81,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         found = {name: produced[place] for name, place in self._exposed.items()}
         return {name: array for name, array in found.items() if array.dtype.kind == "f"}
 
-    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         with words_of("OpenVINO", "run the model"):
             produced = self._request.infer(inputs, share_inputs=True).to_tuple()
             return {spec.name: produced[place] for spec, place in zip(self.outputs, self._places)}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ulsam_deploy.contracts import TensorSpec
-from ulsam_deploy.errors import ExportError
+from ulsam_deploy.device.errors import ExportError
+from ulsam_deploy.device.types import TensorSpec
 
 
 def check_ports(kind: str, specs: Iterable[TensorSpec], found: Mapping[str, Sequence[int | None]]) -> None:

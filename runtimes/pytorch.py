@@ -6,13 +6,14 @@ torch is imported on use only, so that looking through the engines does not load
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.third_party import installed, words_of
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.third_party import installed, words_of
+from ulsam_deploy.device.types import Availability, TensorSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,7 +56,7 @@ class PyTorch(Runtime):
         if self.threads is not None:
             torch.set_num_threads(self.threads)
 
-    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         import torch
 
         assert self._module is not None

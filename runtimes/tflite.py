@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, EngineFacts, Runtime, TensorSpec
-from ulsam_deploy.third_party import installed, quiet, version, words_of
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.third_party import installed, quiet, version, words_of
+from ulsam_deploy.device.types import Availability, TensorSpec
 
 from . import advice
 from .ports import check_ports
@@ -78,7 +81,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         """Inputs and outputs of the one signature, or of the whole graph where the file has none."""
         return _specs(self._inputs), _specs(self._outputs)
 
-    def _values(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:
         plain = import_module(f"{self._package}.interpreter").OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with words_of("LiteRT", "run the model with all of its values kept"), quiet():
             opened = self._open(experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
@@ -90,7 +93,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
             arrays = {str(index): _real(opened.get_tensor(index), details[index]) for index in indices}
         return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
 
-    def _run(self, inputs: dict[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         with words_of("LiteRT", "run the model"):
             for name, array in inputs.items():
                 self._interpreter.set_tensor(self._inputs[name]["index"], array)
@@ -123,7 +126,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         )
 
 
-def _real(array: np.ndarray[Any, Any], detail: Any) -> np.ndarray[Any, Any]:
+def _real(array: Array, detail: Any) -> Array:
     """``array`` as the numbers that it stands for, where it is stored in int8."""
     scale, zero = detail["quantization"]
     if array.dtype != np.int8 or not scale:

@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy import abreast, plugins
-from ulsam_deploy.contracts import Artifact, ExportRequest, Runtime
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.export import parallel
+from ulsam_deploy.graph.interfaces import ExportRequest
 
 from . import needs
 
@@ -37,7 +40,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def one_core() -> Iterator[None]:
     """The suite runs a process a core already; targets abreast have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(abreast, "local_workers", lambda _asked, _memory: 1)
+        patch.setattr(parallel, "local_workers", lambda _asked, _memory: 1)
         yield
 
 
@@ -91,7 +94,7 @@ def export_small(target: str, batch: int | None, folder: Path, attention: bool =
     """Take the small network down the road to ``target``: capture, raise, lower, export."""
     import torch
 
-    from ulsam_deploy.program import capture, lower, raise_attention
+    from ulsam_deploy.graph import capture, lower, raise_attention
 
     exporter = plugins.load(plugins.EXPORTERS, target)
     network = small_network(attention)

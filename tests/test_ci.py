@@ -13,8 +13,8 @@ import junitparser
 import pytest
 import yaml
 
-from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
+from ulsam_deploy.device.bundle import read_bundle
 
 ROOT = Path(__file__).parents[1]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy import plugins
-from ulsam_deploy.bundle import MANIFEST
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.bundle import MANIFEST
 
 from .traces import traces
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 import ulsam_deploy as ud
-from ulsam_deploy.bundle import read_bundle
-from ulsam_deploy.checkpoint import from_factory, read
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import build_parser
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.load.checkpoint import from_factory, read
 from ulsam_deploy.models.mobilenet_v2 import NETWORK
 
 ROOT = Path(__file__).parents[1]

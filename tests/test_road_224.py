@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy import pipeline
 from ulsam_deploy.cli import main
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.progress import Progress
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.export import pipeline
+from ulsam_deploy.export.options import ExportOptions
 
 NETWORKS = {
     "v1-inserted": "mobilenet_v1 --insert 9,12",

@@ -51,8 +51,10 @@ def test_device_safe_modules_import_with_numpy_alone(wheel: Path, tmp_path: Path
         (site / folder.name).symlink_to(folder)
     code = """
 import importlib, pkgutil, sys
-import ulsam_deploy.bench, ulsam_deploy.bundle, ulsam_deploy.parity, ulsam_deploy.runtimes, ulsam_deploy.evidence
-for package in (ulsam_deploy.bench, ulsam_deploy.bundle, ulsam_deploy.parity, ulsam_deploy.runtimes):
+import ulsam_deploy.device.bench, ulsam_deploy.device.bundle, ulsam_deploy.device.parity
+import ulsam_deploy.runtimes, ulsam_deploy.device.verify
+device = ulsam_deploy.device
+for package in (device.bench, device.bundle, device.parity, ulsam_deploy.runtimes):
     for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         if not module.name.endswith(".pytorch"):
             importlib.import_module(module.name)

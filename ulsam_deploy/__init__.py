@@ -13,10 +13,10 @@ from ulsam_deploy._version import __version__
 
 if TYPE_CHECKING:
     from ulsam_deploy.api import Session, export, open, verify
-    from ulsam_deploy.budget import Budget
-    from ulsam_deploy.bundle import Bundle
-    from ulsam_deploy.errors import CheckFailedError, UlsamError
-    from ulsam_deploy.verification import Verification
+    from ulsam_deploy.device.bundle import Bundle
+    from ulsam_deploy.device.errors import CheckFailedError, UlsamError
+    from ulsam_deploy.device.verification import Verification
+    from ulsam_deploy.export.budget import Budget
 
 # ONNX Runtime 1.31 sends usage data to its maker and leaves an identifier in the home folder as soon as it is imported,
 # which onnxsim does as well; nothing but this keeps it from that. Who wants it sets the variable to 0.
@@ -55,12 +55,12 @@ __all__ = [
 
 #: Where each name is defined.
 _PLACES = {
-    "Budget": "budget",
-    "Bundle": "bundle",
-    "CheckFailedError": "errors",
+    "Budget": "export.budget",
+    "Bundle": "device.bundle",
+    "CheckFailedError": "device.errors",
     "Session": "api",
-    "UlsamError": "errors",
-    "Verification": "verification",
+    "UlsamError": "device.errors",
+    "Verification": "device.verification",
     "export": "api",
     "open": "api",
     "verify": "api",

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ulsam_deploy import evidence, friendly
-from ulsam_deploy.bundle import Bundle, read_bundle
-from ulsam_deploy.contracts import Runtime, Tier
-from ulsam_deploy.errors import CheckFailedError, ExportError, UnavailableError, UsageError
-from ulsam_deploy.friendly import Batch, BudgetLike, PathLike, Shapes, Words
-from ulsam_deploy.options import ExportOptions, Recipe
-from ulsam_deploy.preprocessing import Preprocessing
-from ulsam_deploy.verification import Verification
+from ulsam_deploy.device import verify as evidence
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.bundle import Bundle, read_bundle
+from ulsam_deploy.device.errors import CheckFailedError, ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.verification import Verification
+from ulsam_deploy.export import conversions
+from ulsam_deploy.export.conversions import Batch, BudgetLike, PathLike, Shapes, Words
+from ulsam_deploy.export.options import ExportOptions, Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ulsam_deploy.checkpoint import InMemory
-    from ulsam_deploy.pipeline import Exported
+    from ulsam_deploy.export.pipeline import Exported
+    from ulsam_deploy.load.checkpoint import InMemory
 
 __all__ = ["Session", "export", "open", "verify"]
-
-Array = np.ndarray[Any, Any]
 
 
 def export(
@@ -101,33 +100,33 @@ def export(
         CheckFailedError: Nothing that ``"auto"`` tried keeps to the budget.
         RefusedError: Reading the checkpoint would run code.
     """
-    from ulsam_deploy.pipeline import export as run
-    from ulsam_deploy.progress import Progress
+    from ulsam_deploy.device.progress import Progress
+    from ulsam_deploy.export.pipeline import export as run
 
     given = _in_memory(model)
     options = ExportOptions(
-        model=Path(given.name) if given else friendly.path(model, "model"),
-        targets=friendly.words(targets, "targets"),
-        output=friendly.optional_path(output, "output"),
+        model=Path(given.name) if given else conversions.path(model, "model"),
+        targets=conversions.words(targets, "targets"),
+        output=conversions.optional_path(output, "output"),
         arch=arch,
         factory=factory,
         variant=variant,
-        inputs=friendly.shapes(inputs),
-        batch=friendly.batch(batch),
-        precisions=friendly.words(precisions, "precisions"),
-        calibration=friendly.optional_path(calibration, "calibration"),
-        keep=friendly.names(keep, "keep"),
-        recipes=friendly.recipes(recipes),
-        budget=friendly.budget(budget),
-        data=friendly.optional_path(data, "data"),
+        inputs=conversions.shapes(inputs),
+        batch=conversions.batch(batch),
+        precisions=conversions.words(precisions, "precisions"),
+        calibration=conversions.optional_path(calibration, "calibration"),
+        keep=conversions.names(keep, "keep"),
+        recipes=conversions.recipes(recipes),
+        budget=conversions.budget(budget),
+        data=conversions.optional_path(data, "data"),
         tune=tune,
-        preprocessing=friendly.preprocessing(preprocessing),
-        probes=friendly.optional_path(probes, "probes"),
+        preprocessing=conversions.preprocessing(preprocessing),
+        probes=conversions.optional_path(probes, "probes"),
         device=device,
         dla=dla,
-        require=friendly.level(require),
+        require=conversions.level(require),
         trust_pickle=trust_pickle,
-        allow_globals=friendly.words(allow_globals, "allow_globals"),
+        allow_globals=conversions.words(allow_globals, "allow_globals"),
         cache=cache,
     )
     return _written(run(options, Progress(quiet=True), given), options)
@@ -143,7 +142,7 @@ def _in_memory(model: PathLike | nn.Module) -> InMemory | None:
 
     if not isinstance(model, nn.Module):
         return None
-    from ulsam_deploy import checkpoint
+    from ulsam_deploy.load import checkpoint
 
     return checkpoint.from_module(model)
 
@@ -185,9 +184,9 @@ def verify(bundle: Bundle | PathLike, targets: Words = (), device: str = "") -> 
         UnavailableError: Nothing can be emulated here.
         RefusedError: A byte of the bundle is not as recorded; nothing was opened.
     """
-    opened, wanted = _opened(bundle), friendly.words(targets, "targets")
+    opened, wanted = _opened(bundle), conversions.words(targets, "targets")
     if device:
-        from ulsam_deploy import emulate
+        from ulsam_deploy.boards import emulate
 
         checked = emulate.verify_bundle(opened, device, wanted)
     else:
@@ -253,4 +252,4 @@ def open(bundle: Bundle | PathLike, target: str, *, threads: int | None = None) 
 
 
 def _opened(bundle: Bundle | PathLike) -> Bundle:
-    return bundle if isinstance(bundle, Bundle) else read_bundle(friendly.path(bundle, "bundle"))
+    return bundle if isinstance(bundle, Bundle) else read_bundle(conversions.path(bundle, "bundle"))

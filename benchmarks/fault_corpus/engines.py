@@ -14,13 +14,14 @@ import onnx
 import torch
 from torch import nn
 
-from ulsam_deploy.contracts import Runtime, TensorSpec
-from ulsam_deploy.evidence import produce
-from ulsam_deploy.parity import Golden
-from ulsam_deploy.runtimes.onnxruntime import OnnxRuntime
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.third_party import load_openvino, quiet
+from ulsam_deploy.device.types import TensorSpec
+from ulsam_deploy.device.verify import produce
+from ulsam_deploy.runtimes.onnxruntime.runtime import OnnxRuntime
 from ulsam_deploy.runtimes.openvino import OpenVino
 from ulsam_deploy.runtimes.tflite import TFLite
-from ulsam_deploy.third_party import load_openvino, quiet
 
 from .subjects import Subject
 

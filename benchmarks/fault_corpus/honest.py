@@ -11,11 +11,13 @@ import onnx
 import onnxsim
 import torch
 
-from ulsam_deploy import plugins
-from ulsam_deploy.contracts import Artifact, Exporter, ExportRequest
-from ulsam_deploy.exporters import lowerings, onnx_model
-from ulsam_deploy.program import Lowering, capture, lower, raise_attention
-from ulsam_deploy.third_party import quiet
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.third_party import quiet
+from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.exporters import lowerings
+from ulsam_deploy.exporters.onnx import model as onnx_model
+from ulsam_deploy.graph import Lowering, capture, lower, raise_attention
+from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 
 from .engines import Outputs, Ports, naive_onnx, openvino_from_onnx, run, torch_run
 from .subjects import Subject

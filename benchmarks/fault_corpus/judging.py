@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ulsam_deploy.bundle import Evidence
-from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.diverge import Point, first_divergence
-from ulsam_deploy.errors import UlsamError
-from ulsam_deploy.evidence import worst_batch
-from ulsam_deploy.parity import Golden, Report, check
-from ulsam_deploy.program import module_points, yardstick
+from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.parity import Golden, Report, check
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.verify import worst_batch
+from ulsam_deploy.graph import module_points, yardstick
+from ulsam_deploy.graph.divergence import Point, first_divergence
 
 from .engines import Outputs, Ports, opened, torch_run
 from .rules import RULES, passes

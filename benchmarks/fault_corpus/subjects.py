@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy import checkpoint
 from ulsam_deploy.cli import main
+from ulsam_deploy.device.parity import Golden, make_probes
+from ulsam_deploy.graph import Program, capture, make_golden, raise_attention
+from ulsam_deploy.inputs.probes import PROBES
+from ulsam_deploy.load import checkpoint
 from ulsam_deploy.models.mobilenet_v2 import InvertedResidual
 from ulsam_deploy.models.ulsam import ULSAM
-from ulsam_deploy.options import PROBES
-from ulsam_deploy.parity import Golden, make_probes
-from ulsam_deploy.program import Program, capture, make_golden, raise_attention
 
 #: How many :func:`subjects` there are.
 NETWORKS = 5

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from torch import nn
 
-from ulsam_deploy.contracts import Refusal, Verdict
-from ulsam_deploy.errors import UlsamError
-from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.pipeline import export
-from ulsam_deploy.progress import Progress
-from ulsam_deploy.road import Road
+from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.types import Refusal
+from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.export.prepare import Road
 
 from .writers import Writer
 
@@ -43,7 +44,11 @@ def seen(model: nn.Module, shape: tuple[int, ...], writer: Writer, targets: Sequ
         except Exception as error:  # an exporter's own refusal: there is no file to be read
             return Seen(words=f"not written: {type(error).__name__}")
         options = ExportOptions(
-            path, tuple(targets) or ("onnx",), Path(folder, "model.bundle"), batch=writer.batch, cache=False
+            path,
+            targets=tuple(targets) or ("onnx",),
+            output=Path(folder, "model.bundle"),
+            batch=writer.batch,
+            cache=False,
         )
         try:
             if targets:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ulsam_deploy import plugins
+from ulsam_deploy.device import plugins
 from ulsam_deploy.models.ulsam import ULSAM
 
 CHANNELS, SIZE, GROUPS = 16, 8, 4

@@ -27,9 +27,9 @@ from networks import GROUPS, POINTS
 from players import ports
 from torch import Tensor, nn
 
-from ulsam_deploy import plugins
-from ulsam_deploy.contracts import ExportRequest
-from ulsam_deploy.program import capture, lower, raise_attention
+from ulsam_deploy.device import plugins
+from ulsam_deploy.graph import capture, lower, raise_attention
+from ulsam_deploy.graph.interfaces import ExportRequest
 
 __all__ = ["CONTENDERS", "Contender", "Maker"]
 
@@ -68,7 +68,7 @@ def naive_onnx(model: nn.Module, example: Tensor, folder: Path) -> Path:
 
 def naive_openvino(model: nn.Module, example: Tensor, folder: Path) -> Path:
     """``openvino.convert_model`` on the module, fp32 kept."""
-    from ulsam_deploy.third_party import load_openvino
+    from ulsam_deploy.device.third_party import load_openvino
 
     openvino = load_openvino()
     converted = openvino.convert_model(model, example_input=example, input=[list(example.shape)])

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ulsam_deploy import plugins
+from ulsam_deploy.device import plugins
 
 __all__ = ["BACKBONE", "EVERYWHERE", "GROUPS", "PLACED", "POINTS", "Group"]
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.bench.measure import collect, peak_rss, warm_up
-from ulsam_deploy.contracts import TensorSpec
+from ulsam_deploy.device.bench.measure import collect, peak_rss, warm_up
+from ulsam_deploy.device.types import TensorSpec
 
 Array = np.ndarray[Any, Any]
 #: From a file, the input and a number of threads to a call that returns the output.
@@ -60,7 +60,7 @@ def engine(name: str) -> Player:
     """An engine of this project's own runtimes, so that naive and ours are run by the very same code."""
 
     def play(path: Path, feed: Array, threads: int) -> Callable[[], Any]:
-        from ulsam_deploy import plugins
+        from ulsam_deploy.device import plugins
 
         kind = plugins.load(plugins.RUNTIMES, name)
         inputs, outputs = (
@@ -78,7 +78,7 @@ def engine(name: str) -> Player:
 
 def ports(player: str, path: Path) -> list[list[dict[str, Any]]]:
     """Inputs and outputs of a file that one of this project's runtimes plays: name, shape and dtype of each."""
-    from ulsam_deploy import plugins
+    from ulsam_deploy.device import plugins
 
     if player not in plugins.registered(plugins.RUNTIMES):
         return []

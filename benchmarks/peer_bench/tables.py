@@ -12,8 +12,8 @@ import numpy as np
 from networks import BACKBONE, EVERYWHERE, PLACED
 from roofline import measured, need
 
-from ulsam_deploy.bench.intervals import Interval, log_times, paired
-from ulsam_deploy.third_party import versions
+from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
+from ulsam_deploy.device.third_party import versions
 
 __all__ = ["cpu", "page"]
 

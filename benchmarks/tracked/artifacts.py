@@ -38,8 +38,8 @@ class Artifacts:
 
     def setup(self, bundle: str, target: str) -> None:
         """Open it."""
-        from ulsam_deploy.bundle import read_bundle
-        from ulsam_deploy.evidence import runtime_for
+        from ulsam_deploy.device.bundle import read_bundle
+        from ulsam_deploy.device.verify import runtime_for
 
         found = read_bundle(Path(bundle))
         record = found.artifact(target)
@@ -75,9 +75,9 @@ class Instructions:
 
     def setup_cache(self) -> dict[str, int]:
         """Counted once for both."""
-        from ulsam_deploy.bundle import read_bundle
-        from ulsam_deploy.emulate import count_bundle
-        from ulsam_deploy.progress import Progress
+        from ulsam_deploy.boards.emulate import count_bundle
+        from ulsam_deploy.device.bundle import read_bundle
+        from ulsam_deploy.device.progress import Progress
 
         counted = count_bundle(read_bundle(exported(Path.cwd())), "rpi4", progress=Progress())
         return {one.record.target: one.counts.inference.instructions for one in counted if one.counts}
@@ -98,9 +98,9 @@ class Road:
         """Everything that a stage starts from."""
         import torch
 
-        from ulsam_deploy import checkpoint
-        from ulsam_deploy.parity import Golden, make_probes
-        from ulsam_deploy.program import capture, make_golden, raise_attention
+        from ulsam_deploy.device.parity import Golden, make_probes
+        from ulsam_deploy.graph import capture, make_golden, raise_attention
+        from ulsam_deploy.load import checkpoint
 
         torch.set_num_threads(1)
         weights = checkpoint.read(REFERENCE)
@@ -112,19 +112,19 @@ class Road:
 
     def time_raise(self) -> None:
         """Four blocks out of sixteen subspaces."""
-        from ulsam_deploy.program import raise_attention
+        from ulsam_deploy.graph import raise_attention
 
         raise_attention(self.captured)
 
     def time_lower(self) -> None:
         """The default form."""
         from ulsam_deploy.exporters.lowerings import broadcast
-        from ulsam_deploy.program import lower
+        from ulsam_deploy.graph import lower
 
         lower(self.raised, broadcast)
 
     def time_check(self) -> None:
         """The verdict alone, on the reference's own outputs."""
-        from ulsam_deploy.parity import check
+        from ulsam_deploy.device.parity import check
 
         check(self.golden, self.golden.outputs)

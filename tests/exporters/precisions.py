@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ulsam_deploy import plugins
-from ulsam_deploy.calibration import digest
-from ulsam_deploy.contracts import Artifact, Calibration, ExportRequest, Runtime
-from ulsam_deploy.evidence import produce
-from ulsam_deploy.parity import Golden, Inside
-from ulsam_deploy.parity.liveness import Liveness, by_twins
-from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention, yardstick
-from ulsam_deploy.program.views import watched
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.parity import Golden, Inside
+from ulsam_deploy.device.parity.liveness import Liveness, by_twins
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.types import Artifact, Calibration
+from ulsam_deploy.device.verify import produce
+from ulsam_deploy.graph import Program, capture, lower, make_golden, raise_attention, yardstick
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.graph.views import watched
+from ulsam_deploy.inputs.calibration import digest
 
 Array = np.ndarray[Any, Any]
 
@@ -144,7 +146,7 @@ def plain_tflite(content: bytes, samples: list[dict[str, Array]] | None = None) 
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.quantizer import Quantizer
 
-    from ulsam_deploy.third_party import quiet
+    from ulsam_deploy.device.third_party import quiet
 
     quantizer = Quantizer(bytearray(content), recipe.static_wi8_ai8())
     for port in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # so that it is fed float32 as all others are
@@ -175,7 +177,7 @@ def plain_onnx(path: Path, into: Path) -> None:
 
 def plain_openvino(path: Path, into: Path) -> None:
     """NNCF's defaults, on a float model."""
-    from ulsam_deploy.third_party import load_openvino, quiet
+    from ulsam_deploy.device.third_party import load_openvino, quiet
 
     openvino = load_openvino()
     with quiet():

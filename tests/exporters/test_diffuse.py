@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from ulsam_deploy import plugins
 from ulsam_deploy.cli import main
-from ulsam_deploy.errors import Exit
-from ulsam_deploy.lint.resolution import word
-from ulsam_deploy.parity.liveness import Word, classify
-from ulsam_deploy.program.views import resolutions
-from ulsam_deploy.thresholds import DEAD
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.parity.liveness import Word, classify
+from ulsam_deploy.device.thresholds import DEAD
+from ulsam_deploy.graph.resolution import word
+from ulsam_deploy.graph.views import resolutions
 
 from .precisions import (
     SIZE,

@@ -12,10 +12,10 @@ import onnx
 import pytest
 import torch
 
-from ulsam_deploy import plugins
-from ulsam_deploy.contracts import Artifact
-from ulsam_deploy.program import Evaluator
-from ulsam_deploy.third_party import load_openvino
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.third_party import load_openvino
+from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.graph import Evaluator
 
 from .precisions import export, golden, opened, outputs, programs
 

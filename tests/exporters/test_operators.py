@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from ulsam_deploy.contracts import Tier
+from ulsam_deploy.device.types import Tier
 
 
 @pytest.mark.parametrize(("target", "batch"), [("onnx", None), ("onnx", 4), ("trt", None)])

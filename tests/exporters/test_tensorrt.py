@@ -10,11 +10,13 @@ import onnx
 import onnxruntime.quantization as ort_quantization
 import pytest
 
-from ulsam_deploy.contracts import ExportRequest, Tier
-from ulsam_deploy.devices import devices
-from ulsam_deploy.errors import ExportError, UnavailableError
-from ulsam_deploy.exporters import tensorrt, trt_evidence, trtexec
-from ulsam_deploy.runtimes import trt_builder
+from ulsam_deploy.device.errors import ExportError, UnavailableError
+from ulsam_deploy.device.profiles import devices
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.exporters.tensorrt import evidence as trt_evidence
+from ulsam_deploy.exporters.tensorrt import exporter, trtexec
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.runtimes.tensorrt import builder
 
 from .trt_networks import parsed, rtx
 
@@ -56,29 +58,29 @@ def test_strongly_typed_is_asked_for_where_it_is_a_choice(made):
     ],
 )
 def test_device_chooses_its_generation(device, expected):
-    assert {name: profile.generation for name, profile in tensorrt._profiles(device).items()} == expected
+    assert {name: profile.generation for name, profile in exporter._profiles(device).items()} == expected
 
 
 def test_a_device_without_an_nvidia_gpu_has_no_kit():
     with pytest.raises(UnavailableError, match="rpi5 has no NVIDIA GPU"):
-        tensorrt._profiles("rpi5")
+        exporter._profiles("rpi5")
 
 
 def test_a_model_that_some_devices_refuse_has_no_command_for_them(made):
     model = onnx.load(made("trt", 4).files[0])
     model.opset_import[0].version = 18
-    everywhere = tensorrt._lint(model, tensorrt._profiles(""), ExportRequest())["lint"]
+    everywhere = exporter._lint(model, exporter._profiles(""), ExportRequest())["lint"]
     assert [name for name, messages in everywhere.items() if messages] == ["desktop-trt8"]
     with pytest.raises(ExportError, match=r"TensorRT 8\.6 \(desktop-trt8\) refuses the model: the model has opset 18"):
-        tensorrt._lint(model, tensorrt._profiles("desktop-trt8"), ExportRequest(device="desktop-trt8"))
+        exporter._lint(model, exporter._profiles("desktop-trt8"), ExportRequest(device="desktop-trt8"))
 
 
 def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made):
     trt, kit = rtx(), made("trt", None)
     assert kit.artifact.tier == Tier.COMPILED
     assert kit.artifact.facts.tensorrt.network_layers["SOFTMAX"] == 2
-    recipe = trt_builder.Recipe.from_json(kit.files[1].read_text())
-    tier, evidence = trt_evidence.evidence(trt, trt_builder, kit.files[0].read_bytes(), recipe, jetson=True)
+    recipe = builder.Recipe.from_json(kit.files[1].read_text())
+    tier, evidence = trt_evidence.evidence(trt, builder, kit.files[0].read_bytes(), recipe, jetson=True)
     assert tier == Tier.PARSED
     assert evidence == kit.artifact.facts.tensorrt
 
@@ -97,7 +99,7 @@ def test_engine_inventory_lists_layers_types_and_fusions_and_refusals_in_words(m
 
 def test_what_does_not_compile_is_parsed_and_no_more():
     class Builder:
-        parse = staticmethod(lambda trt, content: trt_builder.Parsed({"CONVOLUTION": 1}))
+        parse = staticmethod(lambda trt, content: builder.Parsed({"CONVOLUTION": 1}))
 
         @staticmethod
         def build(trt, content, recipe, capability):
@@ -112,7 +114,7 @@ def test_without_the_parser_nothing_is_claimed(made, monkeypatch):
     monkeypatch.setattr(trt_evidence, "PARSER", "no_such_parser")
     assert trt_evidence.parser() is None
     kit = made("trt", None)
-    assert tensorrt.EXPORTER.study(kit.artifact, kit.folder, None) is None
+    assert exporter.EXPORTER.study(kit.artifact, kit.folder, None) is None
 
 
 class Images(ort_quantization.CalibrationDataReader):
@@ -150,19 +152,19 @@ def test_int8_in_the_documented_form_parses_builds_and_means_what_it_should(made
     images = kit.images(1)
     found, expected = network.run({"input": images})["logits"], kit.reference(images)
     assert np.abs(found - expected).max() / np.abs(expected).max() < 0.2
-    recipe = trt_builder.Recipe.from_json(kit.files[1].read_text())
-    recipe = trt_builder.Recipe(hashlib.sha256(content).hexdigest(), "int8", recipe.profiles)
-    built = trt_builder.build(trt, content, recipe, capability="SM86")
+    recipe = builder.Recipe.from_json(kit.files[1].read_text())
+    recipe = builder.Recipe(hashlib.sha256(content).hexdigest(), "int8", recipe.profiles)
+    built = builder.build(trt, content, recipe, capability="SM86")
     assert built.parsed.layers["QUANTIZE"] > 5
     assert trt_evidence.inventory(built.listing)["types"]["Int8"] > 5
 
 
 def test_int8_in_onnx_runtimes_default_form_is_refused_with_the_parsers_words_and_by_the_lint(made, tmp_path):
-    from ulsam_deploy.lint.tensorrt import lint_tensorrt
+    from ulsam_deploy.exporters.tensorrt.lint.operators import lint_tensorrt
 
     kit, path = made("trt", 1), tmp_path / "q.onnx"
     content = quantized(kit, path, per_channel=False)
     with pytest.raises(ExportError, match="refused the model"):
-        trt_builder.parse(rtx(), content)
+        builder.parse(rtx(), content)
     found = {item.rule for item in lint_tensorrt(onnx.load(path), devices()["jetson-orin-jp6"].tensorrt)}
     assert "quantized" in found

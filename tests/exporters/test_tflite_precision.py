@@ -12,12 +12,13 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import TensorType
 
-from ulsam_deploy.contracts import Artifact
-from ulsam_deploy.exporters import tflite_model, tflite_twin
-from ulsam_deploy.exporters.tflite import EXPORTER
+from ulsam_deploy.device.third_party import quiet
+from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.exporters.tflite import ablation
+from ulsam_deploy.exporters.tflite import model as tflite_model
+from ulsam_deploy.exporters.tflite.exporter import EXPORTER
 from ulsam_deploy.exporters.torch_noise import LITERT_WARNINGS, TORCH_WARNINGS
-from ulsam_deploy.program import Evaluator
-from ulsam_deploy.third_party import quiet
+from ulsam_deploy.graph import Evaluator
 
 from .precisions import calibration, export, golden, opened, outputs, plain_tflite, programs
 
@@ -124,12 +125,12 @@ def test_the_twin_of_a_float_file_is_the_network_without_that_block(made: Any, b
 def test_a_twin_differs_in_every_precision_and_only_by_the_maps(made: Any, precision: str, tmp_path: Path) -> None:
     artifact, folder = made(precision)
     content = (folder / artifact.files[0]).read_bytes()
-    twin = tflite_twin.silenced(content, range(1, 2))
+    twin = ablation.silenced(content, range(1, 2))
     assert twin is not None
     before, after = tflite_model.read(content), tflite_model.read(twin)
     assert len(after.subgraphs[0].operators) == len(before.subgraphs[0].operators)
     assert len(after.buffers) == len(before.buffers)
-    assert tflite_twin.silenced(content, range(2, 3)) is None
+    assert ablation.silenced(content, range(2, 3)) is None
     assert EXPORTER.silence(folder / artifact.files[0], range(2, 3), tmp_path) is False
     assert not list(tmp_path.iterdir())
 
@@ -145,10 +146,10 @@ def test_a_softmax_in_int8_by_anybody_is_taken_as_zero(tmp_path: Path) -> None:
         litert_torch.convert(network, (torch.zeros(1, 12),)).export(str(tmp_path / "float.tflite"))
     content = plain_tflite((tmp_path / "float.tflite").read_bytes(), [{"args_0": row} for row in rows])
     model = tflite_model.read(content)
-    (softmax,) = tflite_twin.softmaxes(model)
+    (softmax,) = ablation.softmaxes(model)
     assert tflite_model.kind_of(model, softmax) == "SOFTMAX"
     assert [model.subgraphs[0].tensors[i].type for i in (*softmax.inputs, *softmax.outputs)] == [TensorType.INT8] * 2
-    twin = tflite_twin.silenced(content, range(1))
+    twin = ablation.silenced(content, range(1))
     assert twin is not None
     whole, dead = (first_output(file, rows[0]) for file in (content, twin))
     bias = network[2].bias.detach().numpy()

@@ -8,10 +8,13 @@ import onnxruntime
 import pytest
 import torch
 
-from ulsam_deploy.contracts import ExportRequest, Tier
-from ulsam_deploy.exporters import lowerings, trt_dla, trt_lowerings
-from ulsam_deploy.exporters.tensorrt import EXPORTER
-from ulsam_deploy.program import lower
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.exporters import lowerings
+from ulsam_deploy.exporters.tensorrt import dla
+from ulsam_deploy.exporters.tensorrt import lowerings as trt_lowerings
+from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
+from ulsam_deploy.graph import lower
+from ulsam_deploy.graph.interfaces import ExportRequest
 
 from .trt_kits import DLA, HALF, exported, golden, raised
 from .trt_networks import model_of, rtx
@@ -35,7 +38,7 @@ def test_lowering_equals_the_operator(lowering, channels, subspaces, scale, shif
 
 @pytest.mark.parametrize(("size", "expected"), [(7, [7]), (3, [3]), (14, [7, 2]), (16, [8, 2]), (1, [1]), (11, [])])
 def test_windows_multiply_to_the_side(size, expected):
-    assert trt_dla.windows(size) == expected
+    assert dla.windows(size) == expected
 
 
 def classifier(high: int, wide: int, **gemm: object) -> onnx.ModelProto:
@@ -64,7 +67,7 @@ def classifier(high: int, wide: int, **gemm: object) -> onnx.ModelProto:
 )
 def test_head_is_the_same_function_in_a_dlas_operators(model, operators):
     model = onnx.shape_inference.infer_shapes(model)
-    lowered = trt_dla.to_dla(model)
+    lowered = dla.to_dla(model)
     assert [node.op_type for node in lowered.graph.node] == operators
     shape = [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
     x = np.random.default_rng(1).normal(size=shape).astype(np.float32)
@@ -78,12 +81,12 @@ def test_head_is_the_same_function_in_a_dlas_operators(model, operators):
 @pytest.fixture(scope="module")
 def kits(tmp_path_factory):
     """The DLA kit of the small network, and its ordinary fp16 model on the same forecast."""
-    from ulsam_deploy.lint.dla import plan_dla
+    from ulsam_deploy.exporters.tensorrt.lint.dla import plan_dla
 
     rtx()
     folder = tmp_path_factory.mktemp("dla")
     artifact = exported(raised(1)[1], DLA, folder)
-    from ulsam_deploy.exporters.tensorrt import _model
+    from ulsam_deploy.exporters.tensorrt.exporter import _model
 
     ordinary = plan_dla(_model(lower(raised(1)[1], EXPORTER.lowering(HALF)), HALF)[0])
     return artifact, folder, ordinary
@@ -95,7 +98,7 @@ def test_the_whole_network_but_its_last_flattening_is_one_loadable(kits):
     assert plan.loadables == 1
     assert [item.rule for item in plan.fallbacks] == ["Reshape"]
     assert {item.rule for item in plan.doubts} == {"Reshape"}
-    shapes = trt_dla.shapes_of(onnx.load(folder / "model.onnx"))
+    shapes = dla.shapes_of(onnx.load(folder / "model.onnx"))
     assert max(map(len, shapes.values())) == 4
 
 

@@ -10,12 +10,16 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ulsam_deploy.contracts import ExportRequest, Tier, Verdict
-from ulsam_deploy.errors import ExportError
-from ulsam_deploy.exporters import lowerings, trt_rounding, trt_study
-from ulsam_deploy.exporters.onnx_fp16 import to_fp16
-from ulsam_deploy.exporters.tensorrt import EXPORTER
-from ulsam_deploy.lint.graph import Graph
+from ulsam_deploy.device.errors import ExportError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.exporters import lowerings
+from ulsam_deploy.exporters.onnx.fp16 import to_fp16
+from ulsam_deploy.exporters.tensorrt import rounding
+from ulsam_deploy.exporters.tensorrt import study as trt_study
+from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
+from ulsam_deploy.exporters.tensorrt.lint.graph import Graph
+from ulsam_deploy.graph.interfaces import ExportRequest
 
 from .trt_kits import HALF, exported, golden, raised, wide
 from .trt_networks import one, parsed, rtx
@@ -60,7 +64,7 @@ def test_the_interpreter_agrees_with_another_engine_in_fp16(kit):
     _, folder = kit
     content = (folder / "model.onnx").read_bytes()
     image = golden().inputs["input"][:1]
-    found = parsed(content).run({"input": image}, trt_rounding.STORED)["logits"]
+    found = parsed(content).run({"input": image}, rounding.STORED)["logits"]
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     (expected,) = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"]).run(
@@ -160,7 +164,7 @@ def test_probes_are_spread_in_whole_batches():
 def test_sums_are_rounded_after_each_chunk_only_where_asked():
     ones = np.ones((1, 4096), np.float32) * np.float32(1.0)
     column = np.full((4096, 1), 0.3, np.float32)
-    exact = trt_rounding.product(ones, column, 0)[0, 0]
-    rounded = trt_rounding.product(ones, column, 16)[0, 0]
+    exact = rounding.product(ones, column, 0)[0, 0]
+    rounded = rounding.product(ones, column, 16)[0, 0]
     assert abs(exact - 4096 * 0.3) < 0.1
     assert 1 < abs(rounded - exact) < 40

@@ -9,10 +9,11 @@ import numpy as np
 import onnx
 import pytest
 
-from ulsam_deploy.calibration import digest
-from ulsam_deploy.contracts import Calibration, ExportRequest, Tier
-from ulsam_deploy.exporters.tensorrt import EXPORTER
-from ulsam_deploy.program import lower
+from ulsam_deploy.device.types import Calibration, Tier
+from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
+from ulsam_deploy.graph import lower
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.inputs.calibration import digest
 
 from .test_trt_paper import QUICK, ROWS, raised
 from .trt_networks import parsed, rtx

@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from ulsam_deploy.errors import ExportError, UnavailableError
-from ulsam_deploy.exporters import trt_network
-from ulsam_deploy.exporters.trt_rounding import DECLARED, FUSED, STORED
-from ulsam_deploy.runtimes import trt_builder
+from ulsam_deploy.device.errors import ExportError, UnavailableError
+from ulsam_deploy.exporters.tensorrt import network as trt_network
+from ulsam_deploy.exporters.tensorrt.rounding import DECLARED, FUSED, STORED
+from ulsam_deploy.runtimes.tensorrt import builder
 
 from .trt_networks import model_of, one, parsed, rtx
 
@@ -147,7 +147,7 @@ def test_rounding_keeps_declared_types():
 
 
 def test_a_shuffle_transposes_reshapes_and_transposes_again():
-    session = trt_builder.Session(rtx())
+    session = builder.Session(rtx())
     trt, network = session.trt, session.network
     shuffle = network.add_shuffle(network.add_input("x", trt.float32, (2, 3, 4)))
     shuffle.first_transpose = trt.Permutation([2, 0, 1])

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy import plugins
-from ulsam_deploy.contracts import ExportRequest
-from ulsam_deploy.exporters import tensorrt
-from ulsam_deploy.exporters.trt_evidence import inventory
-from ulsam_deploy.exporters.trt_rounding import STORED
+from ulsam_deploy.device import plugins
+from ulsam_deploy.exporters.tensorrt import exporter
+from ulsam_deploy.exporters.tensorrt.evidence import inventory
+from ulsam_deploy.exporters.tensorrt.rounding import STORED
+from ulsam_deploy.graph import Program, capture, lower, raise_attention
+from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.paper import named_configurations
-from ulsam_deploy.program import Program, capture, lower, raise_attention
-from ulsam_deploy.runtimes import trt_builder
+from ulsam_deploy.runtimes.tensorrt import builder
 
 from .trt_networks import parsed, rtx
 
@@ -59,13 +59,13 @@ def test_network_is_parsed_with_one_softmax_a_block_and_compiled_in_both_precisi
     results = {}
     for precision in ("fp32", "fp16"):
         request = ExportRequest(precision)
-        lowered = lower(program, tensorrt.EXPORTER.lowering(request))
-        content = tensorrt._model(lowered, request)[0].SerializeToString()
+        lowered = lower(program, exporter.EXPORTER.lowering(request))
+        content = exporter._model(lowered, request)[0].SerializeToString()
         read = parsed(content)
         assert len(read.softmaxes) == blocks
         results[precision] = read.run({program.inputs[0].name: image}, STORED)["logits"]
-        recipe = tensorrt._recipe(trt_builder, program, request, content)
-        built = trt_builder.build(trt, content, recipe, capability="SM86")
+        recipe = exporter._recipe(builder, program, request, content)
+        built = builder.build(trt, content, recipe, capability="SM86")
         assert built.parsed.layers.get("SOFTMAX", 0) == blocks
         found = inventory(built.listing)
         kind = {"fp32": "Float", "fp16": "Half"}[precision]

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Artifact, ExportRequest
-from ulsam_deploy.exporters.tensorrt import EXPORTER
-from ulsam_deploy.parity import Golden, make_probes
-from ulsam_deploy.program import Program, capture, lower, make_golden, raise_attention, yardstick
+from ulsam_deploy.device.parity import Golden, make_probes
+from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
+from ulsam_deploy.graph import Program, capture, lower, make_golden, raise_attention, yardstick
+from ulsam_deploy.graph.interfaces import ExportRequest
 
 from ..conftest import small_network  # tests are not a package
 

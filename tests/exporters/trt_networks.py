@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from ulsam_deploy.exporters.trt_network import ParsedNetwork
-from ulsam_deploy.runtimes import trt_builder
+from ulsam_deploy.exporters.tensorrt.network import ParsedNetwork
+from ulsam_deploy.runtimes.tensorrt import builder
 
 
 def model_of(*nodes: onnx.NodeProto, inputs: dict[str, Any], outputs: dict[str, Any], **constants: Any) -> Any:
@@ -37,6 +37,6 @@ def rtx() -> Any:
 
 
 def parsed(content: bytes) -> ParsedNetwork:
-    session = trt_builder.Session(rtx())
+    session = builder.Session(rtx())
     session.parse(content)
     return ParsedNetwork(session.trt, session.network, session)

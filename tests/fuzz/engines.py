@@ -24,13 +24,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy import plugins
-from ulsam_deploy.contracts import ExportRequest, Verdict
-from ulsam_deploy.errors import UlsamError
-from ulsam_deploy.evidence import produce, runtime_for
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.parity import check
+from ulsam_deploy.device.verify import produce, runtime_for
+from ulsam_deploy.graph import capture, lower, make_golden, prove, raise_attention
+from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.ulsam import ULSAM
-from ulsam_deploy.parity import check
-from ulsam_deploy.program import capture, lower, make_golden, prove, raise_attention
 
 TARGETS = ("onnx", "openvino", "tflite")
 
@@ -208,7 +209,7 @@ class Fuzzer:
 
 def _changes(program: Any, other: Any, probes: Any) -> bool:
     """Whether the planted fault is one: more than float32 would do by itself."""
-    from ulsam_deploy.program import Evaluator
+    from ulsam_deploy.graph import Evaluator
 
     size = program.batch or 1
     images = [torch.from_numpy(probes[:size])]

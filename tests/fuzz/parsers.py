@@ -12,19 +12,19 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from ulsam_deploy import external_data
-from ulsam_deploy.bench import result
-from ulsam_deploy.bundle import Manifest, read_bundle
-from ulsam_deploy.bundle.ecdsa import CURVES, PublicKey
-from ulsam_deploy.bundle.signature import signed_files
 from ulsam_deploy.cli import config
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
-from ulsam_deploy.devices.profile import read_profiles
-from ulsam_deploy.errors import RefusedError, UlsamError
-from ulsam_deploy.external_data import stored_locations
-from ulsam_deploy.onnx_in import reading as onnx_in
-from ulsam_deploy.parity import Golden
-from ulsam_deploy.report.maps import Maps
+from ulsam_deploy.device import external_data
+from ulsam_deploy.device.bench import result
+from ulsam_deploy.device.bundle import Manifest, read_bundle
+from ulsam_deploy.device.bundle.ecdsa import CURVES, PublicKey
+from ulsam_deploy.device.bundle.signature import signed_files
+from ulsam_deploy.device.errors import RefusedError, UlsamError
+from ulsam_deploy.device.external_data import stored_locations
+from ulsam_deploy.device.maps import Maps
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.profiles.profile import read_profiles
+from ulsam_deploy.load.onnx import reading as onnx_in
 
 SEEDS = Path(__file__).parent / "seeds"
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ulsam_deploy.bundle import MANIFEST, pack, read_bundle
-from ulsam_deploy.devices import __file__ as devices
-from ulsam_deploy.findings import Step
-from ulsam_deploy.report.maps import Maps
+from ulsam_deploy.device.bundle import MANIFEST, pack, read_bundle
+from ulsam_deploy.device.findings import Step
+from ulsam_deploy.device.maps import Maps
+from ulsam_deploy.device.profiles import __file__ as devices
 
 from ..hostile.onnx_files import external
-from ..ulsam_deploy.bundle.conftest import make_bundle as make_empty
-from ..ulsam_deploy.bundle.test_signature import SECRET, envelope, public, statement
+from ..ulsam_deploy.device.bundle.conftest import make_bundle as make_empty
+from ..ulsam_deploy.device.bundle.test_signature import SECRET, envelope, public, statement
 from ..ulsam_deploy.handmade import make_bundle
 from .parsers import SEEDS
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy import plugins
+from ulsam_deploy.device import plugins
 
 from . import engines
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ulsam_deploy.errors import Exit
+from ulsam_deploy.device.errors import Exit
 
 from .inputs import Input, corpus
 from .watch import Seen, meet
@@ -58,21 +58,19 @@ def _import_everything() -> None:
     import onnx  # noqa: F401
     import torch
 
-    import ulsam_deploy.checkpoint
+    import ulsam_deploy.against
     import ulsam_deploy.cli.export
     import ulsam_deploy.cli.pack
     import ulsam_deploy.cli.verify
-    import ulsam_deploy.foreign
-    import ulsam_deploy.onnx_in
-    import ulsam_deploy.pipeline
-    import ulsam_deploy.program  # noqa: F401
+    import ulsam_deploy.export.pipeline
+    import ulsam_deploy.graph  # noqa: F401
 
     torch.set_num_threads(1)
 
 
 def _planted() -> list[Input]:
     """What the watch has to see: code that runs, files that escape, a crash, a success, an end without words."""
-    from ..ulsam_deploy import test_checkpoint_hostile as known
+    from ..ulsam_deploy.load import test_checkpoint_hostile as known
 
     def trusted(program: str) -> Input:
         def make(folder: Path) -> list[str]:

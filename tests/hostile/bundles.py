@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bundle import MANIFEST, SIGNATURE, pack, read_bundle
+from ulsam_deploy.device.bundle import MANIFEST, SIGNATURE, pack, read_bundle
 
-from ..ulsam_deploy.bundle import test_hostile as known
+from ..ulsam_deploy.device.bundle import test_hostile as known
 from ..ulsam_deploy.handmade import make_bundle
 from .inputs import Input
 

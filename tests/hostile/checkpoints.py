@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ..ulsam_deploy import test_checkpoint_hostile as known
+from ..ulsam_deploy.load import test_checkpoint_hostile as known
 from .inputs import Input
 
 #: The names under which programs are passed off as weights.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from ulsam_deploy.errors import Exit
+from ulsam_deploy.device.errors import Exit
 
 from ..ulsam_deploy.handmade import make_bundle
 from .bundles import copied, resealed

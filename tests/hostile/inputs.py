@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ulsam_deploy.errors import Exit
+from ulsam_deploy.device.errors import Exit
 
 #: Refused, or called broken: what every hostile input has to end with.
 REFUSED = frozenset({int(Exit.REFUSED), int(Exit.EXPORT_FAILED)})

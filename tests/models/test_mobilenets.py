@@ -11,8 +11,8 @@ import torch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ulsam_deploy import plugins
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.models.backbone import Config, make_divisible
 from ulsam_deploy.models.mobilenet_v1 import NETWORK as V1
 from ulsam_deploy.models.mobilenet_v2 import NETWORK as V2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ulsam_deploy import plugins
+from ulsam_deploy.device import plugins
 from ulsam_deploy.models.paper import NamedConfiguration, named_configurations
 
 ROWS = named_configurations()

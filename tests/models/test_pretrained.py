@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.models.mobilenet_v1 import NETWORK as V1
 from ulsam_deploy.models.mobilenet_v2 import NETWORK as V2
 from ulsam_deploy.models.pretrained import adapt, load_backbone

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ulsam_deploy.checkpoint import build, identify, read
+from ulsam_deploy.load.checkpoint import build, identify, read
 from ulsam_deploy.models import reference
 from ulsam_deploy.models.digits import CLASSES, SIZE, _instances, cluttered_digits
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.models.training import AttentionWatch, Peaks
 from ulsam_deploy.models.ulsam import SOFTMAX_OVER_CHANNEL, ULSAM, SubSpace
 

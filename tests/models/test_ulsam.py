@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.models.ulsam import POOL_OF_INPUT, REFERENCE, SOFTMAX_OVER_CHANNEL, ULSAM, VARIANTS, variant_warning
 
 

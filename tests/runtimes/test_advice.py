@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from ulsam_deploy import plugins, third_party
-from ulsam_deploy.runtimes import advice, cuda
+from ulsam_deploy.device import plugins, third_party
+from ulsam_deploy.runtimes import advice
 from ulsam_deploy.runtimes.advice import Here
+from ulsam_deploy.runtimes.tensorrt import cuda
 
 PI = Here(arm_32=False, jetson=False, python=(3, 13))
 PI_32 = Here(arm_32=True, jetson=False, python=(3, 11))

@@ -13,9 +13,9 @@ import sys
 import numpy as np
 import pytest
 
-from ulsam_deploy.errors import ExportError, UnavailableError
-from ulsam_deploy.runtimes import cuda, cuda_graph
-from ulsam_deploy.runtimes.tensorrt import TensorRT
+from ulsam_deploy.device.errors import ExportError, UnavailableError
+from ulsam_deploy.runtimes.tensorrt import cuda, cuda_graph
+from ulsam_deploy.runtimes.tensorrt.runtime import TensorRT
 
 
 class HostMemory:
@@ -125,7 +125,7 @@ def test_without_a_gpu_tensorrt_says_what_is_missing_and_is_not_imported():
     assert not found.usable
     assert "NVIDIA" in found.detail
     code = (
-        "import sys; from ulsam_deploy.runtimes.tensorrt import TensorRT; TensorRT.available();"
+        "import sys; from ulsam_deploy.runtimes.tensorrt.runtime import TensorRT; TensorRT.available();"
         "assert not [name for name in sys.modules if name.startswith('tensorrt')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from ulsam_deploy.errors import ExportError, UsageError
+from ulsam_deploy.device.errors import ExportError, UsageError
 
 ENGINES = {"onnx": "ONNX Runtime", "openvino": "OpenVINO", "tflite": "LiteRT"}
 

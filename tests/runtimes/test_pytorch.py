@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from ulsam_deploy.contracts import EngineFacts, TensorSpec
-from ulsam_deploy.errors import ExportError, UsageError
+from ulsam_deploy.device.errors import ExportError, UsageError
+from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.runtimes.pytorch import PyTorch
 
 INPUTS = (TensorSpec("x", (None, 3, 4, 4)),)

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ulsam_deploy.bench import measure
-from ulsam_deploy.contracts import TensorSpec
-from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
-from ulsam_deploy.runtimes import cuda, trt_builder, trt_engine
-from ulsam_deploy.runtimes.tensorrt import TensorRT, module_name
-from ulsam_deploy.runtimes.trt_builder import Profile, Recipe, build, parse
+from ulsam_deploy.device.bench import measure
+from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.device.types import TensorSpec
+from ulsam_deploy.runtimes.tensorrt import builder, cuda, engine
+from ulsam_deploy.runtimes.tensorrt.builder import Profile, Recipe, build, parse
+from ulsam_deploy.runtimes.tensorrt.runtime import TensorRT, module_name
 
 RECIPE = Recipe("0" * 64, "fp32", {"x": Profile((1, 3), (1, 3), (8, 3))}, trtexec={"11": "trtexec --onnx=model.onnx"})
 MACHINE = cuda.Machine("Orin", "8.7", "12.6", "12.6", "aarch64")
@@ -204,7 +204,7 @@ def test_foreign_bytes_are_not_an_engine(tmp_path):
 
 
 def test_engine_is_held_against_its_sidecar_before_tensorrt_sees_it(tmp_path):
-    side = trt_engine.Sidecar("0" * 64, "0" * 64, "fp32", "tensorrt 11.0", MACHINE)
+    side = engine.Sidecar("0" * 64, "0" * 64, "fp32", "tensorrt 11.0", MACHINE)
     (tmp_path / "model.plan.json").write_text(side.to_json())
     with pytest.raises(RefusedError, match="SHA-256"):
         started(tmp_path)
@@ -235,11 +235,11 @@ def test_each_generation_is_told_of_precision_in_its_own_way(version):
     )
     told = []
     config = SimpleNamespace(set_flag=told.append, clear_flag=lambda flag: told.append(-flag))
-    assert trt_builder.network_flags(trt) == network
-    trt_builder._set_precision(trt, config, dataclasses.replace(RECIPE, precision="fp16"))
+    assert builder.network_flags(trt) == network
+    builder._set_precision(trt, config, dataclasses.replace(RECIPE, precision="fp16"))
     assert told == [-2, *fp16]
     told.clear()
-    trt_builder._set_precision(trt, config, dataclasses.replace(RECIPE, precision="fp16", dla=True))
+    builder._set_precision(trt, config, dataclasses.replace(RECIPE, precision="fp16", dla=True))
     assert told == [-2, *fp16, 3]
     assert (config.default_device_type, config.DLA_core) == (7, 0)
 
@@ -249,7 +249,7 @@ def test_each_generation_is_told_of_precision_in_its_own_way(version):
 def test_engine_built_to_disk_runs_is_timed_and_is_refused_when_tampered_with(made, tmp_path):
     kit = made("trt", None)
     trt = __import__(module_name())
-    plan = trt_engine.build_kit(kit.folder, tmp_path / "out", trt, cuda.machine())
+    plan = engine.build_kit(kit.folder, tmp_path / "out", trt, cuda.machine())
     images = kit.images(3)
     with TensorRT([plan], kit.artifact.inputs, kit.artifact.outputs) as session:
         found = session.run({"input": images})["logits"]

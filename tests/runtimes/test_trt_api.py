@@ -41,7 +41,7 @@ OURS = {
     *(f"profile.{name}" for name in ("min", "opt", "max", "items")),
     *(f"error.{name}" for name in ("found", "strerror")),
 }
-DEVICE = ("runtimes/tensorrt.py", "runtimes/trt_builder.py", "runtimes/trt_engine.py")
+DEVICE = ("runtimes/tensorrt/runtime.py", "runtimes/tensorrt/builder.py", "runtimes/tensorrt/engine.py")
 
 
 def used(path: Path) -> Iterator[str]:
@@ -87,6 +87,6 @@ def test_a_condition_is_not_kept_for_what_is_everywhere(name):
 
 
 def test_the_interpreter_knows_classes_of_the_parser_that_it_runs_on():
-    from ulsam_deploy.exporters.trt_layers import LAYERS
+    from ulsam_deploy.exporters.tensorrt.layers import LAYERS
 
     assert [name for name, _ in LAYERS.values() if not exists(RTX[0], name)] == []

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from ulsam_deploy.bundle import output
-from ulsam_deploy.errors import ExportError, RefusedError, UnavailableError, UsageError
-from ulsam_deploy.runtimes import trt_builder, trt_engine
-from ulsam_deploy.runtimes.cuda import Machine
-from ulsam_deploy.runtimes.trt_engine import Sidecar, checked_plan, sidecar_path
+from ulsam_deploy.device.bundle import output
+from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.runtimes.tensorrt import builder, engine
+from ulsam_deploy.runtimes.tensorrt.cuda import Machine
+from ulsam_deploy.runtimes.tensorrt.engine import Sidecar, checked_plan, sidecar_path
 
 ORIN = Machine("Orin", "8.7", "12.6", "12.6", "aarch64")
 THOR = Machine("Thor", "11.0", "13.0", "13.0", "aarch64")
@@ -28,14 +28,14 @@ def built(tmp_path, monkeypatch):
     kit, asked = tmp_path / "kit", []
     kit.mkdir()
     (kit / "model.onnx").write_bytes(b"model")
-    (kit / "build.json").write_text(trt_builder.Recipe("0" * 64, "fp16").to_json())
+    (kit / "build.json").write_text(builder.Recipe("0" * 64, "fp16").to_json())
 
     def build(trt, onnx, recipe, *, cache):
         asked.append((onnx, recipe.precision, cache))
-        return trt_builder.Built(b"plan", trt_builder.Parsed({}), "")
+        return builder.Built(b"plan", builder.Parsed({}), "")
 
-    monkeypatch.setattr(trt_builder, "build", build)
-    plan = trt_engine.build_kit(kit, tmp_path / "out", MODULE, ORIN)
+    monkeypatch.setattr(builder, "build", build)
+    plan = engine.build_kit(kit, tmp_path / "out", MODULE, ORIN)
     return plan, asked
 
 
@@ -91,9 +91,9 @@ def test_a_full_disk_leaves_the_old_engine_whole(built, tmp_path, monkeypatch):
 
     monkeypatch.setattr(output, "sync", fail)
     with pytest.raises(ExportError, match="disk full"):
-        trt_engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN)
+        engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN)
     assert (plan.read_bytes(), sidecar_path(plan).read_bytes()) == before
-    assert trt_engine.checked_plan(plan, MODULE, ORIN)[0] == before[0]
+    assert engine.checked_plan(plan, MODULE, ORIN)[0] == before[0]
 
 
 def test_an_engine_of_somebody_else_is_kept(built, tmp_path):
@@ -101,20 +101,20 @@ def test_an_engine_of_somebody_else_is_kept(built, tmp_path):
     sidecar_path(plan).unlink()
     plan.write_bytes(b"theirs")
     with pytest.raises(UsageError, match="is there already"):
-        trt_engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN)
+        engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN)
     assert plan.read_bytes() == b"theirs"
-    trt_engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN, force=True)
+    engine.build_kit(tmp_path / "kit", plan.parent, MODULE, ORIN, force=True)
     assert plan.read_bytes() != b"theirs"
 
 
 def test_a_folder_that_is_no_kit_is_said(tmp_path):
     with pytest.raises(UsageError, match="not a TensorRT kit"):
-        trt_engine.build_kit(tmp_path, tmp_path / "out", MODULE, ORIN)
+        engine.build_kit(tmp_path, tmp_path / "out", MODULE, ORIN)
 
 
 def test_timing_caches_of_other_machines_have_other_names():
     names = {
-        trt_engine.timing_cache_name("model.timing", version, machine)
+        engine.timing_cache_name("model.timing", version, machine)
         for version in ("tensorrt 10.3.0", "tensorrt 10.3.1")
         for machine in (ORIN, THOR, dataclasses.replace(ORIN, driver="12.8"))
     }

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.bundle import Bundle, BundleWriter, Evidence, Manifest, ModelCard
-from ulsam_deploy.contracts import Artifact, TensorSpec, Tier, Verdict
-from ulsam_deploy.parity import Golden
-from ulsam_deploy.third_party import load_openvino
+from ulsam_deploy.device.bundle import Bundle, BundleWriter, Evidence, Manifest, ModelCard
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.third_party import load_openvino
+from ulsam_deploy.device.types import Artifact, TensorSpec, Tier
 
 TARGETS = ("onnx", "openvino", "tflite")
 FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin"), "tflite": ("model.tflite",)}

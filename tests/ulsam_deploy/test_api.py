@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 import ulsam_deploy as ud
-from ulsam_deploy import friendly, pipeline
-from ulsam_deploy.budget import Budget
-from ulsam_deploy.bundle import ArtifactRecord, Bundle, Evidence, FileRecord, Manifest, ModelCard
-from ulsam_deploy.contracts import TensorSpec, Tier, Verdict
-from ulsam_deploy.errors import ExportError, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.evidence import Checked
-from ulsam_deploy.options import ExportOptions, Recipe
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, FileRecord, Manifest, ModelCard
+from ulsam_deploy.device.errors import ExportError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.types import TensorSpec, Tier
+from ulsam_deploy.device.verify import Checked
+from ulsam_deploy.export import conversions, pipeline
+from ulsam_deploy.export.budget import Budget
+from ulsam_deploy.export.options import ExportOptions, Recipe
 
 
 class Caught(NamedTuple):
@@ -67,7 +68,7 @@ def test_every_option_is_documented_and_passed_on(asked: Any) -> None:
         "inputs": ("3x8x9", ((3, 8, 9),)), "batch": (4, 4), "precisions": ("fp16", ("fp16",)),
         "calibration": ("c.npz", Path("c.npz")), "keep": ("a.b", ("a.b",)), "recipes": ({"onnx": Recipe()},) * 2,
         "budget": ({"drop": 0.25}, Budget(drop=0.25)), "data": ("d.npz", Path("d.npz")), "tune": (True, True),
-        "preprocessing": ("unit", friendly.preprocessing("unit")), "probes": ("p.npz", Path("p.npz")),
+        "preprocessing": ("unit", conversions.preprocessing("unit")), "probes": ("p.npz", Path("p.npz")),
         "device": ("rpi4", "rpi4"), "dla": (True, True), "require": ("executed", Tier.EXECUTED),
         "trust_pickle": (True, True), "allow_globals": ("m.n", ("m.n",)), "cache": (False, False),
         "targets": ("onnx", ("onnx",)),
@@ -269,7 +270,7 @@ def test_a_module_is_exported_as_a_copy_and_never_cached(tmp_path: Path, monkeyp
 def test_a_modules_identity_is_its_weights() -> None:
     import torch
 
-    from ulsam_deploy.checkpoint import from_module
+    from ulsam_deploy.load.checkpoint import from_module
 
     model = network()
     same, wrapped = from_module(model), from_module(torch.nn.DataParallel(model))
@@ -312,7 +313,7 @@ def test_a_module_that_cannot_be_exported_is_an_error_in_words(
 
 
 def test_evidence_that_is_required_and_not_reached_is_an_error(tmp_path: Path) -> None:
-    from ulsam_deploy.runtimes import cuda
+    from ulsam_deploy.runtimes.tensorrt import cuda
 
     if not cuda.missing():
         pytest.skip("there is a GPU: a kit is executed")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import ulsam_deploy as ud
-from ulsam_deploy.errors import UlsamError, UsageError
-from ulsam_deploy.options import _FIELDS, ExportOptions, Recipe
+from ulsam_deploy.device.errors import UlsamError, UsageError
+from ulsam_deploy.export.options import _FIELDS, ExportOptions, Recipe
 
 
 def test_every_field_is_checked() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ulsam_deploy.cli.answer import Answer
 from ulsam_deploy.cli.combinations import check_typed, check_words
 from ulsam_deploy.cli.ending import ended
-from ulsam_deploy.errors import Exit, UlsamError
+from ulsam_deploy.device.errors import Exit, UlsamError
 
 #: What Python does at a character that an encoding lacks, where that ends a run.
 _STRICT = ("strict", "surrogateescape")

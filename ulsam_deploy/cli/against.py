@@ -1,21 +1,22 @@
-"""``ulsam-deploy verify --against``: the command around :func:`ulsam_deploy.foreign.verify_against`."""
+"""``ulsam-deploy verify --against``: the command around :func:`ulsam_deploy.against.verify_against`."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from ulsam_deploy.bundle import strict
+from ulsam_deploy.against import Foreign, Question, verify_against
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import limits, model_options
 from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.errors import Exit, UsageError
-from ulsam_deploy.foreign import Foreign, Question, verify_against
-from ulsam_deploy.invocation import typed
-from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.progress import Progress
-from ulsam_deploy.report.checks import artifact_checks
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.checks import artifact_checks
+from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.export.options import ExportOptions
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -85,9 +86,9 @@ def _document(found: Foreign, question: Question) -> dict[str, Any]:
         "artifact": str(question.artifact),
         "target": found.target,
         "precision": found.precision,
-        "inputs": {name: strict.encode(spec, name) for name, spec in found.case.inputs.items()},
-        "outputs": {name: strict.encode(spec, name) for name, spec in found.case.outputs.items()},
-        "evidence": strict.encode(found.evidence, "evidence"),
+        "inputs": {name: codec.encode(spec, name) for name, spec in found.case.inputs.items()},
+        "outputs": {name: codec.encode(spec, name) for name, spec in found.case.outputs.items()},
+        "evidence": codec.encode(found.evidence, "evidence"),
         "notes": list(found.notes),
         "reproduction": str(question.reproduce) if found.reproduced else None,
     }

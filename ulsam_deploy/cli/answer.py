@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ulsam_deploy.errors import UlsamError, UsageError
+from ulsam_deploy.device.errors import UlsamError, UsageError
 
 __all__ = ["ERROR", "Answer", "Failure"]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ulsam_deploy import options
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.isolation import Limits
-from ulsam_deploy.preprocessing import Preprocessing
-from ulsam_deploy.targets import parse_targets
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.subprocesses import Limits
+from ulsam_deploy.device.targets import parse_targets
+from ulsam_deploy.export import options
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
 4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust),
@@ -89,13 +89,13 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
 
 
 def _preprocessing(text: str) -> Preprocessing:
-    from ulsam_deploy.images import read_preprocessing
+    from ulsam_deploy.device.images import read_preprocessing
 
     return read_preprocessing(text)
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What the words of :func:`add_model_options` say, as fields of :class:`~ulsam_deploy.options.ExportOptions`."""
+    """What the words of :func:`add_model_options` say, as fields of :class:`~ulsam_deploy.load.options.LoadOptions`."""
     return {
         "arch": arguments.arch,
         "factory": arguments.factory,

@@ -8,18 +8,18 @@ import os
 import sys
 from pathlib import Path
 
-from ulsam_deploy.bench.board import Board
-from ulsam_deploy.bench.profiles import PROFILES, Profile
-from ulsam_deploy.bench.result import Result
-from ulsam_deploy.bench.turns import Plan
-from ulsam_deploy.bundle import read_bundle
-from ulsam_deploy.bundle.kinds import RESULT
-from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli import timings, words
 from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import handover
-from ulsam_deploy.errors import Exit, UsageError, combine
-from ulsam_deploy.timing import Wanted, bench_bundles
+from ulsam_deploy.device.bench.board import Board
+from ulsam_deploy.device.bench.profiles import PROFILES, Profile
+from ulsam_deploy.device.bench.result import Result
+from ulsam_deploy.device.bench.turns import Plan
+from ulsam_deploy.device.benchmark import Wanted, bench_bundles
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.bundle.kinds import RESULT
+from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.errors import Exit, UsageError, combine
 
 
 def run(arguments: argparse.Namespace) -> Exit:

@@ -7,18 +7,18 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ulsam_deploy.bench.result import Result
-from ulsam_deploy.bundle import strict
-from ulsam_deploy.bundle.kinds import RESULT
-from ulsam_deploy.bundle.output import Output
+from ulsam_deploy.boards.remote import check_host, printable
 from ulsam_deploy.cli import timings, words
 from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, RefusedError, UnavailableError
-from ulsam_deploy.remote import check_host, printable
-from ulsam_deploy.report.checks import Check
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.bench.result import Result
+from ulsam_deploy.device.bundle.kinds import RESULT
+from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError
+from ulsam_deploy.device.findings import Verdict
 
 _RESULT = "result.json"
 
@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         hosts = {
             answer.host: {
-                "result": strict.encode(results[answer.host], "result") if answer.host in results else None,
+                "result": codec.encode(results[answer.host], "result") if answer.host in results else None,
                 "error": str(answer.error) if answer.error else None,
                 "exit_code": int(answer.code),
             }

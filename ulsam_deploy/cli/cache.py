@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy.cache import BOARDS, Cache
 from ulsam_deploy.cli import words
-from ulsam_deploy.errors import Exit
+from ulsam_deploy.device.cache import BOARDS, Cache
+from ulsam_deploy.device.errors import Exit
 
 
 def run(arguments: argparse.Namespace) -> Exit:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ulsam_deploy.bundle.kinds import JUNIT, MARKDOWN, Kind
-from ulsam_deploy.bundle.output import Output, check_outputs
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import UlsamError
+from ulsam_deploy.device.bundle.kinds import JUNIT, MARKDOWN, Kind
+from ulsam_deploy.device.bundle.output import Output, check_outputs
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.report import annotations as github
-from ulsam_deploy.report.checks import Check
 from ulsam_deploy.report.junit import junit
 from ulsam_deploy.report.markdown import markdown
 

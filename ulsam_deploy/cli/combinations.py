@@ -1,7 +1,7 @@
 """Words that mean nothing beside, or without, other words: whoever types one is told, and no word is dropped.
 
 A table for each command. What the options of an export say together, whoever asks, is checked in
-:mod:`ulsam_deploy.asking`; this is about words of the command line alone. Standard library only; device-safe.
+:mod:`ulsam_deploy.export.requests`; this is about words of the command line alone. Standard library only; device-safe.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 
 __all__ = ["check_typed", "check_words"]
 

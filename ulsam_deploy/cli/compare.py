@@ -6,14 +6,14 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from ulsam_deploy.bench.result import Result
+from ulsam_deploy.boards.remote import printable
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.ci import handover
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, UsageError, combine
+from ulsam_deploy.device.bench.result import Result
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.errors import Exit, UsageError, combine
+from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.gate import DEFAULT, Finding, decide, read_budgets
-from ulsam_deploy.remote import printable
-from ulsam_deploy.report.checks import Check
 
 COLUMNS = ("artifact", "limit", "found", "allowed", "verdict")
 _CODES = {Verdict.PASS: Exit.OK, Verdict.FAIL: Exit.CHECK_FAILED}

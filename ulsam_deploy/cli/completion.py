@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from ulsam_deploy import plugins
 from ulsam_deploy.cli import words
-from ulsam_deploy.errors import Exit, UnavailableError
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.errors import Exit, UnavailableError
 
 #: Both names: ``ulsam-export`` completes what ``ulsam-deploy export`` does.
 PROGRAMS = ("ulsam-deploy", "ulsam-export")

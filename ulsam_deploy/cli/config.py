@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bundle.kinds import CONFIG
-from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli.parser import COMMANDS
 from ulsam_deploy.cli.reading import Parser, in_either_number
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.spelling import unknown
+from ulsam_deploy.device.bundle.kinds import CONFIG
+from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.spelling import unknown
 
 if sys.version_info >= (3, 11):
     import tomllib

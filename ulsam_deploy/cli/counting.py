@@ -7,17 +7,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import targets_of
 from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, UnavailableError, combine
-from ulsam_deploy.invocation import typed
-from ulsam_deploy.report.checks import Check
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.errors import Exit, UnavailableError, combine
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.invocation import typed
 
 if TYPE_CHECKING:
-    from ulsam_deploy.emulate import Counted
+    from ulsam_deploy.boards.emulate import Counted
 
 COLUMNS = ("target", "precision", "instructions", "load/store", "SIMD", "of it FMA", "of it dot", "branch", "first run")
 _NAME = 90
@@ -34,9 +34,9 @@ def add_count_words(parser: argparse._ActionsContainer) -> None:
 
 def run_count(arguments: argparse.Namespace) -> Exit:
     """Count every artifact that the board has an engine for; a budget of the profile that is exceeded is exit 1."""
-    from ulsam_deploy import emulate
-    from ulsam_deploy.bundle import read_bundle
-    from ulsam_deploy.progress import Progress
+    from ulsam_deploy.boards import emulate
+    from ulsam_deploy.device.bundle import read_bundle
+    from ulsam_deploy.device.progress import Progress
 
     with handover(arguments, arguments.bundle.name) as told:
         bundle = read_bundle(arguments.bundle)
@@ -119,6 +119,6 @@ def _document(item: Counted) -> dict[str, Any]:
     return {
         "target": item.record.target,
         "precision": item.record.precision,
-        "counts": strict.encode(item.counts, "counts") if item.counts else None,
+        "counts": codec.encode(item.counts, "counts") if item.counts else None,
         "error": str(item.error) if item.error else None,
     }

@@ -13,15 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ulsam_deploy import plugins
 from ulsam_deploy._version import __version__
-from ulsam_deploy.bundle import strict
-from ulsam_deploy.cache import cache_root
 from ulsam_deploy.cli import words
-from ulsam_deploy.contracts import Availability, Exporter, Runtime
-from ulsam_deploy.errors import Exit, UlsamError
-from ulsam_deploy.invocation import in_runner
-from ulsam_deploy.options import AUTO, CALIBRATED
+from ulsam_deploy.device import codec, plugins
+from ulsam_deploy.device.cache import cache_root
+from ulsam_deploy.device.errors import Exit, UlsamError
+from ulsam_deploy.device.invocation import in_runner
+from ulsam_deploy.device.precisions import AUTO, CALIBRATED
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.types import Availability
+from ulsam_deploy.graph.interfaces import Exporter
 
 MAKE, RUN = "make", "run"
 CALIBRATION = "int8 and auto take ranges from inputs like the real ones: --calibration FILE.npz|DIR"
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         return verify_hosts.doctor(arguments)
     found = diagnosis()
     if arguments.json:
-        words.print_json("doctor", strict.encode(found, "doctor"))
+        words.print_json("doctor", codec.encode(found, "doctor"))
         return Exit.OK
     print(f"ulsam-deploy {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     if not in_runner():

@@ -6,8 +6,8 @@ import functools
 import shutil
 from collections.abc import Callable, Iterator
 
-from ulsam_deploy.contracts import Availability
-from ulsam_deploy.third_party import installed
+from ulsam_deploy.device.third_party import installed
+from ulsam_deploy.device.types import Availability
 
 Question = tuple[str, str, Callable[[], Availability]]
 
@@ -36,8 +36,8 @@ def _pictures() -> Availability:
 
 def _emulation() -> Iterator[Question]:
     """Every board that a profile describes, the user's own among them."""
-    from ulsam_deploy.devices import devices
-    from ulsam_deploy.emulate import available
+    from ulsam_deploy.boards.emulate import available
+    from ulsam_deploy.device.profiles import devices
 
     boards = [name for name, found in devices().items() if found.arm]
     for board in boards:
@@ -52,7 +52,7 @@ def _ssh() -> Availability:
 
 
 def _signing() -> Availability:
-    from ulsam_deploy import signing
+    from ulsam_deploy.export import signing
 
     return signing.available()
 

@@ -12,18 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
-from ulsam_deploy.accuracy import Accuracy
-from ulsam_deploy.bundle import Evidence, Manifest, strict
-from ulsam_deploy.census import Census
+from ulsam_deploy.boards.emulate import Counts
 from ulsam_deploy.cli.answer import ERROR, Failure
 from ulsam_deploy.cli.doctor import Doctor
-from ulsam_deploy.contracts import TensorSpec, Verdict
-from ulsam_deploy.emulate import Counts
-from ulsam_deploy.findings import AutoFacts
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.accuracy import Accuracy
+from ulsam_deploy.device.bundle import Evidence, Manifest
+from ulsam_deploy.device.findings import AutoFacts, Verdict
+from ulsam_deploy.device.shortfall import Shortfall
+from ulsam_deploy.device.types import TensorSpec
+from ulsam_deploy.export.plan import Plan
 from ulsam_deploy.gate import Finding
-from ulsam_deploy.lint.resolution import Resolution
-from ulsam_deploy.plan import Plan
-from ulsam_deploy.shortfall import Shortfall
+from ulsam_deploy.graph.resolution import Resolution
+from ulsam_deploy.load.cost import Census
 
 SCHEMA_ID = "urn:ulsam-deploy:commands:1"
 
@@ -314,7 +315,7 @@ def json_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {}
     for name, kinds in DOCUMENTS.items():
         for kind in kinds:
-            found = strict.schema(_with_schema(name, kind), SCHEMA_ID)
+            found = codec.schema(_with_schema(name, kind), SCHEMA_ID)
             references.append({"$ref": found["$ref"]})
             definitions |= found["$defs"]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID}
@@ -331,4 +332,4 @@ def _with_schema(name: str, kind: type[Any]) -> type[Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(strict.dumps(json_schema()))
+    sys.stdout.write(codec.dumps(json_schema()))

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.errors import DefectError, ExportError, InterruptedRunError, UlsamError, UsageError
+from ulsam_deploy.device.errors import DefectError, ExportError, InterruptedRunError, UlsamError, UsageError
 
 __all__ = ["defect", "ended", "in_words"]
 

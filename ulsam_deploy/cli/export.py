@@ -1,4 +1,4 @@
-"""``ulsam-deploy export``: the command around :func:`ulsam_deploy.pipeline.export`."""
+"""``ulsam-deploy export``: the command around :func:`ulsam_deploy.export.pipeline.export`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,29 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ulsam_deploy.budget import read_budget
-from ulsam_deploy.bundle import Evidence, strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options, targets_of
 from ulsam_deploy.cli.ci import Handover, check_places, handover
 from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
-from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.errors import Exit, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.evidence import runtime_for
-from ulsam_deploy.invocation import OURS, typed
-from ulsam_deploy.options import ExportOptions, Recipe
-from ulsam_deploy.outcome import Outcome
-from ulsam_deploy.pipeline import Exported, export
-from ulsam_deploy.plan import plan
-from ulsam_deploy.progress import Progress
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.checks import Check, artifact_checks
+from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.invocation import OURS, typed
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.shortfall import Shortfall, shortfall
+from ulsam_deploy.device.targets import ALL
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.verify import runtime_for
+from ulsam_deploy.export.budget import read_budget
+from ulsam_deploy.export.options import ExportOptions, Recipe
+from ulsam_deploy.export.outcome import Outcome
+from ulsam_deploy.export.pipeline import Exported, export
+from ulsam_deploy.export.plan import plan
+from ulsam_deploy.export.search import read_recipes
+from ulsam_deploy.load.source import file_digest_of
 from ulsam_deploy.report import REPORT
-from ulsam_deploy.report.checks import Check, artifact_checks
-from ulsam_deploy.search import read_recipes
-from ulsam_deploy.shortfall import Shortfall, shortfall
-from ulsam_deploy.source import file_digest_of
-from ulsam_deploy.targets import ALL
 
 
 def options_from(arguments: argparse.Namespace) -> ExportOptions:
@@ -92,7 +94,7 @@ def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     check_places(arguments, options.bundle)
     found = plan(options)
     if arguments.json:
-        words.print_json("plan", strict.encode(found, "plan"))
+        words.print_json("plan", codec.encode(found, "plan"))
         return Exit(found.exit_code)
     print(f"{found.model}, SHA-256 {found.sha256}")
     print(f"would {'replace' if found.replaces else 'be written to'} {found.bundle}\n")
@@ -127,10 +129,10 @@ def _document(result: Exported, options: ExportOptions) -> dict[str, Any]:
     manifest = result.bundle.manifest if result.bundle else None
     return {
         "bundle": str(result.bundle.root) if result.bundle else None,
-        "manifest": strict.encode(manifest, "manifest") if manifest else None,
+        "manifest": codec.encode(manifest, "manifest") if manifest else None,
         "left_out": {o.target: str(o.error) for o in result.outcomes if o.error},
-        "missed": [strict.encode(each, "missed") for each in _missed(result, options).values()],
-        "auto": {o.target: strict.encode(o.found.facts(), "auto") for o in result.outcomes if o.found},
+        "missed": [codec.encode(each, "missed") for each in _missed(result, options).values()],
+        "auto": {o.target: codec.encode(o.found.facts(), "auto") for o in result.outcomes if o.found},
         "notes": list(result.notes),
         "exit_code": int(result.exit_code),
     }

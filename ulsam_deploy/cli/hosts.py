@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bundle import read_bundle
-from ulsam_deploy.bundle.staging import scratch
+from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, printable, run_job
+from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.cli.ending import defect, in_words
-from ulsam_deploy.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
-from ulsam_deploy.remote import Finished, Link, Order, check_host, printable, run_job
-from ulsam_deploy.runner import runner_bytes
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
+from ulsam_deploy.device.files import scratch
 
 __all__ = ["Answer", "at_hosts", "document", "last_words", "overall", "sent"]
 

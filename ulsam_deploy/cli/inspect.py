@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy import census, source
-from ulsam_deploy.bundle import MANIFEST, read_bundle, strict
-from ulsam_deploy.census import Census, Counted
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.contracts import Block
-from ulsam_deploy.errors import Exit, UsageError
-from ulsam_deploy.options import ExportOptions
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.bundle import MANIFEST, read_bundle
+from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.types import Block
+from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.load import cost as census
+from ulsam_deploy.load import source
+from ulsam_deploy.load.cost import Census, Counted
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -32,7 +34,7 @@ def _bundle(arguments: argparse.Namespace) -> Exit:
     bundle.verify_integrity()
     manifest = bundle.manifest
     if arguments.json:
-        words.print_json("inspect", {"manifest": strict.encode(manifest, MANIFEST)})
+        words.print_json("inspect", {"manifest": codec.encode(manifest, MANIFEST)})
         return Exit.OK
     card = manifest.model
     print(f"{card.name}: {card.network}, {card.parameters:,} parameters, checkpoint sha256 {card.sha256}")
@@ -48,7 +50,7 @@ def _bundle(arguments: argparse.Namespace) -> Exit:
 def _checkpoint(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     count = census.count(source.load(options))
     if arguments.json:
-        words.print_json("inspect", strict.encode(count, "inspect"))
+        words.print_json("inspect", codec.encode(count, "inspect"))
     else:
         _print(count)
     return Exit.OK

@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulsam_deploy.accuracy import Accuracy, Hits, Labelled, hits, judged, open_labelled
-from ulsam_deploy.accuracy.measuring import class_count
-from ulsam_deploy.bundle import Bundle
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.evidence import Checked, runtime_for
+from ulsam_deploy.device.accuracy import Accuracy, Hits, Labelled, hits, judged, open_labelled
+from ulsam_deploy.device.accuracy.measuring import class_count
+from ulsam_deploy.device.bundle import Bundle
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.verify import Checked, runtime_for
 
 Key = tuple[str, str]
 
@@ -44,9 +44,9 @@ def _partner(
     bundle: Bundle, checked: Sequence[Checked], found: Mapping[Key, Hits], data: Labelled, arguments: argparse.Namespace
 ) -> tuple[str, Hits | None]:
     if arguments.against:
-        from ulsam_deploy import eager
         from ulsam_deploy.cli.arguments import model_options
-        from ulsam_deploy.options import ExportOptions
+        from ulsam_deploy.export.options import ExportOptions
+        from ulsam_deploy.load import eager
 
         options = ExportOptions(arguments.against, **model_options(arguments))
         return eager.PARTNER, eager.of_card(options, bundle.manifest.model, data)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.errors import Exit
-from ulsam_deploy.lint.resolution import COLUMNS, rows, suggestion
-from ulsam_deploy.options import ExportOptions
-from ulsam_deploy.progress import Progress
-from ulsam_deploy.road import Road
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.export.prepare import Road
+from ulsam_deploy.graph.resolution import COLUMNS, rows, suggestion
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> Exit:
         notes = road.notes()
     said = [sentence for one in found if (sentence := suggestion(one))]
     if arguments.json:
-        blocks = [strict.encode(one, "lint") for one in found]
+        blocks = [codec.encode(one, "lint") for one in found]
         words.print_json("lint", {"blocks": blocks, "suggestions": said, "notes": list(notes)})
         return Exit.OK
     if found:

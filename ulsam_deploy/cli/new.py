@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy import plugins
-from ulsam_deploy.bundle.kinds import CHECKPOINT
-from ulsam_deploy.bundle.output import Output
 from ulsam_deploy.cli import words
-from ulsam_deploy.contracts import Network
-from ulsam_deploy.errors import Exit, UsageError
-from ulsam_deploy.parity import make_probes
-from ulsam_deploy.spelling import unknown
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.bundle.kinds import CHECKPOINT
+from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.parity import make_probes
+from ulsam_deploy.device.spelling import unknown
+from ulsam_deploy.graph.interfaces import Network
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,7 +66,7 @@ def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> t
 def _write(network: Network, config: Mapping[str, Any], arguments: argparse.Namespace, output: Path) -> int:
     import torch
 
-    from ulsam_deploy import checkpoint
+    from ulsam_deploy.load import checkpoint
 
     shape = arguments.input or network.input_shape(config)
     checkpoint.check_shape(network, config, shape)

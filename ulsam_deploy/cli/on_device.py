@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ulsam_deploy import cli
-from ulsam_deploy.errors import UlsamError, UnavailableError
+from ulsam_deploy.device.errors import UlsamError, UnavailableError
 
 #: What can be done without PyTorch. Each is the very module that ``ulsam-deploy`` runs on the host.
 COMMANDS = ("doctor", "build", "verify", "bench")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ulsam_deploy.bundle import pack, read_bundle
+from ulsam_deploy.boards.runner import write_runner
 from ulsam_deploy.cli import words
-from ulsam_deploy.errors import Exit
-from ulsam_deploy.runner import write_runner
+from ulsam_deploy.device.bundle import pack, read_bundle
+from ulsam_deploy.device.errors import Exit
 
 
 def run(arguments: argparse.Namespace) -> Exit:

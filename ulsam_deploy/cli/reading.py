@@ -10,8 +10,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.spelling import other_number, unknown
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.spelling import other_number, unknown
 
 __all__ = ["Parser", "in_either_number"]
 

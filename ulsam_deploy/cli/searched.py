@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ulsam_deploy.cli import words
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.report.checks import Check
-from ulsam_deploy.search import Found, Tuned
-from ulsam_deploy.search.trials import interval_words
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.export.search import Found, Tuned
+from ulsam_deploy.export.search.trials import interval_words
 
 COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop", "budget", "")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy import signing
-from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.cli import words
-from ulsam_deploy.errors import Exit, UsageError
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.export import signing
 
 
 def run(arguments: argparse.Namespace) -> Exit:

@@ -7,19 +7,19 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulsam_deploy.bundle.kinds import MARKDOWN, PAGE, SWEEP
-from ulsam_deploy.bundle.output import check_folder
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.ci import check_places, handover
-from ulsam_deploy.errors import Exit
-from ulsam_deploy.progress import Progress
+from ulsam_deploy.device.bundle.kinds import MARKDOWN, PAGE, SWEEP
+from ulsam_deploy.device.bundle.output import check_folder
+from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.export.workers import local_workers
 from ulsam_deploy.sweep import executors, plan, results
 from ulsam_deploy.sweep.plan import Sweep
 from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.running import Run
 from ulsam_deploy.sweep.store import Store, is_url
 from ulsam_deploy.sweep.work import result_of
-from ulsam_deploy.workers import local_workers
 
 
 def run(arguments: argparse.Namespace) -> Exit:

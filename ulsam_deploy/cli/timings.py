@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ulsam_deploy.bench.result import Comparison, Condition, Measured, Result
 from ulsam_deploy.cli import words
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, combine
-from ulsam_deploy.invocation import command
-from ulsam_deploy.report.checks import Check
+from ulsam_deploy.device.bench.result import Comparison, Condition, Measured, Result
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.errors import Exit, combine
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.invocation import command
 
 COLUMNS = (
     *("artifact", "p50", "p90", "p95", "p99", "first", "load", "memory", "a second", "energy", "times as long"),

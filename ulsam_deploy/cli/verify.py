@@ -7,20 +7,22 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-from ulsam_deploy.accuracy import Accuracy
-from ulsam_deploy.bundle import Bundle, Evidence, read_bundle, strict
-from ulsam_deploy.bundle.signature import check_signature, read_public_key
 from ulsam_deploy.cli import labelled, words
 from ulsam_deploy.cli.arguments import limits, targets_of
 from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.errors import Exit, UnavailableError, UsageError, combine
-from ulsam_deploy.evidence import Checked, verify_bundle
-from ulsam_deploy.invocation import OURS, command, in_runner, typed
-from ulsam_deploy.progress import Progress
-from ulsam_deploy.report.checks import Check, artifact_checks
-from ulsam_deploy.shortfall import Shortfall, shortfall
-from ulsam_deploy.this_machine import proof
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.accuracy import Accuracy
+from ulsam_deploy.device.bundle import Bundle, Evidence, read_bundle
+from ulsam_deploy.device.bundle.signature import check_signature, read_public_key
+from ulsam_deploy.device.checks import Check, artifact_checks
+from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError, combine
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.invocation import OURS, command, in_runner, typed
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.shortfall import Shortfall, shortfall
+from ulsam_deploy.device.this_machine import proof
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.verify import Checked, verify_bundle
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -57,7 +59,7 @@ def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
     _tell(told, checked, arguments, right, missed)
     if arguments.json:
         artifacts = [_document(item, right.get((item.record.target, item.record.precision))) for item in checked]
-        below = [strict.encode(each, "missed") for each in missed.values()]
+        below = [codec.encode(each, "missed") for each in missed.values()]
         document = {"artifacts": artifacts, "missed": below, "signed_by": signed, "exit_code": int(code)}
         words.print_json("verify", document)
         return code
@@ -105,7 +107,7 @@ def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
     if not arguments.device:
         with progress.waiting("verify"):
             return verify_bundle(bundle, targets_of(arguments), limits(arguments))
-    from ulsam_deploy import emulate
+    from ulsam_deploy.boards import emulate
 
     return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress)
 
@@ -172,7 +174,7 @@ def _signature(bundle: Bundle, arguments: argparse.Namespace) -> str | None:
         check_signature(bundle, key)
         return f"key {key.fingerprint}"
     if arguments.identity:
-        from ulsam_deploy import signing
+        from ulsam_deploy.export import signing
 
         signing.check_identity(bundle, arguments.identity, arguments.issuer)
         return str(arguments.identity)
@@ -193,7 +195,7 @@ def _shown(item: Checked) -> Evidence:
 
 
 def _document(item: Checked, right: Accuracy | None) -> dict[str, object]:
-    evidence = strict.encode(item.evidence, "evidence") if item.evidence else None
+    evidence = codec.encode(item.evidence, "evidence") if item.evidence else None
     return {
         "target": item.record.target,
         "precision": item.record.precision,

@@ -7,17 +7,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulsam_deploy.bundle import Evidence, read_bundle, strict
+from ulsam_deploy.boards.remote import printable
 from ulsam_deploy.cli import words
 from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.cli.doctor import Doctor
 from ulsam_deploy.cli.doctor import rows as backend_rows
 from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
-from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.errors import Exit, RefusedError, UlsamError
-from ulsam_deploy.invocation import typed
-from ulsam_deploy.remote import printable
-from ulsam_deploy.report.checks import Check, artifact_checks
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.bundle import Evidence, read_bundle
+from ulsam_deploy.device.checks import Check, artifact_checks
+from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.types import Tier
 
 _BACKENDS = ("host", "backend", "precision", "there", "found", "do this")
 
@@ -96,7 +98,7 @@ def _doctor(answer: Answer, found: Mapping[str, Any] | None) -> Doctor | None:
         return None
     told = {name: value for name, value in found.items() if name != "schema"}
     try:
-        return strict.decode(Doctor, told, f"the answer of {answer.host}")
+        return codec.decode(Doctor, told, f"the answer of {answer.host}")
     except UlsamError as error:
         answer.error, answer.code = RefusedError(error.found, expected=error.expected), Exit.REFUSED
         return None
@@ -127,7 +129,7 @@ def _artifacts(answer: Answer) -> list[tuple[str, Evidence | None, str]]:
     for item in _list(document(answer, "ulsam-deploy.verify/1"), "artifacts"):
         told = item.get("evidence")
         try:
-            evidence = strict.decode(Evidence, told, f"the answer of {answer.host}") if told is not None else None
+            evidence = codec.decode(Evidence, told, f"the answer of {answer.host}") if told is not None else None
         except UlsamError as error:
             answer.error, answer.code = RefusedError(error.found, expected=error.expected), Exit.REFUSED
             return []

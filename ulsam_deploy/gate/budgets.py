@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bench.result import Machine, Measured
-from ulsam_deploy.bundle import strict
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.options import parse_precision
-from ulsam_deploy.spelling import unknown
-from ulsam_deploy.targets import canonical
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.bench.result import Machine, Measured
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.precisions import parse_precision
+from ulsam_deploy.device.spelling import unknown
+from ulsam_deploy.device.targets import canonical
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -96,7 +96,7 @@ def read_budgets(path: Path) -> tuple[Budget, ...]:
 
 def _budget(table: dict[str, Any], source: str) -> Budget:
     defaults = {each.name: each.default for each in dataclasses.fields(Budget)}
-    budget = _canonical(strict.decode(Budget, {**defaults, **table}, source, UsageError))
+    budget = _canonical(codec.decode(Budget, {**defaults, **table}, source, UsageError))
     if all(getattr(budget, name) is None for name in LIMITS):
         raise UsageError(f"{source} limits nothing", expected=", ".join(LIMITS))
     return budget

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ulsam_deploy.bench.intervals import CONFIDENCE, Interval, log_times, paired, quantile_interval, unpaired
-from ulsam_deploy.bench.result import Cause, Condition, Machine, Measured, Reason, Result
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.device.bench.intervals import CONFIDENCE, Interval, log_times, paired, quantile_interval, unpaired
+from ulsam_deploy.device.bench.result import Cause, Condition, Machine, Measured, Reason, Result
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.spelling import meant
 from ulsam_deploy.gate.budgets import Budget, budgets_for
-from ulsam_deploy.spelling import meant
 
 __all__ = ["UNDISTURBED", "Finding", "decide", "obstacles"]
 

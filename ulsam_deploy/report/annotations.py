@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.report.checks import Check
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.findings import Verdict
 
 #: A step shows this many annotations of a kind and drops the rest without a word.
 MOST = 10

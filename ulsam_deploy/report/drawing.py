@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from ulsam_deploy.findings import Step
-from ulsam_deploy.report.maps import step_counts
+from ulsam_deploy.device.findings import Step
+from ulsam_deploy.device.maps import step_counts
 
 _GAP, _ROW, _HEIGHT = 8, 34, 20
 #: Pixels of a letter at the template's font size, of a box at least, and of what is left free inside one.

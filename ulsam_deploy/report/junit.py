@@ -10,9 +10,9 @@ import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from ulsam_deploy.bundle.kinds import GENERATOR
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.report.checks import Check
+from ulsam_deploy.device.bundle.kinds import GENERATOR
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.findings import Verdict
 
 #: What XML 1.0 cannot hold, not even escaped: a converter's log may.
 _ILLEGAL = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")

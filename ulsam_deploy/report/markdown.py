@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ulsam_deploy.bundle.kinds import MARKDOWN_MARK
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.report.checks import Check
+from ulsam_deploy.device.bundle.kinds import MARKDOWN_MARK
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.findings import Verdict
 
 #: GitHub refuses a step's summary of more than 1 MiB; a little is left for the last line.
 LIMIT = 1 << 20

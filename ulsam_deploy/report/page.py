@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.bundle import Manifest
-from ulsam_deploy.bundle.kinds import GENERATOR
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.device.bundle import Manifest
+from ulsam_deploy.device.bundle.kinds import GENERATOR
+from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.report import REPORT
 from ulsam_deploy.report.part import Part
 from ulsam_deploy.report.subject import of_bundle

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulsam_deploy.findings import Summary, Verdict
+from ulsam_deploy.device.findings import Summary, Verdict
 from ulsam_deploy.report.comparison import Figures
 
 PERCENTILES = ("p50", "p90", "p95", "p99")

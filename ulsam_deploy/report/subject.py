@@ -13,15 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bundle import ArtifactRecord, Manifest
-from ulsam_deploy.contracts import Tier, Verdict
-from ulsam_deploy.findings import AutoPoint, BlockCheck, Step
-from ulsam_deploy.invocation import typed
-from ulsam_deploy.parity import Golden
+from ulsam_deploy.device.bundle import ArtifactRecord, Manifest
+from ulsam_deploy.device.checks import Check, artifact_checks
+from ulsam_deploy.device.findings import AutoPoint, BlockCheck, Step, Verdict
+from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.maps import MAPS, Maps, step_counts
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.types import Tier
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
-from ulsam_deploy.report.checks import Check, artifact_checks
 from ulsam_deploy.report.comparison import Figures
-from ulsam_deploy.report.maps import MAPS, Maps, step_counts
 from ulsam_deploy.report.part import Part, milliseconds, times_table
 
 #: Pixels of liveness 0, and from there to liveness 1, in the little picture of a block; and the picture's width.

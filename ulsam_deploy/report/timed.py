@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.bench.result import Condition, Measured, Result
-from ulsam_deploy.contracts import Verdict
+from ulsam_deploy.device.bench.result import Condition, Measured, Result
+from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.report import plots
 from ulsam_deploy.report.comparison import Figures
 from ulsam_deploy.report.part import Part, milliseconds, times_table

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.parity import Golden
-from ulsam_deploy.report.maps import Maps
-
-Array = np.ndarray[Any, Any]
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.maps import Maps
+from ulsam_deploy.device.parity import Golden
 
 #: Longest side of a probe's picture in pixels.
 SIDE = 112

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.accuracy.statistics import wilson
-
-Array = np.ndarray[Any, Any]
+from ulsam_deploy.device.accuracy.statistics import wilson
+from ulsam_deploy.device.arrays import Array
 
 
 @dataclass(frozen=True)

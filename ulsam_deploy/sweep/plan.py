@@ -15,13 +15,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy import cache, own_probes, plugins, source
-from ulsam_deploy.devices import device
-from ulsam_deploy.errors import UsageError
-from ulsam_deploy.options import AUTO, CALIBRATED, ExportOptions, parse_precisions, parse_shape
-from ulsam_deploy.spelling import other_number, unknown
+from ulsam_deploy.device import cache, plugins
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.precisions import AUTO, CALIBRATED, parse_precisions
+from ulsam_deploy.device.profiles import device
+from ulsam_deploy.device.spelling import other_number, unknown
+from ulsam_deploy.device.targets import check_targets, parse_targets
+from ulsam_deploy.export.options import ExportOptions, parse_shape
+from ulsam_deploy.inputs import probes
+from ulsam_deploy.load import source
 from ulsam_deploy.sweep.store import fetched, is_url
-from ulsam_deploy.targets import check_targets, parse_targets
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -159,7 +162,7 @@ def _cell(
     )
     about: list[object] = [digest, options.model.stem, target, precision, options.inputs, board, options.batch]
     about += [options.arch, options.variant]
-    about += [own_probes.digest(path) if path else "" for path in (options.probes, options.calibration)]
+    about += [probes.digest(path) if path else "" for path in (options.probes, options.calibration)]
     return Cell(cache.key("sweep", about, code), place, digest, options, code)
 
 

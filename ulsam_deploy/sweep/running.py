@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
-from ulsam_deploy.errors import Exit, UlsamError
-from ulsam_deploy.progress import Progress
+from ulsam_deploy.device.errors import Exit, UlsamError
+from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.sweep.accuracy import Counts
 from ulsam_deploy.sweep.plan import Cell, Shard, Sweep
 from ulsam_deploy.sweep.results import Row

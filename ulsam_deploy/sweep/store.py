@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bundle.kinds import Kind
-from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.errors import ExportError, UnavailableError, UsageError
-from ulsam_deploy.third_party import installed
+from ulsam_deploy.device.bundle.kinds import Kind
+from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.files import scratch
+from ulsam_deploy.device.third_party import installed
 
 
 def is_url(place: str) -> bool:

@@ -20,18 +20,21 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy import cache, plugins
-from ulsam_deploy.bench import peak_rss
-from ulsam_deploy.bundle import Bundle, Evidence, pack, read_bundle, strict
-from ulsam_deploy.bundle.staging import scratch
-from ulsam_deploy.contracts import Exporter, TensorSpec, Tier, Verdict
-from ulsam_deploy.devices import device
-from ulsam_deploy.emulate import verify_bundle
-from ulsam_deploy.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.evidence import produce, runtime_for, verdict_code
-from ulsam_deploy.pipeline import export
-from ulsam_deploy.progress import Progress
-from ulsam_deploy.source import file_digest
+from ulsam_deploy.boards.emulate import verify_bundle
+from ulsam_deploy.device import cache, codec, plugins
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.bench import peak_rss
+from ulsam_deploy.device.bundle import Bundle, Evidence, pack, read_bundle
+from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.files import scratch
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.profiles import device
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.types import TensorSpec, Tier
+from ulsam_deploy.device.verify import produce, runtime_for, verdict_code
+from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.graph.interfaces import Exporter
+from ulsam_deploy.load.source import file_digest
 from ulsam_deploy.sweep.accuracy import Counts, count
 from ulsam_deploy.sweep.plan import Cell, Shard
 from ulsam_deploy.sweep.store import Store, fetched
@@ -65,7 +68,7 @@ class Result:
 def result_of(store: Store, key: str) -> Result | None:
     """The result under ``key``, where the cell is done; raises :class:`RefusedError` for one that is no result."""
     data = store.read(f"cells/{key}/{RESULT}")
-    return None if data is None else strict.decode(Result, strict.loads(data, RESULT), RESULT)
+    return None if data is None else codec.decode(Result, codec.loads(data, RESULT), RESULT)
 
 
 def do_cell(cell: Cell, output: str) -> Result:
@@ -88,7 +91,7 @@ def do_cell(cell: Cell, output: str) -> Result:
             last = traceback.format_exc(limit=-3)
             return _result(cell, started, exit_code=int(Exit.EXPORT_FAILED), reasons=[f"unexpected: {last}"])
         if result.code in SETTLED:
-            text = strict.dumps(strict.encode(result, RESULT))
+            text = codec.dumps(codec.encode(result, RESULT))
             store.write(f"cells/{cell.key}/{RESULT}", text.encode())
         return result
 
@@ -200,14 +203,14 @@ def do_shard(key: str, shard: Shard, output: str) -> Counts:
     with _ONE:
         store, name = Store(output), f"cells/{key}/accuracy/{shard.sha256}.json"
         if data := store.read(name):
-            return strict.decode(Counts, strict.loads(data, name), name)
+            return codec.decode(Counts, codec.loads(data, name), name)
         packed = store.read(f"cells/{key}/{BUNDLE}")
         if packed is None:
             raise UsageError(f"the cell {key} has no bundle in '{output}'", expected="a cell that was made")
         with scratch() as folder, fetched(shard.place) as path:
             (archive := folder / BUNDLE).write_bytes(packed)
             counts = _counted(read_bundle(archive), path)
-        store.write(name, strict.dumps(strict.encode(counts, name)).encode())
+        store.write(name, codec.dumps(codec.encode(counts, name)).encode())
         return counts
 
 
@@ -226,13 +229,13 @@ def _counted(bundle: Bundle, path: Path) -> Counts:
     return count(found, labels)
 
 
-def _whole(array: np.ndarray[Any, Any], batch: int) -> np.ndarray[Any, Any]:
+def _whole(array: Array, batch: int) -> Array:
     """``array`` filled up to whole batches with its last sample."""
     missing = -len(array) % batch
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
-def read_shard(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, np.ndarray[Any, Any]], Any]:
+def read_shard(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, Array], Any]:
     """The arrays of one shard by input, float32 (B, ...), and its labels (B,); raises :class:`UsageError`."""
     try:
         with np.load(path, allow_pickle=False) as file:

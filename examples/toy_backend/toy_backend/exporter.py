@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.contracts import Artifact, Availability, Exporter, ExportRequest, Tier
-from ulsam_deploy.third_party import installed, versions, words_of
+from ulsam_deploy.device.third_party import installed, versions, words_of
+from ulsam_deploy.device.types import Artifact, Availability, Tier
+from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ulsam_deploy.program import Program
+    from ulsam_deploy.graph import Program
 
 
 class Pt2Exporter(Exporter):

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.contracts import Availability, EngineFacts, Runtime
-from ulsam_deploy.third_party import installed, words_of
+from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.third_party import installed, words_of
+from ulsam_deploy.device.types import Availability
 
 
 class Pt2(Runtime):

@@ -12,15 +12,16 @@ from typing import Any, NoReturn
 import jsonschema
 import pytest
 
-from ulsam_deploy.bundle import Evidence, strict
 from ulsam_deploy.cli import main, on_device
 from ulsam_deploy.cli.answer import Failure
 from ulsam_deploy.cli.parser import COMMANDS
-from ulsam_deploy.contracts import Artifact, Tier
-from ulsam_deploy.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
-from ulsam_deploy.making import Made
-from ulsam_deploy.outcome import Outcome
-from ulsam_deploy.pipeline import Exported
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.device.types import Artifact, Tier
+from ulsam_deploy.export.build import Made
+from ulsam_deploy.export.outcome import Outcome
+from ulsam_deploy.export.pipeline import Exported
 
 from ..handmade import make_bundle
 
@@ -59,7 +60,7 @@ def failure(out: str, code: int) -> Failure:
     document: dict[str, Any] = json.loads(out)
     assert document.pop("schema") == "ulsam-deploy.error/1"
     VALIDATOR.validate({**document, "schema": "ulsam-deploy.error/1"})
-    found = strict.decode(Failure, document, "error")
+    found = codec.decode(Failure, document, "error")
     assert found.exit_code == code
     assert found.found
     return found

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ulsam_deploy import attachments
-from ulsam_deploy.bundle import read_bundle
-from ulsam_deploy.report import maps, page
-from ulsam_deploy.report.maps import Maps
+from ulsam_deploy.device import maps
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.maps import Maps
+from ulsam_deploy.export import attachments
+from ulsam_deploy.report import page
 
 from ..report.reading import Page
 

@@ -163,7 +163,7 @@ def test_a_backend_that_is_not_installed(run: Run, small: Path, monkeypatch: pyt
     """``find_spec`` is what 'installed' means; a package of that name really absent looks exactly like this."""
     import importlib.util
 
-    from ulsam_deploy import third_party
+    from ulsam_deploy.device import third_party
 
     real = importlib.util.find_spec
     monkeypatch.setattr(third_party, "find_spec", lambda name: None if name == "litert_torch" else real(name))

@@ -17,19 +17,20 @@ import numpy as np
 import pytest
 from junitparser import JUnitXml
 
-from ulsam_deploy.bench.board import Board
-from ulsam_deploy.bench.process import FreshProcess, Subject
-from ulsam_deploy.bench.profiles import PROFILES, Profile
-from ulsam_deploy.bench.result import Parity, Result
-from ulsam_deploy.bench.turns import Plan, order, take_turns
-from ulsam_deploy.bundle import Bundle
 from ulsam_deploy.cli import main, timings
-from ulsam_deploy.contracts import TensorSpec, Verdict
-from ulsam_deploy.errors import Exit, ExportError, UlsamError, UnavailableError
-from ulsam_deploy.timing import Wanted, bench_bundles, compared
+from ulsam_deploy.device.bench.board import Board
+from ulsam_deploy.device.bench.process import FreshProcess, Subject
+from ulsam_deploy.device.bench.profiles import PROFILES, Profile
+from ulsam_deploy.device.bench.result import Parity, Result
+from ulsam_deploy.device.bench.turns import Plan, order, take_turns
+from ulsam_deploy.device.benchmark import Wanted, bench_bundles, compared
+from ulsam_deploy.device.bundle import Bundle
+from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UnavailableError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.types import TensorSpec
 
-from ..bench.boards import MODE, ORIN_JP6, PI5, PI5_SAYS, Fixture, load
-from ..bench.results import THROTTLED, measured, noisy, result
+from ..device.bench.boards import MODE, ORIN_JP6, PI5, PI5_SAYS, Fixture, load
+from ..device.bench.results import THROTTLED, measured, noisy, result
 from ..handmade import make_bundle
 
 FAST = Profile("quick", 6, 1, 0.0, 0.06, 66, 0.2)
@@ -196,7 +197,7 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Su
     (site / "stub-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stub\nVersion: 1\n")
     (site / "stub-1.dist-info" / "entry_points.txt").write_text("[ulsam_deploy.runtimes]\nstub = stub_engine:Stub\n")
     (site / "stub_engine.py").write_text(
-        "from ulsam_deploy.contracts import Availability, EngineFacts, Runtime\n"
+        "from ulsam_deploy.device.types import Availability, EngineFacts, Runtime\n"
         "class Stub(Runtime):\n"
         "    name = target = 'stub'\n"
         "    @classmethod\n"
@@ -249,9 +250,8 @@ def test_an_engine_that_dies_is_told_with_its_last_words(
 
 
 def test_an_error_that_a_user_is_meant_to_read_comes_through(stubs: Callable[[str], Subject]) -> None:
-    source = (
-        "from ulsam_deploy.errors import UnavailableError\ndef run(x):\n    raise UnavailableError('no', todo='go')\n"
-    )
+    source = "from ulsam_deploy.device.errors import UnavailableError\n"
+    source += "def run(x):\n    raise UnavailableError('no', todo='go')\n"
     with pytest.raises(UlsamError, match="no") as error, fresh(stubs(source)):
         pass
     assert (error.value.exit_code, error.value.todo) == (Exit.UNAVAILABLE, "go")
@@ -351,12 +351,12 @@ def test_the_exit_code_follows_the_conditions() -> None:
 
 
 def test_nothing_to_time_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ulsam_deploy import timing
+    from ulsam_deploy.device import benchmark
 
     def none(target: str) -> Any:
         raise UnavailableError(f"no engine here can run '{target}' artifacts")
 
-    monkeypatch.setattr(timing, "runtime_for", none)
+    monkeypatch.setattr(benchmark, "runtime_for", none)
     with pytest.raises(UnavailableError, match="no engine here can run 'onnx'"):
         bench_bundles([bundle], Wanted(Plan(FAST)), Board())
 

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.runtimes import cuda, trt_engine
-from ulsam_deploy.runtimes.tensorrt import TensorRT
+from ulsam_deploy.runtimes.tensorrt import cuda, engine
+from ulsam_deploy.runtimes.tensorrt.runtime import TensorRT
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_folder_that_one_is_in_has_a_name(kit, monkeypatch, capsys):
     monkeypatch.chdir(kit)
     monkeypatch.setattr(TensorRT, "_module", classmethod(lambda cls: None))
     monkeypatch.setattr(cuda, "machine", lambda: None)
-    monkeypatch.setattr(trt_engine, "build_kit", lambda kit, output, trt, here, force: output / "model.plan")
+    monkeypatch.setattr(engine, "build_kit", lambda kit, output, trt, here, force: output / "model.plan")
     assert main(["build", "."]) == 0
     assert f"{kit}.engine/model.plan" in capsys.readouterr().out
 
@@ -52,6 +52,6 @@ def test_it_says_where_the_engine_is(kit, capsys, monkeypatch):
     """With the parts that need a GPU replaced: the module, the machine and the builder."""
     monkeypatch.setattr(TensorRT, "_module", classmethod(lambda cls: None))
     monkeypatch.setattr(cuda, "machine", lambda: None)
-    monkeypatch.setattr(trt_engine, "build_kit", lambda kit, output, trt, here, force: output / "model.plan")
+    monkeypatch.setattr(engine, "build_kit", lambda kit, output, trt, here, force: output / "model.plan")
     assert main(["build", str(kit), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["engine"] == f"{kit}.engine/model.plan"

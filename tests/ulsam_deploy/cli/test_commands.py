@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy.bom import BOM
 from ulsam_deploy.cli import main
+from ulsam_deploy.export.bom import BOM
 
 from ...traces import traces
-from ..test_bom import by_schema
+from ..export.test_bom import by_schema
 from .conftest import Run
 
 

@@ -11,7 +11,7 @@ from junitparser import JUnitXml
 
 from ulsam_deploy.cli import main
 
-from ..bench.results import THROTTLED, measured, noisy, result
+from ..device.bench.results import THROTTLED, measured, noisy, result
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from ulsam_deploy.cli import config, main
 from ulsam_deploy.cli.parser import build_parser
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 
 
 @pytest.fixture

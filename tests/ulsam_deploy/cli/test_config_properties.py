@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ulsam_deploy.cli import config
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
-from ulsam_deploy.devices.profile import decode_profile, read_profiles
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.profiles.profile import decode_profile, read_profiles
 
 shared = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x7f", min_codepoint=32), max_size=8)

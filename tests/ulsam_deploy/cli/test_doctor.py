@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy import third_party
+from ulsam_deploy.boards.remote import Finished
 from ulsam_deploy.cli import doctor, hosts, main, verify_hosts
-from ulsam_deploy.errors import Exit
-from ulsam_deploy.remote import Finished
+from ulsam_deploy.device import third_party
+from ulsam_deploy.device.errors import Exit
 
 Without = Callable[..., None]
 
@@ -57,7 +57,7 @@ def unusable(found: doctor.Doctor) -> dict[str, str]:
 def test_what_is_missing_is_named_with_what_to_type(
     missing: str, lost: set[str], todo: str, without: Without, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ulsam_deploy.emulate import available
+    from ulsam_deploy.boards.emulate import available
 
     monkeypatch.setattr(available, "release_for", lambda *_: ("bookworm", None))
     monkeypatch.setattr(available, "entry_of", lambda *_: Path("nowhere"))
@@ -75,7 +75,7 @@ def test_what_is_missing_is_named_with_what_to_type(
 
 
 def test_a_distribution_that_cannot_be_emulated_on_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ulsam_deploy.emulate import sysroot
+    from ulsam_deploy.boards.emulate import sysroot
 
     monkeypatch.setattr(sysroot.tools, "codename", lambda: "somebody")
     emulation = [tool for tool in doctor.diagnosis().tools if tool.does == "emulate"]

@@ -10,9 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ulsam_deploy.bundle import strict
 from ulsam_deploy.cli.answer import ERROR
 from ulsam_deploy.cli.documents import DOCUMENTS, json_schema
+from ulsam_deploy.device import codec
 
 from .conftest import Run
 
@@ -23,7 +23,7 @@ VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 
 def test_the_published_schema_is_the_one_that_the_types_say() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
-    assert PUBLISHED.read_text() == strict.dumps(json_schema()), (
+    assert PUBLISHED.read_text() == codec.dumps(json_schema()), (
         f"write it again: python -m ulsam_deploy.cli.documents > docs/{PUBLISHED.name}"
     )
 

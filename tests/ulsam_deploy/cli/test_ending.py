@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ulsam_deploy.cli import ending, main, on_device
-from ulsam_deploy.errors import Exit, UsageError
+from ulsam_deploy.device.errors import Exit, UsageError
 
 ROOT = Path(__file__).parents[3]
 Plant = Callable[[BaseException], None]

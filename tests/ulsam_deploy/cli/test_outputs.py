@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.cli import main
+from ulsam_deploy.device.bundle import read_bundle
 
-from ..bench.results import measured, noisy, result
+from ..device.bench.results import measured, noisy, result
 from ..handmade import make_bundle
 
 THEIRS = b"years of work"
@@ -93,7 +93,7 @@ def test_a_full_disk_is_told_and_no_device_is_replaced(
         ("verify {bundle} --markdown {out}", "ulsam_deploy.cli.verify.verify_bundle"),
         ("export {net} --target onnx --junit {out}", "ulsam_deploy.cli.export.export"),
         ("verify --against {net} {bundle}/onnx/model.onnx --junit {out}", "ulsam_deploy.cli.against.verify_against"),
-        ("verify --against {net} {bundle}/onnx/model.onnx --reproduce {out}", "ulsam_deploy.foreign.check.Case"),
+        ("verify --against {net} {bundle}/onnx/model.onnx --reproduce {out}", "ulsam_deploy.against.check.Case"),
         ("bench {bundle} --host nowhere.invalid -o {out}", "ulsam_deploy.cli.bench_hosts.at_hosts"),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy.cache import Cache
+from ulsam_deploy.device.cache import Cache
 
 from .conftest import Run
 

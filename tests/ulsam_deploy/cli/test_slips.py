@@ -73,12 +73,12 @@ def test_a_slip_in_a_file(folder: Path, tmp_path: Path, text: str, told: str, ca
 
 
 def test_a_slip_in_the_name_of_an_array(tmp_path: Path) -> None:
-    from ulsam_deploy import own_probes
-    from ulsam_deploy.errors import UsageError
+    from ulsam_deploy.device.errors import UsageError
+    from ulsam_deploy.inputs import probes
 
     np.savez(tmp_path / "p.npz", image=np.zeros((1, 2), np.float32), mesk=np.zeros((1, 2), np.float32))
     with pytest.raises(UsageError, match=r"holds image, mesk; did you mean 'mask'\?"):
-        own_probes.read(tmp_path / "p.npz", {"image": (2,), "mask": (2,)})
+        probes.read(tmp_path / "p.npz", {"image": (2,), "mask": (2,)})
 
 
 @pytest.mark.parametrize("board", [False, True])

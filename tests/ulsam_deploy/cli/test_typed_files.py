@@ -10,7 +10,7 @@ import pytest
 
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
-from ulsam_deploy.errors import Exit
+from ulsam_deploy.device.errors import Exit
 
 from ..handmade import make_bundle
 

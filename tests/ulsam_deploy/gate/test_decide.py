@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy.bench.result import Condition, Energy, Parity
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.bench.result import Condition, Energy, Parity
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.gate import DEFAULT, Budget, Finding, decide, read_budgets
 
-from ..bench.results import BUSY, NO_CLOCKS, PI, THROTTLED, measured, noisy, result
+from ..device.bench.results import BUSY, NO_CLOCKS, PI, THROTTLED, measured, noisy, result
 
 OLD = noisy(16, 0)
 

@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from ulsam_deploy.bench.intervals import paired
-from ulsam_deploy.bench.profiles import PROFILES
+from ulsam_deploy.device.bench.intervals import paired
+from ulsam_deploy.device.bench.profiles import PROFILES
 
 ROOT = Path(__file__).parents[3]
 NOISE, HEAVY = (ROOT / "tests" / "data" / name for name in ("gate_noise.npz", "gate_noise_heavy.npz"))

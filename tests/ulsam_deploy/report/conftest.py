@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy.bundle import ArtifactRecord, Evidence, Manifest, ModelCard, RunFacts
-from ulsam_deploy.bundle.manifest import FileRecord
-from ulsam_deploy.contracts import Block, Refusal, TensorSpec, Tier
-from ulsam_deploy.findings import (
+from ulsam_deploy.device.bundle import ArtifactRecord, Evidence, Manifest, ModelCard, RunFacts
+from ulsam_deploy.device.bundle.manifest import FileRecord
+from ulsam_deploy.device.findings import (
     ArtifactFacts,
     BlockCheck,
     EngineFacts,
@@ -26,8 +25,9 @@ from ulsam_deploy.findings import (
     Verdict,
     Word,
 )
-from ulsam_deploy.parity import Golden
-from ulsam_deploy.report.maps import Maps
+from ulsam_deploy.device.maps import Maps
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.types import Block, Refusal, TensorSpec, Tier
 from ulsam_deploy.report.subject import Subject
 
 INPUT, OUTPUT = TensorSpec("x", (1, 3, 32, 32)), TensorSpec("logits", (1, 10))

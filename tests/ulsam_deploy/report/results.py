@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ulsam_deploy.bench.result import (
+from ulsam_deploy.device.bench.result import (
     Cause,
     Comparison,
     Condition,
@@ -17,8 +17,8 @@ from ulsam_deploy.bench.result import (
     Watch,
     pack_samples,
 )
-from ulsam_deploy.bench.statistics import summarize
-from ulsam_deploy.contracts import EngineFacts
+from ulsam_deploy.device.bench.statistics import summarize
+from ulsam_deploy.device.findings import EngineFacts
 
 SLOWED = Reason(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ulsam_deploy.contracts import Tier
-from ulsam_deploy.findings import Reason, ReasonKind, Verdict
+from ulsam_deploy.device.checks import Check, artifact_checks, worst
+from ulsam_deploy.device.findings import Reason, ReasonKind, Verdict
+from ulsam_deploy.device.types import Tier
 from ulsam_deploy.report import annotations
-from ulsam_deploy.report.checks import Check, artifact_checks, worst
 from ulsam_deploy.report.junit import junit
 from ulsam_deploy.report.markdown import markdown
 

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulsam_deploy.bench.result import Condition
-from ulsam_deploy.errors import RefusedError
-from ulsam_deploy.findings import Step
-from ulsam_deploy.report import drawing, maps, plots, viewer
+from ulsam_deploy.device import maps
+from ulsam_deploy.device.bench.result import Condition
+from ulsam_deploy.device.errors import RefusedError
+from ulsam_deploy.device.findings import Step
+from ulsam_deploy.device.maps import Maps
+from ulsam_deploy.report import drawing, plots, viewer
 from ulsam_deploy.report.comparison import Figures, comparison
-from ulsam_deploy.report.maps import Maps
 from ulsam_deploy.report.timed import Timed
 
 from .conftest import BLOCKS, golden

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from ulsam_deploy.bundle import Manifest, RunFacts
-from ulsam_deploy.findings import Report, Verdict
+from ulsam_deploy.device.bundle import Manifest, RunFacts
+from ulsam_deploy.device.findings import Report, Verdict
 from ulsam_deploy.report import page
 from ulsam_deploy.report.subject import Subject
 from ulsam_deploy.report.timed import Timed

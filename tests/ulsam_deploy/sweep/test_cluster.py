@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.sweep import executors
 
 MEMORY = 1 << 29

@@ -1,10 +1,10 @@
-"""What a sweep is told where there is nobody to do its work; tests/ulsam_deploy/test_workers.py has local processes."""
+"""What a sweep is told where there is nobody to do its work; local processes are in test_workers.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from ulsam_deploy.errors import UnavailableError
+from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.sweep import executors
 
 

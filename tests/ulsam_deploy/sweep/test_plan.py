@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.sweep.plan import read
 
 

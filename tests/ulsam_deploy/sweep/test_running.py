@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy.bundle import read_bundle
 from ulsam_deploy.cli import main
-from ulsam_deploy.contracts import Verdict
-from ulsam_deploy.errors import Exit, ExportError
-from ulsam_deploy.evidence import runtime_for
-from ulsam_deploy.progress import Progress
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.errors import Exit, ExportError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.verify import runtime_for
 from ulsam_deploy.sweep import plan, results
 from ulsam_deploy.sweep.accuracy import count
 from ulsam_deploy.sweep.results import Row

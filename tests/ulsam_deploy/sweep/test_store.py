@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
 from ulsam_deploy.sweep.store import Store, fetched
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.bench.profiles import PROFILES
 from ulsam_deploy.cli.arguments import add_ci_options, add_host_options, add_target, command, value
 from ulsam_deploy.cli.counting import add_count_words
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.bench.profiles import PROFILES
+from ulsam_deploy.device.errors import UsageError
 
 
 def add(commands: Any) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy import options
 from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, add_preprocessing, add_target, command, value
-from ulsam_deploy.contracts import Tier
+from ulsam_deploy.device import precisions
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.export import options
 
 
 def add(commands: Any) -> None:
@@ -23,9 +24,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--precision",
         action="append",
-        type=value(options.parse_precisions),
+        type=value(precisions.parse_precisions),
         metavar="NAME",
-        help=f"of the artifacts, repeated or comma-separated: {', '.join(options.PRECISIONS)}, or "
+        help=f"of the artifacts, repeated or comma-separated: {', '.join(precisions.PRECISIONS)}, or "
         "auto: the fastest within a budget (default fp32)",
     )
     parser.add_argument(

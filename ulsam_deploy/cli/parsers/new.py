@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy import options
 from ulsam_deploy.cli.arguments import add_force, command, value
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.export import options
 
 
 def add(commands: Any) -> None:

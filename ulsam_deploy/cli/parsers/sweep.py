@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.cli.arguments import add_ci_options, command, value
-from ulsam_deploy.errors import UsageError
+from ulsam_deploy.device.errors import UsageError
 
 
 def add(commands: Any) -> None:

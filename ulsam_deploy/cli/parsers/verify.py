@@ -15,8 +15,8 @@ from ulsam_deploy.cli.arguments import (
     positive,
     value,
 )
-from ulsam_deploy.contracts import Tier
-from ulsam_deploy.options import PRECISIONS, parse_precision
+from ulsam_deploy.device.precisions import PRECISIONS, parse_precision
+from ulsam_deploy.device.types import Tier
 
 
 def add(commands: Any) -> None:

@@ -1,0 +1,1 @@
+"""Target ``onnx``: one self-contained ``model.onnx`` for ONNX Runtime."""

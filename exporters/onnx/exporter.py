@@ -1,0 +1,107 @@
+"""Target ``onnx``: one self-contained ``model.onnx`` for ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy.device.findings import ArtifactFacts
+from ulsam_deploy.device.third_party import installed, versions
+from ulsam_deploy.device.types import Artifact, Availability, Tier
+from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ulsam_deploy.graph import Program
+
+#: The newest opset that torch's dynamo exporter writes without converting afterwards.
+OPSET = 18
+#: What writes an ONNX model.
+TOOLS = ("torch", "onnx", "onnxscript", "onnxsim")
+
+
+class OnnxExporter(Exporter):
+    """ONNX through ``torch.onnx.export(dynamo=True)`` and onnxsim."""
+
+    target = "onnx"
+    extra = "onnx"
+    runtime = "onnxruntime"
+    precisions = ("fp32", "fp16", "int8")
+    lowerings = ("broadcast", "dense_broadcast", "spread", "dense_spread", "take")
+
+    def available(self) -> Availability:
+        """Whether torch, onnx, onnxscript and onnxsim are installed."""
+        return installed(*TOOLS, extra=self.extra)
+
+    def available_in(self, precision: str) -> Availability:
+        """int8 is made by ONNX Runtime's quantizer."""
+        return installed(*TOOLS, *(["onnxruntime"] if precision == "int8" else []), extra=self.extra)
+
+    def lowering(self, request: ExportRequest) -> Callable[..., Any]:
+        """In fp32 the fastest form of each block; else one softmax and a multiply that suit the precision."""
+        from .. import lowerings
+
+        if request.precision == "fp32":
+            return lowerings.by_geometry(self.target, request)
+        return lowerings.separate if request.precision == "fp16" else lowerings.broadcast
+
+    def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
+        """Write ``model.onnx``; facts: ``opset``, ``operators`` (and counts), the blocks' forms, what int8 left."""
+        from .. import lowerings
+        from . import model as onnx_model
+
+        model, said = in_precision(onnx_model.to_model(program, OPSET), program, request, "ONNX_RUNTIME")
+        forms = lowerings.forms(self.target, program, request)
+        onnx_model.write(model, folder / "model.onnx")
+        return Artifact(
+            target=self.target,
+            precision=request.precision,
+            files=("model.onnx",),
+            inputs=program.inputs,
+            outputs=program.outputs,
+            tier=Tier.EXPORTED,
+            toolchain=versions(*onnx_model.PACKAGES),
+            facts=dataclasses.replace(onnx_model.with_graph(said, model), lowerings=forms),
+        )
+
+    def softmaxes(self, model: Path) -> int:
+        """The ``Softmax`` nodes of the graph."""
+        import onnx
+
+        from . import ablation
+
+        return len(ablation.softmaxes(onnx.load(model, load_external_data=False)))
+
+    def silence(self, model: Path, chosen: range, into: Path) -> bool:
+        """The same model with these softmaxes taken as zero; False where it has no such ones."""
+        import onnx
+
+        from . import ablation
+
+        if self.softmaxes(model) < chosen.stop:
+            return False
+        onnx.save(ablation.silenced(onnx.load(model), chosen), into / model.name)
+        return True
+
+
+def in_precision(
+    model: onnx.ModelProto, program: Program, request: ExportRequest, scheme: str
+) -> tuple[onnx.ModelProto, ArtifactFacts]:
+    """``model`` in the types of ``request.precision``, and facts about how; ``scheme``: the int8 of which engine."""
+    if request.precision == "fp16":
+        from . import fp16
+
+        return fp16.to_fp16(model), ArtifactFacts(attention="separate")
+    if request.precision == "int8":
+        from . import int8
+
+        assert request.calibration is not None
+        how = getattr(int8, scheme)
+        return int8.to_int8(model, program, request.calibration, request.keep, how)
+    return model, ArtifactFacts()
+
+
+EXPORTER = OnnxExporter()

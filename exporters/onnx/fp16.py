@@ -1,0 +1,90 @@
+"""A float32 ONNX model as a typed float16 one: every tensor in between is float16, inputs and outputs stay float32.
+
+Inputs and outputs are cast inside the model, so that callers, golden sets and runtimes see no difference, and every
+operator has operands of one type, as strongly typed engines demand.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ulsam_deploy.device.errors import ExportError
+
+from . import model as onnx_model
+
+LARGEST = float(np.finfo(np.float16).max)
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with float16 weights and arithmetic; integers (shapes, axes) are left alone.
+
+    Raises :class:`ExportError` where a weight is beyond float16's range, and for operators with float32 attributes or
+    subgraphs that this rewrite does not know.
+    """
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    graph = half.graph
+    del graph.value_info[:]
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            tensor.CopyFrom(_half(tensor))
+    for node in graph.node:
+        _retype(node)
+    _cast_ends(graph)
+    return onnx_model.check(half)
+
+
+def _half(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    values = numpy_helper.to_array(tensor)
+    # A clip without a bound is written with float32's largest numbers: they mean "no bound".
+    unbounded = np.abs(values) >= np.finfo(np.float32).max / 2
+    if np.any(np.abs(values[~unbounded]) > LARGEST):
+        raise ExportError(
+            f"weight '{tensor.name}' reaches {np.abs(values[~unbounded]).max():.3g}",
+            expected=f"at most {LARGEST:.0f}, the largest float16",
+            todo="export with --precision fp32",
+        )
+    return numpy_helper.from_array(np.clip(values, -LARGEST, LARGEST).astype(np.float16), tensor.name)
+
+
+def _retype(node: onnx.NodeProto) -> None:
+    """Turn float32 attributes that hold a type or a tensor into float16."""
+    for attribute in node.attribute:
+        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+            raise ExportError(f"'{node.name}' ({node.op_type}) has a subgraph, which cannot be turned into fp16 here")
+        if attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
+            attribute.t.CopyFrom(_half(attribute.t))
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+
+
+def _cast_ends(graph: onnx.GraphProto) -> None:
+    """Cast every float32 input behind, and every float32 output in front of its name."""
+    first, last = [], []
+    for value in graph.input:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            inner = f"{value.name}_half"
+            _rename(graph, value.name, inner, outputs=False)
+            first.append(_cast(value.name, inner, TensorProto.FLOAT16))
+    for value in graph.output:
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            inner = f"{value.name}_half"
+            _rename(graph, value.name, inner, outputs=True)
+            last.append(_cast(inner, value.name, TensorProto.FLOAT))
+    nodes = [*first, *graph.node, *last]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str, *, outputs: bool) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output) if outputs else (node.input,):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new
+
+
+def _cast(source: str, target: str, to: int) -> onnx.NodeProto:
+    return helper.make_node("Cast", [source], [target], name=f"{target}_cast", to=to)

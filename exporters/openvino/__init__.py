@@ -1,0 +1,1 @@
+"""Target ``openvino``: the IR pair ``model.xml`` and ``model.bin``."""

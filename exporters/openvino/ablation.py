@@ -1,0 +1,41 @@
+"""The twin of an OpenVINO model without one block's attention: its softmaxes times zero, and nothing else changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.device.third_party import load_openvino
+
+
+def read(model: Path) -> Any:
+    """The model in an ``.xml`` and its weights."""
+    return load_openvino().Core().read_model(model)
+
+
+def softmaxes(model: Any) -> list[Any]:
+    """The softmax operations in running order."""
+    return [op for op in model.get_ordered_ops() if op.get_type_name() == "Softmax"]
+
+
+def write_silenced(model: Path, chosen: range, into: Path) -> bool:
+    """Write ``model`` (``.xml``) as ``into`` with the softmaxes number ``chosen``, in running order, taken as zero.
+
+    False, and nothing is written, where it has no such softmaxes.
+    """
+    openvino = load_openvino()
+    twin = read(model)
+    found = softmaxes(twin)
+    if len(found) < chosen.stop:
+        return False
+    for softmax in found[chosen.start : chosen.stop]:
+        alive = softmax.output(0)
+        readers = alive.get_target_inputs()
+        zero = openvino.opset13.constant(np.zeros((), alive.get_element_type().to_dtype()))
+        dead = openvino.opset13.multiply(alive, zero)
+        for reader in readers:
+            reader.replace_source_output(dead.output(0))
+    openvino.save_model(twin, into, compress_to_fp16=False)
+    return True

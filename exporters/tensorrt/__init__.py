@@ -1,0 +1,1 @@
+"""Target ``trt``: the kit that a TensorRT machine builds its engine from, and all that a host can show about it."""

@@ -1,0 +1,1 @@
+"""Target ``tflite``: one ``model.tflite`` for LiteRT."""

@@ -1,0 +1,58 @@
+"""The twin of a LiteRT model without one block's attention: its softmaxes become zero, and nothing else changes.
+
+A softmax is one operator, or spelled out as ``exp / sum``, as it is exported here. It, or the division, becomes what it
+reads less itself: zero in whatever type it has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import model as tflite_model
+
+#: What only changes how a tensor is stored.
+_STORAGE = ("QUANTIZE", "DEQUANTIZE")
+
+
+def softmaxes(model: Any) -> list[Any]:
+    """The operators, in running order, whose result is a softmax."""
+    makers = {int(index): operator for operator in model.subgraphs[0].operators for index in operator.outputs}
+
+    def of_exponentials(operator: Any) -> bool:
+        tensor = int(operator.inputs[0])
+        while tensor in makers and tflite_model.kind_of(model, makers[tensor]) in _STORAGE:
+            tensor = int(makers[tensor].inputs[0])
+        return tensor in makers and tflite_model.kind_of(model, makers[tensor]) == "EXP"
+
+    kinds = [(operator, tflite_model.kind_of(model, operator)) for operator in model.subgraphs[0].operators]
+    return [op for op, kind in kinds if kind == "SOFTMAX" or (kind == "DIV" and of_exponentials(op))]
+
+
+def silenced(content: bytes, chosen: range) -> bytes | None:
+    """``content`` with what the softmaxes number ``chosen``, in running order, give taken as zero, or ``None``."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = tflite_model.read(content)
+    found = softmaxes(model)
+    if len(found) < chosen.stop:
+        return None
+    model.operatorCodes.append(_difference())
+    for operator in found[chosen.start : chosen.stop]:
+        operator.inputs = np.array([operator.inputs[0]] * 2, np.int32)
+        operator.opcodeIndex = len(model.operatorCodes) - 1
+        operator.builtinOptionsType = schema.BuiltinOptions.SubOptions
+        operator.builtinOptions = schema.SubOptionsT()
+        operator.builtinOptions.potScaleInt16 = False
+    return tflite_model.write(model)
+
+
+def _difference() -> Any:
+    """The operator code for a difference."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SUB
+    code.version = 2  # quantized types as well
+    return code

@@ -1,0 +1,40 @@
+"""A captured program behind NHWC inputs and outputs, addressed by name: what litert-torch is given to convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulsam_deploy.device.types import TensorSpec
+
+
+class NhwcIO(nn.Module):
+    """Transposes at the border only; the converter's layout pass moves them inwards until they cancel."""
+
+    def __init__(self, wrapped: Callable[..., Any], inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]):
+        super().__init__()
+        self.wrapped, self.inputs, self.outputs = wrapped, inputs, outputs
+        self.training = False  # an exported module has no eval(); the converter warns when this is True
+
+    def forward(self, **tensors: Tensor) -> dict[str, Tensor]:
+        """``tensors`` by input name in the artifact's layout; returns outputs by name in the artifact's layout."""
+        arguments = [
+            tensors[spec.name].permute(0, 3, 1, 2).contiguous() if spec.layout == "NHWC" else tensors[spec.name]
+            for spec in self.inputs
+        ]
+        produced = self.wrapped(*arguments)
+        flat = produced if isinstance(produced, (tuple, list)) else (produced,)
+        return {
+            spec.name: value.permute(0, 2, 3, 1) if spec.layout == "NHWC" else value
+            for spec, value in zip(self.outputs, flat)
+        }
+
+
+def example(spec: TensorSpec) -> Tensor:
+    """Zeros of the artifact's own shape and dtype; ``spec.shape`` (PyTorch's order) has no dynamic axis."""
+    shape = [size or 1 for size in spec.shape]
+    zeros = torch.zeros(shape, dtype=getattr(torch, spec.dtype))
+    return zeros.permute(0, 2, 3, 1).contiguous() if spec.layout == "NHWC" else zeros

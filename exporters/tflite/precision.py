@@ -1,0 +1,176 @@
+"""A LiteRT model in float16 or int8 by ai-edge-quantizer: attention, and what modules are asked for, stay in float.
+
+What attention adds to its input is below half a step of that input in int8 on all but small maps. Left in float alone,
+a block would still read its input from int8 and be rounded back onto the same steps. So whatever makes a block's input
+gives it in float as well: a product computes in int8 and gives float32, as in dynamic range; anything else is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import ExportError
+from ulsam_deploy.device.findings import ArtifactFacts, Quantized
+from ulsam_deploy.device.runtime import to_artifact
+from ulsam_deploy.device.third_party import quiet, words_of
+from ulsam_deploy.device.types import TensorSpec
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.graph.ownership import Operator, kept, owners
+from ulsam_deploy.graph.program import Program
+from ulsam_deploy.inputs.calibration import whole_batches
+
+from . import model as tflite_model
+
+#: Operators with weights, and what they are called in facts.
+PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+#: Said whenever ranges are taken: it keeps every tensor to look at it.
+_DEBUGGING = "Warning: Enabling `experimental_preserve_all_tensors`"
+_SIGNATURE = "serving_default"
+
+
+def to_precision(
+    content: bytes, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]
+) -> tuple[bytes, ArtifactFacts]:
+    """``content``, converted from the lowered ``program``, in ``request.precision``: ``fp16``, ``int8(-dynamic)``.
+
+    ``fp16`` stores weights in float16 and computes in float32. ``int8`` has weights symmetric with one scale a channel,
+    and one range a tensor, the smallest to the largest value over the calibration set; ``int8-dynamic`` has such
+    weights, and ranges found while it runs. Inputs and outputs stay float32. The facts of int8
+    count what is left and what is quantized. Raises :class:`ExportError` with the quantizer's words.
+    """
+    with words_of("ai-edge-quantizer", "quantize the model"), quiet(_DEBUGGING):
+        if request.precision == "fp16":
+            return _quantized(content, _half(), None), ArtifactFacts(attention="float")
+        plan = _Plan.of(content, program, request, inputs)
+        recipe = _static(plan) if request.precision == "int8" else _dynamic(plan)
+        ranges = _ranges(content, recipe, program, request, inputs) if request.precision == "int8" else None
+        return _quantized(content, recipe, ranges), plan.facts()
+
+
+class _Plan:
+    """Which operators, by the names of the tensors they make, are left in float, and which only give float."""
+
+    def __init__(self, kinds: dict[str, str], left: tuple[str, ...], feeding: tuple[str, ...]) -> None:
+        self._kinds, self._left = kinds, left
+        self.giving = tuple(name for name in feeding if kinds[name] in PRODUCTS)
+        self.left = (*left, *(name for name in feeding if kinds[name] not in PRODUCTS))
+
+    @classmethod
+    def of(cls, content: bytes, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]) -> _Plan:
+        """Found by running the float model once."""
+        model = tflite_model.read(content)
+        operators = tflite_model.operators(model)
+        kinds = {
+            operator.name: tflite_model.kind_of(model, made)
+            for operator, made in zip(operators, model.subgraphs[0].operators)
+        }
+        if len(kinds) != len(operators):
+            raise ExportError("two operators of the converted model make tensors of one name", expected="own names")
+        feed = next(_feeds(program, request))
+        owned = owners(program, operators, tflite_model.values(content, _in_layout(feed, inputs)), feed)
+        attention = kept(owned, (block.path for block in program.blocks))
+        asked = kept(owned, request.keep)
+        return cls(kinds, tuple(dict.fromkeys((*attention, *asked))), _feeding(operators, attention))
+
+    def facts(self) -> ArtifactFacts:
+        products = [name for name, kind in self._kinds.items() if kind in PRODUCTS]
+        chosen = [name for name in products if name not in self.left]
+        return ArtifactFacts(attention="float", quantized=Quantized(len(self.left), len(products), len(chosen)))
+
+
+def _feeding(operators: Iterable[Operator], attention: tuple[str, ...]) -> tuple[str, ...]:
+    """What makes the tensors that attention reads from outside."""
+    made = {operator.name for operator in operators}
+    inner = set(attention)
+    read = dict.fromkeys(name for operator in operators if operator.name in inner for name in operator.inputs)
+    return tuple(name for name in read if name in made - inner)
+
+
+def _feeds(program: Program, request: ExportRequest) -> Any:
+    """Real inputs in whole batches; noise where nobody gave any, which tells operators apart as well."""
+    if request.calibration is not None:
+        yield from whole_batches(request.calibration, program.batch or 1)
+        return
+    random = np.random.default_rng(0)
+    yield {spec.name: random.standard_normal([s or 1 for s in spec.shape], np.float32) for spec in program.inputs}
+
+
+def _in_layout(feed: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    return {spec.name: to_artifact(spec, feed[spec.name]) for spec in inputs}
+
+
+def _manager() -> Any:
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+
+    return RecipeManager()
+
+
+def _names(names: Iterable[str]) -> str:
+    """The expression for operators that make one of the tensors ``names``: the tool calls them ``NAME;``."""
+    return "^(?:" + "|".join(map(re.escape, names)) + ");"
+
+
+def _half() -> Any:
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    manager = _manager()
+    for product in PRODUCTS:
+        manager.add_weight_only_config(".*", product, 16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+    return manager
+
+
+def _dynamic(plan: _Plan) -> Any:
+    manager = _manager()
+    for product in PRODUCTS:
+        manager.add_dynamic_config(".*", product, 8)
+    return _leave(manager, plan)
+
+
+def _static(plan: _Plan) -> Any:
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    manager = _manager()
+    manager.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
+    if plan.giving:
+        for product in PRODUCTS:
+            manager.add_dynamic_config(_names(plan.giving), product, 8)
+    return _leave(manager, plan)
+
+
+def _leave(manager: Any, plan: _Plan) -> Any:
+    """Leave out what stays in float, and the network's inputs and outputs."""
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
+
+    none = AlgorithmName.NO_QUANTIZE
+    if plan.left:
+        manager.add_quantization_config(_names(plan.left), TFLOperationName.ALL_SUPPORTED, algorithm_key=none)
+    for port in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
+        manager.add_quantization_config(".", port, algorithm_key=none)
+    return manager
+
+
+def _ranges(
+    content: bytes, recipe: Any, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]
+) -> Any:
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.utils import qsv_utils
+
+    # By default ranges are a moving average over the samples, which clips the largest scores of attention.
+    calibrator = Calibrator(content, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+    samples = [_in_layout(feed, inputs) for feed in _feeds(program, request)]
+    calibrator.calibrate({_SIGNATURE: samples}, recipe)
+    return calibrator.get_model_qsvs()
+
+
+def _quantized(content: bytes, recipe: Any, ranges: Any) -> bytes:
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    quantizer = Quantizer(bytearray(content), recipe.get_quantization_recipe())
+    result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)

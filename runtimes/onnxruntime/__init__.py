@@ -1,0 +1,1 @@
+"""Engine ``onnxruntime``: ONNX Runtime."""

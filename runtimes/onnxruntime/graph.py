@@ -1,0 +1,42 @@
+"""What an ONNX file refers to and what it holds inside, read before any engine opens it. Needs the onnx package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.device.errors import ExportError, UnavailableError
+from ulsam_deploy.device.external_data import inside, locations
+from ulsam_deploy.device.third_party import installed, words_of
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """``path`` and every file of external data that it refers to.
+
+    Raises :class:`~ulsam_deploy.device.errors.RefusedError` for a location that leads to a file of somebody else.
+    """
+    return (path, *(inside(path, location) for location in locations(_read(path))))
+
+
+def exposed(path: Path) -> tuple[bytes, list[str]]:
+    """The model of ``path`` with the result of every node as an output, and their names in running order."""
+    model = _read(path)
+    present = {output.name for output in model.graph.output}
+    names = [name for node in model.graph.node for name in node.output if name]
+    for name in names:
+        if name not in present:
+            model.graph.output.add().name = name  # the engine works out its type and shape
+    return bytes(model.SerializeToString()), names
+
+
+def _read(path: Path) -> Any:
+    here = installed("onnx", todo="pip install onnx")
+    if not here.usable:
+        raise UnavailableError(f"an ONNX file of unknown origin cannot be looked into: {here.detail}", todo=here.todo)
+    import onnx
+
+    with words_of("onnx", f"read {path.name}"):
+        model = onnx.load(path, load_external_data=False)
+    if not model.graph.node:
+        raise ExportError(f"{path.name} holds no network", expected="an ONNX model with at least one operator")
+    return model

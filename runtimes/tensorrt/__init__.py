@@ -1,0 +1,1 @@
+"""Engine ``tensorrt``: TensorRT and TensorRT for RTX."""

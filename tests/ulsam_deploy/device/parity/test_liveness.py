@@ -1,0 +1,187 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ulsam_deploy.device.parity import Floor, Golden, Word
+from ulsam_deploy.device.parity.liveness import classify, liveness, overall
+
+FLOORS = {"logits": Floor(1e-6, 4e-6, 1)}
+
+
+def golden_of(outputs, steps):
+    """A golden set of one output with the given float64 outputs (P, K) and steps (B, P, K)."""
+    count = len(outputs)
+    return Golden(
+        inputs={"x": np.zeros((count, 1), np.float32)},
+        outputs={"logits": outputs},
+        ablated={"logits": steps.astype(np.float32)},
+        shapes={"logits": outputs.shape[1:]},
+        floors=FLOORS,
+        blocks=tuple(f"block{b}" for b in range(len(steps))),
+        probes=tuple(f"probe{p}" for p in range(count)),
+    )
+
+
+def random_golden(seed, blocks=3, probes=8, size=6, step=1e-2):
+    rng = np.random.default_rng(seed)
+    return golden_of(rng.normal(size=(probes, size)), step * rng.normal(size=(blocks, probes, size)))
+
+
+def mixture(golden, c, noise=0.0, seed=0):
+    """The output of an artifact that misses the part ``c[b]`` of each block's step, with relative noise."""
+    y = golden.outputs["logits"]
+    missing = np.tensordot(np.asarray(c), golden.ablated["logits"].astype(np.float64), 1)
+    return {"logits": y + missing + noise * np.random.default_rng(seed).normal(size=y.shape)}
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 1000), c=st.lists(st.floats(-2, 3), min_size=1, max_size=4))
+def test_an_exact_mixture_is_recovered(seed, c):
+    golden = random_golden(seed, blocks=len(c))
+    found = liveness(golden, mixture(golden, c), FLOORS)
+    assert [alive.value for alive in found] == pytest.approx([1 - part for part in c], abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), power=st.integers(-12, 12))
+def test_the_unit_of_the_output_does_not_matter(seed, power):
+    golden = random_golden(seed)
+    z = mixture(golden, [0.3, 1.0, 0.0], noise=1e-5)
+    factor = 10.0**power
+    scaled = golden_of(factor * golden.outputs["logits"], factor * golden.ablated["logits"].astype(np.float64))
+    for one, other in zip(liveness(golden, z, FLOORS), liveness(scaled, {"logits": factor * z["logits"]}, FLOORS)):
+        assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high), abs=1e-4)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), order=st.permutations(range(8)))
+def test_the_order_of_probes_does_not_matter(seed, order):
+    golden = random_golden(seed)
+    z = mixture(golden, [0.3, 1.0, 0.0], noise=1e-4)["logits"]
+    for one, other in zip(
+        liveness(golden, {"logits": z}, FLOORS), liveness(golden.take(order), {"logits": z[list(order)]}, FLOORS)
+    ):
+        assert dataclasses.astuple(one)[:4] == pytest.approx(dataclasses.astuple(other)[:4])
+
+
+def test_huge_and_tiny_probes_count_alike():
+    golden = random_golden(0, blocks=1, probes=8)
+    sizes = 10.0 ** np.arange(-4, 4)[:, None]
+    golden = golden_of(sizes * golden.outputs["logits"], sizes * golden.ablated["logits"].astype(np.float64))
+    z = mixture(golden, [0.0])["logits"]
+    z[:4] += golden.ablated["logits"][0, :4]  # dead on the four smallest probes
+    assert liveness(golden, {"logits": z}, FLOORS)[0].value == pytest.approx(0.5, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [
+        (0.99, 1.01, Word.ALIVE),
+        (0.60, 1.40, Word.ALIVE),
+        (-0.02, 0.02, Word.DEAD),
+        (-0.40, 0.40, Word.DEAD),
+        (0.45, 0.55, Word.WEAKENED),
+        (0.20, 0.80, Word.WEAKENED),
+        (0.40, 1.00, Word.INCONCLUSIVE),
+        (0.00, 0.60, Word.INCONCLUSIVE),
+        (-1.0, 2.00, Word.INCONCLUSIVE),
+        (-np.inf, np.inf, Word.INCONCLUSIVE),
+        (1.90, 2.10, Word.INCONCLUSIVE),
+        (-48.0, -47.0, Word.INCONCLUSIVE),
+    ],
+)
+def test_words(low, high, word):
+    assert classify(low, high) is word
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(("c", "word"), [(0.0, Word.ALIVE), (1.0, Word.DEAD), (0.5, Word.WEAKENED)])
+def test_words_hold_under_noise_as_large_as_the_step(seed, c, word):
+    golden = random_golden(seed, blocks=2, probes=48, size=50)
+    floors = {"logits": Floor(1.5e-2, 6e-2, 1)}
+    first, second = liveness(golden, mixture(golden, [c, 0.0], noise=1e-2, seed=seed), floors)
+    assert (first.word, second.word) == (word, Word.ALIVE)
+    assert first.low < 1 - c < first.high
+
+
+@pytest.mark.parametrize("bits", [6, 8, 10, 12])
+def test_intervals_hold_the_truth_under_systematic_errors(new_case, bits):
+    """Weights rounded once for all probes, as in int8: errors that do not average out over probes."""
+    words = []
+    for seed in range(6):
+        case = new_case(seed, size=(8, 8))
+        for fault, truth in (({}, 1.0), ({"dead": 1, "block": 0}, 0.0)):
+            alive = liveness(case.golden, case.run(faults={"rounded": bits, **fault}), case.golden.floors)[0]
+            assert alive.low <= truth <= alive.high
+            assert alive.word in (Word.INCONCLUSIVE, Word.ALIVE if truth else Word.DEAD)
+            words.append(alive.word)
+    if bits == 12:
+        assert Word.INCONCLUSIVE not in words
+
+
+def test_a_step_below_the_noise_is_inconclusive_even_for_a_perfect_artifact():
+    golden = random_golden(0, blocks=1, step=1e-7)
+    (alive,) = liveness(golden, mixture(golden, [0.0]), FLOORS)
+    assert alive.word is Word.INCONCLUSIVE
+    assert "hide its step" in alive.note
+
+
+def test_steps_that_are_alike_are_inconclusive_and_named():
+    golden = random_golden(0, blocks=3)
+    steps = golden.ablated["logits"].astype(np.float64)
+    steps[2] = -3.0 * steps[0]
+    golden = golden_of(golden.outputs["logits"], steps)
+    first, second, third = liveness(golden, mixture(golden, [1.0, 1.0, 0.0]), FLOORS)
+    assert (first.word, third.word) == (Word.INCONCLUSIVE, Word.INCONCLUSIVE)
+    assert "cannot be told from that of 'block2'" in first.note
+    assert "cannot be told from that of 'block0'" in third.note
+    assert second.word is Word.DEAD
+
+
+def test_a_block_that_changes_nothing_is_inconclusive():
+    golden = random_golden(0, blocks=2)
+    steps = golden.ablated["logits"].astype(np.float64)
+    steps[0] = 0.0
+    golden = golden_of(golden.outputs["logits"], steps)
+    first, second = liveness(golden, mixture(golden, [0.0, 0.0]), FLOORS)
+    assert (first.word, first.note) == (Word.INCONCLUSIVE, "removing its attention changes no output")
+    assert second.word is Word.ALIVE
+
+
+def test_one_probe_gives_no_interval():
+    golden = random_golden(0, blocks=1, probes=1)
+    (alive,) = liveness(golden, mixture(golden, [0.0]), FLOORS)
+    assert alive.word is Word.INCONCLUSIVE
+
+
+def test_no_blocks_no_liveness():
+    golden = random_golden(0, blocks=0)
+    assert liveness(golden, mixture(golden, np.zeros(0)), FLOORS) == ()
+    assert overall(golden, mixture(golden, np.zeros(0)), FLOORS) is None
+
+
+def test_overall_weighs_all_blocks_together():
+    golden = random_golden(0, blocks=3)
+    for c in (0.0, 0.25, 1.0):
+        whole = overall(golden, mixture(golden, [c] * 3), FLOORS)
+        assert whole is not None
+        assert whole.value == pytest.approx(1 - c, abs=1e-6)
+
+
+def test_several_outputs_are_weighed_by_their_noise():
+    golden = random_golden(0, blocks=1)
+    y, step = golden.outputs["logits"], golden.ablated["logits"]
+    golden = dataclasses.replace(
+        golden,
+        outputs={"logits": y, "noisy": y},
+        ablated={"logits": step, "noisy": step},
+        shapes={"logits": (6,), "noisy": (6,)},
+        floors={"logits": FLOORS["logits"], "noisy": Floor(1e-1, 1e-1, 1)},
+    )
+    (alive,) = liveness(golden, {"logits": y, "noisy": y + step[0]}, golden.floors)
+    assert alive.word is Word.ALIVE
+    (alive,) = liveness(golden, {"logits": y + step[0], "noisy": y}, golden.floors)
+    assert alive.word is Word.DEAD

@@ -1,0 +1,67 @@
+"""Every network of the corpus is raised or refused as it should be, and every rewrite is proven exact in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from ulsam_deploy.exporters import lowerings
+from ulsam_deploy.graph import Program, capture, lower, prove, raise_attention
+
+from .corpus import Case
+from .networks import ALL
+from .spellings import randomise
+
+CONV, SOFTMAX, ATTENTION = "aten.conv2d.default", "aten.softmax.int", "ulsam.subspace_attention.default"
+
+
+def operators(program: Program) -> list[str]:
+    return [str(node.target) for node in program.exported.graph.nodes if node.op == "call_function"]
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    case: Case
+    captured: Program
+    raised: Program
+
+
+@pytest.fixture(scope="module", params=ALL, ids=lambda case: case.name)
+def rewritten(request: pytest.FixtureRequest) -> Rewritten:
+    case: Case = request.param
+    captured = capture(randomise(case.make()), case.inputs, case.batch)
+    return Rewritten(case, captured, raise_attention(captured))
+
+
+def test_is_raised_or_refused_as_it_should_be(rewritten: Rewritten) -> None:
+    case, raised = rewritten.case, rewritten.raised
+    assert {block.path: block.subspaces for block in raised.blocks} == dict(case.blocks), raised.refusals
+    assert [refusal.path for refusal in raised.refusals] == [path for path, _ in case.refusals]
+    for refusal, (_, reason) in zip(raised.refusals, case.refusals, strict=True):
+        assert reason in refusal.reason
+
+
+def test_nothing_of_a_raised_block_is_left(rewritten: Rewritten) -> None:
+    case, before, after = rewritten.case, operators(rewritten.captured), operators(rewritten.raised)
+    assert after.count(ATTENTION) == len(case.blocks)
+    if case.alone:
+        assert [name for name in after if name != "aten.sym_size.int"] == [CONV, ATTENTION, CONV]
+    elif not case.refusals and case.blocks:
+        assert after.count(SOFTMAX) == after.count("aten.max_pool2d.default") == case.keeps
+    elif not case.blocks:
+        assert after == before
+
+
+def test_is_exact_in_float64(rewritten: Rewritten) -> None:
+    prove(rewritten.captured, rewritten.raised, "raising")
+    if rewritten.raised.blocks:
+        for lowering in (lowerings.broadcast, lowerings.channels_last):
+            lowered = lower(rewritten.raised, lowering)
+            assert not [name for name in operators(lowered) if name.startswith("ulsam")]
+            prove(rewritten.captured, lowered, lowering.__name__)
+
+
+def test_the_corpus_is_large_and_every_name_is_its_own() -> None:
+    names = [case.name for case in ALL]
+    assert len(names) == len(set(names)) >= 40

@@ -1,0 +1,304 @@
+"""Recognizing a checkpoint's network, building it strictly, and the user's own factory."""
+
+import copy
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UsageError
+from ulsam_deploy.load.checkpoint import Checkpoint, build, from_factory, identify, input_shape, read, remarks, write
+
+CONFIG = {"width": 0.35, "classes": 3, "in_channels": 1, "insert": [3], "substitute": [13], "subspaces": 2}
+
+
+def network(name="mobilenet_v2"):
+    return plugins.load(plugins.MODELS, name)
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return network().build(CONFIG)
+
+
+@pytest.fixture
+def weights(model):
+    return {key: tensor.clone() for key, tensor in model.state_dict().items()}
+
+
+def of(weights, **metadata) -> Checkpoint:
+    return Checkpoint(weights, metadata, "00", "model.pt")
+
+
+def declared(config, name="mobilenet_v2"):
+    return {"ulsam_deploy": {"network": name, "config": config, "input": [1, 96, 96]}}
+
+
+def test_recognized_by_keys_and_built(model, weights, tmp_path):
+    torch.save({"model": {f"module.{key}": value for key, value in weights.items()}}, tmp_path / "model.pt")
+    found = read(tmp_path / "model.pt")
+    which, config = identify(found)
+    assert (which.name, {key: config[key] for key in CONFIG}) == ("mobilenet_v2", CONFIG)
+    built = build(found, which, config)
+    assert not built.training
+    image = torch.randn(2, 1, 64, 64)
+    assert torch.equal(built(image), model(image))
+
+
+def test_the_other_network():
+    v1 = network("mobilenet_v1")
+    config = {"width": 0.25, "classes": 5}
+    which, found = identify(of(v1.build(config).state_dict()))
+    assert (which.name, found["width"], found["classes"]) == ("mobilenet_v1", 0.25, 5)
+
+
+def test_variant_is_what_the_user_says(weights):
+    assert identify(of(weights))[1]["variant"] == "reference"
+    assert identify(of(weights), variant="pool-of-input")[1]["variant"] == "pool-of-input"
+    assert identify(of(weights), arch="mobilenet_v2", variant="pool-of-input")[1]["variant"] == "pool-of-input"
+
+
+def test_counters_may_be_missing(model, weights):
+    fewer = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    built = build(of(fewer), *identify(of(fewer)))
+    assert torch.equal(built(torch.ones(1, 1, 64, 64)), model(torch.ones(1, 1, 64, 64)))
+
+
+def test_every_misfit_is_named_with_the_nearest_guess(weights):
+    weights["features.5.conv.0.0.wieght"] = weights.pop("features.5.conv.0.0.weight")
+    weights["classifier.1.weight"] = torch.zeros(4, 1280)
+    weights["extra.thing"] = torch.zeros(1)
+    with pytest.raises(UsageError) as caught:
+        build(of(weights), network(), CONFIG)
+    words = str(caught.value)
+    assert caught.value.exit_code == Exit.USAGE
+    for expected in (
+        "1 missing",
+        "features.5.conv.0.0.weight (nearest: features.5.conv.0.0.wieght)",
+        "2 unexpected",
+        "extra.thing",
+        "classifier.1.weight is 4x1280, not 3x1280",
+    ):
+        assert expected in words
+
+
+def test_many_misfits_are_counted_and_not_all_listed(weights):
+    with pytest.raises(UsageError) as caught:
+        build(of({"alone": torch.zeros(1)}), network(), CONFIG)
+    assert "... and" in str(caught.value)
+    assert len(str(caught.value).splitlines()) < 20
+
+
+def test_unknown_keys_list_the_networks_and_the_flags():
+    with pytest.raises(UsageError) as caught:
+        identify(of({"conv.weight": torch.zeros(1)}))
+    for expected in ("mobilenet_v1", "mobilenet_v2", "--arch", "--model PKG.MODULE:FACTORY", "conv.weight"):
+        assert expected in str(caught.value)
+
+
+def test_damaged_weights_are_compared_with_the_closest_configuration(weights):
+    weights["features.5.conv.0.0.wieght"] = weights.pop("features.5.conv.0.0.weight")
+    with pytest.raises(UsageError, match=r"features\.5\.conv\.0\.0\.weight \(nearest"):
+        identify(of(weights))
+
+
+def test_arch_names_a_network_or_a_configuration(weights):
+    assert identify(of(weights), arch="mobilenet_v2")[0].name == "mobilenet_v2"
+    with pytest.raises(UsageError, match="no known network"):
+        identify(of(weights), arch="mobilenet_v1")
+    name, config = next(iter(network().named().items()))
+    assert identify(of(weights), arch=name) == (network(), dict(config))
+
+
+def test_unknown_arch_gets_near_names(weights):
+    with pytest.raises(UsageError, match="mobilenet_v2") as caught:
+        identify(of(weights), arch="mobilnet_v2")
+    assert caught.value.exit_code == Exit.USAGE
+
+
+def test_what_the_file_says_of_itself_is_used(weights):
+    config = {**CONFIG, "width": 0.34, "variant": "pool-of-input"}  # 0.34 builds the same shapes as 0.35
+    assert identify(of(weights, **declared(config)))[1] == config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"classes": 4},
+        {"insert": [3, 4]},
+        {"substitute": []},
+        {"subspaces": 4},
+        {"width": 1.0},
+        {"width": 0.4},
+        {"width": 10**9},
+        {"width": "wide"},
+        {"classes": 10**12},
+        {"subspaces": 10**9},
+        {"insert": list(range(100_000))},
+        {"variant": "no-such-variant"},
+        {"unknown": 1},
+        {"insert": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_what_the_file_says_is_held_against_its_weights(weights, change):
+    with pytest.raises(ExportError, match="contradict"):
+        identify(of(weights, **declared({**CONFIG, **change})))
+
+
+@pytest.mark.parametrize(
+    "value", ["text", None, 7, [], {"network": []}, {"network": "nobody's"}, {"config": {}}], ids=str
+)
+def test_nonsense_about_itself_is_ignored(weights, value):
+    assert identify(of(weights, ulsam_deploy=value))[0].name == "mobilenet_v2"
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([1, 96, 64], (1, 96, 64)),
+        ([3, 96, 96], (1, 224, 224)),
+        ([1, 0, 96], (1, 224, 224)),
+        ([1, 96, 10**9], (1, 224, 224)),
+        ([1, 96.0, 96], (1, 224, 224)),
+        ([1, 96], (1, 224, 224)),
+        ("1x96x96", (1, 224, 224)),
+        (None, (1, 224, 224)),
+    ],
+)
+def test_input_is_what_the_file_says_if_that_makes_sense(weights, told, expected):
+    said = {"network": "mobilenet_v2", "config": CONFIG, "input": told}
+    shape, assumed = input_shape(of(weights, ulsam_deploy=said), network(), CONFIG)
+    assert shape == expected
+    assert ("1x224x224 was assumed" in assumed) == (told != [1, 96, 64]), "what is assumed is said, and nothing else"
+    shape, assumed = input_shape(of(weights), network(), CONFIG)
+    assert shape == (1, 224, 224)
+    assert "does not say what it was trained at" in assumed
+
+
+def test_remarks_are_of_the_file_and_of_the_network(weights):
+    found = Checkpoint(weights, {}, "00", "model.pt", notes=("something was converted",))
+    first, second = remarks(found, network())
+    assert first == "something was converted"
+    assert "bn_dws" in second
+
+
+def test_read_write_round_trip_of_a_changed_network(model, tmp_path):
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        changed.classifier[1].bias.add_(1)
+    write(tmp_path / "new.pt", changed, network(), CONFIG, (1, 64, 64))
+    found = read(tmp_path / "new.pt")
+    image = torch.randn(1, 1, 64, 64)
+    assert torch.equal(build(found, *identify(found))(image), changed(image))
+
+
+# --- the user's own code ----------------------------------------------------------------------------------------------
+
+CODE = """
+    import sys
+    import torch
+    from torch import nn
+
+    def make():
+        import helper_of_the_factory
+        return nn.Linear(2, helper_of_the_factory.OUT)
+
+    class Net(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 3)
+
+    def needs(argument):
+        return nn.Linear(2, 3)
+
+    def fails():
+        raise ValueError("no such file: weights.bin\\nsecond line")
+
+    def leaves():
+        sys.exit(17)
+
+    def text():
+        return "a network"
+
+    made = nn.Linear(2, 3)
+    number = 3
+"""
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch):
+    """A module of this name in the working folder, which is not on the import path."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
+    Path("nets_of_the_user.py").write_text(textwrap.dedent(CODE))
+    Path("helper_of_the_factory.py").write_text("OUT = 3\n")
+    Path("broken_module.py").write_text("import not_installed_anywhere\n")
+    Path("wrong_syntax.py").write_text("def f(:\n")
+    yield
+    for name in ("nets_of_the_user", "helper_of_the_factory", "broken_module", "wrong_syntax"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("code")
+@pytest.mark.parametrize("name", ["make", "Net"])
+def test_factory_in_the_working_folder(name):
+    before = list(sys.path)
+    weights = {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
+    model = from_factory(f"nets_of_the_user:{name}", of(weights))
+    assert isinstance(model, nn.Module)
+    assert not model.training
+    assert model(torch.ones(1, 2)).tolist() == [[2.0, 2.0, 2.0]]
+    assert sys.path == before
+
+
+@pytest.mark.usefixtures("code")
+def test_factory_without_a_checkpoint():
+    assert isinstance(from_factory("nets_of_the_user:make"), nn.Linear)
+
+
+@pytest.mark.usefixtures("code")
+def test_factory_and_weights_that_do_not_fit():
+    with pytest.raises(UsageError, match=r"weight is 1x2, not 3x2"):
+        from_factory("nets_of_the_user:make", of({"weight": torch.ones(1, 2), "bias": torch.zeros(3)}))
+
+
+@pytest.mark.usefixtures("code")
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("nets_of_the_user", "does not name a factory"),
+        (":make", "does not name a factory"),
+        ("nets_of_the_user:", "does not name a factory"),
+        ("no_such_module:make", "no Python module 'no_such_module'"),
+        ("nets_of_the_user.deeper:make", "no Python module 'nets_of_the_user.deeper'"),
+        ("..relative:make", "importing"),
+        ("nets_of_the_user:maek", "make"),
+        ("nets_of_the_user:number", "a int"),
+        ("nets_of_the_user:needs", "TypeError.*argument"),
+        ("nets_of_the_user:fails", "ValueError: no such file: weights.bin$"),
+        ("nets_of_the_user:leaves", "SystemExit: 17"),
+        ("nets_of_the_user:text", "returned a str"),
+        ("nets_of_the_user:made", "a network already"),
+        ("broken_module:make", "not_installed_anywhere"),
+        ("wrong_syntax:make", "SyntaxError"),
+    ],
+)
+def test_mistakes_in_the_users_code_are_one_sentence(spec, words):
+    before = list(sys.path)
+    with pytest.raises(UlsamError, match=f"(?m){words}") as caught:
+        from_factory(spec)
+    assert caught.value.exit_code == Exit.USAGE
+    assert len(str(caught.value).splitlines()) <= 3
+    assert sys.path == before
+
+
+@pytest.mark.usefixtures("code")
+def test_the_users_error_is_the_cause():
+    with pytest.raises(UsageError) as caught:
+        from_factory("nets_of_the_user:fails")
+    assert isinstance(caught.value.__cause__, ValueError)

@@ -1,0 +1,7 @@
+"""Artifacts that somebody else made: held against a checkpoint, opened behind a process boundary only."""
+
+from ulsam_deploy.against.check import Foreign, Question, verify_against
+from ulsam_deploy.against.guard import Guarded
+from ulsam_deploy.device.subprocesses import Limits
+
+__all__ = ["Foreign", "Guarded", "Limits", "Question", "verify_against"]

@@ -1,0 +1,42 @@
+"""An artifact with its ports matched to a network's tensors: spoken to in the network's names, layout and float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ulsam_deploy.against.guard import Guarded
+from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.types import TensorSpec
+
+
+@dataclass(frozen=True)
+class Case:
+    """``inputs`` and ``outputs`` map the network's names to the artifact's ports; ``files`` are the artifact's."""
+
+    guarded: Guarded
+    files: tuple[Path, ...]
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+    def run(self, inputs: ArrayMap, without: range | None = None) -> tuple[dict[str, Array], EngineFacts]:
+        """The outputs that the artifact has, (P, ...) by the network's names, and the engine's facts.
+
+        ``without``: of its twin in which the softmaxes of these numbers, in running order, give zero.
+        """
+        ports = tuple(self.inputs.values()), tuple(self.outputs.values())
+        produced, facts = self.guarded.run(*ports, self.feed(inputs), without)
+        return {name: produced[port.name] for name, port in self.outputs.items()}, facts
+
+    def values(self, inputs: ArrayMap, size: int, without: range | None = None) -> list[dict[str, Array]]:
+        """Every tensor inside the artifact, or such a twin of it, for each ``size`` rows of ``inputs``."""
+        ports = tuple(self.inputs.values()), tuple(self.outputs.values())
+        return self.guarded.values(*ports, self.feed(inputs), size, without)
+
+    def feed(self, inputs: ArrayMap) -> dict[str, Array]:
+        """``inputs`` by port and in its dtype, in PyTorch's layout still."""
+        return {port.name: np.asarray(inputs[name]).astype(port.dtype) for name, port in self.inputs.items()}

@@ -1,0 +1,225 @@
+"""``verify --against``: does this file, whoever made it, compute what the checkpoint computes?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from ulsam_deploy.against import ports, reproduction
+from ulsam_deploy.against.case import Case
+from ulsam_deploy.against.guard import Guarded
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.parity import Golden, Word, check, is_mixed_up, tolerance_of
+from ulsam_deploy.device.precisions import CALIBRATED, NO_CALIBRATION
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.subprocesses import Limits
+from ulsam_deploy.device.types import Block, TensorSpec, Tier
+from ulsam_deploy.device.verify import verdict_code, worst_batch
+from ulsam_deploy.export.build import Shown, Twins, gathered
+from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.export.prepare import Road
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked about one artifact; ``None``: worked out from the file.
+
+    ``reproduce`` is a folder for a failure's reproduction; ``trust_native`` lets native code (a TensorRT engine) run.
+    """
+
+    artifact: Path
+    layout: str | None = None
+    precision: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    reproduce: Path | None = None
+    trust_native: bool = False
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What was found; ``reproduced`` says whether the folder that was asked for was written."""
+
+    target: str
+    precision: str
+    case: Case
+    evidence: Evidence
+    notes: tuple[str, ...]
+    reproduced: bool
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code that the verdict stands for."""
+        return verdict_code(self.evidence)
+
+
+def verify_against(options: ExportOptions, question: Question, progress: Progress | None = None) -> Foreign:
+    """Hold ``question.artifact`` against the checkpoint ``options.model``; the batch is the artifact's own.
+
+    int8 is judged by what honest int8 does with the ranges of ``options.calibration``, and on real inputs only: part of
+    that set, and your own probes.
+
+    Raises :class:`UsageError` for a file of unknown kind, one that cannot be this network, or int8 without a
+    calibration set (and the other way round), :class:`RefusedError` for one that reaches out of its folder or would run
+    code, :class:`UnavailableError` without its engine, and :class:`~ulsam_deploy.device.errors.ExportError` when the
+    engine cannot open or run it, crashes, or exceeds the limits.
+    """
+    progress = progress or Progress()
+    engine = _engine(question)
+    if question.reproduce:
+        reproduction.check_folder(question.reproduce)
+    guarded = Guarded(engine, question.artifact, question.limits)
+    with progress.stage("open") as said:
+        inputs, outputs, files = guarded.open()
+        said.append(f"by {engine.name}, in a process of its own")
+    precision = question.precision or _precision((*inputs, *outputs))
+    _check_calibration(options, precision)
+    judged = dataclasses.replace(options, batch=ports.batch_of(inputs) or 1, precisions=(precision,))
+    with Road(judged, progress) as road:
+        wanted = road.card
+        mapped = ports.map_inputs(inputs, wanted.inputs, question.layout)
+        named = dict(zip((spec.name for spec in wanted.inputs), mapped))
+        case = Case(guarded, files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
+        evidence, reproduced = _judge(road, case, precision, question.reproduce)
+    notes = tuple(_notes(case, len(outputs), precision, question))
+    return Foreign(engine.target, precision, case, evidence, notes, reproduced)
+
+
+def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple[Evidence, bool]:
+    """Run, check, say where it goes wrong, and leave a reproduction in ``folder`` unless all is well."""
+    golden = road.golden.at(precision)
+    with road.progress.stage("run and check") as said:
+        produced, facts = case.run(golden.inputs)
+        report = check(golden, produced, tolerance=tolerance_of(precision))
+        said.append(report.verdict.value)
+    if (
+        any(block.word is Word.INCONCLUSIVE for block in report.blocks)
+        and (twins := _twins(road, case, golden, produced)).silenced
+    ):
+        report = check(
+            golden, produced, tolerance=tolerance_of(precision), silenced=twins.silenced, inside=twins.inside
+        )
+    evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report, engine=facts)
+    batch = worst_batch(evidence, golden, next(iter(case.inputs.values())).shape[0])
+    inputs = {name: array[batch] for name, array in golden.inputs.items()}
+    if report.verdict is Verdict.FAIL:
+        rows = batch.stop - batch.start
+        evidence = road.located(evidence, inputs, lambda feed: case.values(feed, rows)[0], precision)
+    if folder is None or report.verdict is Verdict.PASS:
+        return evidence, False
+    found = {name: array[batch] for name, array in produced.items()}
+    reproduction.write(folder, case, inputs, _truth(road, inputs), found, facts)
+    return evidence, True
+
+
+def _twins(road: Road, case: Case, golden: Golden, produced: ArrayMap) -> Twins:
+    """What the artifact's twins without each block's attention show; empty where its softmaxes are not those."""
+    with road.progress.stage("twins") as said:
+        try:
+            shares = _shares(case.guarded.softmaxes(), road.card.blocks)
+            if not shares:
+                said.append("none: the softmaxes of this file are not one for each block or subspace")
+                return Twins()
+            found = (Shown(case.run(golden.inputs, share)[0], _inside(road, case, share)) for share in shares)
+            twins = gathered(road, _inside(road, case), found)
+            if is_mixed_up(golden, produced, twins.silenced, golden.floors):
+                said.append("none: the softmaxes of this file are in another order than the network's blocks")
+                return Twins()
+        except UlsamError as error:  # a twin is more evidence, where one can be made
+            said.append(f"none: {error.found.splitlines()[0]}")
+            return Twins()
+        said.append(f"{len(shares)}, each without one block's attention")
+    return twins
+
+
+def _inside(road: Road, case: Case, without: range | None = None) -> Sequence[ArrayMap]:
+    """All values inside the artifact, or such a twin, on each batch that is watched; none where they can't be shown."""
+    feeds = [feed for feed, _ in road.watched]
+    try:
+        return case.values({n: np.concatenate([f[n] for f in feeds]) for n in feeds[0]}, road.batch, without)
+    except UlsamError:  # the outputs of the twins tell something alone
+        return []
+
+
+def _shares(count: int, blocks: Sequence[Block]) -> list[range]:
+    """Which of ``count`` softmaxes, in running order, are each block's: one, or one a subspace; empty: neither."""
+    for sizes in ([1] * len(blocks), [block.subspaces for block in blocks]):
+        if blocks and sum(sizes) == count:
+            ends = list(accumulate(sizes))
+            return [range(end - size, end) for end, size in zip(ends, sizes)]
+    return []
+
+
+def _engine(question: Question) -> type[Runtime]:
+    """The engine for this kind of file."""
+    path = question.artifact
+    engines: dict[str, type[Runtime]] = plugins.loaded(plugins.RUNTIMES)
+    kinds = {suffix: engine for engine in engines.values() for suffix in engine.opens}
+    engine = kinds.get(path.suffix.lower())
+    if engine is None:
+        raise UsageError(f"'{path.name}' is of no known kind", expected=" ".join(sorted(kinds)))
+    if not path.is_file():
+        raise UsageError(f"there is no file '{path}'", expected="an artifact", todo="check the path")
+    if engine.native and not question.trust_native:
+        raise RefusedError(
+            f"'{path.name}' is native code that runs when it is opened",
+            expected="an engine that you built, or whose maker you trust",
+            todo="say so with --trust-native",
+        )
+    here = engine.available()
+    if not here.usable:
+        raise UnavailableError(f"{engine.name} cannot run here: {here.detail}", todo=here.todo)
+    return engine
+
+
+def _precision(specs: Sequence[TensorSpec]) -> str:
+    return "fp16" if any(spec.dtype == "float16" for spec in specs) else "fp32"
+
+
+def _check_calibration(options: ExportOptions, precision: str) -> None:
+    """Ranges are needed for int8, and mean nothing elsewhere."""
+    if precision in CALIBRATED and options.calibration is None:
+        raise UsageError(f"{precision} is judged by ranges", expected="a calibration set", todo=NO_CALIBRATION)
+    if precision not in CALIBRATED and options.calibration is not None:
+        raise UsageError(
+            f"a calibration set means nothing for {precision}",
+            expected=" or ".join(CALIBRATED),
+            todo="say what the artifact is with --precision",
+        )
+
+
+def _truth(road: Road, inputs: ArrayMap) -> ArrayMap:
+    """What PyTorch gives in float64 for one batch of the artifact."""
+    import torch
+
+    from ulsam_deploy.graph import Evaluator, batches
+
+    evaluator, program = Evaluator(road.captured), road.captured
+    tensors = {spec.name: torch.from_numpy(inputs[spec.name]) for spec in program.inputs}
+    parts = [evaluator.run(batch) for batch in batches(tensors, program.batch or 1)]
+    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+
+
+def _notes(case: Case, outputs: int, precision: str, question: Question) -> Iterator[str]:
+    """What was worked out, for the user to contradict."""
+    for name, port in case.inputs.items():
+        if port.layout == "NHWC" and question.layout is None:
+            yield f"input '{port.name}' is taken as NHWC"
+        if port.name != name:
+            yield f"input '{port.name}' is taken as the network's '{name}'"
+    for name, port in case.outputs.items():
+        if port.name != name:
+            yield f"output '{port.name}' is taken as the network's '{name}'"
+    if len(case.outputs) < outputs:
+        yield f"{outputs - len(case.outputs)} other outputs are not looked at"
+    if precision != "fp32" and question.precision is None:
+        yield f"judged as {precision}, because its inputs or outputs are"

@@ -1,0 +1,64 @@
+"""Whether boards can be emulated here, asked without making anything: all that is missing at once."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib.util import find_spec
+
+from ulsam_deploy.boards.emulate import plugin, tools
+from ulsam_deploy.boards.emulate.machine import profile_of
+from ulsam_deploy.boards.emulate.sysroot import entry_of, release_for
+from ulsam_deploy.device.errors import UnavailableError
+from ulsam_deploy.device.types import Availability
+
+__all__ = ["counting", "verifying"]
+
+
+def verifying(board: str) -> Availability:
+    """Whether artifacts can be run on ``board``.
+
+    Args:
+        board: A device profile with an ARM side.
+
+    Returns:
+        qemu's version and where the board's software comes from; or every program that is missing.
+    """
+    profile = profile_of(board)
+    try:
+        name, _ = release_for(profile, board)
+    except UnavailableError as error:
+        return Availability(False, error.found, error.todo)
+    made = entry_of(profile, board).is_dir()
+    # What fetches the board's software is needed once.
+    programs = {tools.QEMU[profile.machine]: "qemu-user", **({} if made else {"apt-get": "apt", "dpkg-deb": "dpkg"})}
+    if (missing := _missing(programs)) is not None:
+        return missing
+    if not made and find_spec("pip") is None:
+        return Availability(False, "this Python has no pip", f"{sys.executable} -m ensurepip")
+    version = ".".join(map(str, tools.qemu_version(tools.qemu(profile.machine))))
+    software = "software in the cache" if made else "software is fetched on first use (about 250 MB)"
+    return Availability(True, f"qemu {version}, {name}: {software}")
+
+
+def counting(board: str) -> Availability:
+    """Whether the instructions of ``board`` can be counted: emulation, a qemu with plugins, and a C compiler."""
+    here = verifying(board)
+    if not here.usable:
+        return here
+    if (missing := _missing({"cc": "gcc libc6-dev"})) is not None:
+        return missing
+    try:
+        plugin.check(tools.qemu(profile_of(board).machine))
+    except UnavailableError as error:
+        return Availability(False, error.found, error.todo)
+    return Availability(True, f"{here.detail}; {shutil.which('cc')}")
+
+
+def _missing(programs: dict[str, str]) -> Availability | None:
+    """What there is to install, program by Debian package; ``None`` where all are here."""
+    absent = {program: package for program, package in programs.items() if shutil.which(program) is None}
+    if not absent:
+        return None
+    packages = " ".join(dict.fromkeys(absent.values()))
+    return Availability(False, f"not installed: {', '.join(absent)}", f"sudo apt-get install {packages}")

@@ -1,0 +1,193 @@
+"""The program inside the emulated board: checks its processor, then runs one artifact by the device runner's own code.
+
+Run as ``python3 guest.py ANSWER.json verify|count BUNDLE TARGET PRECISION``. It imports the standard library and, from
+the runner, device-safe modules only. Nothing is timed: time under emulation says nothing about the board.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import mmap
+import os
+import platform
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.device import codec
+from ulsam_deploy.device import verify as evidence
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, read_bundle
+from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.parity import Golden
+
+#: Linux's names for the bits of AT_HWCAP and AT_HWCAP2 (``arch/arm64/kernel/cpuinfo.c``).
+_HWCAP = (
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 "
+    "sm4 asimddp sha512 sve asimdfhm dit uscat ilrcpc flagm ssbs sb paca pacg"
+)
+_HWCAP2 = (
+    "dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm svef32mm svef64mm svebf16 i8mm bf16"
+)
+HWCAP, HWCAP2 = _HWCAP.split(), _HWCAP2.split()
+#: The same of 32-bit programs (``arch/arm/kernel/setup.c``).
+_HWCAP_32 = (
+    "swp half thumb 26bit fastmult fpa vfp edsp java iwmmxt crunch thumbee neon vfpv3 vfpv3d16 tls vfpv4 idiva idivt "
+    "vfpd32 lpae evtstrm"
+)
+HWCAP_32, HWCAP2_32 = _HWCAP_32.split(), ["aes", "pmull", "sha1", "sha2", "crc32"]
+#: What kernels are chosen by; the rest (cryptography, clocks) decides nothing here.
+_CHOOSING = "fp asimd atomics fphp asimdhp asimdrdm asimddp asimdfhm i8mm bf16 sve sve2"
+CHOOSING = set(_CHOOSING.split())
+#: Set by the kernel and not by the processor.
+_KERNELS = {"evtstrm"}
+_AT_HWCAP, _AT_HWCAP2 = 16, 26
+
+#: Marks in the instruction stream, told to the plugin by a system call that does nothing: is this a terminal?
+MARK = 0x7A110000
+EMPTY, LOAD, FIRST, STEADY = range(1, 5)
+BEGIN, END = 0x100, 0x200
+#: Inferences that are counted one by one after the first; their median is reported.
+RUNS = 5
+
+
+def main(words: list[str]) -> int:
+    """Answer in a file, because engines print what they like."""
+    answer, verb, bundle, target, precision = words
+    document: dict[str, Any]
+    try:
+        check_processor()
+        opened = read_bundle(Path(bundle))
+        opened.verify_integrity()
+        document = {"result": VERBS[verb](opened, opened.artifact(target, precision))}
+    except UlsamError as error:
+        told = {"exit": int(error.exit_code), "found": error.found, "expected": error.expected, "todo": error.todo}
+        document = {"error": told}
+    Path(answer).write_text(json.dumps(document))
+    return 0
+
+
+def verify(bundle: Bundle, record: ArtifactRecord) -> Any:
+    """The evidence of one artifact, encoded."""
+    found = evidence.execute(
+        record.target,
+        bundle.files(record),
+        record.inputs,
+        record.outputs,
+        _golden(bundle),
+        precision=record.precision,
+        timed=False,
+        threads=1,
+    )
+    return codec.encode(found, "evidence")
+
+
+def count(bundle: Bundle, record: ArtifactRecord) -> Any:
+    """Load, run once, run :data:`RUNS` times, each between two marks; where code lies in memory, for its names."""
+    golden = _golden(bundle)
+    engine = evidence.runtime_for(record.target)
+    runtime = engine(bundle.files(record), record.inputs, record.outputs, threads=1)
+    batch = runtime.inputs[0].shape[0] or 1
+    feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}
+    for _ in range(2):  # the first one pays for the marks' own code
+        _marked(EMPTY, lambda: None)
+    _marked(LOAD, runtime.__enter__)
+    try:
+        once = runtime.prepared(feed)
+        gc.collect()
+        gc.disable()  # its turns would be counted with one inference or another
+        _marked(FIRST, once)
+        for _ in range(RUNS):
+            _marked(STEADY, once)
+        facts = codec.encode(runtime.facts(), "engine")
+        return {"engine": facts, "batch": batch, "maps": list(code_maps(Path("/proc/self/maps").read_text()))}
+    finally:
+        runtime.__exit__(None, None, None)
+
+
+VERBS: dict[str, Callable[[Bundle, ArtifactRecord], Any]] = {"verify": verify, "count": count}
+
+
+def _marked(phase: int, run: Callable[[], object]) -> None:
+    os.isatty(MARK | BEGIN | phase)
+    run()
+    os.isatty(MARK | END | phase)
+
+
+def _golden(bundle: Bundle) -> Golden:
+    if bundle.golden is None:
+        raise UnavailableError("the bundle has no golden set", todo="export it again")
+    return Golden.load(bundle.golden)
+
+
+def code_maps(text: str) -> Iterator[tuple[int, int, int, str]]:
+    """Start, end, file offset and file of every executable mapping in the text of ``/proc/self/maps``."""
+    for line in text.splitlines():
+        match = re.match(r"([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) \S+ \d+\s+(/.*)", line)
+        if match:
+            yield int(match[1], 16), int(match[2], 16), int(match[3], 16), match[4]
+
+
+def check_processor() -> None:
+    """Compare what engines will read with what the processor is; raises :class:`UsageError` before any engine runs.
+
+    A 32-bit program can't ask the processor for its part number, and qemu has no 32-bit model of these cores but one
+    that can do everything ("max"): there only what the description claims is checked, not what it leaves out.
+    """
+    wide = platform.machine() == "aarch64"
+    names, more = (HWCAP, HWCAP2) if wide else (HWCAP_32, HWCAP2_32)
+    auxiliary = dict(struct.iter_unpack("QQ" if wide else "II", Path("/proc/self/auxv").read_bytes()))
+    present = features(auxiliary.get(_AT_HWCAP, 0), names) | features(auxiliary.get(_AT_HWCAP2, 0), more)
+    described = Path("/proc/cpuinfo").read_text()
+    problem = mismatch(described, present, main_id() if wide else None)
+    if problem:
+        raise UsageError(
+            f"the profile's /proc/cpuinfo doesn't fit its processor model: {problem}",
+            expected="features and CPU part of the processor that 'cpu' names",
+            todo="correct the device profile",
+        )
+
+
+def features(bits: int, names: list[str]) -> set[str]:
+    """The names of the bits that are set."""
+    return {name for number, name in enumerate(names) if bits >> number & 1}
+
+
+def mismatch(described: str, present: set[str], main: int | None) -> str:
+    """What the text of ``/proc/cpuinfo`` says that isn't so, or hides; empty when it fits.
+
+    ``present``: features of the processor; ``main``: its MIDR_EL1 ("Arm Architecture Reference Manual", D19.2.100),
+    part in bits 4 to 15, or ``None`` where only what is claimed can be checked.
+    """
+    told = dict(re.findall(r"^(\S[^\t:]*?)\s*:\s*(.*)$", described, re.MULTILINE))
+    listed = set(told.get("Features", "").split())
+    claimed = sorted(listed - present - _KERNELS)
+    hidden = sorted((present - listed) & CHOOSING)
+    part = int(told.get("CPU part", "0"), 16)
+    if claimed:
+        return f"it claims {', '.join(claimed)}, which the processor lacks"
+    if main is None:
+        return ""
+    if hidden:
+        return f"it hides {', '.join(hidden)}"
+    if part != main >> 4 & 0xFFF:
+        return f"it names CPU part {part:#x}, the processor is {main >> 4 & 0xFFF:#x}"
+    return ""
+
+
+def main_id() -> int:
+    """MIDR_EL1, by the two instructions ``mrs x0, midr_el1; ret`` (Linux lets programs read it)."""
+    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as page:
+        page.write(struct.pack("<II", 0xD5380000, 0xD65F03C0))
+        start = ctypes.c_char.from_buffer(page)
+        number = int(ctypes.CFUNCTYPE(ctypes.c_uint64)(ctypes.addressof(start))())
+        del start
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,65 @@
+"""Which function of which library a place in the emulated program's memory belongs to, and what each of them costs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulsam_deploy.boards.emulate.elf import Elf
+
+__all__ = ["Kernel", "Mapped", "costs"]
+
+#: Functions that are told apart; the rest is one line.
+TOP = 12
+
+#: Start, end (addresses), offset in the file, and the file, of code in memory.
+Mapped = tuple[int, int, int, str]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A function of the engine with the instructions it spends in one inference; ``name`` is empty for the rest."""
+
+    name: str
+    library: str
+    instructions: int
+
+
+def costs(places: Mapping[int, int], maps: Sequence[Mapped], runs: int) -> tuple[Kernel, ...]:
+    """Instructions an inference by function, the largest first, everything beyond :data:`TOP` in one.
+
+    ``places``: instructions by address over all ``runs``.
+    """
+    libraries: dict[str, Elf] = {}
+    spent: Counter[tuple[str, str]] = Counter()
+    for address, instructions in places.items():
+        spent[_place(address, maps, libraries)] += instructions
+    top = spent.most_common(TOP)
+    rest = sum(spent.values()) - sum(instructions for _, instructions in top)
+    names = _readable([name for (_, name), _ in top])
+    kernels = [Kernel(name, library, n // runs) for name, ((library, _), n) in zip(names, top)]
+    return (*kernels, Kernel("", "", rest // runs)) if rest else tuple(kernels)
+
+
+def _place(address: int, maps: Sequence[Mapped], libraries: dict[str, Elf]) -> tuple[str, str]:
+    """Library and function at an address of the emulated program."""
+    for start, end, offset, file in maps:
+        if start <= address < end:
+            if file not in libraries:
+                libraries[file] = Elf(Path(file))
+            virtual = libraries[file].address(address - start + offset)
+            return Path(file).name, (libraries[file].function(virtual) if virtual is not None else "")
+    return "", ""
+
+
+def _readable(names: list[str]) -> list[str]:
+    """C++ names as people write them, where the host has ``c++filt``; a function without a name says so."""
+    program = shutil.which("c++filt")
+    if program and names:
+        said = subprocess.run([program, "-p"], input="\n".join(names), capture_output=True, text=True).stdout
+        names = said.splitlines() if len(said.splitlines()) == len(names) else names
+    return [name or "(no symbol)" for name in names]

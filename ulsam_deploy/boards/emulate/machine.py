@@ -1,0 +1,191 @@
+"""One emulated board: its files, its ``/proc/cpuinfo``, qemu on its processor model, and the device runner inside."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ulsam_deploy.boards.emulate import tools
+from ulsam_deploy.boards.emulate.sysroot import Sysroot, in_use, publish, release_for, sysroot
+from ulsam_deploy.device.cache import source_digest
+from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.files import staging
+from ulsam_deploy.device.profiles import ArmProfile, device
+from ulsam_deploy.device.progress import Progress
+
+__all__ = ["Machine", "TrapError", "cpuinfo", "emulated", "profile_of"]
+
+#: Seconds for one artifact; a large network with all its probes takes about one minute.
+PATIENCE = 1800
+#: Bytes of address space of a 64-bit guest; reserved, not used.
+_ADDRESSES = hex(1 << 36)
+_OLD = 7 * 24 * 3600
+_GUEST = Path(__file__).with_name("guest.py")
+_ERRORS: dict[Exit, type[UlsamError]] = {
+    kind.exit_code: kind for kind in (UsageError, ExportError, UnavailableError, RefusedError)
+}
+
+
+class TrapError(UlsamError):
+    """The engine was stopped by the processor: what was to be checked does not run on it (exit 1)."""
+
+    exit_code = Exit.CHECK_FAILED
+
+
+def profile_of(board: str) -> ArmProfile:
+    """The ARM side of a device profile; raises :class:`UnavailableError` for a device that can't be emulated."""
+    arm = device(board).arm
+    if arm is None:
+        from ulsam_deploy.device.profiles import devices
+
+        boards = ", ".join(name for name, found in devices().items() if found.arm)
+        raise UnavailableError(f"{board} can't be emulated: its profile has no [{board}.arm]", expected=boards)
+    return arm
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A board ready to run. ``root`` is what qemu shows as ``/``: links into the sysroot, and the board's own files."""
+
+    board: str
+    profile: ArmProfile
+    targets: tuple[str, ...]
+    sysroot: Sysroot
+    root: Path
+    runner: Path
+
+    def run(self, words: Sequence[str | Path], *, plugin: Sequence[str] = ()) -> Any:
+        """Run ``guest.py`` with ``words`` inside; what it answers, from JSON.
+
+        Raises the :class:`UlsamError` that was raised inside, and :class:`TrapError` when the processor stopped it.
+        """
+        with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
+            answer = Path(scratch, "answer.json")
+            done = self._qemu([*self._python(), str(_GUEST), answer.name, *map(str, words)], plugin, scratch)
+            if answer.is_file():
+                return _answer(json.loads(answer.read_bytes()))
+        if done.returncode < 0:
+            raise self._trap(signal.Signals(-done.returncode))
+        last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
+        raise UnavailableError(f"{self.board} could not be emulated: {''.join(last) or done.returncode}")
+
+    def _reserved(self) -> list[str]:
+        """An address space of the guest's own, so that the host's randomized one doesn't show through."""
+        return ["-R", _ADDRESSES] if self.profile.machine == "aarch64" else []  # of 32 bits, qemu does so by itself
+
+    def _python(self) -> list[str]:
+        return [str(self.sysroot.python), "-S", "-s"]
+
+    def _qemu(self, words: list[str], plugin: Sequence[str], scratch: str) -> subprocess.CompletedProcess[str]:
+        """Run in the folder ``scratch``. Random numbers, names and addresses are the same each time: counts are too."""
+        inside = {
+            "PYTHONPATH": f"{self.runner}:{self.sysroot.site}:{self.sysroot.root}/usr/lib/python3/dist-packages",
+            "PYTHONPYCACHEPREFIX": str(self.sysroot.pycache),
+            "PYTHONHASHSEED": "0",
+            "OMP_NUM_THREADS": "1",
+            "HOME": ".",
+            "TMPDIR": ".",
+            "LANG": "C.UTF-8",
+            "PATH": "/usr/bin",
+        }
+        program = tools.qemu(self.profile.machine)
+        command = [program, "-L", str(self.root), "-cpu", self.profile.cpu, "-seed", "1", *self._reserved()]
+        command += [*plugin, *words]
+        try:
+            return subprocess.run(
+                command, env=inside, cwd=scratch, capture_output=True, text=True, errors="replace", timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired as error:
+            raise UnavailableError(f"the emulated {self.board} took more than {PATIENCE} s") from error
+
+    def _trap(self, number: signal.Signals) -> TrapError:
+        core = self.profile.core
+        if number == signal.SIGILL:
+            return TrapError(
+                f"this kernel does not run on a {core}: it uses an instruction that processor lacks ({number.name})",
+                expected=f"an engine that chooses its kernels for {self.board}",
+                todo="choose another version of the engine, or correct the features in the device profile",
+            )
+        return TrapError(
+            f"the engine was stopped by {number.name} on the emulated {core}", todo="report it with the bundle"
+        )
+
+
+@contextlib.contextmanager
+def emulated(board: str, progress: Progress) -> Iterator[Machine]:
+    """The board called ``board``, its software fetched or taken out of the cache.
+
+    Raises :class:`UsageError` for an unknown one, :class:`UnavailableError` where emulation isn't possible here.
+    """
+    profile = profile_of(board)
+    tools.qemu(profile.machine)
+    software = sysroot(profile, board, progress)
+    _, release = release_for(profile, board)
+    with in_use(software), tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
+        root = Path(scratch, "root")
+        root.mkdir()
+        for entry in software.root.iterdir():
+            if entry.name not in ("proc", "sys"):
+                (root / entry.name).symlink_to(entry)
+        _describe(root, profile)
+        yield Machine(board, profile, tuple(release.wheels), software, root, _runner(software))
+
+
+def cpuinfo(profile: ArmProfile) -> str:
+    """``/proc/cpuinfo`` as the board's Linux prints it."""
+    core = (
+        "processor\t: {number}\n"
+        "BogoMIPS\t: 108.00\n"
+        f"Features\t: {' '.join(profile.features)}\n"
+        f"CPU implementer\t: {profile.implementer}\n"
+        "CPU architecture: 8\n"
+        f"CPU variant\t: {profile.variant}\n"
+        f"CPU part\t: {profile.part}\n"
+        f"CPU revision\t: {profile.revision}\n\n"
+    )
+    return "".join(core.format(number=number) for number in range(profile.cores)) + f"Model\t\t: {profile.model}\n"
+
+
+def _describe(root: Path, profile: ArmProfile) -> None:
+    """What engines read to choose their kernels; without it LiteRT reads the host's and crashes."""
+    (root / "proc").mkdir()
+    (root / "proc/cpuinfo").write_text(cpuinfo(profile))
+    folder = root / "sys/devices/system/cpu"
+    folder.mkdir(parents=True)
+    for name in ("possible", "present", "online"):
+        (folder / name).write_text(f"0-{profile.cores - 1}\n" if profile.cores > 1 else "0\n")
+
+
+def _runner(software: Sysroot) -> Path:
+    """The device runner, unpacked so that its compiled form is kept; one that no run used for a week is removed."""
+    from ulsam_deploy.boards.runner import runner_bytes
+
+    path = software.root.parent / f"runner-{source_digest()[:16]}"
+    if not path.is_dir():
+        for old in path.parent.glob("runner-*"):
+            if time.time() - old.stat().st_mtime > _OLD:
+                shutil.rmtree(old, ignore_errors=True)
+        with staging(path) as partial, zipfile.ZipFile(io.BytesIO(runner_bytes())) as archive:
+            archive.extractall(partial)
+            publish(partial, path)
+    os.utime(path)
+    return path
+
+
+def _answer(document: dict[str, Any]) -> Any:
+    error = document.get("error")
+    if error is None:
+        return document["result"]
+    raise _ERRORS.get(Exit(error["exit"]), ExportError)(error["found"], expected=error["expected"], todo=error["todo"])

@@ -1,0 +1,70 @@
+"""The host's own programs that emulation stands on: which are here, and in words what to install. Standard library."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ulsam_deploy.device.errors import UnavailableError
+
+#: Debian's architecture, qemu's program and the C library's folder name, by ``uname -m``.
+DEBIAN = {"aarch64": "arm64", "armv7l": "armhf"}
+QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
+TRIPLET = {"aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
+
+#: Seconds after which a program that fetches something is given up.
+PATIENCE = 900
+
+
+def find(program: str, package: str) -> str:
+    """Where ``program`` lies; raises :class:`UnavailableError` that names the Debian package which has it."""
+    if platform.system() != "Linux":
+        raise UnavailableError(
+            f"boards are emulated on Linux only, this is {platform.system()}", todo="use a Linux host"
+        )
+    found = shutil.which(program)
+    if found is None:
+        raise UnavailableError(
+            f"'{program}' isn't installed here, and emulating a board needs it",
+            todo=f"apt-get install {package} (on another distribution: the package that has {program})",
+        )
+    return found
+
+
+def qemu(machine: str) -> str:
+    """qemu's user mode for ``machine`` (``uname -m``); raises :class:`UnavailableError` where it isn't installed."""
+    return find(QEMU[machine], "qemu-user")
+
+
+def qemu_version(program: str) -> tuple[int, int]:
+    """Major and minor version of a qemu; (0, 0) where it doesn't tell."""
+    said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
+    match = re.search(r"version (\d+)\.(\d+)", said)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def codename(release: Path = Path("/etc/os-release")) -> str:
+    """The code name of this host's distribution (``bookworm``), or an empty string where there is none."""
+    try:
+        lines = release.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    values = dict(line.split("=", 1) for line in lines if "=" in line)
+    return values.get("VERSION_CODENAME", "").strip('"')
+
+
+def fetch(command: Sequence[str | Path], doing: str, todo: str, env: Mapping[str, str] | None = None) -> str:
+    """Run a program that fetches or unpacks; its stdout. Raises :class:`UnavailableError` with its own last words."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, env=env)
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"{doing} took more than {PATIENCE} s", todo=todo) from error
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        worst = [line for line in said if re.match(r"(E|ERROR|error)\b", line)] or said or ["it gave no reason"]
+        raise UnavailableError(f"{doing} failed: {worst[-1].strip()}", todo=todo)
+    return done.stdout

@@ -1,0 +1,41 @@
+"""Verifies a bundle on an emulated board: the same check as on the board, with the tier that this deserves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ulsam_deploy.boards.emulate.machine import Machine, emulated
+from ulsam_deploy.boards.emulate.several import each, records
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
+from ulsam_deploy.device.errors import UnavailableError
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.verify import Checked
+
+__all__ = ["verify_bundle"]
+
+
+def verify_bundle(
+    bundle: Bundle, board: str, targets: Sequence[str] = (), progress: Progress | None = None
+) -> list[Checked]:
+    """Check ``bundle``'s integrity, then every artifact (of ``targets``, where given) on the emulated ``board``.
+
+    An artifact whose target has no engine there carries an :class:`UnavailableError`, one whose kernels the processor
+    refuses a :class:`TrapError`. Raises :class:`UsageError` for an unknown board or target, :class:`RefusedError` for a
+    byte that isn't as recorded, :class:`UnavailableError` where nothing can be emulated here.
+    """
+    wanted = records(bundle, targets)
+    with emulated(board, progress or Progress(quiet=True)) as machine:
+        done = each(
+            machine, wanted, lambda record: _verify(machine, bundle, record), progress, lambda it: it.verdict.value
+        )
+    return [Checked(record, evidence, error) for record, evidence, error in done]
+
+
+def _verify(machine: Machine, bundle: Bundle, record: ArtifactRecord) -> Evidence:
+    answer = machine.run(["verify", bundle.root, record.target, record.precision])
+    found = codec.decode(Evidence, answer, "evidence", UnavailableError)
+    engine = found.engine and replace(found.engine, device=machine.board, emulated=f"qemu {machine.profile.cpu}")
+    return replace(found, tier=Tier.EMULATED_ON_DEVICE_CPU, engine=engine)

@@ -1,0 +1,10 @@
+"""Accuracy on labelled data: how often an artifact is right, how surely, and against the network that it came from.
+
+Standard library and numpy only (pictures need Pillow); device-safe.
+"""
+
+from ulsam_deploy.device.accuracy.labelled import Labelled, open_labelled
+from ulsam_deploy.device.accuracy.measuring import Accuracy, Hits, hits, judged
+from ulsam_deploy.device.accuracy.statistics import Paired, paired, wilson
+
+__all__ = ["Accuracy", "Hits", "Labelled", "Paired", "hits", "judged", "open_labelled", "paired", "wilson"]

@@ -1,0 +1,267 @@
+"""Labelled data, batch by batch: a folder per class, or an ``.npz`` with labels; never more of it in memory than that.
+
+Standard library and numpy only; device-safe. Pictures need Pillow and are decoded by :mod:`ulsam_deploy.device.images`.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.types import TensorSpec
+
+__all__ = ["Labelled", "open_labelled"]
+
+
+Feed = dict[str, Array]
+
+#: The array of an ``.npz`` that holds the classes.
+LABELS = "labels"
+_TODO = f"save them with numpy.savez: one array for each input, and '{LABELS}', whole numbers from 0 on"
+#: What damaged bytes can raise on the way through zip, zlib and npy.
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+class Labelled(abc.ABC):
+    """Samples as the network is fed, and the class of each. ``labels``: int64 ``(N,)``."""
+
+    labels: Array
+
+    @abc.abstractmethod
+    def batches(self, size: int) -> Iterator[tuple[Feed, Array]]:
+        """At most ``size`` samples after the other, in order: float32 ``(n, ...)`` by input, and their labels."""
+
+    @abc.abstractmethod
+    def digest(self) -> str:
+        """SHA-256 over the files and what is read as which class, in hexadecimal."""
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(self.labels)
+
+
+def open_labelled(
+    path: Path, inputs: Sequence[TensorSpec], classes: int, preprocessing: Preprocessing | None = None
+) -> Labelled:
+    """The labelled samples in ``path``, for a network with ``inputs`` that tells ``classes`` classes apart.
+
+    A folder has one folder a class, with pictures or ``.npy`` samples; an ``.npz`` has ``labels`` and an array for each
+    input (under any name where there is one input). float32 arrays are taken as the network is fed; pictures and uint8
+    arrays become that by ``preprocessing``. Raises :class:`UsageError` for what cannot be read so, and for labels that
+    are no class of the network.
+    """
+    if path.is_dir():
+        return _Folder(path, inputs, classes, preprocessing)
+    return _Npz(path, inputs, classes, preprocessing)
+
+
+class _Folder(Labelled):
+    """A folder a class."""
+
+    def __init__(
+        self, path: Path, inputs: Sequence[TensorSpec], classes: int, preprocessing: Preprocessing | None
+    ) -> None:
+        if len(inputs) > 1:
+            raise UsageError(f"'{path}' is a folder, and the network has {len(inputs)} inputs", expected="an .npz")
+        from ulsam_deploy.device import images
+
+        self._path, self._input, self._how = path, inputs[0], preprocessing
+        folders = sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+        numbers = _numbers(path, [folder.name for folder in folders], classes)
+        known = {".npy", *images.SUFFIXES}
+        found = [
+            (file, number)
+            for folder, number in zip(folders, numbers)
+            for file in sorted(folder.iterdir())
+            if file.suffix.lower() in known
+        ]
+        if not found:
+            raise UsageError(f"there are no pictures or .npy files in the folders of '{path}'", expected="some in each")
+        self._files = [file for file, _ in found]
+        self.labels = np.array([number for _, number in found], np.int64)
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Array]]:
+        for start in range(0, self.count, size):
+            chosen = self._files[start : start + size]
+            yield {self._input.name: np.stack([self._read(file) for file in chosen])}, self.labels[start : start + size]
+
+    def digest(self) -> str:
+        sha = hashlib.sha256()
+        for file, label in zip(self._files, self.labels):
+            content = hashlib.sha256(file.read_bytes()).hexdigest()
+            sha.update(f"{file.relative_to(self._path).as_posix()}\0{label}\0{content}\n".encode())
+        return sha.hexdigest()
+
+    def _read(self, file: Path) -> Array:
+        from ulsam_deploy.device import images
+
+        shape = _shape(self._input)
+        if file.suffix.lower() == ".npy":
+            try:
+                array = np.load(file, allow_pickle=False)
+            except _DAMAGE as error:
+                raise _unreadable(file, error) from error
+            one: Array = _checked(array[None], self._input, self._how, f"'{file.name}'")[0]
+            return one
+        picture: Array = images.read_image(file, shape, images.stated(self._how, f"'{file.name}'"))
+        return picture
+
+
+def _numbers(path: Path, names: Sequence[str], classes: int) -> list[int]:
+    """The class that each folder, in order of names, stands for.
+
+    As torchvision's ``ImageFolder`` numbers them: by name. Names that are numbers themselves must mean the same.
+    """
+    if len(names) != classes:
+        raise UsageError(
+            f"'{path}' has {len(names)} folders, and the network tells {classes} classes apart",
+            expected="one folder for each class, even an empty one",
+        )
+    for number, name in enumerate(names):
+        if name.isdecimal() and int(name) != number:
+            raise UsageError(
+                f"the folder '{name}' of '{path}' is number {number} by name: it could be either class",
+                expected="numbers with leading zeros, from 0 on, so that both are one",
+                todo=f"rename the folders, or give an .npz with '{LABELS}'",
+            )
+    return list(range(len(names)))
+
+
+class _Npz(Labelled):
+    """Arrays in an ``.npz``, read from front to back as the zip file gives them."""
+
+    def __init__(
+        self, path: Path, inputs: Sequence[TensorSpec], classes: int, preprocessing: Preprocessing | None
+    ) -> None:
+        self._path, self._inputs, self._how = path, inputs, preprocessing
+        try:
+            with zipfile.ZipFile(path) as archive:
+                present = [name.removesuffix(".npy") for name in archive.namelist()]
+                if LABELS not in present:
+                    held = ", ".join(sorted(present)) or "no arrays"
+                    raise UsageError(f"'{path.name}' holds {held}", expected=f"'{LABELS}' as well", todo=_TODO)
+                with archive.open(f"{LABELS}.npy") as stream:
+                    labels = npy.read_array(stream, allow_pickle=False)
+        except _DAMAGE as error:
+            raise _unreadable(path, error) from error
+        self._members = _members(path, inputs, [name for name in present if name != LABELS])
+        self.labels = _checked_labels(labels, classes, path)
+
+    def batches(self, size: int) -> Iterator[tuple[Feed, Array]]:
+        with ExitStack() as stack:
+            try:
+                archive = stack.enter_context(zipfile.ZipFile(self._path))
+                arrays = {
+                    spec.name: _Rows(stack.enter_context(archive.open(f"{member}.npy")), f"'{member}'", self.count)
+                    for spec, member in zip(self._inputs, self._members)
+                }
+                for start in range(0, self.count, size):
+                    count = min(size, self.count - start)
+                    feed = {
+                        spec.name: _checked(arrays[spec.name].read(count), spec, self._how, f"'{spec.name}'")
+                        for spec in self._inputs
+                    }
+                    yield feed, self.labels[start : start + count]
+            except _DAMAGE as error:
+                raise _unreadable(self._path, error) from error
+
+    def digest(self) -> str:
+        sha = hashlib.sha256()
+        with self._path.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+        return sha.hexdigest()
+
+
+class _Rows:
+    """An array in a stream, a few rows at a time."""
+
+    def __init__(self, stream: IO[bytes], what: str, count: int) -> None:
+        self._stream = stream
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, self._dtype = read(stream)
+        if fortran or self._dtype.hasobject or not shape or shape[0] != count:
+            given = f"{self._dtype} of shape {shape}" + (", columns first" if fortran else "")
+            raise UsageError(f"{what} holds {given}", expected=f"{count} samples along the first axis", todo=_TODO)
+        self._row = tuple(shape[1:])
+
+    def read(self, count: int) -> Array:
+        wanted = count * int(np.prod(self._row, dtype=np.int64)) * self._dtype.itemsize
+        data = self._stream.read(wanted)
+        if len(data) < wanted:
+            raise EOFError("the array ends too early")
+        return np.frombuffer(data, self._dtype).reshape(count, *self._row)
+
+
+def _members(path: Path, inputs: Sequence[TensorSpec], present: Sequence[str]) -> tuple[str, ...]:
+    """The array of each input."""
+    if len(inputs) == len(present) == 1:
+        return (present[0],)
+    names = tuple(spec.name for spec in inputs)
+    if set(names) != set(present):
+        held = ", ".join(sorted(present)) or "no arrays"
+        raise UsageError(
+            f"'{path.name}' holds {held} beside its labels", expected=", ".join(names) or "an array", todo=_TODO
+        )
+    return names
+
+
+def _checked_labels(labels: Array, classes: int, path: Path) -> Array:
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
+        raise UsageError(
+            f"'{LABELS}' in '{path.name}' is {labels.dtype} of shape {labels.shape}",
+            expected="one whole number a sample",
+            todo=_TODO,
+        )
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise UsageError(
+            f"'{LABELS}' in '{path.name}' has class {wrong[0]}, and the network tells {classes} classes apart",
+            expected=f"0 to {classes - 1}",
+        )
+    return labels.astype(np.int64)
+
+
+def _shape(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(size or 1 for size in spec.shape[1:])
+
+
+def _checked(rows: Array, spec: TensorSpec, how: Preprocessing | None, what: str) -> Array:
+    """``rows`` as the network is fed, or :class:`UsageError`."""
+    shape = _shape(spec)
+    if rows.dtype == np.uint8 and how is not None:
+        from ulsam_deploy.device import images
+
+        return images.read_pixels(rows, shape, how, what)
+    if rows.shape[1:] != shape or rows.dtype != np.float32:
+        given = f"{rows.dtype} of shape " + "x".join(map(str, rows.shape[1:]))
+        more = ", or a bundle that states its preprocessing" if rows.dtype == np.uint8 else ""
+        raise UsageError(
+            f"{what} holds {given} a sample", expected="float32 of shape " + "x".join(map(str, shape)) + more
+        )
+    if not np.isfinite(rows).all():
+        raise UsageError(f"{what} has values that are not finite", expected="numbers")
+    return rows
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0:1]
+    return UsageError(
+        f"'{path}' cannot be read: {why if isinstance(why, str) else ''.join(why) or type(error).__name__}",
+        expected=f"a folder a class, or an .npz with '{LABELS}'",
+        todo=_TODO,
+    )

@@ -1,0 +1,114 @@
+"""Runs labelled data through anything that classifies, batch by batch, and says how often it was right.
+
+Standard library and numpy only; device-safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.device.accuracy.labelled import Labelled
+from ulsam_deploy.device.accuracy.statistics import Paired, paired, wilson
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.types import TensorSpec
+
+__all__ = ["Accuracy", "Hits", "class_count", "hits", "judged"]
+
+
+Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
+
+#: Samples run at once where the batch is dynamic.
+TOGETHER = 16
+#: As many guesses as the second figure of ImageNet's tables allows.
+SEVERAL = 5
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Which samples were right: bool ``(N,)``; ``top5`` is ``None`` where there are at most five classes."""
+
+    top1: Array
+    top5: Array | None
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of right answers, 0 to 1, with its interval (:func:`~ulsam_deploy.device.accuracy.statistics.wilson`)."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What :func:`judged` says. ``partner``: what the artifact was paired with, empty where nothing was there."""
+
+    count: int
+    top1: Share
+    top5: Share | None
+    partner: str = ""
+    paired: Paired | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON-able values."""
+        return asdict(self)
+
+
+def class_count(outputs: Sequence[TensorSpec]) -> int:
+    """How many classes a network tells apart; raises :class:`UsageError` where its output is no row of scores."""
+    first = outputs[0]
+    if len(first.shape) != 2 or (first.shape[1] or 0) < 2:
+        shape = "x".join("N" if size is None else str(size) for size in first.shape)
+        raise UsageError(
+            f"the output '{first.name}' is {shape}: accuracy on labels means nothing there",
+            expected="a row of class scores for each sample",
+        )
+    return int(first.shape[1] or 0)
+
+
+def hits(run: Run, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], data: Labelled) -> Hits:
+    """Which samples of ``data`` are right, by the first of ``outputs``, where ``run`` gives the outputs of one batch.
+
+    A static batch is filled up with its last sample. Of equal scores the first counts, as ``argmax`` has it; a row that
+    is not finite is wrong.
+    """
+    name, classes = outputs[0].name, class_count(outputs)
+    static = inputs[0].shape[0]
+    top1, top5 = [], []
+    for feed, labels in data.batches(static or TOGETHER):
+        missing = (static or len(labels)) - len(labels)
+        whole = {key: np.concatenate([rows, rows[-1:].repeat(missing, 0)]) for key, rows in feed.items()}
+        ranks = _ranks(np.asarray(run(whole)[name])[: len(labels)], labels)
+        top1.append(ranks < 1)
+        top5.append(ranks < SEVERAL)
+    return Hits(np.concatenate(top1), np.concatenate(top5) if classes > SEVERAL else None)
+
+
+def _ranks(scores: Array, labels: Array) -> Array:
+    """How many classes are guessed before the right one, (n,)."""
+    own = scores[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    ranks = ((scores > own) | ((scores == own) & earlier)).sum(1)
+    return np.asarray(np.where(np.isfinite(scores).all(1), ranks, scores.shape[1]))
+
+
+def judged(found: Hits, partner: str = "", other: Hits | None = None) -> Accuracy:
+    """Shares with their intervals; with ``other``, the hits of ``partner``, the drop from that as well."""
+    count = len(found.top1)
+    pair = None
+    if other is not None:
+        lost, won = int((other.top1 & ~found.top1).sum()), int((found.top1 & ~other.top1).sum())
+        pair = paired(lost, won, count)
+    top5 = _share(found.top5) if found.top5 is not None else None
+    return Accuracy(count, _share(found.top1), top5, partner if pair else "", pair)
+
+
+def _share(right: Array) -> Share:
+    low, high = wilson(int(right.sum()), len(right))
+    return Share(float(right.mean()), low, high)

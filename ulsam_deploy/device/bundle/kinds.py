@@ -1,0 +1,90 @@
+"""The kinds of file that commands leave, and how each is known again by its content.
+
+Standard library only; device-safe. A file that is known again is one of ours and may be replaced by the next run; what
+people go on working with (a checkpoint that is trained, a file of words that is edited) is never taken for ours.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from ulsam_deploy.device.bundle.manifest import MANIFEST
+
+__all__ = [
+    "ARCHIVE",
+    "CHECKPOINT",
+    "CONFIG",
+    "ENGINE",
+    "JUNIT",
+    "MARKDOWN",
+    "PAGE",
+    "RESULT",
+    "RUNNER",
+    "SWEEP",
+    "Kind",
+]
+
+#: Far more than the head of any file in which a mark is looked for.
+_HEAD = 1 << 13
+#: A result of a day of the fastest network is smaller, and no honest manifest comes near.
+_MOST_JSON = 1 << 30
+#: What a page and a job summary say of who wrote them.
+GENERATOR = "ulsam-deploy"
+MARKDOWN_MARK = f"<!-- written by {GENERATOR} -->"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of file: what it is called, and whether a file that is there is one that this tool wrote.
+
+    ``ours`` is ``None`` where that can't be told from a file that somebody has worked on since.
+    """
+
+    name: str
+    ours: Callable[[BinaryIO], bool] | None = None
+
+
+def _json(schema: str) -> Callable[[BinaryIO], bool]:
+    def ours(stream: BinaryIO) -> bool:
+        try:
+            found = json.loads(stream.read(_MOST_JSON))
+        except (ValueError, RecursionError):
+            return False
+        said = found.get("schema") if isinstance(found, dict) else None
+        return isinstance(said, str) and said.startswith(f"{schema}/")
+
+    return ours
+
+
+def _head(pattern: str) -> Callable[[BinaryIO], bool]:
+    return lambda stream: re.search(pattern.encode(), stream.read(_HEAD)) is not None
+
+
+def _zip(member: str, ours: Callable[[BinaryIO], bool]) -> Callable[[BinaryIO], bool]:
+    """A zip whose ``member`` is as ``ours`` says."""
+
+    def found(stream: BinaryIO) -> bool:
+        try:
+            with zipfile.ZipFile(stream) as archive, archive.open(member) as inner:
+                return ours(inner)  # type: ignore[arg-type]
+        except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError, ValueError, OSError):
+            return False
+
+    return found
+
+
+ARCHIVE = Kind("a packed bundle", _zip(MANIFEST, _json("ulsam-deploy.bundle")))
+RUNNER = Kind("a device runner", _zip("ulsam_deploy/cli/on_device.py", lambda _: True))
+RESULT = Kind("a result of bench", _json("ulsam-deploy.bench"))
+SWEEP = Kind("a sweep's table", _json("ulsam-deploy.sweep"))
+PAGE = Kind("a report", _head(rf'<meta name="generator" content="{GENERATOR}[ "]'))
+JUNIT = Kind("a JUnit file", _head(rf'<testsuites\b[^>]*\sname="{GENERATOR}"'))
+MARKDOWN = Kind("a job summary", _head(f"^{re.escape(MARKDOWN_MARK)}"))
+ENGINE = Kind("an engine")
+CHECKPOINT = Kind("a checkpoint")
+CONFIG = Kind("a file of words")

@@ -1,0 +1,223 @@
+"""What ``manifest.json`` says: the one description of a bundle, from which its exact list of members follows.
+
+Standard library and numpy only; device-safe. Everything outside ``run`` follows from checkpoint, options and tools;
+times, host facts and whatever else differs between two equal exports belong in ``run``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.errors import RefusedError
+from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Latency, Reason, Report, Scalar, Verdict
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.types import Block, Refusal, TensorSpec, Tier
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "SIGNATURE",
+    "ArtifactRecord",
+    "ConfigValue",
+    "Evidence",
+    "FileRecord",
+    "Manifest",
+    "ModelCard",
+    "RunFacts",
+    "json_schema",
+]
+
+MANIFEST = "manifest.json"
+#: The one member that no manifest lists: it signs the manifest. See :mod:`ulsam_deploy.device.bundle.signature`.
+SIGNATURE = "model.sig"
+SCHEMA = "ulsam-deploy.bundle/2"
+#: Where the published schema lives; also its ``$id``, which is a name, not an address that anything fetches.
+SCHEMA_ID = "urn:ulsam-deploy:bundle:2"
+_ANY_VERSION = re.compile(r"ulsam-deploy\.bundle/\d{1,6}")
+
+# Names that mean the same file on every system and in every archive: no '..', no leading dot, drive or backslash.
+_SEGMENT = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
+MEMBER_NAME = f"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}"
+_NAME_WORDS = "a relative path of letters, digits, '_', '-' and '.', with '/' between its parts"
+_SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
+
+#: What a network's configuration is made of: values without parts, and lists of them at most three deep.
+ConfigValue = Scalar | tuple[Scalar | tuple[Scalar | tuple[Scalar | None, ...] | None, ...] | None, ...] | None
+
+
+def config_value(value: object, depth: int = 3) -> ConfigValue:
+    """One value of a network's configuration as it stands in a manifest.
+
+    Args:
+        value: A JSON-able value.
+        depth: How many lists may still be inside each other.
+
+    Returns:
+        The value with lists as tuples; what is neither a list nor a value without parts, or lies deeper, as JSON text.
+    """
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, (list, tuple)) and depth:
+        return tuple(config_value(item, depth - 1) for item in value)  # type: ignore[misc] # less deep than depth says
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One member: its path inside the bundle (``onnx/model.onnx``), SHA-256 and size in bytes."""
+
+    path: str = field(metadata={"pattern": MEMBER_NAME, "words": _NAME_WORDS})
+    sha256: str = field(metadata=_SHA256)
+    size: int = field(metadata={"minimum": 0})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was shown about an artifact: how far it got, what the checks concluded, and what they measured.
+
+    ``parity``, ``latency`` and ``engine`` (what the runtime's ``facts()`` told) are ``None`` when nothing was executed.
+    """
+
+    tier: Tier
+    verdict: Verdict = Verdict.UNVERIFIED
+    reasons: tuple[Reason, ...] = ()
+    parity: Report | None = None
+    latency: Latency | None = None
+    engine: EngineFacts | None = None
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """One artifact as shipped; ``files[0]`` is what the runtime opens.
+
+    ``precision`` is what was asked for, ``effective_precision`` what the engine was seen to compute in (the same word
+    where the engine doesn't tell).
+    """
+
+    target: str
+    precision: str
+    effective_precision: str
+    files: tuple[FileRecord, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    toolchain: Mapping[str, str]
+    facts: ArtifactFacts
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """The model that went in. ``sha256`` is the checkpoint file's; ``parameters`` counts its trained numbers.
+
+    Of a network that was in memory: its class's name, and SHA-256 of its weights.
+
+    ``preprocessing``: from pictures to its input; ``None`` where nobody stated it.
+    """
+
+    name: str
+    sha256: str = field(metadata=_SHA256)
+    network: str
+    config: Mapping[str, ConfigValue]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    blocks: tuple[Block, ...]
+    refusals: tuple[Refusal, ...]
+    parameters: int = field(metadata={"minimum": 0})
+    preprocessing: Preprocessing | None = None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is not the same on every machine, or was left out: the only part of a bundle that may differ.
+
+    ``version`` is ulsam-deploy's. ``left_out``: why there is no artifact, in words, by what was asked for.
+    """
+
+    version: str = ""
+    python: str = ""
+    machine: str = ""
+    system: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole bundle. ``extras`` are members that belong to no artifact (``report.html``, a bill of materials)."""
+
+    model: ModelCard
+    artifacts: tuple[ArtifactRecord, ...]
+    golden: FileRecord | None = None
+    extras: tuple[FileRecord, ...] = ()
+    run: RunFacts = field(default_factory=RunFacts)
+    schema: str = field(
+        default=SCHEMA,
+        metadata={"pattern": re.escape(SCHEMA), "words": f"{SCHEMA} (another version wants another ulsam-deploy)"},
+    )
+
+    def members(self) -> Iterator[FileRecord]:
+        """Every file of the bundle except the manifest itself."""
+        for artifact in self.artifacts:
+            yield from artifact.files
+        if self.golden is not None:
+            yield self.golden
+        yield from self.extras
+
+    def to_json(self) -> str:
+        """Deterministic text: the same manifest gives the same bytes. Raises :class:`ExportError` on a value that JSON
+        can't hold, naming its path.
+        """
+        return codec.dumps(codec.encode(self, MANIFEST))
+
+    @classmethod
+    def from_json(cls, data: bytes | str) -> Manifest:
+        """Read :meth:`to_json`'s text; raises :class:`RefusedError` naming what is unknown, missing or mistyped."""
+        raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+        plain = codec.loads(raw, MANIFEST)
+        _check_version(plain)
+        manifest = codec.decode(cls, plain, MANIFEST)
+        _check_members(manifest)
+        return manifest
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of ``manifest.json``, published as ``docs/bundle.schema.json``."""
+    return codec.schema(Manifest, SCHEMA_ID)
+
+
+def _check_version(plain: object) -> None:
+    """Refuse a bundle of another version in words: what is unknown or missing in it would only mislead."""
+    found = plain.get("schema") if isinstance(plain, dict) else None
+    if isinstance(found, str) and found != SCHEMA and _ANY_VERSION.fullmatch(found):
+        raise RefusedError(
+            f"{MANIFEST} is of another version of the format: {found}",
+            expected=SCHEMA,
+            todo="make a new bundle from the checkpoint: ulsam-deploy export MODEL --output NEW.bundle",
+        )
+
+
+def _check_members(manifest: Manifest) -> None:
+    """Refuse a list of members that no folder can hold, or in which an artifact can't be told from another."""
+    kinds = [(artifact.target, artifact.precision) for artifact in manifest.artifacts]
+    for artifact, kind in zip(manifest.artifacts, kinds):
+        if not artifact.files:
+            raise RefusedError(f"{MANIFEST}: the {artifact.target!a} artifact has no files", expected="at least one")
+        if kinds.count(kind) > 1:
+            raise RefusedError(f"{MANIFEST}: two artifacts for target {kind[0]!a} in precision {kind[1]!a}")
+    # Compared without case, because a bundle must survive a disk that has none.
+    taken = {MANIFEST, SIGNATURE}
+    folders: set[str] = set()
+    for record in manifest.members():
+        name = record.path.lower()
+        parents = {name[:index] for index, letter in enumerate(name) if letter == "/"}
+        if name in taken or name in folders or parents & taken:
+            raise RefusedError(
+                f"{MANIFEST}: the member {record.path!a} is listed twice, is a folder and a file, or has a "
+                "reserved name"
+            )
+        taken.add(name)
+        folders |= parents

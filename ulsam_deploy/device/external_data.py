@@ -1,0 +1,134 @@
+"""Where an ONNX file says that its weights lie: every location is a stranger's word, checked before it is opened.
+
+Standard library only; device-safe. A message is any protobuf message of the ``onnx`` package, which is not imported;
+a board has no such package, so the few fields that matter are read from the bytes as well.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from ulsam_deploy.device.errors import ExportError, RefusedError
+
+
+def tensors(message: Any) -> Iterator[Any]:
+    """Every tensor anywhere in a protobuf message: weights, attributes, subgraphs, functions, training information."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for item in [value] if hasattr(value, "DESCRIPTOR") else value:
+                yield from tensors(item)
+
+
+def locations(message: Any) -> list[str]:
+    """The locations of external data that ``message`` names, each once, sorted."""
+    return sorted(
+        # bytes where they are no UTF-8: then they name a file as they are
+        {os.fsdecode(entry.value) for t in tensors(message) for entry in t.external_data if entry.key == "location"}
+    )
+
+
+#: Field numbers of onnx.proto that lead to a tensor, and what each leads to.
+_FIELDS: Mapping[str, Mapping[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "function": {7: "node", 11: "attribute"},
+    "tensor": {13: "entry"},
+}
+#: Deeper than any network, less deep than what protobuf itself refuses.
+_DEEPEST = 100
+
+
+def stored_locations(data: bytes) -> set[str]:
+    """The same out of the bytes of an ONNX file; raises :class:`ValueError` for bytes that are no protobuf message."""
+    return _locations(memoryview(data), "model", 0)
+
+
+def _locations(data: memoryview, kind: str, depth: int) -> set[str]:
+    if depth > _DEEPEST:
+        raise ValueError(f"nested more than {_DEEPEST} levels deep")
+    if kind == "entry":
+        pair = {number: os.fsdecode(bytes(value)) for number, value in _messages(data)}
+        return {pair.get(2, "")} if pair.get(1) == "location" else set()
+    found: set[str] = set()
+    for number, value in _messages(data):
+        if number in _FIELDS[kind]:
+            found |= _locations(value, _FIELDS[kind][number], depth + 1)
+    return found
+
+
+def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and bytes of every length-delimited field of one message; the others are stepped over."""
+    place = 0
+    while place < len(data):
+        tag, place = _varint(data, place)
+        wire = tag & 7
+        if wire == 0:
+            _, place = _varint(data, place)
+        elif wire == 2:
+            size, place = _varint(data, place)
+            if size > len(data) - place:
+                raise ValueError("the file is cut off")
+            yield tag >> 3, data[place : place + size]
+            place += size
+        elif wire in (1, 5):
+            place += 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"a field of wire type {wire}, which onnx.proto has none of")
+
+
+def _varint(data: memoryview, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if place >= len(data):
+            raise ValueError("the file is cut off")
+        value |= (data[place] & 127) << shift
+        place += 1
+        if data[place - 1] < 128:
+            return value, place
+    raise ValueError("a number of more than ten bytes")
+
+
+def inside(path: Path, location: str) -> Path:
+    """The file at ``location`` beside the model ``path``.
+
+    Raises :class:`RefusedError` for a location that is absolute, holds ``..``, or is a symlink, a hard link or no
+    plain file: each of them reads a file that the model's author does not own; :class:`ExportError` when it is missing.
+    """
+    posix, windows = PurePosixPath(location), PureWindowsPath(location)
+    if not location or "\0" in location or posix.is_absolute() or windows.anchor or ".." in windows.parts:
+        raise _refused(path, location, "leads out of the model's folder")
+    file = path.parent
+    for part in posix.parts:
+        file /= part
+        if file.is_symlink():
+            raise _refused(path, location, "is a symbolic link")
+    try:
+        status = os.lstat(file)
+    except OSError as error:
+        raise ExportError(
+            f"{path.name} keeps weights in {location!a}, which cannot be read: {error.strerror}",
+            expected="the data file beside the model",
+            todo="copy all files of the model",
+        ) from error
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        raise _refused(path, location, "is not a plain file with one name")
+    return file
+
+
+def _refused(path: Path, location: str, why: str) -> RefusedError:
+    return RefusedError(
+        f"{path.name} keeps weights in {location!a}, which {why}",
+        expected="external data in plain files beside the model",
+        todo="if the file is yours, save the model again as one file",
+    )

@@ -1,0 +1,140 @@
+"""Pictures from files: the preprocessing that somebody stated, and Pillow to decode and resize.
+
+Pillow is loaded with the first picture; arrays in ``.npy`` and ``.npz`` need none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import UnavailableError, UsageError
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.spelling import unknown
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+#: Files that are taken for pictures.
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+#: Modes whose pixels have 8 bits a channel, or are looked up in such a palette; Pillow would cut the others short.
+EIGHT_BITS = frozenset({"1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"})
+
+#: Preprocessings that have a name of their own; ``imagenet`` is what torchvision's weights were trained with.
+NAMED: Mapping[str, Preprocessing] = {
+    "imagenet": Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), shorter_side=256),
+    "unit": Preprocessing(),
+    "unit-grey": Preprocessing(channels="L"),
+}
+TODO = f"state it with --preprocessing FILE.toml (or {', '.join(NAMED)}), or give float32 arrays as the network is fed"
+
+
+def read_preprocessing(text: str) -> Preprocessing:
+    """The preprocessing called ``text``, or that of the TOML file ``text``; raises :class:`UsageError`."""
+    if text in NAMED:
+        return NAMED[text]
+    try:
+        return from_mapping(tomllib.loads(Path(text).read_text(encoding="utf-8")), f"'{text}'")
+    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise unknown(
+            f"the preprocessing '{text}' cannot be read: {why}",
+            text,
+            NAMED,
+            expected="a TOML file with any of " + ", ".join(f.name for f in dataclasses.fields(Preprocessing)),
+            todo="or say one of " + ", ".join(NAMED),
+        ) from error
+
+
+def from_mapping(given: Mapping[str, Any], where: str) -> Preprocessing:
+    """The preprocessing that ``given`` (a TOML table, a checkpoint's entry) states; what it leaves out is the default.
+
+    Raises :class:`UsageError` that starts with ``where`` for unknown keys, other types and impossible numbers.
+    """
+    defaults = codec.encode(Preprocessing(), where)
+    return codec.decode(Preprocessing, {**defaults, **given}, where, UsageError).check()
+
+
+def stated(preprocessing: Preprocessing | None, what: str) -> Preprocessing:
+    """``preprocessing``, or :class:`UsageError`: how ``what`` becomes an input is nothing to be guessed."""
+    if preprocessing is None:
+        raise UsageError(f"how {what} becomes what the network is fed is not stated", todo=TODO)
+    return preprocessing
+
+
+def read_image(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing) -> Array:
+    """The picture in ``file`` as one input of ``shape`` (without the batch): float32.
+
+    The file's orientation tag is not followed, as data loaders for training do not. Raises :class:`UsageError` for a
+    file that is no 8-bit picture, and :class:`UnavailableError` without Pillow.
+    """
+    size = preprocessing.size(shape)
+    try:
+        from PIL import Image
+    except ModuleNotFoundError as error:
+        raise UnavailableError("pictures need Pillow, which is not installed", todo="pip install pillow") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as picture:
+                if picture.mode not in EIGHT_BITS:
+                    raise UsageError(f"'{file.name}' has pixels of mode {picture.mode}", expected="8 bits a channel")
+                plain = picture.convert("L" if preprocessing.channels == "L" else "RGB")
+            pixels = np.asarray(_resized(plain, size, preprocessing), np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        raise UsageError(f"the picture '{file}' cannot be read: {why}", expected="a whole picture file") from error
+    if preprocessing.channels == "BGR":
+        pixels = pixels[..., ::-1]
+    normalized: Array = preprocessing.normalized(pixels.reshape(1, *size, -1))[0]
+    return normalized
+
+
+def _resized(picture: Any, size: tuple[int, int], preprocessing: Preprocessing) -> Any:
+    """``picture`` at height x width ``size``: stretched, or scaled by its shorter side and cut out of the middle."""
+    from PIL import Image
+
+    how = Image.Resampling[preprocessing.interpolation.upper()]
+    height, width = size
+    if preprocessing.shorter_side is None:
+        return picture if picture.size == (width, height) else picture.resize((width, height), how)
+    short = min(picture.size)
+    # As torchvision rounds: the longer side down.
+    scaled = tuple(max(1, side * preprocessing.shorter_side // short) for side in picture.size)
+    picture = picture if picture.size == scaled else picture.resize(scaled, how)
+    left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
+    if left < 0 or top < 0:
+        raise UsageError(
+            f"a shorter side of {preprocessing.shorter_side} leaves no {height} x {width} to cut out",
+            expected="at least the network's input",
+        )
+    return picture.crop((left, top, left + width, top + height))
+
+
+def read_pixels(array: Array, shape: tuple[int, ...], preprocessing: Preprocessing, what: str) -> Array:
+    """uint8 pixels ``(H, W, C)`` or ``(N, H, W, C)`` (without C for ``L``) as inputs ``(N, *shape)``, float32.
+
+    Nothing is resized. Raises :class:`UsageError` that starts with ``what`` for another size.
+    """
+    height, width = preprocessing.size(shape)
+    one = (height, width, len(preprocessing.channels))
+    if array.shape[-2:] == one[:2] and one[2] == 1:
+        array = array[..., None]
+    if array.shape[-3:] != one or array.ndim not in (3, 4) or not array.size:
+        given = "x".join(map(str, array.shape))
+        raise UsageError(
+            f"{what} holds 8-bit pixels of shape {given}",
+            expected="Nx" + "x".join(map(str, one)) + f", channels last, in the order {preprocessing.channels}",
+        )
+    return preprocessing.normalized(array.reshape(-1, *one))

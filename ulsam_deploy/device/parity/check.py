@@ -1,0 +1,341 @@
+"""The check itself: an artifact's outputs against the golden set, and a verdict with reasons. numpy only; device-safe.
+
+It fails when an output is farther from the reference than its tolerance on any probe, or when a block's attention is
+dead, weakened, uniform, too strong or reversed. It is inconclusive, and never a pass, when it could not have failed: a
+block whose loss would neither break the tolerance nor show in the liveness, or outputs that a constant would match as
+well. Where only the *map* of a block could be wrong unseen, because its attention is as good as uniform on every probe,
+a pass says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.findings import (
+    BlockCheck,
+    Floor,
+    Liveness,
+    OutputCheck,
+    Reason,
+    ReasonKind,
+    Report,
+    Statistic,
+    Verdict,
+    Word,
+)
+from ulsam_deploy.device.parity.golden import Golden
+from ulsam_deploy.device.parity.inside import Reading
+from ulsam_deploy.device.parity.liveness import by_twins, classify, concluded, is_beyond, liveness, map_shape, overall
+from ulsam_deploy.device.parity.noise import drift, explain, relative, scales
+from ulsam_deploy.device.parity.sketch import compact
+from ulsam_deploy.device.thresholds import TOLERANCE
+
+#: Removing a block's attention must move an output by this many tolerances for the tolerance alone to guard it.
+DISTANCE = 4.0
+
+#: How far below 0 the interval of a map's shape may reach where the block is called uniform.
+_UNIFORM = 0.5
+#: This many times the largest number of the reference, and no more, is what an artifact is taken to have given.
+_ABSURD = 1e30
+
+#: Some probe's reference must lie this many tolerances from the mean one, or an artifact that ignores its input and
+#: gives a constant would pass, or nearly.
+CONTRAST = 2.0
+
+
+def check(
+    golden: Golden,
+    produced: ArrayMap,
+    *,
+    tolerance: float = TOLERANCE,
+    floors: Mapping[str, Floor] | None = None,
+    silenced: Mapping[str, Array] | None = None,
+    inside: Sequence[Reading | None] = (),
+) -> Report:
+    """Hold the outputs ``produced`` on all probes of ``golden``, (P, ...) by name, against it.
+
+    ``tolerance`` is in noise floors. ``floors``: those of the artifact's precision, from honest runs in it; default:
+    the golden set's own. ``silenced``: what the artifact gave without each block's attention, (B, P, ...) by output:
+    where it is given, it decides about liveness; ``inside``: what was read at the blocks inside the artifact, one a
+    block, which decides where the outputs can show nothing. Outputs that the golden set does not name (taps) are
+    ignored.
+    """
+    used = dict(floors if floors is not None else golden.floors)
+    arrays, faults = _admit(golden, produced)
+    outputs = tuple(_check_output(golden, name, arrays.get(name), used[name], tolerance) for name in golden.outputs)
+    outputs = tuple(replace(one, probe=one.probe or _blown(golden, produced.get(one.output))) for one in outputs)
+    faults += [reason for output in outputs if (reason := _far(output))]
+    if not set(golden.outputs) <= set(arrays):
+        return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
+    blocks = _blocks(golden, arrays, used, tolerance)
+    if silenced:
+        blocks = _overruled(blocks, by_twins(golden, arrays, silenced, used))
+    if inside:
+        blocks = _overruled(blocks, [_read(block, found) for block, found in zip(blocks, inside)])
+    faults += _swapped(golden, arrays, used, tolerance)
+    faults += [
+        Reason(block.block, ReasonKind.ATTENTION_FAULT, sentence) for block in blocks if (sentence := _lost(block))
+    ]
+    doubts = [_unguarded(block) for block in blocks if _is_unguarded(block)]
+    doubts += _insensitive(golden, used, tolerance)
+    verdict = Verdict.FAIL if faults else Verdict.INCONCLUSIVE if doubts else Verdict.PASS
+    whole = overall(golden, arrays, used)
+    notes = [_unseen_map(block) for block in blocks if _is_flat(block)]
+    notes += [reason for block, found in zip(blocks, inside) if (reason := _contradicted(block, found))]
+    reasons = faults + doubts + notes
+    return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons))
+
+
+def ablation_distances(
+    golden: Golden, *, tolerance: float = TOLERANCE, floors: Mapping[str, Floor] | None = None
+) -> dict[str, float]:
+    """How far removing each block's attention moves the output that it moves most, in tolerances, by block."""
+    return _distances(golden, golden.ablated, floors if floors is not None else golden.floors, tolerance)
+
+
+def _distances(
+    golden: Golden, twins: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
+) -> dict[str, float]:
+    distances = dict.fromkeys(golden.blocks, 0.0)
+    for name, outputs in golden.outputs.items():
+        y = compact(outputs)
+        for block, step in zip(golden.blocks, twins[name]):
+            moved = _in_floors(compact(step), scales(y), floors[name]).max() / tolerance
+            distances[block] = max(distances[block], float(moved))
+    return distances
+
+
+def _admit(golden: Golden, produced: ArrayMap) -> tuple[dict[str, Array], list[Reason]]:
+    """The outputs that can be compared, compact, and why each other one cannot."""
+    arrays: dict[str, Array] = {}
+    faults = []
+    for name, shape in golden.shapes.items():
+        if problem := _inadmissible(golden, name, shape, produced):
+            faults.append(Reason(name, ReasonKind.OUTPUT_FAULT, f"Output '{name}' {problem}."))
+        else:
+            arrays[name] = compact(_bounded(np.asarray(produced[name]), golden.outputs[name]))
+    return arrays, faults
+
+
+def _inadmissible(golden: Golden, name: str, shape: tuple[int, ...], produced: ArrayMap) -> str:
+    """Why an output cannot be compared, or an empty string."""
+    if name not in produced:
+        return f"is missing; the artifact gave {', '.join(sorted(produced)) or 'none'}"
+    array, wanted = np.asarray(produced[name]), (len(golden.probes), *shape)
+    if array.dtype.kind not in "fiub":
+        return f"has dtype {array.dtype}, which is not a number"
+    if array.shape != wanted:
+        return f"has shape {array.shape}; the reference has {wanted}"
+    if not np.all(np.isfinite(array)):
+        bad = ~np.isfinite(array).reshape(len(golden.probes), -1).all(1)
+        return f"is not finite on {bad.sum()} of {len(bad)} probes, first on '{_blown(golden, array)}'"
+    return ""
+
+
+def _blown(golden: Golden, array: Array | None) -> str:
+    """The first probe on which ``array`` is not finite; empty where that isn't what is wrong with it."""
+    found = np.asarray(array)
+    if found.dtype.kind != "f" or found.shape[:1] != (len(golden.probes),):
+        return ""
+    bad = ~np.isfinite(found).reshape(len(found), -1).all(1)
+    return golden.probes[int(np.argmax(bad))] if bad.any() else ""
+
+
+def _bounded(array: Array, reference: Array) -> Array:
+    """``array`` without numbers so large that their squares overflow: by then they are wrong by any measure."""
+    if array.dtype != np.float64:
+        return array
+    most = _ABSURD * (float(np.abs(reference).max(initial=0.0)) or 1.0)
+    return np.clip(array, -most, most)
+
+
+def _in_floors(delta: Array, scale: Array, floor: Floor) -> Array:
+    """Both statistics of ``delta`` (P, K) in noise floors, (2, P): l2 and peak."""
+    l2, peak = relative(delta, scale)
+    return np.stack([l2 / floor.l2, peak / floor.peak])
+
+
+def _check_output(golden: Golden, name: str, z: Array | None, floor: Floor, tolerance: float) -> OutputCheck:
+    words = explain(name, floor, tolerance)
+    if z is None:
+        return OutputCheck(name, None, tolerance, floor, "", None, None, words)
+    y = compact(golden.outputs[name])
+    errors = _in_floors(z - y, scales(y), floor)
+    row, probe = np.unravel_index(int(np.argmax(errors)), errors.shape)
+    error, statistic = float(errors.max()), (Statistic.L2, Statistic.PEAK)[int(row)]
+    drifted = drift(z - y, scales(y)) / floor.of(Statistic.DRIFT)
+    if error <= tolerance and drifted > error:  # where single probes show it, they say more
+        error, statistic = drifted, Statistic.DRIFT
+    scores = len(golden.shapes[name]) == 1 and golden.shapes[name][0] == y.shape[1] > 1
+    top1 = float(np.mean(z.argmax(1) == y.argmax(1))) if scores else None
+    shown = error if math.isfinite(error) else None
+    return OutputCheck(name, shown, tolerance, floor, golden.probes[int(probe)], statistic, top1, words)
+
+
+def _blocks(
+    golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
+) -> tuple[BlockCheck, ...]:
+    alive = liveness(golden, arrays, floors)
+    removed = _distances(golden, golden.ablated, floors, tolerance)
+    blocks = [BlockCheck(a.block, a.value, a.low, a.high, a.word, removed[a.block], a.note) for a in alive]
+    if not golden.evened:
+        return tuple(blocks)
+    evened = _distances(golden, golden.evened, floors, tolerance)
+    shapes = zip(blocks, map_shape(golden, arrays, floors))
+    return tuple(replace(block, shape=found, shape_distance=evened[block.block]) for block, found in shapes)
+
+
+def _read(block: BlockCheck, found: Reading | None) -> Liveness | None:
+    """What was read inside the artifact, where outputs and twins conclude nothing about ``block``."""
+    if found is None or block.word is not Word.INCONCLUSIVE:
+        return None
+    return concluded(block.block, *found)
+
+
+def _contradicted(block: BlockCheck, found: Reading | None) -> Reason | None:
+    """The note that what was read inside and what the outputs show of ``block`` differ, where they do."""
+    if found is None or Word.INCONCLUSIVE in (block.word, word := classify(*found[1:])) or word is block.word:
+        return None
+    value, low, high = found
+    sentence = (
+        f"Note: read inside the artifact, the attention of block '{block.block}' is {word.value} ({value:.2f}, between "
+        f"{low:.2f} and {high:.2f}); by the outputs it is {block.word.value}. They decide: an engine may compute "
+        f"otherwise while it shows its inner values."
+    )
+    return Reason(block.block, ReasonKind.ATTENTION_NOTE, sentence)
+
+
+def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Liveness | None]) -> tuple[BlockCheck, ...]:
+    """``blocks`` with the liveness that something better shows, and what the outputs alone said beside it."""
+    return tuple(
+        block
+        if found is None
+        else replace(
+            block,
+            liveness=found.value,
+            low=found.low,
+            high=found.high,
+            word=found.word,
+            note=found.note,
+            outputs=block.outputs
+            or Liveness(block.block, block.liveness, block.low, block.high, block.word, block.note),
+        )
+        for block, found in zip(blocks, better)
+    )
+
+
+def _far(output: OutputCheck) -> Reason | None:
+    """The fault of an output that is farther from the reference than is allowed, where it is."""
+    if output.error is None or output.error <= output.tolerance:
+        return None
+    sentence = (
+        f"Output '{output.output}' errs in one direction on all probes, by {output.error:.3g} noise floors; "
+        f"{output.tolerance:g} are allowed. It is farthest from the reference on probe '{output.probe}'."
+    )
+    if output.statistic is not Statistic.DRIFT:
+        kind = "root mean square" if output.statistic is Statistic.L2 else "largest element"
+        sentence = (
+            f"Output '{output.output}' is {output.error:.3g} noise floors from the reference on probe "
+            f"'{output.probe}' ({kind}); {output.tolerance:g} are allowed."
+        )
+    return Reason(output.output, ReasonKind.OUTPUT_FAULT, sentence)
+
+
+def _lost(block: BlockCheck) -> str:
+    """The sentence for a block whose attention is not what it should be, or an empty string."""
+    if block.liveness is None or block.low is None or block.high is None:
+        return _uniform(block)
+    figures = f"liveness {block.liveness:.2f}, between {block.low:.2f} and {block.high:.2f}"
+    if block.word in (Word.DEAD, Word.WEAKENED):
+        return f"The attention of block '{block.block}' is {block.word.value}: {figures}."
+    if is_beyond(block.low, block.high):
+        return (
+            f"The attention of block '{block.block}' is too strong or reversed, or more than attention is wrong along "
+            f"its step: {figures}."
+        )
+    # A narrow interval around 0: another map is often as far from the right one as the uniform map is.
+    return _uniform(block)
+
+
+def _uniform(block: BlockCheck) -> str:
+    """The sentence for a block whose map is the same everywhere, or an empty string."""
+    shape = block.shape
+    if shape is None or shape.word is not Word.DEAD or shape.low is None or shape.low <= -_UNIFORM:
+        return ""
+    return (
+        f"The attention of block '{block.block}' is uniform: it takes {shape.value:.2f} of the step from "
+        f"uniform attention to its own, between {shape.low:.2f} and {shape.high:.2f}."
+    )
+
+
+def _is_flat(block: BlockCheck) -> bool:
+    """Whether a fault in how this block's map is computed could go unseen: its map is as good as uniform."""
+    if block.shape is None or block.shape_distance is None or block.distance < DISTANCE:
+        return False
+    return block.shape_distance < DISTANCE and block.shape.word is Word.INCONCLUSIVE
+
+
+def _unseen_map(block: BlockCheck) -> Reason:
+    sentence = (
+        f"Note: the attention of block '{block.block}' is as good as uniform on every probe (making it so moves no "
+        f"output by more than {block.shape_distance:.2g} tolerances): that it is there was checked, how its map is "
+        f"computed could not be; use probes on which it looks somewhere."
+    )
+    return Reason(block.block, ReasonKind.ATTENTION_NOTE, sentence)
+
+
+def _is_unguarded(block: BlockCheck) -> bool:
+    """Whether losing this block's attention could have gone unseen.
+
+    Seen would be a loss that breaks the tolerance, or one that the liveness can tell: with float16 or int8 noise the
+    step often lies below the tolerance while its direction, over many probes, is still plain.
+    """
+    return block.distance < DISTANCE and block.word is Word.INCONCLUSIVE
+
+
+def _unguarded(block: BlockCheck) -> Reason:
+    sentence = (
+        f"Losing the attention of block '{block.block}' would move no output by more than {block.distance:.2g} "
+        f"tolerances ({DISTANCE:g} are needed), and its liveness is inconclusive ({block.note}): this check could not "
+        f"have failed; use probes that move it more."
+    )
+    return Reason(block.block, ReasonKind.ATTENTION_DOUBT, sentence)
+
+
+def _insensitive(golden: Golden, floors: Mapping[str, Floor], tolerance: float) -> list[Reason]:
+    """A doubt for each output that hardly differs between probes, which a constant would match."""
+    doubts = []
+    for name, outputs in golden.outputs.items():
+        y = compact(outputs)
+        spread = _in_floors(y - y.mean(0), scales(y), floors[name]).max() / tolerance
+        if spread < CONTRAST:
+            sentence = (
+                f"The reference output '{name}' differs between probes by {spread:.2g} tolerances only "
+                f"({CONTRAST:g} are needed): a constant might have passed; use more and other probes."
+            )
+            doubts.append(Reason(name, ReasonKind.OUTPUT_DOUBT, sentence))
+    return doubts
+
+
+def _swapped(
+    golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
+) -> list[Reason]:
+    """A fault when failing probes hold, within the tolerance, what the reference gives for other probes."""
+    name = next(iter(golden.outputs))
+    y, z = compact(golden.outputs[name]), arrays[name]
+    scale = scales(y)
+    wrong = np.flatnonzero(_in_floors(z - y, scale, floors[name]).max(0) > tolerance)
+    for p in wrong:
+        like = np.flatnonzero(_in_floors(z[p] - y, scale, floors[name]).max(0) <= tolerance)
+        if like.size:
+            sentence = (
+                f"Output '{name}' on probe '{golden.probes[p]}' is the reference's on probe "
+                f"'{golden.probes[int(like[0])]}': the batch seems to be permuted or repeated."
+            )
+            return [Reason(name, ReasonKind.OUTPUT_FAULT, sentence)]
+    return []

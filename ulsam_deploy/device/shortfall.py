@@ -1,0 +1,74 @@
+"""An evidence level that was asked for and not reached: which artifact, how far it came, why no further, what to do.
+
+Standard library only; device-safe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ulsam_deploy.device.bench.identity import Proof
+from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.types import Tier
+
+__all__ = ["Shortfall", "shortfall"]
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """One artifact below ``--require``. ``why`` is a clause without a full stop; ``todo`` may be empty."""
+
+    target: str
+    precision: str
+    reached: Tier
+    required: Tier
+    why: str
+    todo: str
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.target} {self.precision}: reached '{self.reached.label}', and '{self.required.label}' was asked "
+            f"for: {self.why}"
+        )
+        return f"{text}\n  do this:  {self.todo}" if self.todo else text
+
+
+def shortfall(
+    target: str,
+    precision: str,
+    reached: Tier,
+    required: Tier,
+    *,
+    bundle: str,
+    error: UlsamError | None = None,
+    emulated: bool = False,
+    here: Proof | None = None,
+) -> Shortfall | None:
+    """What is missing between ``reached`` and ``required``.
+
+    Args:
+        target: The artifact's.
+        precision: The artifact's.
+        reached: How far the evidence goes.
+        required: How far it should have gone.
+        bundle: What stands for the bundle in the advice.
+        error: What kept an engine from running it.
+        emulated: Whether it was to run on an emulated board.
+        here: Which board this machine is.
+
+    Returns:
+        The shortfall, or ``None`` where there is none.
+    """
+    if reached >= required:
+        return None
+    if error is not None:
+        why, todo = error.found.splitlines()[0], error.todo
+    elif required is Tier.MEASURED_ON_DEVICE:
+        why = "an emulated board computes what the board does, and measures nothing" if emulated else ""
+        why = why or (here.why if here else "it did not run on a device")
+        todo = f"ulsam-deploy verify {bundle} --host USER@NAME"
+    elif required is Tier.EMULATED_ON_DEVICE_CPU and reached is Tier.EXECUTED:
+        why, todo = "it ran on this machine's own processor", f"ulsam-deploy verify {bundle} --device NAME"
+    else:
+        why, todo = "no engine ran it here", "ulsam-deploy doctor"
+    return Shortfall(target, precision, reached, required, why, todo)

@@ -1,0 +1,116 @@
+"""The values that travel from room to room: evidence levels, verdicts, tensors, blocks, artifacts. Device-safe."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.findings import ArtifactFacts
+from ulsam_deploy.device.spelling import folded, unknown
+
+if TYPE_CHECKING:  # numpy stays out of the command line's own words
+    pass
+
+
+class Tier(enum.IntEnum):
+    """How far an artifact was shown to work; a report never claims more than was reached."""
+
+    EXPORTED = 1
+    PARSED = 2
+    COMPILED = 3
+    EXECUTED = 4
+    EMULATED_ON_DEVICE_CPU = 5
+    MEASURED_ON_DEVICE = 6
+
+    @property
+    def label(self) -> str:
+        """The word used on the command line and in reports, e.g. ``emulated-on-device-cpu``."""
+        return self.name.lower().replace("_", "-")
+
+    @classmethod
+    def from_label(cls, label: str) -> Tier:
+        """The tier called ``label``; raises :class:`UsageError` that lists the known ones."""
+        for tier in cls:
+            if folded(tier.label) == folded(label):
+                return tier
+        raise unknown(f"unknown evidence tier '{label}'", label, [tier.label for tier in cls])
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of an artifact.
+
+    ``shape`` is in PyTorch's order with ``None`` for a dynamic axis; ``layout`` is how the *artifact* stores it:
+    ``"as-is"``, or ``"NHWC"`` for a 4-D tensor whose channels come last in the artifact.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    layout: str = "as-is"
+
+
+@dataclass(frozen=True)
+class Block:
+    """One ULSAM block that was raised: its module path in PyTorch and its geometry (H x W may be dynamic: 0)."""
+
+    path: str
+    channels: int
+    subspaces: int
+    height: int
+    width: int
+
+    @property
+    def geometry(self) -> str:
+        """``64/4 14x14``: channels, subspaces and map; what the choice of a lowering goes by."""
+        return f"{self.channels}/{self.subspaces} {self.height}x{self.width}"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Something that looks like ULSAM attention and was left as it is, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What an exporter leaves for one target and one precision.
+
+    ``files`` are names inside the artifact's folder; the first one is what the runtime opens. ``tier`` is what the
+    exporter itself reached (``EXPORTED``, ``PARSED`` or ``COMPILED``). ``toolchain`` maps package to version. ``facts``
+    are the exporter's findings (operator counts, the compile log's summary, the exact ``trtexec`` line).
+    """
+
+    target: str
+    precision: str
+    files: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    tier: Tier
+    toolchain: Mapping[str, str]
+    facts: ArtifactFacts = field(default_factory=ArtifactFacts)
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a backend can be used here: its version, or what is missing and what to install."""
+
+    usable: bool
+    detail: str
+    todo: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Real inputs that ranges are taken from: ``arrays`` ``(N, ...)`` float32 by input, as the network is fed.
+
+    ``digest``: SHA-256 of the preprocessed arrays; what caches and manifests know the set by.
+    """
+
+    arrays: ArrayMap
+    digest: str

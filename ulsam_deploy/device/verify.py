@@ -1,0 +1,193 @@
+"""Runs an artifact on the engine that is here and says what that shows. numpy and the engine only; device-safe."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ulsam_deploy.device import codec, plugins
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.bench import measure
+from ulsam_deploy.device.bench.identity import Proof
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
+from ulsam_deploy.device.bundle.judged import CODES
+from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UnavailableError
+from ulsam_deploy.device.files import scratch
+from ulsam_deploy.device.findings import Latency
+from ulsam_deploy.device.invocation import command
+from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.subprocesses import Limits, answer, visit
+from ulsam_deploy.device.this_machine import proof
+from ulsam_deploy.device.types import Availability, TensorSpec, Tier
+
+#: How many points of a latency's distribution are kept, from the fastest run to the slowest.
+QUANTILES = 41
+
+
+def runtime_for(target: str) -> type[Runtime]:
+    """The engine that runs artifacts of ``target``; raises :class:`UnavailableError` when it cannot run here."""
+    reasons: list[Availability] = []
+    engines: dict[str, type[Runtime]] = plugins.loaded(plugins.RUNTIMES)
+    for engine in engines.values():
+        if engine.target == target:
+            here = engine.available()
+            if here.usable:
+                return engine
+            reasons.append(here)
+    raise UnavailableError(
+        f"no engine here can run '{target}' artifacts" + (f": {reasons[0].detail}" if reasons else ""),
+        todo=reasons[0].todo if reasons and reasons[0].todo else f"to see what can run here: {command('doctor')}",
+    )
+
+
+def produce(runtime: Runtime, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of ``runtime`` on ``inputs``, both ``(P, ...)`` by name; a dynamic batch is run in several sizes."""
+    count = len(next(iter(inputs.values())))
+    parts = [
+        runtime.run({spec.name: inputs[spec.name][chosen] for spec in runtime.inputs})
+        for chosen in _slices(count, runtime.inputs[0].shape[0])
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _slices(count: int, batch: int | None) -> Iterator[slice]:
+    sizes = [batch] if batch else [1, 3, 4]
+    start = turn = 0
+    while start < count:
+        size = sizes[turn % len(sizes)]
+        yield slice(start, start + size)
+        start, turn = start + size, turn + 1
+
+
+def label(target: str, precision: str) -> str:
+    """What one artifact among others is called, and its folder where there are several precisions."""
+    return f"{target}-{precision}"
+
+
+def execute(
+    target: str,
+    files: Sequence[Path],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    golden: Golden,
+    *,
+    precision: str = "fp32",
+    timed: bool = True,
+    threads: int | None = None,
+    silenced: Mapping[str, Array] | None = None,
+    inside: Sequence[Reading | None] | None = None,
+) -> Evidence:
+    """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: time single runs too.
+
+    ``silenced``: what its twins without each block's attention gave, and ``inside``: the liveness of each block as read
+    inside it; default: what the golden set holds of them.
+    """
+    engine = runtime_for(target)
+    judged = golden.at(precision)
+    twins = golden.silenced.get(label(target, precision)) if silenced is None else silenced
+    seen = golden.inside.get(label(target, precision), ()) if inside is None else inside
+    with engine(files, inputs, outputs, threads=threads) as runtime:
+        report = check(
+            judged, produce(runtime, judged.inputs), tolerance=tolerance_of(precision), silenced=twins, inside=seen
+        )
+        return Evidence(
+            tier=Tier.EXECUTED,
+            verdict=report.verdict,
+            reasons=report.reasons,
+            parity=report,
+            latency=latency(runtime, golden) if timed else None,
+            engine=runtime.facts(),
+        )
+
+
+def latency(runtime: Runtime, golden: Golden) -> Latency:
+    """Time of one run on the first probes, inputs and outputs as host arrays, in milliseconds."""
+    batch = runtime.inputs[0].shape[0] or 1
+    feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}
+    samples = measure(lambda: runtime.run(feed), warmup=2, min_seconds=0.2, min_count=20)
+    quantiles = np.quantile(samples.times, np.linspace(0, 1, QUANTILES)) / 1e6
+    rounded = tuple(float(f"{value:.4g}") for value in quantiles)
+    return Latency(**asdict(samples.summary()), batch=batch, quantiles=rounded)
+
+
+def worst_batch(evidence: Evidence, golden: Golden, size: int | None) -> slice:
+    """The probes that :func:`produce` ran together with the worst one; ``size``: the artifact's batch.
+
+    Whole, and at the same places: some faults show only beside other images. The first batch where no probe is known.
+    """
+    outputs = evidence.parity.outputs if evidence.parity else ()
+    errors = {found.probe: math.inf if found.error is None else found.error for found in outputs if found.probe}
+    worst = golden.probes.index(max(errors, key=errors.__getitem__)) if errors else 0
+    return next(chosen for chosen in _slices(len(golden.probes), size) if worst < chosen.stop)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """One artifact of a bundle as it was found here; ``error`` says why it could not be run."""
+
+    record: ArtifactRecord
+    evidence: Evidence | None
+    error: UlsamError | None = None
+
+    @property
+    def exit_code(self) -> Exit:
+        """What this artifact contributes to the exit code."""
+        if self.error is not None:
+            return self.error.exit_code
+        return verdict_code(self.evidence) if self.evidence else Exit.OK
+
+
+def verdict_code(evidence: Evidence) -> Exit:
+    """The exit code that a verdict stands for."""
+    return CODES[evidence.verdict]
+
+
+def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | None = None) -> list[Checked]:
+    """Check the integrity of ``bundle``, then run every artifact (of ``targets``, where given) that can run here.
+
+    What runs on a machine that proves to be a known board was measured on the device, and says which one.
+    Each is opened in a process of its own within ``limits``: hashes show that a bundle is whole, not that its maker
+    means well. Raises :class:`~ulsam_deploy.device.errors.RefusedError` before any engine opens anything, when a byte
+    is not as recorded.
+    """
+    bundle.verify_integrity()
+    golden = Golden.load(bundle.golden) if bundle.golden else None
+    here = proof()
+    return [_verify(bundle, record, golden, limits or Limits(), here) for record in bundle.chosen(targets)]
+
+
+def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits, here: Proof) -> Checked:
+    if golden is None:
+        return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
+    try:
+        return Checked(record, measured(_elsewhere(bundle, record, limits), here))
+    except UlsamError as error:
+        return Checked(record, None, error)
+
+
+def measured(evidence: Evidence, here: Proof) -> Evidence:
+    """``evidence`` of a run on this machine, as of the device that it proves to be, where it does."""
+    if here.device is None or evidence.tier is not Tier.EXECUTED or evidence.engine is None:
+        return evidence
+    engine = replace(evidence.engine, device=here.device)
+    return replace(evidence, tier=Tier.MEASURED_ON_DEVICE, engine=engine)
+
+
+def _elsewhere(bundle: Bundle, record: ArtifactRecord, limits: Limits) -> Evidence:
+    """The evidence of one artifact, from a process of its own; its memory isn't limited where a GPU maps all it has."""
+    engine = runtime_for(record.target)
+    if engine.native:
+        limits = replace(limits, memory=None)
+    doing = f"{engine.name} on {record.files[0].path}"
+    job = {"bundle": str(bundle.root), "target": record.target, "precision": record.precision, "memory": limits.memory}
+    with scratch() as folder:
+        (folder / "job.json").write_text(json.dumps(job))
+        said = visit("ulsam_deploy.device.verify_job", folder, limits, doing)
+        found = answer(folder, said, limits, doing)
+    return codec.decode(Evidence, found.get("evidence"), "evidence", ExportError)

@@ -1,7 +1,0 @@
-"""Boards in emulation: an artifact verified, and its instructions counted, on a processor that isn't here."""
-
-from ulsam_deploy.emulate.counting import NOTE, Counted, Counts, count_bundle
-from ulsam_deploy.emulate.machine import TrapError
-from ulsam_deploy.emulate.verifying import verify_bundle
-
-__all__ = ["NOTE", "Counted", "Counts", "TrapError", "count_bundle", "verify_bundle"]

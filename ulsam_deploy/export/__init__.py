@@ -1,0 +1,1 @@
+"""One export from top to bottom: options, preparation, building, the bundle."""

@@ -1,7 +1,0 @@
-"""Artifacts that somebody else made: held against a checkpoint, opened behind a process boundary only."""
-
-from ulsam_deploy.foreign.check import Foreign, Question, verify_against
-from ulsam_deploy.foreign.guard import Guarded
-from ulsam_deploy.isolation import Limits
-
-__all__ = ["Foreign", "Guarded", "Limits", "Question", "verify_against"]

@@ -1,0 +1,124 @@
+"""How far honest runs in low precision are off: the one definition of float16's and of int8's noise floors.
+
+An honest artifact keeps to the network and rounds what its precision makes it round, no more; how exactly is its
+engine's business. So several honest ways are run here, in torch, and the floor is the largest error among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import ExportError, UsageError
+from ulsam_deploy.device.parity import Golden, Yardstick, noise_floors
+from ulsam_deploy.device.precisions import NO_CALIBRATION
+from ulsam_deploy.device.types import Calibration
+from ulsam_deploy.graph.evaluate import Evaluator, batches
+from ulsam_deploy.graph.program import Program
+from ulsam_deploy.graph.quantized import Fake, Grid, Ranges, observe, rounded_weights
+
+Run = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The network as captured and as raised, and what the float64 reference says."""
+
+    captured: Program
+    raised: Program
+    golden: Golden
+
+
+def yardstick(
+    captured: Program, raised: Program, golden: Golden, precision: str, calibration: Calibration | None = None
+) -> Yardstick:
+    """The noise floors of ``precision`` (``fp16``, ``int8`` or ``int8-dynamic``), and the probes that they hold for.
+
+    Raises :class:`ExportError` when float16 overflows on most probes, :class:`UsageError` for int8 without
+    ``calibration``.
+    """
+    truth = _Truth(captured, raised, golden)
+    runs = [_run(evaluator, truth) for evaluator in _WAYS[precision](truth, calibration)]
+    kept = _kept(truth, runs, precision)
+    chosen = truth.golden.take(kept)
+    honest = [{name: array[list(kept)] for name, array in run.items()} for run in runs]
+    return Yardstick(noise_floors(chosen.outputs, honest), kept)
+
+
+def _half(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
+    """Every result rounded to float16, in the network's order and in the rewritten one; and weights alone rounded."""
+    yield Evaluator(truth.captured, torch.float16)
+    yield Evaluator(truth.raised, torch.float16)
+    yield Fake(truth.raised, weights=lambda weight: weight.half().float())
+
+
+def _static(truth: _Truth, calibration: Calibration | None) -> Iterator[Evaluator]:
+    """Weights in int8 by channel; activations in int8 by the ranges of ``calibration``, on grids as engines have them.
+
+    At what convolutions and matrix products read, symmetric (ONNX Runtime, TensorRT) or not (OpenVINO); at every
+    result outside attention as well, and with ranges a little wider, which moves every rounding point (TFLite).
+    """
+    if calibration is None:
+        raise UsageError("int8 needs ranges", expected="a calibration set", todo=NO_CALIBRATION)
+    for program, grid in (
+        (truth.captured, Grid(symmetric=True)),
+        (truth.raised, Grid(symmetric=False)),
+        (truth.raised, Grid(symmetric=False, everywhere=True)),
+        (truth.captured, Grid(symmetric=True, widened=1.05)),
+    ):
+        ranges = observe(program, calibration)
+        yield Fake(program, weights=rounded_weights, activations=Ranges(ranges, grid), skip=_attention(truth.raised))
+
+
+def _dynamic(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
+    """Weights in int8 by channel; what convolutions and products read in int8 by its own range, or not at all."""
+    skip = _attention(truth.raised)
+    yield Fake(truth.captured, weights=rounded_weights, activations=Ranges({}, Grid(symmetric=False)), skip=skip)
+    yield Fake(truth.raised, weights=rounded_weights, activations=Ranges({}, Grid(symmetric=True)), skip=skip)
+    yield Fake(truth.raised, weights=rounded_weights, skip=skip)
+
+
+_WAYS: Mapping[str, Callable[[_Truth, Calibration | None], Iterator[Evaluator]]] = {
+    "fp16": _half,
+    "int8": _static,
+    "int8-dynamic": _dynamic,
+}
+
+
+def _attention(raised: Program) -> tuple[str, ...]:
+    return tuple(block.path.split("#")[0] for block in raised.blocks)  # "#2": the second use of the same module
+
+
+def _run(evaluator: Evaluator, truth: _Truth) -> Run:
+    inputs = {name: torch.from_numpy(array) for name, array in truth.golden.inputs.items()}
+    parts: Sequence[Mapping[str, Tensor]] = [
+        evaluator.run(batch) for batch in batches(inputs, truth.captured.batch or 1)
+    ]
+    return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in truth.golden.outputs}
+
+
+def _kept(truth: _Truth, runs: Sequence[Run], precision: str) -> tuple[int, ...]:
+    """Positions of the probes that the precision is made for, in whole batches, for static artifacts."""
+    golden, size = truth.golden, truth.captured.batch or 1
+    good = np.logical_and.reduce(
+        [np.isfinite(array.reshape(len(golden.probes), -1)).all(1) for run in runs for array in run.values()]
+    )
+    if 2 * good.sum() < len(good):
+        raise ExportError(
+            f"the network overflows float16 on {len(good) - good.sum()} of {len(good)} probes",
+            expected="a network whose activations fit float16",
+            todo="use --precision fp32, or probes of the real input range (--probes)",
+        )
+    if precision == "int8":
+        good &= np.array([not is_built_in(name) for name in golden.probes])
+    return tuple(int(i) for i in np.flatnonzero(np.repeat(good.reshape(-1, size).all(1), size)))
+
+
+def is_built_in(probe: str) -> bool:
+    """Whether a probe is one of those that every network gets, and not a real input."""
+    return not probe.startswith(("yours-", "held-out-"))

@@ -1,0 +1,128 @@
+"""Run a captured program operator by operator in any floating dtype, with any of its blocks' attention removed.
+
+This is where the float64 reference, the ablated twins and the honest float32 runs come from. A twin shares everything
+in front of its block with the reference, so only what follows the block is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from ulsam_deploy.graph.editing import call, constant_leaves
+from ulsam_deploy.graph.operator import SUBSPACE_ATTENTION
+from ulsam_deploy.graph.program import Program
+
+
+def removed(x: Tensor) -> Tensor:
+    """A block without its attention."""
+    return x
+
+
+def uniform(x: Tensor) -> Tensor:
+    """A block whose attention is the same everywhere: ``x + x / (H*W)``."""
+    return x * (1 + 1 / (x.shape[2] * x.shape[3]))
+
+
+@dataclass
+class _Moment:
+    """The values that are alive just before a node runs."""
+
+    position: int
+    values: dict[Node, Any]
+
+
+class Evaluator:
+    """``program`` in ``dtype`` (float64 for the reference, float32 for honest runs), on the CPU, without gradients."""
+
+    def __init__(self, program: Program, dtype: torch.dtype = torch.float64) -> None:
+        exported = program.exported
+        self._outputs = [spec.name for spec in program.outputs]
+        self._dtype = dtype
+        self._nodes = list(exported.graph.nodes)
+        leaves = constant_leaves(exported, program.exact, dtype)
+        placeholders = exported.graph.find_nodes(op="placeholder")
+        self._constants = {node: leaves[node.name] for node in placeholders if node.name in leaves}
+        self._inputs = [node for node in placeholders if node.name not in leaves]
+        self._last_use = {used: node for node in self._nodes for used in node.all_input_nodes}
+
+    def run(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The program's outputs by name, in this evaluator's dtype."""
+        return self._finish(_Moment(0, self._begin(inputs)), None)
+
+    def twins(self, inputs: Sequence[Tensor], *instead: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
+        """The outputs, then for each of ``instead`` a list: the outputs with each raised block, in order, replaced.
+
+        ``instead``: what takes the place of a block, :func:`removed` (alone, when nothing is given) or :func:`uniform`.
+        """
+        moments: list[_Moment] = []
+        reference = self._finish(_Moment(0, self._begin(inputs)), moments)
+        return reference, *([self._without(moment, other) for moment in moments] for other in instead or (removed,))
+
+    def maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The attention maps ``(N, g, H, W)`` of every raised block, in order."""
+        return [maps for _, maps in self.attended(inputs)]
+
+    def attended(self, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """What every raised block reads, ``(N, C, H, W)``, and its attention maps ``(N, g, H, W)``, in order."""
+        moments: list[_Moment] = []
+        self._finish(_Moment(0, self._begin(inputs)), moments)
+        found = []
+        for moment in moments:
+            arguments = [moment.values[a] if isinstance(a, Node) else a for a in self._nodes[moment.position].args]
+            found.append((arguments[0], torch.ops.ulsam.attention_maps(*arguments)))
+        return found
+
+    @torch.no_grad()
+    def every(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Node, Any]]:
+        """Every operator in graph order with its value."""
+        values = self._begin(inputs)
+        for node in self._nodes:
+            if node.op == "call_function":
+                values[node] = self._value(node, values)
+                yield node, values[node]
+            for used in node.all_input_nodes:
+                if self._last_use[used] is node:
+                    del values[used]
+
+    def _value(self, node: Node, values: Mapping[Node, Any]) -> Any:
+        """What ``node`` gives; how, is what kinds of evaluators differ in."""
+        return call(node, values.__getitem__, self._dtype)
+
+    def _begin(self, inputs: Sequence[Tensor]) -> dict[Node, Any]:
+        given = (t.to(self._dtype) if t.is_floating_point() else t for t in inputs)
+        return {**self._constants, **dict(zip(self._inputs, given, strict=True))}
+
+    def _without(self, moment: _Moment, instead: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        block = self._nodes[moment.position]
+        values = {**moment.values, block: instead(moment.values[block.args[0]])}
+        return self._finish(_Moment(moment.position + 1, values), None)
+
+    @torch.no_grad()
+    def _finish(self, start: _Moment, moments: list[_Moment] | None) -> dict[str, Tensor]:
+        """Run from ``start`` to the end, noting the moment before every block in ``moments``."""
+        values = dict(start.values)
+        for position, node in enumerate(self._nodes[start.position :], start.position):
+            if node.op == "output":
+                return dict(zip(self._outputs, (values[result] for result in node.args[0]), strict=True))
+            if node.op != "call_function":
+                continue
+            if moments is not None and node.target is SUBSPACE_ATTENTION:
+                moments.append(_Moment(position, dict(values)))
+            values[node] = self._value(node, values)
+            for used in node.all_input_nodes:
+                if self._last_use[used] is node:
+                    del values[used]
+        raise AssertionError("a graph ends with its output")  # pragma: no cover
+
+
+def batches(inputs: Mapping[str, Tensor], size: int) -> Iterator[list[Tensor]]:
+    """The inputs cut into batches of ``size`` along their first axis."""
+    total = len(next(iter(inputs.values())))
+    for start in range(0, total, size):
+        yield [tensor[start : start + size] for tensor in inputs.values()]

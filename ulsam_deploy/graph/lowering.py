@@ -1,0 +1,68 @@
+"""Lower: says what every raised node means on one target, in plain torch operators, in place.
+
+A *lowering* is a torch function with the operator's signature. It is traced with the node's own (fake) inputs and the
+resulting operators take the node's place; what does not depend on the network's input (index tensors, 0/1 kernels,
+reshaped weights) is computed here and becomes a constant, so that no converter ever meets it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.node import map_arg
+
+from ulsam_deploy.graph.editing import Constants, Editor
+from ulsam_deploy.graph.operator import ATTENTION_MAPS, SUBSPACE_ATTENTION, lowered_maps
+from ulsam_deploy.graph.program import Program
+
+Lowering = Callable[..., Tensor]
+
+
+def lower(program: Program, lowering: Lowering) -> Program:
+    """Give every ``ulsam::subspace_attention`` of ``program`` the meaning ``lowering``; no custom operator is left."""
+    meanings: Mapping[Any, Lowering] = {SUBSPACE_ATTENTION: lowering, ATTENTION_MAPS: lowered_maps}
+    editor = Editor(program.exported)
+    for node in list(editor.graph.nodes):
+        if node.target in meanings:
+            _inline(editor, node, meanings[node.target])
+    return fold_constants(dataclasses.replace(program, exported=editor.finish()))
+
+
+def _inline(editor: Editor, node: Node, lowering: Lowering) -> None:
+    """Put the operators of ``lowering`` in the place of ``node``."""
+    tensors = [arg for arg in node.args if isinstance(arg, Node)]
+    numbers = [arg for arg in node.args if not isinstance(arg, Node)]
+    with editor.fake_mode:  # tensors that the lowering creates must belong to the program's own fake mode
+        traced: GraphModule = make_fx(lambda *args: lowering(*args, *numbers), pre_dispatch=True)(
+            *(tensor.meta["val"] for tensor in tensors)
+        )
+    placed: dict[Node, Any] = dict(zip(traced.graph.find_nodes(op="placeholder"), tensors))
+    stack = node.meta.get("nn_module_stack", {})
+    with editor.graph.inserting_before(node):
+        for inner in traced.graph.nodes:
+            if inner.op == "call_function":
+                placed[inner] = editor.graph.node_copy(inner, placed.__getitem__)
+                placed[inner].meta["nn_module_stack"] = stack
+            elif inner.op == "get_attr":
+                placed[inner] = editor.add_buffer(f"{node.name}_{inner.name}", getattr(traced, str(inner.target)))
+    result: Any = map_arg(traced.graph.output_node().args[0], placed.__getitem__)
+    editor.replace(node, by=result)
+
+
+def fold_constants(program: Program) -> Program:
+    """Compute, in float64, everything that depends on no user input and keep the results as buffers."""
+    exported = program.exported
+    exact = Constants(exported, program.exact, torch.float64)
+    editor = Editor(exported)
+    for node in exported.graph.nodes:
+        foldable = node.op == "call_function" and exact.known(node) and isinstance(node.meta.get("val"), Tensor)
+        if foldable and any(not exact.known(user) for user in node.users):
+            buffer = editor.add_buffer(f"{node.name}_folded", exact.value(node).contiguous())
+            editor.replace(editor.twin(node), by=buffer)
+    return dataclasses.replace(program, exported=editor.finish(), exact={**program.exact, **editor.exact})

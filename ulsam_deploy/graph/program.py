@@ -1,0 +1,203 @@
+"""The Program: a captured network, the names and shapes of its tensors, and the attention blocks found in it."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import OutputKind
+
+from ulsam_deploy.device.errors import ExportError, UsageError
+from ulsam_deploy.device.types import Block, Refusal, TensorSpec
+from ulsam_deploy.graph.editing import Editor
+
+#: The batch that a dynamic program is traced with: larger than one, so that no dimension is mistaken for a constant.
+TRACED_BATCH = 2
+#: The largest batch that a dynamic program promises.
+MAX_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class Program:
+    """A ``torch.export`` program with flat tensor inputs and outputs in the order of ``inputs`` and ``outputs``.
+
+    ``blocks`` are the ULSAM blocks raised so far, in graph order; ``refusals`` what looked like one and was left.
+    ``exact`` holds the float64 values, by target, of buffers that a rewrite computed and stored as float32.
+    """
+
+    exported: ExportedProgram
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    blocks: tuple[Block, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    exact: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size that the program is made for; ``None`` when it is dynamic."""
+        return self.inputs[0].shape[0]
+
+    def example(self, seed: int = 0) -> dict[str, Tensor]:
+        """Standard normal inputs of the traced size, float32."""
+        generator = torch.Generator().manual_seed(seed)
+        return {
+            spec.name: torch.randn([size or TRACED_BATCH for size in spec.shape], generator=generator)
+            for spec in self.inputs
+        }
+
+
+class _Flat(nn.Module):
+    """Gives any network tensors in, a flat tuple of tensors out; remembers the names of a mapping's entries."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.names: tuple[str, ...] = ()
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        named = dict(_named_outputs(self.model(*inputs), ""))
+        self.names = tuple(named)
+        return tuple(named.values())
+
+
+def _named_outputs(value: Any, name: str) -> list[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        return [(name, value)]
+    if isinstance(value, Mapping):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        items = [(str(index), item) for index, item in enumerate(value)]
+    else:
+        raise ExportError(
+            f"the network returns a {type(value).__name__}", expected="a tensor, or a tuple, list or mapping of tensors"
+        )
+    return [pair for key, item in items for pair in _named_outputs(item, f"{name}_{key}" if name else key)]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a network and what comes out, in order, as :class:`Program` has them."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def signature(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int | None = 1) -> Signature:
+    """Run ``model`` once to learn its inputs and outputs; all of :func:`capture` that can be known without capturing.
+
+    Args:
+        model: the network.
+        input_shapes: as :func:`capture` has them.
+        batch: a number, or ``None`` for a dynamic batch.
+
+    Returns:
+        The names and shapes.
+
+    Raises:
+        UsageError: the network does not run on these shapes.
+        ExportError: its outputs are no tensors.
+    """
+    flat, examples = _Flat(model).eval(), _examples(input_shapes, batch)
+    return _signature(flat, examples, _run_once(flat, examples), batch)
+
+
+def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int | None = 1) -> Program:
+    """Capture ``model`` in evaluation mode with ``torch.export``.
+
+    ``input_shapes`` are the inputs without the batch axis, e.g. ``[(3, 224, 224)]``; ``batch`` is a number or ``None``
+    for a dynamic batch. The network's parameters must be float32. Raises :class:`ExportError` with torch's words when
+    the network cannot be captured or does not accept the shapes.
+    """
+    flat, examples = _Flat(model).eval(), _examples(input_shapes, batch)
+    results = _run_once(flat, examples)
+    dim = Dim("batch", min=1, max=MAX_BATCH)
+    dynamic = {"inputs": tuple({0: dim} for _ in examples)} if batch is None else None
+    try:
+        with warnings.catch_warnings():  # torch warning about itself
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+            exported = torch.export.export(flat, examples, dynamic_shapes=dynamic)
+            # Functional, with one spelling for most operators; composite operators such as conv2d stay whole.
+            exported = exported.run_decompositions({})
+    except Exception as error:  # torch.export raises many kinds, all of them about the user's network
+        raise ExportError(
+            f"torch.export cannot capture the network: {_first_line(error)}",
+            expected="a network without data-dependent control flow" + (", for any batch" if batch is None else ""),
+            todo="try --batch 1" if batch is None else "see the cause above; torch.export must succeed on this network",
+        ) from error
+    ports = _signature(flat, examples, results, batch)
+    return Program(_without_mutations(exported), ports.inputs, ports.outputs)
+
+
+def _examples(input_shapes: Sequence[Sequence[int]], batch: int | None) -> tuple[Tensor, ...]:
+    return tuple(torch.zeros(TRACED_BATCH if batch is None else batch, *shape) for shape in input_shapes)
+
+
+def _run_once(flat: _Flat, examples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    try:
+        with torch.no_grad():
+            results: tuple[Tensor, ...] = flat(*examples)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        shapes = ", ".join("x".join(map(str, example.shape[1:])) for example in examples)
+        raise UsageError(
+            f"the network does not run on input {shapes}: {_first_line(error)}",
+            expected="the input that the network was built for",
+            todo="give it with --input CxHxW (once for each input)",
+        ) from error
+    return results
+
+
+def _signature(flat: _Flat, examples: Sequence[Tensor], results: Sequence[Tensor], batch: int | None) -> Signature:
+    """The names and shapes of ``examples`` and of what ``flat`` gave for them, with the batch that was asked for."""
+    size = examples[0].shape[:1]
+    return Signature(
+        tuple(
+            TensorSpec(name, (batch, *example.shape[1:]))
+            for name, example in zip(_input_names(flat.model, len(examples)), examples)
+        ),
+        tuple(
+            TensorSpec(name, (batch if result.shape[:1] == size else result.shape[0], *result.shape[1:]))
+            for name, result in zip(_output_names(flat.names, results), results)
+        ),
+    )
+
+
+def _without_mutations(exported: ExportedProgram) -> ExportedProgram:
+    """The program without the outputs that would overwrite its caller's tensors; refuses a network with a memory."""
+    remembered = exported.graph_signature.buffers_to_mutate
+    if remembered:
+        raise ExportError(
+            f"the network changes its own buffer '{min(remembered.values()).removeprefix('model.')}' while it runs",
+            expected="a network whose outputs depend on its inputs and weights only",
+            todo="keep what it remembers outside of the network, as an input and an output",
+        )
+    if not exported.graph_signature.user_inputs_to_mutate:
+        return exported
+    editor = Editor(exported)
+    editor.drop_outputs(OutputKind.USER_INPUT_MUTATION)
+    return editor.finish()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _input_names(model: nn.Module, count: int) -> list[str]:
+    """The network's own ``input_names``, or those of the forward method's arguments; ``input_0``, ... for ``*args``."""
+    if (own := getattr(model, "input_names", None)) and len(own) == count:
+        return list(own)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    names = [p.name for p in inspect.signature(model.forward).parameters.values() if p.kind in kinds]
+    return names[:count] if len(names) >= count else [f"input_{i}" for i in range(count)]
+
+
+def _output_names(keys: Sequence[str], results: Sequence[Tensor]) -> list[str]:
+    """A mapping's own keys; ``logits`` for a single vector per image, ``output`` or ``output_0``, ... otherwise."""
+    if list(keys) == [""]:
+        return ["logits" if results[0].ndim == 2 else "output"]
+    return [f"output_{key}" if key[:1].isdigit() else key for key in keys]

@@ -1,0 +1,85 @@
+"""The golden set of a network: float64 reference, ablated twins and honest float32 runs on all probes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.graph.evaluate import Evaluator, batches, removed, uniform
+from ulsam_deploy.graph.program import Program
+
+_TOGETHER = 4  # probes evaluated at once: twins in float64 hold many activations
+
+
+def make_golden(captured: Program, raised: Program, probes: Mapping[str, Array], names: tuple[str, ...]) -> Golden:
+    """What every artifact of this network is held against.
+
+    The reference and the noise come from ``captured``, the unrewritten network; the twins from ``raised``, which has
+    the blocks to remove (and was proven equal). ``probes`` are float32 ``(P, ...)`` by input name.
+    """
+    inputs = {spec.name: torch.from_numpy(probes[spec.name]) for spec in captured.inputs}
+    size = captured.batch or _TOGETHER
+    reference = _run(Evaluator(captured), inputs, size)
+    twins, evened = _twins(raised, inputs, size)
+    honest = [_run(Evaluator(program, torch.float32), inputs, n, way) for program, n, way in _ways(captured, raised)]
+    blocks = [block.path for block in raised.blocks]
+    return Golden.build(probes, reference, twins, honest, evened=evened, blocks=blocks, probes=names)
+
+
+def _ways(captured: Program, raised: Program) -> list[tuple[Program, int, Callable[[], AbstractContextManager[Any]]]]:
+    """Honest float32 evaluations: other batch sizes, kernels, thread counts and the rewritten order of operations."""
+    size = captured.batch or _TOGETHER
+    return [
+        (captured, size, nullcontext),
+        (captured, captured.batch or 1, _plain_kernels),
+        (raised, size, _one_thread),
+    ]
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """torch's own convolutions instead of oneDNN's, which sum in another order."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums are split among threads, so another thread count is another order of summation."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run(
+    evaluator: Evaluator,
+    inputs: Mapping[str, Tensor],
+    size: int,
+    way: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> dict[str, Array]:
+    with way():
+        return _joined([evaluator.run(batch) for batch in batches(inputs, size)])
+
+
+def _twins(raised: Program, inputs: Mapping[str, Tensor], size: int) -> list[list[dict[str, Array]]]:
+    """Outputs without each block's attention, and outputs with each block's attention uniform."""
+    evaluator = Evaluator(raised)
+    parts = [evaluator.twins(batch, removed, uniform)[1:] for batch in batches(inputs, size)]
+    blocks = range(len(raised.blocks))
+    return [[_joined([part[kind][block] for part in parts]) for block in blocks] for kind in (0, 1)]
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Array]:
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}

@@ -1,0 +1,92 @@
+"""What int8 does to each part of a network, one part at a time and in torch: what a search over choices begins with.
+
+Engines differ in how they round, and which part of a network bears it least they hardly do. So that is found out once
+for all targets, without any converter: one part in int8 (:mod:`ulsam_deploy.graph.quantized`, with every stored tensor
+rounded, the harshest of engines), all else in float32, judged by the very check that artifacts are judged by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.parity import Golden, Report, check
+from ulsam_deploy.device.types import Calibration
+from ulsam_deploy.graph.editing import module_paths, shape_of
+from ulsam_deploy.graph.evaluate import batches, removed
+from ulsam_deploy.graph.program import Program
+from ulsam_deploy.graph.quantized import PRODUCTS, Fake, Grid, Ranges, observe, rounded_weights
+
+
+@dataclass(frozen=True)
+class Product:
+    """A module with a convolution or matrix product that int8 engines compute in int8: its path, and MACs a sample."""
+
+    path: str
+    macs: int
+
+
+def products(raised: Program) -> tuple[Product, ...]:
+    """Every such module of the network outside its attention blocks, in the order in which they run first."""
+    attention = _attention(raised)
+    macs: dict[str, int] = {}
+    for node in raised.exported.graph.nodes:
+        path = _path(node)
+        if node.target not in PRODUCTS or _inside(path, attention):
+            continue
+        out, weight = shape_of(node), shape_of(node.args[1])
+        macs[path] = macs.get(path, 0) + int(np.prod(out[1:]) * np.prod(weight[1:]))
+    return tuple(Product(path, count) for path, count in macs.items())
+
+
+def sensitivity(
+    raised: Program, golden: Golden, calibration: Calibration, parts: Sequence[Sequence[str]]
+) -> list[Report]:
+    """For each of ``parts`` (module paths), what the check says where these alone are in int8.
+
+    Judged by the int8 noise floors and probes of ``golden``, liveness by the rounded network's own twins.
+    """
+    judged = golden.at("int8")
+    ranges = Ranges(observe(raised, calibration), Grid(symmetric=False, everywhere=True))
+    inputs = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in judged.inputs.items()}
+    found = []
+    for part in parts:
+        fake = Fake(raised, weights=rounded_weights, activations=ranges, skip=_others(raised, part))
+        outputs, twins = _run(fake, inputs, raised.batch or 1)
+        silenced = {name: np.stack([twin[name] for twin in twins]) for name in outputs} if twins else None
+        found.append(check(judged, outputs, silenced=silenced))
+    return found
+
+
+def _run(fake: Fake, inputs: Mapping[str, torch.Tensor], size: int) -> tuple[dict[str, Array], list[dict[str, Array]]]:
+    """Outputs, and those without each block's attention: float32 ``(P, ...)`` by name."""
+    parts = [fake.twins(batch, removed) for batch in batches(inputs, size)]
+    whole = _joined([part[0] for part in parts])
+    return whole, [_joined([part[1][block] for part in parts]) for block in range(len(parts[0][1]))]
+
+
+def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, Array]:
+    return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+
+
+def _others(raised: Program, part: Sequence[str]) -> tuple[str, ...]:
+    """The paths of all modules with operators outside ``part``, and attention; not of those around ``part``."""
+    paths = {_path(node) for node in raised.exported.graph.nodes if node.op == "call_function"}
+    outside = {path for path in paths if not _inside(path, part) and not any(_inside(own, [path]) for own in part)}
+    return tuple(sorted(outside | set(_attention(raised))))
+
+
+def _attention(raised: Program) -> tuple[str, ...]:
+    return tuple(block.path.split("#")[0] for block in raised.blocks)  # "#2": the second use of the same module
+
+
+def _inside(path: str, modules: Sequence[str]) -> bool:
+    return any(f"{path}.".startswith(f"{module}.") for module in modules)
+
+
+def _path(node: torch.fx.Node) -> str:
+    return (module_paths(node) or ("",))[-1].removeprefix("model").removeprefix(".")

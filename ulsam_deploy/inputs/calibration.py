@@ -1,0 +1,108 @@
+"""The calibration set: real inputs that int8 takes its ranges from, read and judged before anything is quantized.
+
+numpy only, but for pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.types import Calibration, TensorSpec
+from ulsam_deploy.inputs import probes as own_probes
+
+#: Fewer samples than this leave ranges to chance: what an activation's range was in so few of them is passed by a
+#: later one with a probability of about one in so many.
+FEW = 32
+#: So many samples are checked on and give no range; never more than a quarter of the set.
+HELD_OUT = 48
+#: Two samples nearer than this part of their size are one picture, stored anew or compressed again.
+_NEAR = 0.05
+
+
+def read_calibration(
+    path: Path, inputs: Sequence[TensorSpec], preprocessing: Preprocessing | None = None
+) -> Calibration:
+    """The samples in ``path``: a folder of pictures or ``.npy`` files, or an ``.npz``, as ``--probes`` are read.
+
+    ``inputs`` are the network's. Raises :class:`UsageError` as :func:`ulsam_deploy.inputs.probes.read` does.
+    """
+    shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in inputs}
+    arrays, _ = own_probes.read(path, shapes, preprocessing)
+    return Calibration(arrays, digest(arrays))
+
+
+def digest(arrays: ArrayMap) -> str:
+    """SHA-256 over names, shapes and values of preprocessed ``arrays``, in hexadecimal."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name], dtype=np.float32)
+        sha.update(f"{name}\0{array.shape}\0".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()
+
+
+def count(calibration: Calibration) -> int:
+    """How many samples there are."""
+    return len(next(iter(calibration.arrays.values())))
+
+
+def whole_batches(calibration: Calibration, size: int, most: int | None = None) -> Iterator[dict[str, Array]]:
+    """The samples by input name in batches of ``size``, the last one filled up from the front; at most ``most``."""
+    total = count(calibration)
+    for start in range(0, min(total, most or total), size):
+        rows = np.arange(start, start + size) % total
+        yield {name: np.ascontiguousarray(array[rows]) for name, array in calibration.arrays.items()}
+
+
+def split(whole: Calibration, batch: int) -> tuple[Calibration, ArrayMap]:
+    """``whole`` without the samples to check on, and those: evenly spread, in whole batches."""
+    total = count(whole)
+    wanted = -(-max(1, min(HELD_OUT, total // 4)) // batch) * batch
+    if wanted >= total:
+        raise UsageError(
+            f"the calibration set has {total} samples, and {wanted} of them are needed to check on",
+            expected="some hundred samples",
+        )
+    chosen = np.zeros(total, bool)
+    chosen[np.linspace(0, total - 1, wanted).round().astype(int)] = True
+    kept = {name: array[~chosen] for name, array in whole.arrays.items()}
+    held_out = {name: array[chosen] for name, array in whole.arrays.items()}
+    return Calibration(kept, whole.digest), held_out
+
+
+def note(calibration: Calibration) -> str:
+    """What a user should know about the set in one sentence; empty when nothing."""
+    few = count(calibration)
+    if few >= FEW:
+        return ""
+    return f"the calibration set has {few} samples: ranges from fewer than {FEW} are left to chance"
+
+
+def check_disjoint(calibration: Calibration, probes: ArrayMap, names: Sequence[str]) -> None:
+    """Raise :class:`UsageError` where a sample is one of ``probes`` (``(P, ...)`` by input), called ``names``.
+
+    A check on the very inputs that the ranges were taken from would show nothing about others. The same values, or
+    nearly the same, count; samples that are the same everywhere, as black pictures are, count for nothing.
+    """
+    for name, samples in calibration.arrays.items():
+        flat = samples.reshape(len(samples), -1)
+        others = probes[name].reshape(len(probes[name]), -1)
+        telling = np.ptp(flat, 1) > 0
+        sizes = np.einsum("nd,nd->n", flat, flat, dtype=np.float64)
+        for row, other in enumerate(others):
+            square = float(other @ other)
+            apart = sizes - 2 * (flat @ other).astype(np.float64) + square
+            near = np.flatnonzero(telling & (apart <= _NEAR**2 * square))
+            if len(near):
+                raise UsageError(
+                    f"sample {near[0]} of the calibration set is the probe '{names[row]}'",
+                    expected="samples that the artifact is not checked on",
+                    todo="take it out of one of the two",
+                )

@@ -1,0 +1,161 @@
+"""The user's own inputs: ``FILE.npz``, or a folder of pictures or ``.npy`` files; checked besides the built-in probes.
+
+One reader for ``--probes`` and ``--calibration``. numpy only, but for pictures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ulsam_deploy.device import images
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.parity import make_probes
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.spelling import unknown
+
+Shapes = Mapping[str, Sequence[int]]
+
+#: How many probes an export checks on; rounded up to whole batches.
+PROBES = 24
+
+_TODO = "save them with numpy.savez: one array for each input, samples along the first axis, normalized as in training"
+
+
+def with_built_in(
+    path: Path | None, shapes: Shapes, batch: int, preprocessing: Preprocessing | None = None
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The built-in probes and those of ``path``, (P, ...) by input name, and a name for each; P fills whole batches.
+
+    ``shapes`` are the network's inputs without the batch. Raises :class:`UsageError` as :func:`read` does.
+    """
+    if path is None:
+        return make_probes(shapes, count=PROBES, batch=batch)
+    own, names = read(path, shapes, preprocessing)
+    filling = -(PROBES + len(names)) % batch
+    inputs, built_in = make_probes(shapes, count=PROBES + filling)
+    return {name: np.concatenate([inputs[name], own[name]]) for name in shapes}, (*built_in, *names)
+
+
+def read(
+    path: Path, shapes: Shapes, preprocessing: Preprocessing | None = None
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The samples in ``path``, float32 (P, ...) by input name, and their names (``yours-0``, or by file).
+
+    An ``.npz`` has one array for each input under its name (under any name where there is one input); a folder has
+    pictures or ``.npy`` files for a network with one input. A float32 array is one sample, or several along a first
+    axis, as the network is fed; pictures and uint8 arrays become that by ``preprocessing``. Raises
+    :class:`UsageError` for another shape or dtype, values that are not finite, a file that holds no arrays, or
+    pictures without a preprocessing.
+    """
+    if not path.is_dir():
+        return _from_npz(path, shapes, preprocessing)
+    if len(shapes) > 1:
+        raise UsageError(
+            f"'{path}' is a folder, and the network has {len(shapes)} inputs", expected="an .npz", todo=_TODO
+        )
+    files = _files(path)
+    if not files:
+        raise UsageError(
+            f"there are no pictures or .npy files in '{path}'", expected="one sample, or several, in each", todo=_TODO
+        )
+    (name, shape), parts, names = next(iter(shapes.items())), [], []
+    for file in files:
+        part = _of_file(file, tuple(shape), preprocessing)
+        parts.append(part)
+        names += [f"yours-{file.stem}" + (f"-{i}" if len(part) > 1 else "") for i in range(len(part))]
+    return {name: np.concatenate(parts)}, _unique(names)
+
+
+def _files(path: Path) -> list[Path]:
+    """The samples of a folder, by name."""
+    return sorted(file for file in path.iterdir() if file.suffix.lower() in {".npy", *images.SUFFIXES})
+
+
+def _of_file(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None) -> Array:
+    if file.suffix.lower() == ".npy":
+        return _checked(_load(file), shape, f"'{file.name}'", preprocessing)
+    return images.read_image(file, shape, images.stated(preprocessing, f"'{file.name}'"))[None]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over the files, in hexadecimal; raises :class:`UsageError` when one cannot be read."""
+    sha = hashlib.sha256()
+    for file in _files(path) if path.is_dir() else [path]:
+        try:
+            sha.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        except OSError as error:
+            raise _unreadable(file, error) from error
+    return sha.hexdigest()
+
+
+def _from_npz(
+    path: Path, shapes: Shapes, preprocessing: Preprocessing | None
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    found = _load(path)
+    arrays = dict(found) if isinstance(found, Mapping) else {"": found}
+    if len(shapes) == len(arrays) == 1:
+        arrays = dict(zip(shapes, arrays.values()))
+    if set(arrays) != set(shapes):
+        surplus = min(set(arrays) - set(shapes), default="")
+        found = f"'{path.name}' holds {', '.join(sorted(arrays)) or 'no arrays'}"
+        raise unknown(found, surplus, sorted(set(shapes) - set(arrays)), expected=", ".join(shapes), todo=_TODO)
+    probes = {
+        name: _checked(arrays[name], tuple(shape), f"'{name}' in '{path.name}'", preprocessing)
+        for name, shape in shapes.items()
+    }
+    counts = {len(array) for array in probes.values()}
+    if len(counts) > 1:
+        raise UsageError(f"'{path.name}' holds {sorted(counts)} samples", expected="as many for each input", todo=_TODO)
+    return probes, tuple(f"yours-{i}" for i in range(counts.pop()))
+
+
+def _load(path: Path) -> Any:
+    """The array of an ``.npy``, or the mapping of an ``.npz``; never a pickle."""
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            return found
+        with found:
+            return dict(found)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+def _checked(array: Array, shape: tuple[int, ...], what: str, preprocessing: Preprocessing | None) -> Array:
+    """``array`` as (P, *shape), or :class:`UsageError`."""
+    if array.dtype == np.uint8 and (preprocessing is not None or array.shape[-len(shape) :] != shape):
+        return images.read_pixels(array, shape, images.stated(preprocessing, what), what)
+    probes = array[None] if array.shape == shape else array
+    wanted = "x".join(map(str, shape))
+    if probes.shape[1:] != shape or not len(probes):
+        given = "x".join(map(str, array.shape)) or "a single number"
+        raise UsageError(f"{what} has shape {given}", expected=f"{wanted}, or Nx{wanted}", todo=_TODO)
+    if probes.dtype != np.float32:
+        expected = "float32" + (", or a --preprocessing for 8-bit pixels" if probes.dtype == np.uint8 else "")
+        raise UsageError(f"{what} has dtype {probes.dtype}", expected=expected, todo=_TODO)
+    bad = ~np.isfinite(probes.reshape(len(probes), -1)).all(1)
+    if bad.any():
+        raise UsageError(f"{what} has values that are not finite in sample {int(np.argmax(bad))}", expected="numbers")
+    return probes
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    def numbered() -> Iterator[str]:
+        for i, name in enumerate(names):
+            yield f"{name}-{i}" if names.count(name) > 1 else name
+
+    return tuple(numbered())
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    return UsageError(
+        f"'{path}' cannot be read: {why}", expected="an .npz, or a folder of pictures or .npy", todo=_TODO
+    )

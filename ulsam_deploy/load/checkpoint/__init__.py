@@ -1,0 +1,25 @@
+"""Safe reading of a checkpoint into tensors, and the network that they belong to.
+
+A checkpoint is a stranger's file: nothing in it runs unless the user says so by name. Networks are found by entry
+points; this package never imports one itself.
+"""
+
+from ulsam_deploy.load.checkpoint.factory import from_factory
+from ulsam_deploy.load.checkpoint.memory import InMemory, from_module
+from ulsam_deploy.load.checkpoint.networks import build, check_shape, identify, input_shape, remarks
+from ulsam_deploy.load.checkpoint.reading import Checkpoint, read
+from ulsam_deploy.load.checkpoint.writing import write
+
+__all__ = [
+    "Checkpoint",
+    "InMemory",
+    "build",
+    "check_shape",
+    "from_factory",
+    "from_module",
+    "identify",
+    "input_shape",
+    "read",
+    "remarks",
+    "write",
+]

@@ -1,0 +1,104 @@
+"""The user's own network, built by the user's own code: ``--model PKG.MODULE:FACTORY``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy.device.errors import UlsamError, UsageError
+from ulsam_deploy.device.spelling import unknown
+from ulsam_deploy.load.checkpoint.networks import fill
+from ulsam_deploy.load.checkpoint.reading import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FORM = "PKG.MODULE:FACTORY, for example mynets.tiny:build"
+
+
+def from_factory(spec: str, checkpoint: Checkpoint | None = None) -> nn.Module:
+    """Call the factory named by ``spec`` without arguments, and load ``checkpoint`` into what it returns.
+
+    The working directory can be imported from while the factory is found and called. The network comes back in
+    ``eval`` mode. Raises :class:`UsageError` in one sentence for whatever goes wrong in the user's code, with the
+    error itself as its cause.
+    """
+    module_name, separator, attribute = spec.partition(":")
+    if not (separator and module_name and attribute):
+        raise UsageError(f"'{spec}' does not name a factory", expected=_FORM)
+    with _importable(Path.cwd()):
+        module = _import(module_name, spec)
+        factory = _find(module, attribute, spec)
+        model = _call(factory, spec)
+    if checkpoint is not None:
+        fill(model, checkpoint.tensors, f"'{checkpoint.name}' does not fit what {spec} returns")
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """Have ``folder`` first on the import path, as ``python -m`` does, for as long as this is open."""
+    entry = str(folder)
+    sys.path.insert(0, entry)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(entry)
+
+
+def _import(name: str, spec: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError(
+                f"there is no Python module '{error.name}' (from --model {spec})",
+                expected=_FORM,
+                todo="run in the folder that holds it, or install it in this environment",
+            ) from error
+        raise _failed(spec, f"importing '{name}'", error) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(spec, f"importing '{name}'", error) from error
+
+
+def _find(module: Any, attribute: str, spec: str) -> Any:
+    found = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            names = [name for name in dir(found) if not name.startswith("_")]
+            found_not = f"'{spec}': there is no '{part}'"
+            raise unknown(found_not, part, names, expected=", ".join(names[:8]) or _FORM)
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"'{spec}' is a {type(found).__name__}", expected="something to call without arguments")
+    return found
+
+
+def _call(factory: Any, spec: str) -> nn.Module:
+    from torch import nn
+
+    if isinstance(factory, nn.Module):
+        raise UsageError(f"'{spec}' is a network already", expected="a function or class that makes one")
+    try:
+        made = factory()
+    except UlsamError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _failed(spec, "calling it without arguments", error) from error
+    if not isinstance(made, nn.Module):
+        raise UsageError(f"'{spec}' returned a {type(made).__name__}", expected="a torch.nn.Module")
+    return made
+
+
+def _failed(spec: str, doing: str, error: BaseException) -> UsageError:
+    said = str(error).splitlines()[0][:300] if str(error) else "no message"
+    return UsageError(
+        f"--model {spec}: {doing} failed: {type(error).__name__}: {said}",
+        todo="call it in a Python session to see its traceback",
+    )

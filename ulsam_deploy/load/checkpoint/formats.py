@@ -1,0 +1,267 @@
+"""One checkpoint file's bytes to the Python object in it: torch.save (zip or older), or safetensors.
+
+The format is told by content, never by name. Sizes that a file declares are held against the file's own size before
+anything is allocated, and what the pickle would import is listed before torch is asked to read it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import pickle
+import re
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
+from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.load.checkpoint import pickles
+
+EXPECTED = "a state_dict written by torch.save, or a .safetensors file"
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_SAFETENSORS_HEADER = 100 << 20
+
+#: All that a state_dict needs. Narrower than torch's own list, which also has constructors that allocate at will.
+_PLAIN = frozenset(
+    {"collections.OrderedDict", "_codecs.encode", "builtins.set", "builtins.complex", "torch.Size", "torch.device"}
+    | {
+        f"torch._utils.{name}"
+        for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter")
+    }
+)
+_STORAGE = re.compile(r"torch\.(storage\.)?[A-Za-z0-9]+Storage")
+_MEMBER = re.compile(
+    r"data\.pkl|version|byteorder|\.format_version|\.storage_alignment|data/\d+|\.data/serialization_id"
+)
+#: Allowing one of these by name would be trusting the whole file; say so instead.
+_NEVER_ALONE = frozenset(
+    {"builtins", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib", "runpy", "pickle", "code", "pty"}
+)
+_HINTS = {
+    b"version https://git-lfs": "this is a Git LFS pointer: run 'git lfs pull' to get the file itself",
+    b"<!DOCTYPE": "this is a web page: download the file itself",
+    b"<html": "this is a web page: download the file itself",
+    b"\x1f\x8b": "this is gzip-compressed: unpack it first",
+    b"\x89HDF": "this is an HDF5 file (Keras): only PyTorch checkpoints can be read",
+}
+
+
+def decode(data: bytes, name: str, *, trust: bool, allow: Collection[str]) -> tuple[Any, dict[str, str]]:
+    """The object in ``data`` (the whole file called ``name``) and, for safetensors, its string metadata.
+
+    Raises :class:`RefusedError` when reading it would run code, :class:`ExportError` when it is broken or
+    something else, :class:`UsageError` when it needs a module, or a flag names one, that is not here.
+    """
+    if data[:4] == b"PK\x03\x04":
+        _check_archive(data, name, trust=trust)
+        return _load_torch(data, name, _archive_globals(data, name), trust=trust, allow=allow), {}
+    if data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= min(len(data) - 8, _SAFETENSORS_HEADER):
+        return _load_safetensors(data, name)
+    for magic, hint in _HINTS.items():
+        if data.startswith(magic):
+            raise ExportError(f"'{name}' is not a checkpoint", expected=EXPECTED, todo=hint)
+    return _load_torch(data, name, _legacy_globals(data, name), trust=trust, allow=allow), {}
+
+
+def broken(name: str, why: object) -> ExportError:
+    """The error for a file that is damaged or cut short."""
+    return ExportError(
+        f"'{name}' cannot be read: {_printable(why) or type(why).__name__}",
+        expected=EXPECTED,
+        todo="it may be damaged or cut short: copy or save it again",
+    )
+
+
+def refused(name: str, why: str, flags: str) -> RefusedError:
+    """The error for a file that can only be read by trusting whoever made it."""
+    return RefusedError(
+        f"'{name}' is refused: {_printable(why)}",
+        expected="weights only: reading a checkpoint must not run code",
+        todo=f"save model.state_dict() instead, or, only if you trust whoever made this file: {_printable(flags)}",
+    )
+
+
+def _printable(text: object) -> str:
+    """One short line: words out of a stranger's file reach a terminal."""
+    line = " ".join(str(text).split())[:500]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+# --- the zip that torch.save writes -----------------------------------------------------------------------------------
+
+
+def _check_archive(data: bytes, name: str, *, trust: bool) -> None:
+    """Refuse programs, bombs and unknown members by the archive's directory alone."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, UnicodeDecodeError) as error:
+        raise broken(name, error) from error
+    names = [member.filename for member in members]
+    _refuse_programs(names, name, trust=trust)
+    tops = {entry.removesuffix("data.pkl") for entry in names if entry.split("/", 1)[-1] == "data.pkl"}
+    if not tops:
+        shown = ", ".join(names[:4]) or "nothing"
+        raise ExportError(
+            f"'{name}' is a zip archive that holds {_printable(shown)}, not a checkpoint", expected=EXPECTED
+        )
+    if sum(member.file_size for member in members) > len(data) or any(member.compress_type for member in members):
+        raise broken(name, "its members claim more bytes than the file has, or are compressed (torch.save never does)")
+    top = min(tops)
+    odd = [entry for entry in names if not (entry.startswith(top) and _MEMBER.fullmatch(entry[len(top) :]))]
+    odd += [entry for entry, count in Counter(names).items() if count > 1]
+    if odd and not trust:
+        shown = ", ".join(odd[:5])
+        raise refused(name, f"it has members that torch.save does not write: {shown}", "--trust-pickle")
+
+
+def _refuse_programs(names: list[str], name: str, *, trust: bool) -> None:
+    inner = {entry.split("/", 1)[-1] for entry in names} | set(names)
+    kind = ""
+    if "constants.pkl" in inner or any(entry.startswith("code/") for entry in inner):
+        kind = "a TorchScript archive"
+    elif {"archive_format", "serialized_exported_program.json"} & inner or any(
+        entry.startswith("models/") and entry.endswith(".json") for entry in inner
+    ):
+        kind = "a torch.export archive (.pt2)"
+    if kind and trust:
+        raise ExportError(
+            f"'{name}' is {kind}: a program, not a state_dict",
+            expected=EXPECTED,
+            todo="load it in a script of your own and torch.save its state_dict()",
+        )
+    if kind:
+        raise refused(name, f"it is {kind}, which is a program and not weights", "take its state_dict() in a script")
+
+
+def _archive_globals(data: bytes, name: str) -> frozenset[str]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entry = next(entry for entry in archive.namelist() if entry.split("/", 1)[-1] == "data.pkl")
+            return pickles.scan(io.BytesIO(archive.read(entry))).globals
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, RuntimeError) as error:
+        raise broken(name, error) from error
+
+
+# --- the bare pickles that torch.save wrote before 1.6 ----------------------------------------------------------------
+
+
+def _legacy_globals(data: bytes, name: str) -> frozenset[str]:
+    """The globals of a file of concatenated pickles: magic number, protocol, system, object, storage keys."""
+    stream = io.BytesIO(data)
+    try:
+        first = pickles.scan(stream)
+    except ValueError as error:
+        raise broken(name, "it is neither a zip archive, nor safetensors, nor a whole pickle") from error
+    if first.value != _LEGACY_MAGIC:
+        if first.globals:
+            listed = ", ".join(sorted(first.globals)[:10])
+            raise refused(
+                name, f"it is a plain pickle that would import {listed}", "convert it in a script of your own"
+            )
+        raise ExportError(f"'{name}' is a plain pickle, not written by torch.save", expected=EXPECTED)
+    try:
+        return frozenset().union(*(pickles.scan(stream).globals for _ in range(4)))
+    except ValueError as error:
+        raise broken(name, error) from error
+
+
+# --- torch.load -------------------------------------------------------------------------------------------------------
+
+
+def _load_torch(data: bytes, name: str, found: frozenset[str], *, trust: bool, allow: Collection[str]) -> Any:
+    """``torch.load``: weights only, unless the file needs more and ``trust`` was given. Never falls back by itself."""
+    unsafe = sorted(entry for entry in found if not _is_plain(entry) and entry not in allow)
+    if unsafe and not trust:
+        flags = " ".join(typed("--allow-global", entry) for entry in unsafe[:10])
+        raise refused(name, f"its pickle would import {', '.join(unsafe[:10])}", f"{flags}, or --trust-pickle")
+    try:
+        with _allowed(sorted(found & set(allow)), needed=not unsafe):
+            return _unpickle(data, weights_only=not unsafe, trust=trust)
+    except (UsageError, RefusedError):
+        raise
+    except pickle.UnpicklingError as error:
+        # What follows these words is the reason; around them is advice about torch.load.
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip() or "?"
+        raise refused(name, f"it is more than weights: {reason.splitlines()[0]}", "--trust-pickle") from error
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"'{name}' needs the Python module '{error.name}' to be read",
+            todo="run where that module can be imported, or save model.state_dict() instead",
+        ) from error
+    except Exception as error:  # torch reports damage with whatever exception comes first
+        raise broken(name, error) from error
+
+
+def _unpickle(data: bytes, *, weights_only: bool, trust: bool) -> Any:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a stranger's file must not decide what is printed or raised
+        try:
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=weights_only)
+        except pickle.UnpicklingError:  # a newer pickle protocol, say: nothing unsafe, only not read
+            if not (weights_only and trust):
+                raise
+            return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
+
+
+def _is_plain(entry: str) -> bool:
+    import torch
+
+    if entry in _PLAIN or _STORAGE.fullmatch(entry):
+        return True
+    return entry.startswith("torch.") and isinstance(getattr(torch, entry[6:], None), torch.dtype)
+
+
+@contextlib.contextmanager
+def _allowed(names: Collection[str], *, needed: bool) -> Iterator[None]:
+    """Let torch's weights-only reader use ``names`` while it runs, and no longer."""
+    import torch
+
+    if not needed or not names:
+        yield
+        return
+    with torch.serialization.safe_globals([(_resolve(entry), entry) for entry in names]):
+        yield
+
+
+def _resolve(entry: str) -> Any:
+    """The object that ``module.name`` means; importing its module is what the user allowed."""
+    module, _, attribute = entry.rpartition(".")
+    if entry.split(".", 1)[0] in _NEVER_ALONE:
+        raise RefusedError(
+            f"'{entry}' cannot be allowed on its own: it gives the file the same power as running it",
+            todo="--trust-pickle, only if you trust whoever made this file",
+        )
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"--allow-global {entry}: {error}", expected="module.name of something that can be imported here"
+        ) from error
+
+
+# --- safetensors ------------------------------------------------------------------------------------------------------
+
+
+def _load_safetensors(data: bytes, name: str) -> tuple[Any, dict[str, str]]:
+    try:
+        import safetensors
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"'{name}' is a safetensors file, and the package 'safetensors' is not installed",
+            todo="pip install 'ulsam-deploy[export]'",
+        ) from error
+    try:
+        tensors = safetensors.torch.load(data)
+        size = int.from_bytes(data[:8], "little")
+        return tensors, dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
+    except Exception as error:  # SafetensorError, or a dtype that torch does not have
+        raise broken(name, error) from error

@@ -1,0 +1,74 @@
+"""A network that is in memory already, made ready as if it came out of a file: a copy of its own, plain and float32."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.load.checkpoint.reading import check_finite, check_tensors, normalise
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """A copy of the user's module in ``eval`` mode, on the CPU, in float32; the user's own is left as it is.
+
+    ``sha256`` is over names, shapes and values of its ``state_dict``: it knows nothing of the module's code.
+    ``network`` is its class, ``notes`` are sentences about what was changed.
+    """
+
+    model: nn.Module
+    sha256: str
+    network: str
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What it is called where a file would have its name: its class."""
+        return self.network.rpartition(".")[2]
+
+
+def from_module(module: nn.Module) -> InMemory:
+    """A copy of ``module``, out of its wrapping by ``torch.compile`` or ``DataParallel``.
+
+    Raises:
+        UsageError: It can't be copied.
+        ExportError: Its weights are not finite, or no ordinary dense tensors.
+    """
+    import torch
+
+    while isinstance(inner := getattr(module, "_orig_mod", None), torch.nn.Module) or (
+        isinstance(module, torch.nn.DataParallel) and (inner := module.module)
+    ):
+        module = inner
+    kind = type(module)
+    try:
+        own = copy.deepcopy(module).cpu().eval()
+    except Exception as error:  # whatever a module of the user's keeps, and whatever copying it says
+        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise UsageError(
+            f"the network {kind.__name__} can't be copied: {said}",
+            expected="a torch.nn.Module that copy.deepcopy copies",
+            todo="save its state_dict() and export that file, with the network's code as factory='PKG.MODULE:FACTORY'",
+        ) from error
+    weights = {name: value for name, value in own.state_dict().items() if isinstance(value, torch.Tensor)}
+    check_tensors(weights, kind.__name__, sys.maxsize)
+    tensors, notes = normalise(weights)
+    check_finite(tensors, kind.__name__)
+    return InMemory(own.float(), _digest(tensors), f"{kind.__module__}.{kind.__qualname__}", tuple(notes))
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        array = tensors[name].numpy()
+        sha.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
+        sha.update(array.tobytes())
+    return sha.hexdigest()

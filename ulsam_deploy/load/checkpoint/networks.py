@@ -1,0 +1,253 @@
+"""Which network a checkpoint belongs to, and that network with the checkpoint's weights in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.errors import ExportError, UsageError
+from ulsam_deploy.device.spelling import nearest, unknown
+from ulsam_deploy.graph.interfaces import Network
+from ulsam_deploy.load.checkpoint.reading import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Shapes = Mapping[str, tuple[int, ...]]
+_LISTED = 8
+#: A stranger's file may not ask for a capture at a size that fills the memory.
+MAX_SIDE = 2048
+
+
+def identify(
+    checkpoint: Checkpoint, arch: str | None = None, variant: str | None = None
+) -> tuple[Network, Mapping[str, Any]]:
+    """The network of ``checkpoint`` and its configuration.
+
+    ``arch`` is a network's name, which restricts the search, or a named configuration, which is taken as it is.
+    ``variant`` overrides the ULSAM variant, which keys cannot tell. Without ``arch``, what `ulsam-deploy new` wrote
+    into the file is used if it agrees with the weights, and else every installed network is asked. Raises
+    :class:`UsageError` when none knows these keys, naming the closest, or when ``arch`` is unknown;
+    :class:`ExportError` when the file says one thing and its weights another.
+    """
+    network, config = _chosen(checkpoint, arch) if arch else _declared(checkpoint) or _recognized(checkpoint, None)
+    return network, {**config, "variant": variant} if variant else dict(config)
+
+
+def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]) -> nn.Module:
+    """``network`` with the checkpoint's weights, in ``eval`` mode.
+
+    Every weight has to fit: missing, unexpected and misshaped keys are one :class:`UsageError` that names them. Only
+    batch norm's ``num_batches_tracked``, which evaluation does not use, may be missing.
+    """
+    model = network.build(config)
+    fill(model, renamed(checkpoint, network), f"'{checkpoint.name}' does not fit {network.name}")
+    return model.eval()
+
+
+def input_shape(
+    checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]
+) -> tuple[tuple[int, int, int], str]:
+    """The input that the weights are used at: what the file says if that makes sense, else the network's default.
+
+    Args:
+        checkpoint: what was read.
+        network: whose weights these are.
+        config: its configuration.
+
+    Returns:
+        Channels x height x width, and a sentence for the user where that is assumed; empty where the file says it.
+    """
+    usual = network.input_shape(config)
+    declared = checkpoint.metadata.get("ulsam_deploy")
+    told = declared.get("input") if isinstance(declared, dict) else None
+    if told is None:
+        why = f"'{checkpoint.name}' does not say what it was trained at"
+    elif not isinstance(told, list) or len(told) != 3 or any(type(size) is not int for size in told):
+        why = f"what '{checkpoint.name}' says about it is no shape"
+    elif told[0] != usual[0] or not all(1 <= size <= MAX_SIDE for size in told[1:]):
+        why = f"'{checkpoint.name}' says {_by(tuple(told))}, which {network.name} cannot take"
+    else:
+        return (told[0], told[1], told[2]), ""
+    return usual, (
+        f"an input of {_by(usual)} was assumed, the usual one of {network.name}: {why}; "
+        f"if it is another one, say it with --input {usual[0]}xHxW"
+    )
+
+
+def check_shape(network: Network, config: Mapping[str, Any], shape: Sequence[int]) -> None:
+    """Raise :class:`UsageError` unless ``shape``, without the batch, can be an input of ``network``."""
+    usual = network.input_shape(config)
+    if len(shape) == 3 and shape[0] == usual[0] and max(shape[1:]) <= MAX_SIDE:
+        return
+    turned = (shape[-1], *shape[:-1]) if len(shape) == 3 and shape[-1] == usual[0] else usual
+    raise UsageError(
+        f"{network.name} cannot take an input of {_by(tuple(shape))}",
+        expected=f"channels x height x width, {usual[0]} channels here, and at most {MAX_SIDE} a side",
+        todo=f"say, for example, --input {_by(turned)}",
+    )
+
+
+def remarks(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
+    """What a user should know: how reading changed the weights, and what the network says about them."""
+    return (*checkpoint.notes, *network.warnings(renamed(checkpoint, network)))
+
+
+def fill(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
+    """Load ``tensors`` into ``model`` strictly; raises :class:`UsageError` that begins with ``what``."""
+    wanted = _shapes(model.state_dict())
+    problems = _differences(wanted, _shapes(tensors))
+    if problems:
+        raise UsageError(
+            "\n".join([f"{what}:", *(f"    {line}" for line in problems)]),
+            expected=f"{len(wanted)} entries of the same names and shapes",
+            todo="choose another --arch, or give the network's code: --model PKG.MODULE:FACTORY",
+        )
+    model.load_state_dict({**{k: v for k, v in model.state_dict().items() if k not in tensors}, **tensors})
+
+
+def renamed(checkpoint: Checkpoint, network: Network) -> dict[str, Tensor]:
+    """The checkpoint's tensors under the names that ``network`` uses."""
+    names = network.rename(checkpoint.tensors)
+    return {names.get(key, key): tensor for key, tensor in checkpoint.tensors.items()}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+
+
+def _differences(wanted: Shapes, given: Shapes) -> list[str]:
+    """Lines that name what is missing, unexpected or of another shape; empty when all fits."""
+    missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
+    surplus = [key for key in given if key not in wanted]
+    misshaped = [key for key in wanted if key in given and wanted[key] != given[key]]
+    lines = _listed(f"{len(missing)} missing", [_with_guess(key, surplus) for key in missing[:_LISTED]], len(missing))
+    lines += _listed(f"{len(surplus)} unexpected", [_with_guess(k, missing) for k in surplus[:_LISTED]], len(surplus))
+    shapes = [f"{key} is {_by(given[key])}, not {_by(wanted[key])}" for key in misshaped[:_LISTED]]
+    return lines + _listed(f"{len(misshaped)} of another shape", shapes, len(misshaped))
+
+
+def _listed(title: str, shown: list[str], total: int) -> list[str]:
+    more = [f"  ... and {total - len(shown)} more"] if total > len(shown) else []
+    return [f"{title}:", *(f"  {line}" for line in shown), *more] if shown else []
+
+
+def _with_guess(key: str, others: list[str]) -> str:
+    near = nearest(key, others[:2000], cutoff=0.75)
+    return f"{key} (nearest: {near})" if near else key
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single number"
+
+
+# --- choosing ---------------------------------------------------------------------------------------------------------
+
+
+def _networks() -> dict[str, Network]:
+    return plugins.loaded(plugins.MODELS)
+
+
+def _chosen(checkpoint: Checkpoint, arch: str) -> tuple[Network, Mapping[str, Any]]:
+    networks = _networks()
+    if arch in networks:
+        return _recognized(checkpoint, arch)
+    for network in networks.values():
+        if arch in network.named():
+            return network, network.named()[arch]
+    names = [*networks, *(name for network in networks.values() for name in network.named())]
+    raise unknown(
+        f"no network or configuration is called '{arch}'",
+        arch,
+        names,
+        expected=f"{', '.join(sorted(networks))}, a name that 'ulsam-deploy new --list' prints, or --model",
+        todo="give the network's code instead: --model PKG.MODULE:FACTORY",
+    )
+
+
+def _recognized(checkpoint: Checkpoint, arch: str | None) -> tuple[Network, Mapping[str, Any]]:
+    """Ask every network, or the one called ``arch``, whether these are its keys and shapes."""
+    networks = _networks()
+    asked = [networks[arch]] if arch else list(networks.values())
+    for network in asked:
+        config = network.recognize(_shapes(renamed(checkpoint, network)))
+        if config is not None:
+            return network, config
+    raise UsageError(
+        f"'{checkpoint.name}' holds the weights of no known network{_closest(checkpoint, asked)}",
+        expected=f"the keys and shapes of {' or '.join(network.name for network in asked)}",
+        todo="name it with --arch NAME, or give the network's code: --model PKG.MODULE:FACTORY",
+    )
+
+
+def _closest(checkpoint: Checkpoint, networks: list[Network]) -> str:
+    """What differs from the configuration that a network says these keys come closest to."""
+    for network in networks:
+        given = _shapes(renamed(checkpoint, network))
+        config = network.resemble(given)
+        if config is not None:
+            lines = _differences(_built_shapes(network, config), given)
+            return "\n".join([f"; compared with the closest {network.name}:", *(f"    {line}" for line in lines)])
+    first = ", ".join(list(checkpoint.tensors)[:3])
+    return f" (it has {len(checkpoint.tensors)} entries: {first}, ...)"
+
+
+def _built_shapes(network: Network, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Shapes of the network's entries, found without allocating them."""
+    import torch
+
+    with torch.device("meta"):
+        return _shapes(network.build(config).state_dict())
+
+
+# --- what `ulsam-deploy new` wrote ------------------------------------------------------------------------------------
+
+
+def _declared(checkpoint: Checkpoint) -> tuple[Network, Mapping[str, Any]] | None:
+    """The network that the file names, proved on its weights, or ``None`` when it names none that is installed."""
+    declared = checkpoint.metadata.get("ulsam_deploy")
+    name = declared.get("network") if isinstance(declared, dict) else None
+    if not isinstance(declared, dict) or not isinstance(name, str) or name not in _networks():
+        return None
+    network, config = _networks()[name], declared.get("config")
+    given = _shapes(renamed(checkpoint, network))
+    seen = network.recognize(given)
+    if not isinstance(config, dict) or seen is None or not _plausible(config, _as_json(seen)):
+        raise _contradiction(checkpoint, network)
+    try:
+        wanted = _built_shapes(network, config)
+    except UsageError as error:
+        raise _contradiction(checkpoint, network) from error
+    if _differences(wanted, given):
+        raise _contradiction(checkpoint, network)
+    return network, config
+
+
+def _plausible(declared: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
+    """Whether building ``declared`` is safe: it may differ from what the weights show in words and a little in floats.
+
+    Several widths build the same network, and keys cannot tell the ULSAM variant; counts and positions are plain to
+    see. A stranger's file must not have a network of ten million layers built just to find that it does not fit.
+    """
+    for key in declared:
+        told, found = declared[key], seen.get(key)
+        if told == found or (isinstance(told, str) and isinstance(found, str)):
+            continue
+        if not (isinstance(found, float) and isinstance(told, int | float) and abs(told - found) <= 0.25 * found):
+            return False
+    return True
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(json.dumps(dict(config)))
+    return plain
+
+
+def _contradiction(checkpoint: Checkpoint, network: Network) -> ExportError:
+    return ExportError(
+        f"'{checkpoint.name}' says that it is {network.name} with a configuration that its weights contradict",
+        expected="the weights that this configuration builds",
+        todo=f"name the network yourself: --arch {network.name}",
+    )

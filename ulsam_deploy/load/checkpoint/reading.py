@@ -1,0 +1,226 @@
+"""A checkpoint file to plain, finite float32 tensors under their own names."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.load.checkpoint.formats import EXPECTED, broken, decode
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Where trainers put the weights among other things, most specific first.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
+#: This tool is for compact networks; the file is held in memory once, so that what is hashed is what is read.
+MAX_BYTES = 4 << 30
+MAX_NAME = 500
+_PREFIX = re.compile(r"(?:module\.|_orig_mod\.)+")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights as they will be used, and where they came from.
+
+    ``tensors`` are detached, contiguous, finite, on the CPU; all floating types are float32. ``metadata`` holds what
+    lay beside the weights and is plain data (numbers, strings, lists and dictionaries of them). ``sha256`` is of the
+    file's bytes. ``notes`` are sentences for the user about what was changed or left out while reading.
+    """
+
+    tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, Any]
+    sha256: str
+    name: str = "checkpoint"
+    notes: tuple[str, ...] = ()
+
+
+def read(path: str | Path, *, trust_pickle: bool = False, allow_globals: Collection[str] = ()) -> Checkpoint:
+    """Read the checkpoint at ``path``: torch.save (zip or older) or safetensors, told by content.
+
+    ``allow_globals`` are ``module.name`` that its pickle may use; ``trust_pickle`` lets it run anything. Without
+    them only weights are read. Raises :class:`RefusedError` (exit 6) when reading would run code,
+    :class:`UsageError` (exit 2) for a file that is not there or cannot be opened, :class:`ExportError` (exit 3) for
+    content that is damaged, is no checkpoint or has weights that are not finite.
+    """
+    path = Path(path)
+    data = _contents(path)
+    if importlib.util.find_spec("torch") is None:
+        raise UnavailableError(
+            "reading a checkpoint needs PyTorch, which is not installed", todo="pip install 'ulsam-deploy[export]'"
+        )
+    found, strings = decode(data, path.name, trust=trust_pickle, allow=frozenset(allow_globals))
+    weights, beside, notes = _unwrap(found, path.name)
+    check_tensors(weights, path.name, len(data))
+    stripped, prefix_notes = _strip_prefix(weights)
+    tensors, dtype_notes = normalise(stripped)
+    check_finite(tensors, path.name)
+    metadata = {**_plain_part(beside), **_from_strings(strings)}
+    digest = hashlib.sha256(data).hexdigest()
+    return Checkpoint(tensors, metadata, digest, path.name, (*notes, *prefix_notes, *dtype_notes))
+
+
+def _contents(path: Path) -> bytes:
+    """The whole file; what is hashed and what is parsed are the same bytes."""
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder", expected=EXPECTED, todo="name the checkpoint file in it")
+    if not path.exists():
+        raise UsageError(f"'{path}' does not exist", expected=EXPECTED)
+    if not path.is_file():
+        raise UsageError(f"'{path}' is not a regular file", expected=EXPECTED)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be opened: {error.strerror}", expected=EXPECTED) from error
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"'{path.name}' is larger than {MAX_BYTES >> 30} GiB", expected="the weights of a compact CNN")
+    if not data:
+        raise broken(path.name, "it is empty")
+    return data
+
+
+def _unwrap(found: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+    """Go down through wrapping dictionaries to the weights; returns them, what lay beside them, and notes."""
+    import torch
+
+    beside: dict[str, Any] = {}
+    path: list[str] = []
+    for _ in range(len(WRAPPERS)):
+        if isinstance(found, torch.nn.Module):
+            found = found.state_dict()
+        level = _entries(found, name, path)
+        inner = [key for key in WRAPPERS if isinstance(level.get(key), dict | torch.nn.Module)]
+        if not inner:
+            break
+        beside |= {key: value for key, value in level.items() if key != inner[0]}
+        path.append(inner[0])
+        found = level[inner[0]]
+    weights = {key: value for key, value in level.items() if isinstance(value, torch.Tensor)}
+    if not weights:
+        raise ExportError(f"'{name}' holds no weights: {_describe(level, path)}", expected=EXPECTED)
+    beside |= {key: value for key, value in level.items() if key not in weights}
+    others = [key for key in WRAPPERS if key in beside]
+    notes = [f"weights were taken from '{'.'.join(path)}', not from '{others[0]}'"] if others and path else []
+    return weights, beside, notes
+
+
+def _entries(found: Any, name: str, path: list[str]) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ExportError(f"'{name}' holds {_describe(found, path)}, not a state_dict", expected=EXPECTED)
+    entries = {}
+    # dict.items: an OrderedDict out of a pickle may carry an attribute called "items".
+    for key, value in dict.items(found):
+        # A name that a terminal would act on, or that no encoding can write, is no parameter's name.
+        if not isinstance(key, str) or not key.isprintable() or len(key) > MAX_NAME:
+            raise ExportError(f"'{name}' holds {_describe(found, path)}, not a state_dict", expected=EXPECTED)
+        entries[key] = value
+    return entries
+
+
+def _describe(found: Any, path: list[str]) -> str:
+    where = f" under '{'.'.join(path)}'" if path else ""
+    if isinstance(found, dict):
+        keys = [ascii(key)[:60] for key in list(dict.keys(found))[:5] if isinstance(key, str | int)]
+        return f"a dictionary with {', '.join(keys) or 'no keys that are names'}{where}"
+    return f"a {type(found).__name__}{where}"
+
+
+def check_tensors(weights: Mapping[str, Tensor], name: str, size: int) -> None:
+    """Raise :class:`ExportError` for any but ordinary tensors, and for more values than a file of ``size`` bytes holds.
+
+    A stride of 0 declares any number of them.
+    """
+    import torch
+
+    for key, tensor in weights.items():
+        odd = tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized
+        if odd or tensor.is_complex() or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+            kind = f"{tensor.dtype} {type(tensor).__name__} on {tensor.device.type}, {tensor.layout}"
+            raise ExportError(
+                f"'{key}' in '{name}' is a {kind}",
+                expected="ordinary dense tensors",
+                todo="save the network before quantizing or sharding it",
+            )
+    # Twice, for weights that are tied: they share bytes in the file and are counted once each here.
+    if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > 2 * size:
+        raise broken(name, "its tensors declare more values than the file holds")
+
+
+def _strip_prefix(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Take off ``module.`` (DataParallel, averaging) and ``_orig_mod.`` (torch.compile) where all keys have it."""
+    named = {key: tensor for key, tensor in weights.items() if key != "n_averaged"}
+    first = _PREFIX.match(next(iter(named), ""))
+    if first is None or not all(key.startswith(first[0]) for key in named):
+        return dict(weights), []
+    stripped = {key[len(first[0]) :]: tensor for key, tensor in named.items()}
+    return stripped, [f"the leading '{first[0]}' was taken off every key"]
+
+
+def normalise(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Detached, contiguous copies; every floating type becomes float32, and a note says which were not."""
+    import torch
+
+    tensors: dict[str, Tensor] = {}
+    changed: dict[torch.dtype, int] = {}
+    for key, tensor in weights.items():
+        dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+        if dtype != tensor.dtype:
+            changed[tensor.dtype] = changed.get(tensor.dtype, 0) + 1
+        tensors[key] = tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+    notes = [
+        f"{count} tensors of type {str(dtype).removeprefix('torch.')} were converted to float32"
+        for dtype, count in changed.items()
+    ]
+    return tensors, notes
+
+
+def check_finite(tensors: Mapping[str, Tensor], name: str) -> None:
+    """Raise :class:`ExportError` that names weights of ``name`` which are not finite."""
+    import torch
+
+    floats = {key: tensor for key, tensor in tensors.items() if tensor.is_floating_point()}
+    bad = [key for key, tensor in floats.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise ExportError(
+            f"'{name}' has weights that are not finite: {', '.join(bad[:3])}{more}",
+            expected="finite numbers",
+            todo="take an earlier checkpoint: this training run has diverged",
+        )
+
+
+def _plain_part(beside: Mapping[str, Any]) -> dict[str, Any]:
+    """What is plain data; optimizer states and objects are left out."""
+    budget = [10_000]
+    return {key: value for key, value in beside.items() if _is_plain(value, 6, budget)}
+
+
+def _is_plain(value: Any, depth: int, budget: list[int]) -> bool:
+    """Numbers, strings, and lists and dictionaries of them; ``budget`` bounds shared references that multiply."""
+    budget[0] -= 1
+    if budget[0] < 0 or depth < 0:
+        return False
+    if value is None or type(value) in (bool, int, float, str):
+        return True
+    if type(value) in (list, tuple):
+        return all(_is_plain(item, depth - 1, budget) for item in value)
+    if type(value) is dict:
+        return all(type(key) is str and _is_plain(item, depth - 1, budget) for key, item in value.items())
+    return False
+
+
+def _from_strings(strings: Mapping[str, str]) -> dict[str, Any]:
+    """Safetensors metadata is strings; ours is JSON under the key that :func:`write` uses in a torch file."""
+    metadata: dict[str, Any] = dict(strings)
+    try:
+        metadata["ulsam_deploy"] = json.loads(strings["ulsam_deploy"])
+    except (KeyError, ValueError, RecursionError):
+        metadata.pop("ulsam_deploy", None)
+    return metadata

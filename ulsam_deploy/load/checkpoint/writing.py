@@ -1,0 +1,43 @@
+"""A network's weights to a checkpoint file that says which network it is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ulsam_deploy.device.bundle.kinds import CHECKPOINT
+from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.graph.interfaces import Network
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def write(
+    path: str | Path,
+    model: nn.Module,
+    network: Network,
+    config: Mapping[str, Any],
+    input_shape: Sequence[int],
+    *,
+    force: bool = False,
+) -> None:
+    """Write ``model``'s state_dict and what :func:`identify` needs; ``input_shape`` is channels x height x width.
+
+    The file is whole or absent, and the same weights and configuration give the same bytes. Raises
+    :class:`UsageError` when the folder cannot be written to, or another file lies there and ``force`` isn't given;
+    :class:`ExportError` when the disk fails.
+    """
+    import torch
+
+    described = {"network": network.name, "config": dict(config), "input": list(input_shape)}
+    document = {
+        "state_dict": {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()},
+        "ulsam_deploy": json.loads(json.dumps(described, sort_keys=True)),
+    }
+    buffer = io.BytesIO()
+    torch.save(document, buffer)
+    Output(Path(path), CHECKPOINT, force).write(buffer.getvalue())

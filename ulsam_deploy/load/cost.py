@@ -1,0 +1,93 @@
+"""Counts a network: parameters and MACs of every ULSAM block, of the whole, and of its backbone without ULSAM.
+
+MACs are those of convolutions and linear layers as torch's own ``FlopCounterMode`` counts them (two FLOPs a MAC), for
+one image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.types import Block, Refusal
+from ulsam_deploy.load.source import Source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Parameters (trained numbers) and MACs a single image costs."""
+
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Census:
+    """``blocks`` and ``costs`` run in parallel; ``backbone`` is ``None`` where the network without ULSAM is unknown."""
+
+    network: str
+    inputs: tuple[tuple[int, ...], ...]
+    blocks: tuple[Block, ...]
+    costs: tuple[Counted, ...]
+    refusals: tuple[Refusal, ...]
+    total: Counted
+    backbone: Counted | None
+
+
+def count(source: Source) -> Census:
+    """Capture the network to find its blocks, and count it by module path."""
+    from ulsam_deploy.graph import capture, raise_attention
+
+    raised = raise_attention(capture(source.model, source.input_shapes))
+    macs = _macs(source.model, source.input_shapes)
+    modules = dict(source.model.named_modules())
+    paths = [block.path.split("#")[0] for block in raised.blocks]  # "#2": the second use of the same module
+    positions = [block.height * block.width for block in raised.blocks]
+    costs = []
+    for number, path in enumerate(paths):
+        # A module used twice costs its parameters once, and MACs in proportion to the positions of each use.
+        everywhere = sum(size for other, size in zip(paths, positions) if other == path)
+        parameters = _parameters(modules[path]) if path in modules and path not in paths[:number] else 0
+        costs.append(Counted(parameters, macs.get(path, 0) * positions[number] // max(everywhere, 1)))
+    return Census(
+        network=source.network,
+        inputs=source.input_shapes,
+        blocks=raised.blocks,
+        costs=tuple(costs),
+        refusals=raised.refusals,
+        total=Counted(source.parameters, macs[""]),
+        backbone=_backbone(source),
+    )
+
+
+def _backbone(source: Source) -> Counted | None:
+    if source.network not in plugins.registered(plugins.MODELS):
+        return None
+    network = plugins.load(plugins.MODELS, source.network)
+    config = network.backbone(source.config)
+    if config is None:
+        return None
+    model = network.build(config)
+    return Counted(_parameters(model), _macs(model, source.input_shapes)[""])
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _macs(model: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> Mapping[str, int]:
+    """MACs by module path; the whole network is ``""``."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(*(torch.zeros(1, *shape) for shape in shapes))
+    root = type(model).__name__
+    counts = {name: sum(flops.values()) // 2 for name, flops in counter.get_flop_counts().items()}
+    return {"": counts.get("Global", 0)} | {name.removeprefix(f"{root}."): n for name, n in counts.items()}

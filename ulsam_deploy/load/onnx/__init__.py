@@ -1,0 +1,97 @@
+"""ONNX in: a model without its PyTorch code becomes a network that the road captures, raises and proves like any other.
+
+reading      a file to a checked :class:`~ulsam_deploy.load.onnx.reading.Graph`: a stranger's file, so sizes first
+names        from node names to module paths
+known        what is computed before the network runs: shapes, axes, indices
+operators    what each operator means in torch
+network      all of it as one ``nn.Module``
+reference    the ONNX model itself in float64, by other code than ours: what the import is held against
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.third_party import installed
+from ulsam_deploy.load.onnx.reading import Graph, Port, digest, is_onnx, read
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["Imported", "digest", "is_onnx", "load"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network out of an ONNX file. ``shapes`` are its inputs without the batch.
+
+    ``reference`` runs the file itself in float64: one batch of inputs in order to the outputs by name.
+    """
+
+    model: nn.Module
+    shapes: tuple[tuple[int, ...], ...]
+    opset: int
+    producer: str
+    reference: Callable[[Sequence[Tensor]], Mapping[str, Tensor]]
+    notes: tuple[str, ...]
+
+
+def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1) -> Imported:
+    """The network in the ONNX file at ``path``, for inputs of ``shapes`` (empty: what the file says) and ``batch``.
+
+    Raises what :func:`ulsam_deploy.load.onnx.reading.read` raises, :class:`UsageError` when the file fixes another
+    batch or another shape, and :class:`ExportError` that names every operator, or the first node, that cannot be read.
+    """
+    if not (here := installed("torch", extra="export")).usable:
+        raise UnavailableError(f"reading an ONNX model needs PyTorch: {here.detail}", todo=here.todo)
+    graph = read(path)
+    from ulsam_deploy.load.onnx.network import Network, sized, unknown_operators
+    from ulsam_deploy.load.onnx.reference import Reference
+
+    if unknown := unknown_operators(graph):
+        raise ExportError(
+            f"'{path.name}' has operators that cannot be read: {', '.join(unknown[:8])}",
+            expected="a CNN of the operators that docs/onnx-in.md lists",
+            todo="export from the checkpoint itself",
+        )
+    wanted = _shapes(graph, path, shapes)
+    _check_batch(graph, path, batch)
+    model = Network(graph).eval()
+    sized(model, [(batch or 2, *shape) for shape in wanted])
+    return Imported(model, wanted, graph.opset, graph.producer, Reference(graph).run, graph.notes)
+
+
+def _shapes(graph: Graph, path: Path, given: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    told = [port.shape[1:] for port in graph.inputs]
+    chosen = [tuple(shape) for shape in given] or [tuple(size or 0 for size in shape) for shape in told]
+    fits = len(chosen) == len(told) and all(map(_fits, chosen, told))
+    if fits and all(size > 0 for shape in chosen for size in shape):
+        return tuple(chosen)
+    raise UsageError(
+        f"'{path.name}' takes " + ", ".join(map(_by, graph.inputs)),
+        expected="one --input for each input, with a size for each axis that the file leaves open",
+        todo="add, for example, --input 3x224x224",
+    )
+
+
+def _fits(shape: Sequence[int], told: Sequence[int | None]) -> bool:
+    return len(shape) == len(told) and all(size in (None, mine) for mine, size in zip(shape, told))
+
+
+def _by(port: Port) -> str:
+    return "x".join(str(size or "?") for size in port.shape[1:])
+
+
+def _check_batch(graph: Graph, path: Path, batch: int | None) -> None:
+    fixed = {port.shape[0] for port in graph.inputs if port.shape[0]}
+    if fixed and fixed != {batch}:
+        told = min(fixed)
+        raise UsageError(
+            f"'{path.name}' is made for batches of {told}",
+            expected="the batch that the file fixes",
+            todo=f"add --batch {told}, or export the ONNX model with a dynamic batch axis",
+        )

@@ -1,0 +1,192 @@
+"""The ONNX operators that only move elements: what each means in torch. See :mod:`operators` for the form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.load.onnx.errors import NotReadError
+from ulsam_deploy.load.onnx.known import ints
+
+Attributes = Mapping[str, Any]
+
+
+def _reshape(a: Attributes, x: Tensor, shape: Array) -> Tensor:
+    keeps = not a.get("allowzero", 0)
+    sizes = [x.shape[axis] if keeps and size == 0 else size for axis, size in enumerate(ints(shape))]
+    return x.reshape(sizes)
+
+
+def _flatten(a: Attributes, x: Tensor) -> Tensor:
+    axis = a.get("axis", 1)
+    if axis == 1 and x.ndim > 1:
+        return x.flatten(1)
+    return x.reshape(math.prod(x.shape[:axis]), -1)
+
+
+def _squeeze(a: Attributes, x: Tensor, axes: Array | None = None) -> Tensor:
+    wanted = a.get("axes") if axes is None else ints(axes)
+    return x.squeeze() if wanted is None else x.squeeze(tuple(wanted))
+
+
+def _unsqueeze(a: Attributes, x: Tensor, axes: Array | None = None) -> Tensor:
+    wanted = a["axes"] if axes is None else ints(axes)
+    for axis in sorted(axis % (x.ndim + len(wanted)) for axis in wanted):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _transpose(a: Attributes, x: Tensor) -> Tensor:
+    return x.permute(*a.get("perm", reversed(range(x.ndim))))
+
+
+def _expand(_: Attributes, x: Tensor, shape: Array) -> Tensor:
+    """Both ways: a size of 1 in ``shape`` leaves the tensor's own."""
+    sizes = ints(shape)
+    own = [1] * (len(sizes) - x.ndim) + list(x.shape)
+    sizes = [1] * (x.ndim - len(sizes)) + sizes
+    return x.expand([mine if isinstance(size, int) and size == 1 else size for mine, size in zip(own, sizes)])
+
+
+def _concat(a: Attributes, *parts: Tensor | Array) -> Tensor:
+    like = next(part for part in parts if isinstance(part, Tensor))
+    tensors = [part if isinstance(part, Tensor) else like.new_tensor(part.tolist()) for part in parts]
+    return torch.cat(tensors, a["axis"])
+
+
+def _split(a: Attributes, x: Tensor, split: Array | None = None) -> tuple[Tensor, ...]:
+    axis = a.get("axis", 0)
+    given = a.get("split") if split is None else ints(split)
+    if given is not None:
+        return tuple(torch.split(x, list(given), axis))
+    size = -(-x.shape[axis] // a["results"])
+    return tuple(torch.split(x, size, axis))
+
+
+def _split_to_sequence(a: Attributes, x: Tensor, split: Array | None = None) -> list[Tensor]:
+    """A sequence is a list here: one value, where several results are a tuple."""
+    axis = a.get("axis", 0)
+    if split is None:
+        parts = list(torch.split(x, 1, axis))
+        return parts if a.get("keepdims", 1) else [part.squeeze(axis) for part in parts]
+    return list(torch.split(x, ints(split) if split.ndim else ints(split)[0], axis))
+
+
+def _from_sequence(a: Attributes, parts: list[Tensor]) -> Tensor:
+    return (torch.stack if a.get("new_axis", 0) else torch.cat)(parts, a["axis"])
+
+
+def _slice(
+    _: Attributes, x: Tensor, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
+) -> Tensor:
+    where = list(range(len(starts))) if axes is None else ints(axes)
+    by = [1] * len(starts) if steps is None else ints(steps)
+    for axis, start, end, step in zip(where, ints(starts), ints(ends), by, strict=True):
+        if step < 0:
+            x = x.flip(axis)  # then what is counted from one end is counted from the other
+            start, end, step = _mirrored(start, x.shape[axis]), _mirrored(end, x.shape[axis]), -step
+        x = torch.ops.aten.slice.Tensor(x, axis, start, end, step)
+    return x
+
+
+def _mirrored(position: int, size: int) -> int:
+    at = position + size if position < 0 else position
+    return size - 1 - min(max(at, -1), size - 1)
+
+
+def _gather(a: Attributes, x: Tensor, indices: Array) -> Tensor:
+    axis = a.get("axis", 0) % x.ndim
+    size = x.shape[axis]
+    chosen = [index % size if isinstance(index, int) and index < 0 else index for index in ints(indices)]
+    if indices.ndim == 0:
+        return x.select(axis, chosen[0])
+    if indices.ndim == 1 and chosen == list(range(chosen[0], chosen[0] + len(chosen))):
+        return x.narrow(axis, chosen[0], len(chosen))
+    picked = x.index_select(axis, torch.tensor(chosen))
+    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
+
+
+def _tile(_: Attributes, x: Tensor, repeats: Array) -> Tensor:
+    return x.repeat(ints(repeats))
+
+
+def _pad(a: Attributes, x: Tensor, pads: Array, value: Array | None = None, axes: Array | None = None) -> Tensor:
+    where = [axis % x.ndim for axis in (range(x.ndim) if axes is None else ints(axes))]
+    given, half = ints(pads), len(where)
+    begins, ends = [0] * x.ndim, [0] * x.ndim
+    for position, axis in enumerate(where):
+        begins[axis], ends[axis] = given[position], given[half + position]
+    pairs = [size for axis in reversed(range(x.ndim)) for size in (begins[axis], ends[axis])]
+    mode = a.get("mode", b"constant").decode()
+    if mode == "constant":
+        return F.pad(x, pairs, value=0.0 if value is None else float(value.item()))
+    names: Mapping[str, str] = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+    return F.pad(x, _without_outer(pairs), mode=names[mode])
+
+
+def _without_outer(pairs: Sequence[int]) -> list[int]:
+    """torch takes the pairs of padded axes only where it does not pad with a number."""
+    kept = list(pairs)
+    while len(kept) > 2 and kept[-2:] == [0, 0]:
+        kept = kept[:-2]
+    return kept
+
+
+def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
+    size = a["blocksize"]
+    if a.get("mode", b"DCR") == b"CRD":
+        return F.pixel_shuffle(x, size)
+    n, c, h, w = x.shape
+    spread = x.reshape(n, size, size, c // size**2, h, w).permute(0, 3, 4, 1, 5, 2)
+    return spread.reshape(n, c // size**2, h * size, w * size)
+
+
+def _resize(
+    a: Attributes, x: Tensor, _: Array | None = None, scales: Array | None = None, sizes: Array | None = None
+) -> Tensor:
+    """The two resizings that torch has as well: nearest with the positions rounded down, and linear."""
+    mode, where = a.get("mode", b"nearest").decode(), a.get("coordinate_transformation_mode", b"half_pixel").decode()
+    if "axes" in a or a.get("antialias", 0) or x.ndim != 4:
+        raise NotReadError("a resizing of some axes, with anti-aliasing, or of something else than images")
+    size = [int(n) for n in ints(sizes)[2:]] if sizes is not None and sizes.size else _scaled(x, scales)
+    if mode == "nearest" and where == "asymmetric" and a.get("nearest_mode", b"") == b"floor":
+        return F.interpolate(x, size=size, mode="nearest")
+    if mode == "linear" and where in ("half_pixel", "pytorch_half_pixel", "align_corners"):
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=where == "align_corners")
+    raise NotReadError(f"a resizing that is {mode} with coordinates {where}")
+
+
+def _scaled(x: Tensor, scales: Array | None) -> list[int]:
+    factors = [1.0] * 4 if scales is None else [float(factor) for factor in scales.reshape(-1)]
+    size = [length * factor for length, factor in zip(x.shape[2:], factors[2:], strict=True)]
+    if factors[:2] != [1.0, 1.0] or any(length != int(length) for length in size):
+        raise NotReadError(f"a resizing by {factors}")
+    return [int(length) for length in size]
+
+
+OPERATORS: Mapping[str, Callable[..., Any]] = {
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Transpose": _transpose,
+    "Expand": _expand,
+    "Concat": _concat,
+    "Split": _split,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Tile": _tile,
+    "Pad": _pad,
+    "DepthToSpace": _depth_to_space,
+    "Resize": _resize,
+    "SplitToSequence": _split_to_sequence,
+    "SequenceConstruct": lambda _, *parts: list(parts),
+    "SequenceAt": lambda _, parts, position: parts[ints(position)[0]],
+    "ConcatFromSequence": _from_sequence,
+}

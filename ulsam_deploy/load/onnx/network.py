@@ -1,0 +1,171 @@
+"""An ONNX graph as one ``nn.Module``: what torch.export captures of it looks as if the model's author had written it.
+
+Every operator on tensors is a module at its own place in a tree of scopes, and is called through that tree, so that
+each captured node carries the module path that the file tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import ExportError, UlsamError
+from ulsam_deploy.load.onnx import known, names
+from ulsam_deploy.load.onnx.errors import NotReadError
+from ulsam_deploy.load.onnx.operators import OPERATORS
+from ulsam_deploy.load.onnx.reading import Graph, Node
+
+#: More than any layer of a compact CNN gives at once (4 GiB as float32): a stranger's file must not fill the memory.
+MOST_ELEMENTS = 1 << 30
+#: What asks a tensor only for its shape.
+_OF_SHAPES = ("Shape", "Size")
+#: Operators that take a weight of one element as a tensor; elsewhere it is a number.
+_OF_WEIGHTS = ("Conv", "BatchNormalization", "Gemm", "MatMul")
+_STATISTICS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
+
+
+class Scope(nn.Module):
+    """A part of the network that has a name: it passes a call on to what lies at ``path`` inside it."""
+
+    def forward(self, path: Sequence[str], *values: Any) -> Any:
+        """What the module at ``path`` gives for ``values``."""
+        child = self.get_submodule(path[0])
+        return child(path[1:], *values) if len(path) > 1 else child(*values)
+
+
+class Step(nn.Module):
+    """One operator with its weights: parameters, or buffers for a batch norm's statistics."""
+
+    def __init__(self, node: Node, opset: int, weights: Mapping[str, nn.Parameter]) -> None:
+        super().__init__()
+        self.meaning = OPERATORS[node.op]
+        self.attributes = {**node.attributes, "op": node.op, "opset": opset, "results": len(node.outputs)}
+        self.held: dict[int, str] = {}
+        for position, name in enumerate(node.inputs):
+            if name not in weights or (weights[name].numel() == 1 and node.op not in _OF_WEIGHTS):
+                continue
+            own = self.held[position] = f"input_{position}"
+            if position in _STATISTICS.get(node.op, ()):
+                self.register_buffer(own, weights[name].data)
+            else:
+                self.register_parameter(own, weights[name])
+
+    def forward(self, *values: Any) -> Any:
+        """The operator's results; a value is ``None`` where a weight of this step, or nothing, takes its place."""
+        filled = [getattr(self, self.held[i]) if i in self.held else value for i, value in enumerate(values)]
+        return self.meaning(self.attributes, *filled)
+
+
+class Network(Scope):
+    """``graph`` as a network: its inputs in order, a mapping of its outputs by name."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.input_names = names.ports([port.name for port in graph.inputs], "input")
+        self.output_names = names.ports(graph.outputs, "output")
+        self.graph = graph
+        floats = {name: array for name, array in graph.weights.items() if array.dtype.kind == "f"}
+        tensors = _parameters(floats)
+        numbers = {name: array for name, array in graph.weights.items() if array.size == 1 or name not in tensors}
+        self._known = {name: known.of(array) for name, array in numbers.items()}
+        self._weights = frozenset(tensors.keys() - numbers.keys())
+        self._paths = [self._place(node, tensors) for node in graph.nodes]
+
+    def _place(self, node: Node, tensors: Mapping[str, nn.Parameter]) -> tuple[str, ...]:
+        """Give ``node`` a module in the tree of scopes; its path there."""
+        if node.op not in OPERATORS:
+            return ()  # of known values, or named as unsupported when its turn comes
+        scope: nn.Module = self
+        path: list[str] = []
+        for name in node.path[:-1]:
+            name = _free(scope, name, Scope)
+            if name not in scope._modules:
+                scope.add_module(name, Scope())
+            scope = scope.get_submodule(name)
+            path.append(name)
+        leaf = _free(scope, node.path[-1], None)
+        scope.add_module(leaf, Step(node, self.graph.opset, tensors))
+        return (*path, leaf)
+
+    def forward(self, *inputs: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """The graph's outputs; raises :class:`ExportError` that names the first operator that cannot be read."""
+        values: dict[str, Any] = {"": None, **dict.fromkeys(self._weights), **self._known}
+        values.update(zip((port.name for port in self.graph.inputs), inputs, strict=True))
+        for node, path in zip(self.graph.nodes, self._paths):
+            given = [values[name] for name in node.inputs]
+            results = self._run(node, path, given)
+            values.update(zip(node.outputs, results if isinstance(results, tuple) else (results,)))
+        return {plain: values[name] for plain, name in zip(self.output_names, self.graph.outputs)}
+
+    def _run(self, node: Node, path: tuple[str, ...], given: list[Any]) -> Any:
+        on_tensors = any(isinstance(v, Tensor | list) for v in given) or any(
+            name in self._weights for name in node.inputs
+        )
+        try:
+            if node.op in _OF_SHAPES:
+                asked = self.graph.weights[node.inputs[0]] if given[0] is None else given[0]
+                sizes = known.shape_of(node.attributes, asked.shape)
+                return sizes if node.op == "Shape" else known.of(sizes.prod())
+            if on_tensors:
+                results = super().forward(path, *given)
+                _check_size(results)
+                return results
+            return known.OPERATORS[node.op]({**node.attributes, "results": len(node.outputs)}, *given)
+        except UlsamError:
+            raise
+        except NotReadError as error:
+            raise _unread(node, f"it is {error}") from error
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, ZeroDivisionError) as error:
+            raise _unread(node, f"{type(error).__name__}: {(str(error) or '?').splitlines()[0]}") from error
+
+
+def _parameters(arrays: Mapping[str, Array]) -> dict[str, nn.Parameter]:
+    """A parameter for each array, the same one for the same array: what is shared stays shared."""
+    made = {
+        id(array): nn.Parameter(torch.tensor(array, dtype=torch.float32), requires_grad=False)
+        for array in arrays.values()
+    }
+    return {name: made[id(array)] for name, array in arrays.items()}
+
+
+def _free(scope: nn.Module, name: str, kind: type[nn.Module] | None) -> str:
+    """``name``, or that name and a number where ``scope`` uses it for something else."""
+    found, count = name, 1
+    while hasattr(scope, found) and not (kind and type(scope._modules.get(found)) is kind):
+        count += 1
+        found = f"{name}_{count}"
+    return found
+
+
+def _check_size(results: Any) -> None:
+    for result in results if isinstance(results, tuple | list) else (results,):
+        if isinstance(result, Tensor) and result.numel() > MOST_ELEMENTS:
+            raise NotReadError(f"a tensor of {result.numel():,} elements, more than a compact CNN has")
+
+
+def _unread(node: Node, why: str) -> ExportError:
+    return ExportError(
+        f"the operator {node.op} (node '{node.name}') cannot be read: {why[:300]}",
+        expected="a CNN of the operators that docs/onnx-in.md lists",
+        todo="simplify the model with onnxsim, or export from the checkpoint itself",
+    )
+
+
+def unknown_operators(graph: Graph) -> list[str]:
+    """``Op (node name)`` for the first node of every operator that has no meaning here at all."""
+    first: dict[str, str] = {}
+    for node in graph.nodes:
+        if node.op not in OPERATORS and node.op not in known.OPERATORS and node.op not in _OF_SHAPES:
+            first.setdefault(node.op, f"{node.op} (node '{node.name}')")
+    return list(first.values())
+
+
+def sized(network: Network, shapes: Sequence[Sequence[int]]) -> None:
+    """Run ``network`` on inputs of ``shapes`` by sizes alone, which takes no memory; raises what running it would."""
+    copy = Network(network.graph).to("meta")
+    with torch.no_grad(), torch.device("meta"):
+        copy(*(torch.empty(*shape) for shape in shapes))

@@ -1,0 +1,284 @@
+"""An ONNX file to a checked graph of plain numbers and arrays. A stranger's file: nothing is believed about its sizes.
+
+Local functions are inlined by onnx's own inliner; floating-point weights of any width become float32, as everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ulsam_deploy.device import external_data
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.third_party import installed, words_of
+from ulsam_deploy.load.onnx import names
+
+if TYPE_CHECKING:
+    from onnx import ModelProto, TensorProto
+
+
+SUFFIX = ".onnx"
+EXPECTED = "an ONNX model of a compact CNN"
+#: The largest file that protobuf reads, and far more nodes than a compact CNN has.
+MAX_BYTES, MAX_NODES = 2 << 30, 50_000
+#: Before 11 the operators of this family take their arguments in other places.
+OLDEST = 11
+_FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
+_WHOLE = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", "BOOL")
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the graph; ``None`` is an axis that the file leaves open. The first axis is the batch."""
+
+    name: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator: ``path`` is where it stands in the network, ``name`` what the file calls it."""
+
+    op: str
+    name: str
+    path: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model as it will be built. ``weights`` by name: float32, float64 for a single number, or whole numbers.
+
+    ``proto`` is the model with all its data inside, for the reference; ``notes`` are sentences for the user.
+    """
+
+    nodes: tuple[Node, ...]
+    weights: Mapping[str, Array]
+    inputs: tuple[Port, ...]
+    outputs: tuple[str, ...]
+    opset: int
+    producer: str
+    proto: ModelProto
+    notes: tuple[str, ...]
+
+
+def is_onnx(path: Path) -> bool:
+    """Whether ``path`` is to be read as an ONNX model: by its suffix, for the format has no other mark."""
+    return path.suffix.lower() == SUFFIX
+
+
+def digest(path: Path) -> str:
+    """SHA-256, in hexadecimal, of the model and of every file of weights that it refers to."""
+    data = _contents(path)
+    files = [external_data.inside(path, location) for location in external_data.locations(_parse(path, data))]
+    sha = hashlib.sha256(data)
+    for file in files:
+        sha.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return sha.hexdigest()
+
+
+def read(path: Path) -> Graph:
+    """Read and check the model at ``path``.
+
+    Raises :class:`UsageError` for a file that cannot be opened, :class:`RefusedError` for external data that leads to
+    a file of somebody else, :class:`ExportError` for what is damaged, or no network of this kind, and
+    :class:`UnavailableError` without the ``onnx`` package.
+    """
+    with words_of("the reader", f"make sense of {path.name}"):  # whatever a stranger's file does to it
+        return _read(path)
+
+
+def _read(path: Path) -> Graph:
+    model = _parse(path, _contents(path))
+    _load_external(model, path)
+    with words_of("the ONNX checker", f"accept {path.name}"):
+        model = _checked(model)
+    opset = _opset(model, path)
+    weights = {tensor.name: _array(tensor, path) for tensor in model.graph.initializer}
+    nodes = []
+    for proto in model.graph.node:
+        if proto.op_type == "Constant":
+            weights[proto.output[0]] = _constant(proto, path)
+        elif proto.op_type == "Identity" and proto.input[0] in weights:
+            weights[proto.output[0]] = weights[proto.input[0]]  # how an exporter writes that a module is used twice
+        else:
+            nodes.append(_node(proto))
+    wide = sorted({_kind(t) for t in model.graph.initializer if _kind(t) in _FLOATS[1:]})
+    return Graph(
+        nodes=tuple(nodes),
+        weights=weights,
+        inputs=tuple(_port(value, path) for value in model.graph.input if value.name not in weights),
+        outputs=tuple(value.name for value in model.graph.output),
+        opset=opset,
+        producer=_line(f"{model.producer_name} {model.producer_version}"),
+        proto=model,
+        notes=tuple(f"weights of type {kind.lower()} were converted to float32" for kind in wide),
+    )
+
+
+def _contents(path: Path) -> bytes:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
+        raise UsageError(f"'{path}' {what}", expected=EXPECTED)
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"'{path}' cannot be opened: {error.strerror}", expected=EXPECTED) from error
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"'{path.name}' is larger than {MAX_BYTES >> 30} GiB", expected=EXPECTED)
+    return data
+
+
+def _parse(path: Path, data: bytes) -> ModelProto:
+    here = installed("onnx", extra="onnx")
+    if not here.usable:
+        raise UnavailableError(f"reading an ONNX model needs onnx: {here.detail}", todo=here.todo)
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # protobuf reports damage with an exception of its own kind
+        raise _broken(path, "it is damaged or cut short, or is something else") from error
+    if not model.graph.node or len(model.graph.node) > MAX_NODES:
+        raise _broken(path, f"it holds {len(model.graph.node)} operators")
+    return model
+
+
+def _broken(path: Path, why: str) -> ExportError:
+    return ExportError(
+        f"'{path.name}' cannot be read: {_line(why)}", expected=EXPECTED, todo="export or copy the model again"
+    )
+
+
+def _line(text: object) -> str:
+    """One short line: words out of a stranger's file reach a terminal."""
+    line = " ".join(str(text).split())[:300]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _load_external(model: ModelProto, path: Path) -> None:
+    """Bring all weights inside, each only from a plain file beside the model and only as far as that file goes."""
+    import onnx
+    from onnx.external_data_helper import ExternalDataInfo, uses_external_data
+
+    for location in external_data.locations(model):
+        external_data.inside(path, location)  # all of them, before any is opened
+    for tensor in external_data.tensors(model):
+        if not uses_external_data(tensor):
+            continue
+        with words_of("onnx", f"read where {path.name} keeps its weights"):
+            told = ExternalDataInfo(tensor)
+        file = external_data.inside(path, told.location)
+        start, length, size = told.offset or 0, told.length, file.stat().st_size
+        length = size - start if length is None else length
+        if start < 0 or length < 0 or start + length > size:
+            raise _broken(path, f"'{tensor.name}' lies beyond the end of '{file.name}'")
+        with file.open("rb") as stream:
+            stream.seek(start)
+            tensor.raw_data = stream.read(length)
+        del tensor.external_data[:]
+        tensor.data_location = onnx.TensorProto.DEFAULT
+
+
+def _checked(model: ModelProto) -> ModelProto:
+    import onnx
+    import onnx.inliner
+
+    onnx.checker.check_model(model)
+    return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def _opset(model: ModelProto, path: Path) -> int:
+    import onnx
+
+    others = sorted({_line(node.domain) for node in model.graph.node if node.domain not in ("", "ai.onnx")})
+    if others:
+        raise ExportError(
+            f"'{path.name}' uses operators of {', '.join(others)}, which nothing here defines",
+            expected="operators of the ONNX standard",
+            todo="export the model without custom operators",
+        )
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST <= opset <= newest:
+        raise ExportError(
+            f"'{path.name}' is written in opset {opset}",
+            expected=f"opset {OLDEST} to {newest}",
+            todo="convert it with onnx.version_converter, or export it again",
+        )
+    return int(opset)
+
+
+def _kind(tensor: TensorProto) -> str:
+    import onnx
+
+    return str(onnx.TensorProto.DataType.Name(tensor.data_type))
+
+
+def _array(tensor: TensorProto, path: Path) -> Array:
+    """The values of one tensor; it has to hold as many as its shape says before anything is allocated for them."""
+    from onnx import numpy_helper
+
+    if _kind(tensor) not in _FLOATS + _WHOLE:
+        raise _broken(path, f"'{tensor.name}' is of type {_kind(tensor).lower()}: quantized models are not read")
+    try:
+        array = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, MemoryError) as error:
+        raise _broken(path, f"'{tensor.name}' does not hold what its shape says") from error
+    if _kind(tensor) in _WHOLE:
+        return array
+    if not np.isfinite(array.astype(np.float64)).all() and array.size > 1:
+        raise _broken(path, f"'{tensor.name}' has weights that are not finite")
+    return array.astype(np.float64 if array.size == 1 else np.float32)
+
+
+def _constant(node: Any, path: Path) -> Array:
+    from onnx import helper
+
+    (attribute,) = node.attribute
+    if attribute.HasField("t"):
+        return _array(attribute.t, path)
+    if attribute.name not in ("value_float", "value_floats", "value_int", "value_ints"):
+        raise _broken(path, f"the constant '{node.name}' is no plain tensor")
+    value = np.asarray(helper.get_attribute_value(attribute))
+    single = np.float64 if value.size == 1 else np.float32
+    return value.astype(single if "float" in attribute.name else np.int64)
+
+
+def _node(proto: Any) -> Node:
+    from onnx import helper
+
+    return Node(
+        op=_line(proto.op_type),
+        name=_line(proto.name or (proto.output[0] if proto.output else "")),
+        path=names.path_of(proto),
+        attributes={entry.name: helper.get_attribute_value(entry) for entry in proto.attribute},
+        inputs=tuple(proto.input),
+        outputs=tuple(proto.output),
+    )
+
+
+def _port(value: Any, path: Path) -> Port:
+    import onnx
+
+    kind, dims = value.type.tensor_type.elem_type, value.type.tensor_type.shape.dim
+    if onnx.TensorProto.DataType.Name(kind) not in _FLOATS:
+        said = onnx.TensorProto.DataType.Name(kind).lower()
+        raise ExportError(
+            f"input '{_line(value.name)}' of '{path.name}' is of type {said}",
+            expected="floating-point inputs",
+            todo="cut the model behind its conversion to floating point",
+        )
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims)
+    if not shape:
+        raise _broken(path, f"the input '{value.name}' has no batch axis")
+    return Port(value.name, shape)
