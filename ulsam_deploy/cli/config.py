@@ -10,22 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.cli.parser import COMMANDS
 from ulsam_deploy.cli.reading import Parser, in_either_number
+from ulsam_deploy.device import toml
 from ulsam_deploy.device.bundle.kinds import CONFIG
 from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.spelling import unknown
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: Words about the file itself, which can't stand in it.
 _OWN = frozenset({"help", "config", "save_config", "force"})
@@ -103,12 +98,7 @@ def _key(action: argparse.Action) -> str:
 
 
 def _table(path: Path, name: str) -> Mapping[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no file '{path}'", expected="a TOML file for --config") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"'{path}' cannot be read as TOML: {error}", expected=f"a table [{name}]") from error
+    content = toml.read(path, f"'{path}'", expected=f"a TOML file with a table [{name}] for --config")
     for other in content:
         if other not in COMMANDS:
             todo = "put every word into the table of its command"

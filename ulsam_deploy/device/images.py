@@ -6,7 +6,6 @@ Pillow is loaded with the first picture; arrays in ``.npy`` and ``.npz`` need no
 from __future__ import annotations
 
 import dataclasses
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.device import codec
+from ulsam_deploy.device import codec, toml
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
-from ulsam_deploy.device.spelling import unknown
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+from ulsam_deploy.device.spelling import meant
 
 #: Files that are taken for pictures.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -44,17 +37,14 @@ def read_preprocessing(text: str) -> Preprocessing:
     """The preprocessing called ``text``, or that of the TOML file ``text``; raises :class:`UsageError`."""
     if text in NAMED:
         return NAMED[text]
-    try:
-        return from_mapping(tomllib.loads(Path(text).read_text(encoding="utf-8")), f"'{text}'")
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise unknown(
-            f"the preprocessing '{text}' cannot be read: {why}",
-            text,
-            NAMED,
-            expected="a TOML file with any of " + ", ".join(f.name for f in dataclasses.fields(Preprocessing)),
-            todo="or say one of " + ", ".join(NAMED),
-        ) from error
+    near = meant(text, NAMED)
+    content = toml.read(
+        Path(text),
+        f"the preprocessing '{text}'" + (f" ({near})" if near else ""),
+        expected="a TOML file with any of " + ", ".join(f.name for f in dataclasses.fields(Preprocessing)),
+        todo="or say one of " + ", ".join(NAMED),
+    )
+    return from_mapping(content, f"'{text}'")
 
 
 def from_mapping(given: Mapping[str, Any], where: str) -> Preprocessing:

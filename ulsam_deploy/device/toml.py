@@ -1,10 +1,58 @@
-"""``loads`` for TOML, from the standard library where it has it. Not for the device runner, which travels alone."""
+"""The one reader of TOML: a user's budgets, recipes, sweeps, configurations and device profiles. Device-safe.
 
+Python 3.10 has no TOML of its own and takes ``tomli`` where it is installed; on a board nothing of ours needs TOML.
+"""
+
+from __future__ import annotations
+
+import stat
 import sys
+from pathlib import Path
+from typing import Any
 
-if sys.version_info >= (3, 11):
-    from tomllib import loads
-else:
-    from tomli import loads
+from ulsam_deploy.device.errors import UsageError
 
-__all__ = ["loads"]
+__all__ = ["parse", "read"]
+
+#: Bytes of the largest file that is read: what people write by hand is a thousandth of it.
+LARGEST = 4 << 20
+
+
+def read(path: Path, what: str = "", *, expected: str = "", todo: str = "") -> dict[str, Any]:
+    """The tables of the TOML file at ``path``.
+
+    Args:
+        path: A regular file; a pipe or a device, which may never end, is refused.
+        what: What it is called in an error; default: its path.
+        expected: Said with an error.
+        todo: Said with an error.
+
+    Raises:
+        UsageError: It cannot be read, is too large, or is no TOML in UTF-8.
+    """
+    what = what or f"{path}"
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise UsageError(f"{what} can't be read: it is no regular file", expected=expected or "a file", todo=todo)
+        if state.st_size > LARGEST:
+            raise UsageError(f"{what} has {state.st_size} bytes", expected=f"at most {LARGEST}", todo=todo)
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise UsageError(f"{what} can't be read: {why}", expected=expected, todo=todo) from error
+    except ValueError as error:  # no UTF-8, or a path that no system takes
+        raise UsageError(f"{what} can't be read: {error}", expected=expected, todo=todo) from error
+    return parse(text, what, expected=expected, todo=todo)
+
+
+def parse(text: str, what: str, *, expected: str = "", todo: str = "") -> dict[str, Any]:
+    """The tables of the TOML ``text``; raises :class:`UsageError` that starts with ``what`` where it is none."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{what} isn't valid TOML: {error}", expected=expected, todo=todo) from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.device import toml
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.spelling import unknown
 from ulsam_deploy.device.thresholds import ALIVE, TOLERANCE
@@ -81,13 +82,7 @@ def read_budget(path: Path | None, words: Sequence[str] = ()) -> Budget:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    from ulsam_deploy.device import toml
-
-    try:
-        content = toml.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"the budget '{path}' cannot be read: {why}", expected="TOML with [budget]") from error
+    content = toml.read(path, f"the budget '{path}'", expected="TOML with [budget]")
     if set(content) != {"budget"} or not isinstance(content["budget"], dict):
         raise UsageError(f"'{path}' holds {', '.join(sorted(content)) or 'nothing'}", expected="the table [budget]")
     return dict(content["budget"])

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.device import codec
+from ulsam_deploy.device import codec, toml
 from ulsam_deploy.device.bench.result import Machine, Measured
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.precisions import parse_precision
 from ulsam_deploy.device.spelling import unknown
 from ulsam_deploy.device.targets import canonical
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the same parser under its older name
-    import tomli as tomllib
 
 __all__ = ["DEFAULT", "LIMITS", "Budget", "budgets_for", "read_budgets"]
 
@@ -76,12 +70,7 @@ def read_budgets(path: Path) -> tuple[Budget, ...]:
     Raises :class:`UsageError` that names the file and the key: unreadable, not TOML, unknown or mistyped keys, a budget
     without any limit, no budget at all.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path} isn't valid TOML: {error}") from error
+    document = toml.read(path)
     for key in document:
         if key != "budget":
             todo = "put each budget under [[budget]]"

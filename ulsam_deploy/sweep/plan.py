@@ -9,13 +9,12 @@ import glob
 import hashlib
 import itertools
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.device import cache, plugins
+from ulsam_deploy.device import cache, plugins, toml
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.precisions import AUTO, CALIBRATED, parse_precisions
 from ulsam_deploy.device.profiles import device
@@ -25,11 +24,6 @@ from ulsam_deploy.export.options import ExportOptions, parse_shape
 from ulsam_deploy.inputs import probes
 from ulsam_deploy.load import source
 from ulsam_deploy.sweep.store import fetched, is_url
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 #: What one export takes at most: MobileNetV2 at 224 x 224 with all its twins stays below 3 GiB (docs/performance.md).
 MEMORY_GIB = 3.0
@@ -181,12 +175,7 @@ def _common(table: Mapping[str, Any], folder: Path) -> ExportOptions:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(
-            f"'{path}' cannot be read as TOML: {error}", expected="a file as docs/sweep.md says"
-        ) from error
+    content = toml.read(path, f"'{path}'", expected="a file as docs/sweep.md says")
     given = dict[str, Any]()
     for word, value in content.items():
         key = word if word in _KEYS else other_number(word, _KEYS)

@@ -76,7 +76,7 @@ def test_a_positional_that_takes_several(write: Path) -> None:
         ("[export]\nbatch = [1, 2]\n", "[1, 2]", ""),
         ("[export]\nbatch = true\n", "True", ""),
         ("export = 3\n", "not a table", ""),
-        ("[export\n", "cannot be read as TOML", ""),
+        ("[export\n", "isn't valid TOML", ""),
     ],
 )
 def test_what_a_file_may_not_say(write: Path, text: str, found: str, todo: str) -> None:
@@ -89,7 +89,7 @@ def test_what_a_file_may_not_say(write: Path, text: str, found: str, todo: str) 
 
 def test_a_missing_file_is_wrong_usage(write: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--config", str(write)]) == 2
-    assert "there is no file" in capsys.readouterr().err
+    assert "No such file" in capsys.readouterr().err
 
 
 def test_what_is_saved_is_read_back(write: Path) -> None:

@@ -53,7 +53,7 @@ def test_limits_that_make_no_sense(word: str, said: str) -> None:
         ('[budget]\ndrop = "1"\n', "drop is '1'"),
         ("[budget]\nsize = 40\n", "size is 40"),
         ("[budget]\nliveness = true\n", "liveness is True"),
-        ("[budget", "cannot be read"),
+        ("[budget", "isn't valid TOML"),
         ("", "holds nothing"),
     ],
 )

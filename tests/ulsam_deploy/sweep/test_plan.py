@@ -71,7 +71,7 @@ def test_a_key_follows_the_content_and_not_the_place(folder: Path) -> None:
         ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\ninputs = ["224"]\nmemory = "much"', "memory is 'much'"),
         ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\nmemory = 0', "memory is 0"),
         ('checkpoints = ["a.pt"]\ntargets = ["onnx"]\nbatch = -1', "batch is -1"),
-        ("checkpoints = [", "cannot be read as TOML"),
+        ("checkpoints = [", "isn't valid TOML"),
     ],
 )
 def test_a_mistake_is_named(folder: Path, text: str, found: str) -> None:

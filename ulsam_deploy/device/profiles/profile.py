@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.device import codec
+from ulsam_deploy.device import codec, toml
 from ulsam_deploy.device.bench.identity import Identity
 from ulsam_deploy.device.errors import UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:  # pragma: no cover - the same parser under its older name
-    import tomli as tomllib
 
 _HEX = {"pattern": "0x[0-9a-f]{1,3}", "words": "a small hexadecimal number such as 0xd08"}
 
@@ -109,10 +103,7 @@ def read_profiles(text: str, source: str, base: Mapping[str, Any] | None = None)
     Raises :class:`UsageError` that names ``source`` where it isn't TOML, repeats a name of ``base``, or is like nothing
     above it.
     """
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{source} isn't valid TOML: {error}") from error
+    tables = toml.parse(text, source)
     known: dict[str, Any] = dict(base or {})
     for name, table in tables.items():
         if not isinstance(table, dict):

@@ -55,11 +55,7 @@ def _text(value: str) -> str:
 
 def read_recipes(path: Path) -> Recipes:
     """The recipes in ``path``; raises :class:`UsageError` for anything else."""
-    try:
-        content = toml.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: neither UTF-8 nor TOML
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(f"the recipe '{path}' cannot be read: {why}", expected="a TOML file", todo=_TODO) from error
+    content = toml.read(path, f"the recipe '{path}'", expected="a TOML file", todo=_TODO)
     if content.get("schema") != SCHEMA or set(content) != {"schema", "model", "targets"}:
         raise UsageError(
             f"'{path}' holds {', '.join(sorted(content)) or 'nothing'}", expected=f"schema {SCHEMA}", todo=_TODO

@@ -45,7 +45,7 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, targets: dict[str,
         (HEAD + '[targets.onnx]\nprecision = "int8"\nspeed = 3\n', "is no recipe"),
         (HEAD + '[targets.onnx]\nprecision = "fp32"\nlowerings = ["a"]\n', "lowerings are ['a']"),
         (HEAD + '[targets.onnx]\nprecision = "fp16"\nlowerings = { a = "b" }\n', "fp16 chooses lowerings"),
-        ("[", "cannot be read"),
+        ("[", "isn't valid TOML"),
     ],
 )
 def test_what_is_no_recipe(tmp_path: Path, text: str, said: str) -> None:
