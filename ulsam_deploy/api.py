@@ -156,8 +156,8 @@ def _written(result: Exported, options: ExportOptions) -> Bundle:
         raise ExportError("no target could be made", todo="run 'ulsam-deploy doctor'")
     for outcome in result.outcomes:
         what = f"{outcome.target} {outcome.precision} in {options.bundle}"
-        if outcome.made and outcome.made.evidence.tier < options.require:
-            reached = outcome.made.evidence
+        if outcome.built and outcome.built.evidence.tier < options.require:
+            reached = outcome.built.evidence
             why = " ".join(reason.text for reason in reached.reasons) or "nothing more is possible here"
             raise UnavailableError(
                 f"{what} reached '{reached.tier.label}': {why}",

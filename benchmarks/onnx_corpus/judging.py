@@ -13,9 +13,9 @@ from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Refusal
+from ulsam_deploy.export.network import network_stages
 from ulsam_deploy.export.options import ExportOptions
 from ulsam_deploy.export.pipeline import export
-from ulsam_deploy.export.prepare import Road
 
 from .writers import Writer
 
@@ -53,11 +53,12 @@ def seen(model: nn.Module, shape: tuple[int, ...], writer: Writer, targets: Sequ
         try:
             if targets:
                 return _exported(options)
-            with Road(options, Progress(quiet=True)) as road:
-                assert road.source.reference
-                read = road.proof.hold(road.source.reference, "reading the model")
-                rewritten = road.proof.check(road.raised, "raising")
-                return Seen(len(road.raised.blocks), road.raised.refusals, read, rewritten)
+            network = network_stages(options, Progress(quiet=True))
+            source, fused = network.loaded().source, network.fused()
+            assert source.reference
+            read = fused.proof.hold(source.reference, "reading the model")
+            rewritten = fused.proof.check(fused.program, "raising")
+            return Seen(len(fused.program.blocks), fused.program.refusals, read, rewritten)
         except UlsamError as error:
             return Seen(words=error.found.splitlines()[0])
 

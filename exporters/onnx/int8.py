@@ -19,7 +19,6 @@ from ulsam_deploy.device.third_party import quiet, words_of
 from ulsam_deploy.device.types import Calibration
 from ulsam_deploy.graph import Program
 from ulsam_deploy.graph.ownership import Operator, kept, owners
-from ulsam_deploy.inputs.calibration import whole_batches
 
 from . import model as onnx_model
 
@@ -71,7 +70,7 @@ def operators_of(
     model: onnx.ModelProto, program: Program, calibration: Calibration, keep: tuple[str, ...]
 ) -> tuple[str, ...]:
     """The names of the nodes of ``model`` that compute part of the modules in ``keep`` (PyTorch paths)."""
-    feed = next(whole_batches(calibration, program.batch or 1, _SAMPLES))
+    feed = next(calibration.batches(program.batch or 1, _SAMPLES))
     constant = {tensor.name for tensor in model.graph.initializer}
     operators = [
         Operator(node.name, tuple(name for name in node.input if name and name not in constant), node.output[0])
@@ -107,7 +106,7 @@ def _quantized(
         quantize_static(
             model,
             path,
-            _Reader(whole_batches(calibration, program.batch or 1, _SAMPLES)),
+            _Reader(calibration.batches(program.batch or 1, _SAMPLES)),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(PRODUCTS),
             nodes_to_quantize=chosen,

@@ -10,7 +10,6 @@ from ulsam_deploy.device.third_party import load_openvino
 from ulsam_deploy.device.types import Calibration
 from ulsam_deploy.graph.ownership import Operator, kept, owners
 from ulsam_deploy.graph.program import Program
-from ulsam_deploy.inputs.calibration import whole_batches
 
 #: Operators that hold no arithmetic of their own.
 _NO_WORK = ("Parameter", "Constant", "Result")
@@ -33,7 +32,7 @@ def to_int8(
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
-    samples = list(whole_batches(calibration, program.batch or 1))
+    samples = list(calibration.batches(program.batch or 1))
     quantized = nncf.quantize(
         model,
         nncf.Dataset(samples),
@@ -59,7 +58,7 @@ PRODUCTS = ("Convolution", "GroupConvolution", "MatMul")
 
 def operators_of(model: Any, program: Program, calibration: Calibration, keep: tuple[str, ...]) -> tuple[str, ...]:
     """The friendly names of the operators of ``model`` that compute part of the modules in ``keep``."""
-    feed = next(whole_batches(calibration, program.batch or 1))
+    feed = next(calibration.batches(program.batch or 1))
     working = [op for op in model.get_ordered_ops() if op.get_type_name() not in _NO_WORK]
     operators = [Operator(op.get_friendly_name(), _read(op), op.get_friendly_name()) for op in working]
     return kept(owners(program, operators, _values(model, feed), feed), keep)

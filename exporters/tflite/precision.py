@@ -22,7 +22,6 @@ from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.graph.ownership import Operator, kept, owners
 from ulsam_deploy.graph.program import Program
-from ulsam_deploy.inputs.calibration import whole_batches
 
 from . import model as tflite_model
 
@@ -94,7 +93,7 @@ def _feeding(operators: Iterable[Operator], attention: tuple[str, ...]) -> tuple
 def _feeds(program: Program, request: ExportRequest) -> Any:
     """Real inputs in whole batches; noise where nobody gave any, which tells operators apart as well."""
     if request.calibration is not None:
-        yield from whole_batches(request.calibration, program.batch or 1)
+        yield from request.calibration.batches(program.batch or 1)
         return
     random = np.random.default_rng(0)
     yield {spec.name: random.standard_normal([s or 1 for s in spec.shape], np.float32) for spec in program.inputs}

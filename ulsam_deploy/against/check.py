@@ -25,9 +25,13 @@ from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.subprocesses import Limits
 from ulsam_deploy.device.types import Block, TensorSpec, Tier
 from ulsam_deploy.device.verify import verdict_code, worst_batch
-from ulsam_deploy.export.build import Shown, Twins, gathered
+from ulsam_deploy.export.ablation import Shown, Twins, gathered
+from ulsam_deploy.export.build import located
+from ulsam_deploy.export.network import network_stages
 from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.prepare import Road
+from ulsam_deploy.export.pipeline import cache_of
+from ulsam_deploy.export.prepare import Prepared, prepare
+from ulsam_deploy.export.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -84,26 +88,29 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
     precision = question.precision or _precision((*inputs, *outputs))
     _check_calibration(options, precision)
     judged = dataclasses.replace(options, batch=ports.batch_of(inputs) or 1, precisions=(precision,))
-    with Road(judged, progress) as road:
-        wanted = road.card
+    with Workspace(cache_of(judged, None)) as workspace:
+        prepared = prepare(network_stages(judged, progress), judged, workspace, progress)
+        wanted = prepared.card
         mapped = ports.map_inputs(inputs, wanted.inputs, question.layout)
         named = dict(zip((spec.name for spec in wanted.inputs), mapped))
         case = Case(guarded, files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
-        evidence, reproduced = _judge(road, case, precision, question.reproduce)
+        evidence, reproduced = _judge(prepared, case, precision, question.reproduce, progress)
     notes = tuple(_notes(case, len(outputs), precision, question))
     return Foreign(engine.target, precision, case, evidence, notes, reproduced)
 
 
-def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple[Evidence, bool]:
+def _judge(
+    prepared: Prepared, case: Case, precision: str, folder: Path | None, progress: Progress
+) -> tuple[Evidence, bool]:
     """Run, check, say where it goes wrong, and leave a reproduction in ``folder`` unless all is well."""
-    golden = road.golden.at(precision)
-    with road.progress.stage("run and check") as said:
+    golden = prepared.golden.at(precision)
+    with progress.stage("run and check") as said:
         produced, facts = case.run(golden.inputs)
         report = check(golden, produced, tolerance=tolerance_of(precision))
         said.append(report.verdict.value)
     if (
         any(block.word is Word.INCONCLUSIVE for block in report.blocks)
-        and (twins := _twins(road, case, golden, produced)).silenced
+        and (twins := _twins(prepared, case, golden, produced, progress)).silenced
     ):
         report = check(
             golden, produced, tolerance=tolerance_of(precision), silenced=twins.silenced, inside=twins.inside
@@ -113,24 +120,24 @@ def _judge(road: Road, case: Case, precision: str, folder: Path | None) -> tuple
     inputs = {name: array[batch] for name, array in golden.inputs.items()}
     if report.verdict is Verdict.FAIL:
         rows = batch.stop - batch.start
-        evidence = road.located(evidence, inputs, lambda feed: case.values(feed, rows)[0], precision)
+        evidence = located(prepared, evidence, inputs, lambda feed: case.values(feed, rows)[0], precision, progress)
     if folder is None or report.verdict is Verdict.PASS:
         return evidence, False
     found = {name: array[batch] for name, array in produced.items()}
-    reproduction.write(folder, case, inputs, _truth(road, inputs), found, facts)
+    reproduction.write(folder, case, inputs, _truth(prepared, inputs), found, facts)
     return evidence, True
 
 
-def _twins(road: Road, case: Case, golden: Golden, produced: ArrayMap) -> Twins:
+def _twins(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMap, progress: Progress) -> Twins:
     """What the artifact's twins without each block's attention show; empty where its softmaxes are not those."""
-    with road.progress.stage("twins") as said:
+    with progress.stage("twins") as said:
         try:
-            shares = _shares(case.guarded.softmaxes(), road.card.blocks)
+            shares = _shares(case.guarded.softmaxes(), prepared.card.blocks)
             if not shares:
                 said.append("none: the softmaxes of this file are not one for each block or subspace")
                 return Twins()
-            found = (Shown(case.run(golden.inputs, share)[0], _inside(road, case, share)) for share in shares)
-            twins = gathered(road, _inside(road, case), found)
+            found = (Shown(case.run(golden.inputs, share)[0], _inside(prepared, case, share)) for share in shares)
+            twins = gathered(prepared, _inside(prepared, case), found)
             if is_mixed_up(golden, produced, twins.silenced, golden.floors):
                 said.append("none: the softmaxes of this file are in another order than the network's blocks")
                 return Twins()
@@ -141,11 +148,11 @@ def _twins(road: Road, case: Case, golden: Golden, produced: ArrayMap) -> Twins:
     return twins
 
 
-def _inside(road: Road, case: Case, without: range | None = None) -> Sequence[ArrayMap]:
+def _inside(prepared: Prepared, case: Case, without: range | None = None) -> Sequence[ArrayMap]:
     """All values inside the artifact, or such a twin, on each batch that is watched; none where they can't be shown."""
-    feeds = [feed for feed, _ in road.watched]
+    feeds = [feed for feed, _ in prepared.watched()]
     try:
-        return case.values({n: np.concatenate([f[n] for f in feeds]) for n in feeds[0]}, road.batch, without)
+        return case.values({n: np.concatenate([f[n] for f in feeds]) for n in feeds[0]}, prepared.batch, without)
     except UlsamError:  # the outputs of the twins tell something alone
         return []
 
@@ -197,13 +204,14 @@ def _check_calibration(options: ExportOptions, precision: str) -> None:
         )
 
 
-def _truth(road: Road, inputs: ArrayMap) -> ArrayMap:
+def _truth(prepared: Prepared, inputs: ArrayMap) -> ArrayMap:
     """What PyTorch gives in float64 for one batch of the artifact."""
     import torch
 
     from ulsam_deploy.graph import Evaluator, batches
 
-    evaluator, program = Evaluator(road.captured), road.captured
+    program = prepared.network.captured()
+    evaluator = Evaluator(program)
     tensors = {spec.name: torch.from_numpy(inputs[spec.name]) for spec in program.inputs}
     parts = [evaluator.run(batch) for batch in batches(tensors, program.batch or 1)]
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}

@@ -21,7 +21,7 @@ from ulsam_deploy.device.bundle import Evidence, Manifest
 from ulsam_deploy.device.findings import AutoFacts, Verdict
 from ulsam_deploy.device.shortfall import Shortfall
 from ulsam_deploy.device.types import TensorSpec
-from ulsam_deploy.export.plan import Plan
+from ulsam_deploy.export.plan import PlanDocument
 from ulsam_deploy.gate import Finding
 from ulsam_deploy.graph.resolution import Resolution
 from ulsam_deploy.load.cost import Census
@@ -285,7 +285,7 @@ class Completion:
 #: By the word in ``schema``; where one command prints several kinds of document, all of them.
 DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "export": (Export,),
-    "plan": (Plan,),
+    "plan": (PlanDocument,),
     "verify": (Verify,),
     "verify-against": (VerifyAgainst,),
     "verify-hosts": (Hosts,),

@@ -26,8 +26,7 @@ from ulsam_deploy.device.verify import runtime_for
 from ulsam_deploy.export.budget import read_budget
 from ulsam_deploy.export.options import ExportOptions, Recipe
 from ulsam_deploy.export.outcome import Outcome
-from ulsam_deploy.export.pipeline import Exported, export
-from ulsam_deploy.export.plan import plan
+from ulsam_deploy.export.pipeline import Exported, describe_export, export
 from ulsam_deploy.export.search import read_recipes
 from ulsam_deploy.load.source import file_digest_of
 from ulsam_deploy.report import REPORT
@@ -92,7 +91,7 @@ def run(arguments: argparse.Namespace) -> Exit:
 def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     """``--dry-run``: print the plan; the exit code is that of the export as far as it can be known."""
     check_places(arguments, options.bundle)
-    found = plan(options)
+    found = describe_export(options)
     if arguments.json:
         words.print_json("plan", codec.encode(found, "plan"))
         return Exit(found.exit_code)
@@ -140,7 +139,7 @@ def _document(result: Exported, options: ExportOptions) -> dict[str, Any]:
 
 def _missed(result: Exported, options: ExportOptions) -> dict[str, Shortfall]:
     """What is below ``--require``, by target and precision."""
-    made = [(outcome.target, outcome.precision, outcome.made.evidence) for outcome in result.outcomes if outcome.made]
+    made = [(outcome.target, outcome.precision, outcome.built.evidence) for outcome in result.outcomes if outcome.built]
     bundle = shlex.quote(str(options.bundle))
     found = {
         f"{target} {precision}": shortfall(
@@ -196,7 +195,7 @@ def _print_end(result: Exported, options: ExportOptions) -> None:
         if REPORT in {record.path for record in bundle.manifest.extras}:
             print(f"Report: {options.bundle / REPORT}")
         print(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")
-        failed = [o.made.artifact.target for o in result.outcomes if o.made and o.exit_code(options) is not Exit.OK]
+        failed = [o.target for o in result.outcomes if o.built and o.exit_code(options) is not Exit.OK]
         words.say_next(["ulsam-deploy", "verify", options.bundle, *(["--target", failed[0]] if failed else [])])
     else:
         print("No artifact could be made, so no bundle was written.")

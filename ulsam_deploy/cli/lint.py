@@ -9,8 +9,11 @@ from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.export.network import network_stages
 from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.prepare import Road
+from ulsam_deploy.export.pipeline import cache_of
+from ulsam_deploy.export.prepare import prepare
+from ulsam_deploy.export.workspace import Workspace
 from ulsam_deploy.graph.resolution import COLUMNS, rows, suggestion
 
 
@@ -23,9 +26,10 @@ def run(arguments: argparse.Namespace) -> Exit:
         cache=not arguments.no_cache,
         **model_options(arguments),
     )
-    with Road(options, Progress(beat=not arguments.json)) as road:
-        found = road.resolutions
-        notes = road.notes()
+    progress = Progress(beat=not arguments.json)
+    with Workspace(cache_of(options, None)) as workspace:
+        prepared = prepare(network_stages(options, progress), options, workspace, progress)
+    found, notes = prepared.resolutions, prepared.notes
     said = [sentence for one in found if (sentence := suggestion(one))]
     if arguments.json:
         blocks = [codec.encode(one, "lint") for one in found]

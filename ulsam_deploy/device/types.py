@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.findings import ArtifactFacts
 from ulsam_deploy.device.spelling import folded, unknown
 
@@ -114,3 +114,16 @@ class Calibration:
 
     arrays: ArrayMap
     digest: str
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(next(iter(self.arrays.values())))
+
+    def batches(self, size: int, most: int | None = None) -> Iterator[dict[str, Array]]:
+        """The samples by input name in batches of ``size``, the last one filled up from the front; at most ``most``."""
+        import numpy as np
+
+        for start in range(0, min(self.count, most or self.count), size):
+            rows = np.arange(start, start + size) % self.count
+            yield {name: np.ascontiguousarray(array[rows]) for name, array in self.arrays.items()}

@@ -1,20 +1,18 @@
-"""What an export is asked for: the artifacts to make, and whatever in the options, files or network contradicts it.
+"""What an export is asked for: the artifacts to make, and whatever in the options contradicts it.
 
-Everything that is typed is used or refused. A dry run calls the same functions as the real one, in the same order:
-:func:`asked` looks at the options alone, :func:`check_network` reads the network and the user's files.
+Everything that is typed is used or refused: here by the options alone, and in :mod:`ulsam_deploy.export.validation` by
+the network and the user's files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ulsam_deploy.device import plugins
-from ulsam_deploy.device.accuracy import open_labelled
-from ulsam_deploy.device.accuracy.measuring import class_count
 from ulsam_deploy.device.bundle import check_writable
-from ulsam_deploy.device.errors import UlsamError, UsageError
+from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.precisions import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED
 from ulsam_deploy.device.profiles import check_dla, device
@@ -22,15 +20,26 @@ from ulsam_deploy.device.targets import ALL, check_targets, parse_targets
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.export.budget import Budget
 from ulsam_deploy.export.options import REACHABLE, ExportOptions, Recipe
-from ulsam_deploy.export.outcome import Asked, exporter_for
-from ulsam_deploy.export.prepare import Road
 from ulsam_deploy.graph.interfaces import Exporter
 from ulsam_deploy.load.source import check_readable
 
-__all__ = ["asked", "check_network"]
+__all__ = ["ArtifactRequest", "requested"]
 
 
-def asked(options: ExportOptions, *, is_file: bool = True) -> list[Asked]:
+@dataclass(frozen=True)
+class ArtifactRequest:
+    """One artifact that was asked for; ``required``: its target was asked for by name."""
+
+    target: str
+    recipe: Recipe
+    required: bool
+
+    def is_required(self, error: UlsamError) -> bool:
+        """Whether ``error`` stops more than this artifact: what is merely not installed is left out of "all"."""
+        return self.required or not isinstance(error, UnavailableError)
+
+
+def requested(options: ExportOptions, *, is_file: bool = True) -> list[ArtifactRequest]:
     """What to make, in the order asked for.
 
     Args:
@@ -65,10 +74,12 @@ def asked(options: ExportOptions, *, is_file: bool = True) -> list[Asked]:
             if name not in options.recipes or name not in known:
                 expected = ", ".join(set(options.recipes) & set(known))
                 raise UsageError(f"the recipe has nothing for target '{name}'", expected=expected)
-        found = [Asked(name, options.recipes[name], True) for name in chosen]
+        found = [ArtifactRequest(name, options.recipes[name], True) for name in chosen]
     else:
         found = [
-            Asked(target, Recipe(precision, options.keep if precision in QUANTIZED else ()), target in targets)
+            ArtifactRequest(
+                target, Recipe(precision, options.keep if precision in QUANTIZED else ()), target in targets
+            )
             for target in (known if every else targets)
             for precision in sorted(dict.fromkeys(options.precisions), key=AUTO.__ne__)
         ]
@@ -130,7 +141,7 @@ def _check_searches(options: ExportOptions) -> None:
         )
 
 
-def _check_exporters(options: ExportOptions, found: Sequence[Asked]) -> None:
+def _check_exporters(options: ExportOptions, found: Sequence[ArtifactRequest]) -> None:
     """Raise :class:`UsageError` for what none of the targets asked for has a use for."""
     exporters = dict[str, Exporter]()
     for item in found:
@@ -151,69 +162,3 @@ def _check_exporters(options: ExportOptions, found: Sequence[Asked]) -> None:
                     f"{item.target} has no lowering '{name}' for blocks of {geometry}",
                     expected=", ".join(forms) or f"a recipe without lowerings for {item.target}",
                 )
-
-
-def check_network(road: Road, wanted: Sequence[Asked]) -> None:
-    """Read what an export stands on, and nothing more: the network, one run of it, and the user's files.
-
-    What lies in the cache was held to all this when it was made.
-
-    Args:
-        road: of the export.
-        wanted: what :func:`asked` found; where none of it is possible here, nothing is read.
-
-    Raises:
-        UsageError: the network is not known, does not take its input, or a file or a name does not fit it.
-        ExportError: the checkpoint is damaged.
-    """
-    possible: list[tuple[Asked, Exporter]] = []
-    for item in wanted:
-        with contextlib.suppress(UlsamError):  # which is said in its turn
-            possible.append((item, exporter_for(item, road.options)))
-    if not possible:
-        return
-    if not road.is_cached(road.key):
-        _check_data(road)
-    new = [
-        item.recipe
-        for item, exporter in possible
-        if item.recipe.precision == AUTO or not road.is_cached(road.entry(exporter, item.recipe))
-    ]
-    searched = road.options.keep if AUTO in road.options.precisions else ()
-    _check_modules(road, dict.fromkeys([*searched, *(path for recipe in new for path in recipe.keep)]))
-    _check_geometries(road, [geometry for recipe in new for geometry, _ in recipe.lowerings])
-
-
-def _check_data(road: Road) -> None:
-    ports, options = road.signature, road.options
-    road.probes  # noqa: B018 - read, with the calibration set, and kept for later
-    if options.data is not None:
-        data = open_labelled(options.data, ports.inputs, class_count(ports.outputs), options.preprocessing)
-        next(data.batches(1), None)
-
-
-def _check_modules(road: Road, paths: Iterable[str]) -> None:
-    """Raise :class:`UsageError` for a path in ``paths`` at which the network has no module."""
-    for path in paths:
-        modules = dict(road.source.model.named_modules())
-        if path.split("#")[0] not in modules:  # "#2": the second use of the same module
-            near = difflib.get_close_matches(path, modules, 3)
-            raise UsageError(
-                f"--keep {path}: the network has no such module",
-                expected=", ".join(near) or ", ".join(name for name, _ in road.source.model.named_children()),
-                todo="name a module by its path in PyTorch, as named_modules() lists it",
-            )
-
-
-def _check_geometries(road: Road, geometries: Sequence[str]) -> None:
-    """Raise :class:`UsageError` for a lowering of blocks that the network does not have."""
-    if not geometries:
-        return
-    blocks = road.card.blocks if road.is_cached(road.key) else road.raised.blocks
-    known = dict.fromkeys(block.geometry for block in blocks)
-    for geometry in geometries:
-        if geometry not in known:
-            raise UsageError(
-                f"the recipe has a lowering for blocks of {geometry}, and the network has none",
-                expected=", ".join(known) or "no lowerings: there is no attention block",
-            )

@@ -6,12 +6,13 @@ numpy only, but for pictures.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.types import Calibration, TensorSpec
@@ -48,22 +49,20 @@ def digest(arrays: ArrayMap) -> str:
     return sha.hexdigest()
 
 
-def count(calibration: Calibration) -> int:
-    """How many samples there are."""
-    return len(next(iter(calibration.arrays.values())))
+@dataclass(frozen=True)
+class CalibrationSplit:
+    """The samples that ranges are taken from, and those, ``(N, ...)`` by input, that are checked on instead."""
+
+    ranges: Calibration
+    held_out: ArrayMap
 
 
-def whole_batches(calibration: Calibration, size: int, most: int | None = None) -> Iterator[dict[str, Array]]:
-    """The samples by input name in batches of ``size``, the last one filled up from the front; at most ``most``."""
-    total = count(calibration)
-    for start in range(0, min(total, most or total), size):
-        rows = np.arange(start, start + size) % total
-        yield {name: np.ascontiguousarray(array[rows]) for name, array in calibration.arrays.items()}
+def split(whole: Calibration, batch: int) -> CalibrationSplit:
+    """``whole`` without the samples to check on, and those: evenly spread, in whole batches of ``batch``.
 
-
-def split(whole: Calibration, batch: int) -> tuple[Calibration, ArrayMap]:
-    """``whole`` without the samples to check on, and those: evenly spread, in whole batches."""
-    total = count(whole)
+    Raises :class:`UsageError` where that leaves nothing to take ranges from.
+    """
+    total = whole.count
     wanted = -(-max(1, min(HELD_OUT, total // 4)) // batch) * batch
     if wanted >= total:
         raise UsageError(
@@ -74,12 +73,12 @@ def split(whole: Calibration, batch: int) -> tuple[Calibration, ArrayMap]:
     chosen[np.linspace(0, total - 1, wanted).round().astype(int)] = True
     kept = {name: array[~chosen] for name, array in whole.arrays.items()}
     held_out = {name: array[chosen] for name, array in whole.arrays.items()}
-    return Calibration(kept, whole.digest), held_out
+    return CalibrationSplit(Calibration(kept, whole.digest), held_out)
 
 
 def note(calibration: Calibration) -> str:
     """What a user should know about the set in one sentence; empty when nothing."""
-    few = count(calibration)
+    few = calibration.count
     if few >= FEW:
         return ""
     return f"the calibration set has {few} samples: ranges from fewer than {FEW} are left to chance"

@@ -118,9 +118,9 @@ def _made(cell: Cell, store: Store, started: float) -> Result:
                 f"'{cell.checkpoint}' is not the file that the plan was made for", expected=cell.sha256, todo=seen
             )
         (outcome,) = (exported := export(options, Progress(quiet=True))).outcomes
-        if exported.bundle is None or outcome.made is None:
+        if exported.bundle is None or outcome.built is None:
             raise outcome.error or ExportError("nothing was made")
-        evidence = outcome.made.evidence
+        evidence = outcome.built.evidence
         checked = _on_board(exported.bundle, cell) if _emulated(cell.options.device) else evidence
         archive = pack(exported.bundle, folder / BUNDLE)
         store.write(f"cells/{cell.key}/{BUNDLE}", archive.read_bytes())

@@ -24,8 +24,8 @@ from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Artifact, Block
 from ulsam_deploy.export import pipeline
+from ulsam_deploy.export.network import network_stages
 from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.prepare import Road
 from ulsam_deploy.graph.interfaces import ExportRequest
 
 from .conftest import SIZE, naive_onnx
@@ -142,9 +142,10 @@ def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path, tmp_
     exporter, options = plugins.load(plugins.EXPORTERS, "tflite"), ExportOptions(small)
     from ulsam_deploy.graph import lower
 
-    with Road(options, QUIET) as road:
-        artifact = exporter.export(lower(road.raised, exporter.lowering(ExportRequest())), ExportRequest(), folder)
-        weight = road.source.model.classifier[1].weight.detach().numpy()
+    network = network_stages(options, QUIET)
+    lowered = lower(network.fused().program, exporter.lowering(ExportRequest()))
+    artifact = exporter.export(lowered, ExportRequest(), folder)
+    weight = network.loaded().source.model.classifier[1].weight.detach().numpy()
     path = folder / artifact.files[0]
     assert verify(small, path).evidence.verdict is Verdict.PASS
     content = path.read_bytes()

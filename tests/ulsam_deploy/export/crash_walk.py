@@ -1,6 +1,6 @@
 """Keeps what the disk holds before every write of a whole export: that is what a SIGKILL at that moment would leave.
 
-A script (``test_road_crash.py`` runs it in a process of its own, because it forks): ``road_walk.py FOLDER TARGETS
+A script (``test_crash.py`` runs it in a process of its own, because it forks): ``crash_walk.py FOLDER TARGETS
 STRIDE``, where a stride of n keeps every n-th moment. At each, the old bundle or the new one has to be whole, and the
 next run, which finds the cache of a finished one, has to leave the new one and no litter. Prints the number of moments.
 """

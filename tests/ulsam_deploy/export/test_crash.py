@@ -38,7 +38,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def walk(folder: Path, network: Path, old: Path, targets: str, stride: int) -> int:
     """How many writes there were; fails with the walk's own words when one of them left anything half done."""
-    command = [sys.executable, str(HERE / "road_walk.py"), *map(str, (folder, network, old, targets, stride))]
+    command = [sys.executable, str(HERE / "crash_walk.py"), *map(str, (folder, network, old, targets, stride))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -14,9 +14,13 @@ import pytest
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.export import parallel, pipeline
-from ulsam_deploy.export.options import ExportOptions, Recipe
-from ulsam_deploy.export.outcome import Asked
-from ulsam_deploy.export.prepare import Road
+from ulsam_deploy.export.build import Builder
+from ulsam_deploy.export.network import network_stages
+from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.export.plan import ExportPlan, make_plan
+from ulsam_deploy.export.prepare import prepare
+from ulsam_deploy.export.requests import ArtifactRequest
+from ulsam_deploy.export.workspace import Workspace
 
 pytestmark = pytest.mark.slow  # 'make test-search'
 
@@ -33,15 +37,15 @@ def exported(checkpoint: Path, bundle: Path, **more: Any) -> tuple[pipeline.Expo
     return pipeline.export(options, progress), [stage.name for stage in progress.stages]
 
 
-def dies(_handed_over: Path, wanted: list[Asked], _folder: Path) -> None:
+def dies(_handed_over: Path, wanted: list[ArtifactRequest]) -> None:
     os.kill(os.getpid(), signal.SIGKILL if wanted[0].target == "openvino" else signal.SIGSEGV)
 
 
-def dies_of_openvino(handed_over: Path, wanted: list[Asked], folder: Path) -> Any:
+def dies_of_openvino(handed_over: Path, wanted: list[ArtifactRequest]) -> Any:
     if wanted[0].target == "openvino":
-        (folder / "openvino").mkdir()
+        (handed_over / "openvino").mkdir()
         os.kill(os.getpid(), signal.SIGSEGV)
-    return parallel._task(handed_over, wanted, folder)
+    return parallel._task(handed_over, wanted)
 
 
 def artifacts(bundle: Path) -> dict[str, bytes]:
@@ -79,7 +83,7 @@ def test_a_crash_takes_one_target_along(checkpoint: Path, tmp_path: Path, monkey
     monkeypatch.setattr(parallel, "_task", dies_of_openvino)
     found, _ = exported(checkpoint, tmp_path / "m.bundle")
     good, bad = found.outcomes
-    assert good.made
+    assert good.built
     assert bad.error
     assert "took its process along: 1 worker died with this task, the last one by signal 11" in bad.error.found
     assert "--target openvino" in bad.error.todo
@@ -110,9 +114,11 @@ def test_nothing_is_left_where_every_process_died(
 )
 def test_what_needs_this_process_or_the_whole_machine_stays_here(checkpoint: Path, options: dict[str, Any]) -> None:
     asked = ExportOptions(**{"model": checkpoint, "targets": ("onnx", "openvino"), "cache": False, **options})
-    wanted = [Asked(target, Recipe(precision), True) for target in asked.targets for precision in asked.precisions]
-    with Road(asked, Progress(quiet=True)) as road:
-        assert parallel._groups(road, wanted) == {}
+    plain, quiet = ExportOptions(checkpoint, targets=asked.targets, cache=False), Progress(quiet=True)
+    plan = ExportPlan(asked, make_plan(plain).artifacts)
+    with Workspace(None) as workspace:
+        prepared = prepare(network_stages(plain, quiet), plain, workspace, quiet)
+        assert parallel._groups(plan, Builder(prepared, workspace, asked, quiet)) == {}
 
 
 def test_what_is_cached_needs_no_process(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

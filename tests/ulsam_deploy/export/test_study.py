@@ -14,12 +14,12 @@ from ulsam_deploy.device import verify
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Floor, Reason, ReasonKind, StudyFacts, Verdict
 from ulsam_deploy.device.parity import Golden, Yardstick
-from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Artifact, TensorSpec, Tier
 from ulsam_deploy.export import pipeline
-from ulsam_deploy.export.build import Recipe, make
-from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.prepare import Road
+from ulsam_deploy.export.build import build
+from ulsam_deploy.export.network import FusedNetwork, NetworkStages
+from ulsam_deploy.export.options import ExportOptions, Recipe
+from ulsam_deploy.export.prepare import Prepared
 from ulsam_deploy.graph.interfaces import Study
 
 FACTS = ArtifactFacts(extra={"opset": 17})
@@ -59,13 +59,14 @@ class Stub:
 def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monkeypatch, tmp_path):
     monkeypatch.setattr(ulsam_deploy.graph, "lower", lambda *_: SimpleNamespace(blocks=()))
     options = ExportOptions(Path("m.pt"), targets=("nothing",))
-    with Road(options, Progress(quiet=True)) as road:
-        vars(road).update(raised=None, golden="golden", resolutions=(), proof=SimpleNamespace(check=lambda *_: 0.0))
-        made = make(road, Stub(study), Recipe(), tmp_path)
+    fused = FusedNetwork(None, SimpleNamespace(check=lambda *_: 0.0), None)
+    network = NetworkStages("digest", "key", [], None, None, None, lambda: fused)
+    prepared = Prepared(network, tmp_path, None, "golden", (), 1, (), None)
+    made = build(prepared, Stub(study), Recipe(), options, tmp_path)
     assert made.artifact.facts == replace(FACTS, study=study.facts if study else None)
     assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
     assert made.evidence.reasons[1:] == (study.reasons if study else ())
-    assert pipeline.Outcome("nothing", "fp32", made).exit_code(options) == code
+    assert pipeline.Outcome("nothing", "fp32", "nothing", made).exit_code(options) == code
 
 
 def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch):

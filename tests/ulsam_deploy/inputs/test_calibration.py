@@ -78,7 +78,7 @@ def test_black_pictures_count_for_nothing() -> None:
 @pytest.mark.parametrize(("size", "most"), [(1, None), (3, None), (4, 5), (8, None)])
 def test_batches_are_whole_and_hold_every_sample(size: int, most: int | None) -> None:
     array = samples(7)
-    parts = list(calibration.whole_batches(of(array), size, most))
+    parts = list(of(array).batches(size, most))
     assert {len(part["x"]) for part in parts} == {size}
     seen = np.concatenate([part["x"] for part in parts])
     wanted = array[:most]

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.findings import AutoFacts, AutoPoint, BudgetLimits, Interval, Verdict
 from ulsam_deploy.device.precisions import CALIBRATED, QUANTIZED
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.export.budget import Budget
+from ulsam_deploy.export.build import Builder
 from ulsam_deploy.export.options import Recipe
-from ulsam_deploy.export.prepare import Road
 from ulsam_deploy.export.search.strategy import Part, parts_of, smallest_keep
 from ulsam_deploy.export.search.trial import Trial, fastest, misses, undominated
 from ulsam_deploy.export.search.trials import Trials
@@ -70,18 +69,18 @@ class Found:
         )
 
 
-def search(road: Road, exporter: Exporter) -> Found:
-    """The fastest artifact of ``exporter`` within the budget of ``road.options``, fp32 where there is none.
+def search(builder: Builder, exporter: Exporter) -> Found:
+    """The fastest artifact of ``exporter`` within the budget of the options, fp32 where there is none.
 
     Raises :class:`UnavailableError` where no engine here can run what is made, so that nothing could be judged, and
     :class:`ExportError` where not even fp32 can be made.
     """
-    with Trials(road, exporter) as trials:
-        return _searched(road, exporter, trials)
+    with Trials(builder, exporter) as trials:
+        return _searched(builder, exporter, trials)
 
 
-def _searched(road: Road, exporter: Exporter, trials: Trials) -> Found:
-    budget, fp32 = road.options.budget, trials(FP32)
+def _searched(builder: Builder, exporter: Exporter, trials: Trials) -> Found:
+    budget, fp32 = builder.options.budget, trials(FP32)
     if fp32.failure:
         raise ExportError(f"{exporter.target} in fp32: {fp32.failure}", expected="an fp32 artifact to start from")
     if fp32.verdict is Verdict.UNVERIFIED:
@@ -90,7 +89,7 @@ def _searched(road: Road, exporter: Exporter, trials: Trials) -> Found:
             expected=f"the tier '{Tier.EXECUTED.label}'",
             todo="export it in a stated precision, or where its engine is",
         )
-    keep = road.options.keep
+    keep = builder.options.keep
     for precision in exporter.precisions:
         if precision in QUANTIZED:
             trials(Recipe(precision, keep))
@@ -103,43 +102,61 @@ def _searched(road: Road, exporter: Exporter, trials: Trials) -> Found:
     for precision in CALIBRATED:
         plain = Recipe(precision, keep)
         if precision in exporter.precisions and not holds(plain) and not trials(plain).failure:
-            parts = parts_of(dict(_products(road)))
-            damage = _damage(road, parts, fp32.alive)
+            parts = parts_of(dict(_products(builder)))
+            damage = _damage(builder, parts, fp32.alive)
             smallest_keep(parts, damage, lambda paths, p=precision: holds(Recipe(p, (*keep, *paths))))  # type: ignore[misc]
     return _concluded(trials, budget, fp32)
 
 
-def _products(road: Road) -> Sequence[tuple[str, int]]:
+@dataclass(frozen=True)
+class _Products:
+    """Paths and MACs, in parallel, of every module that int8 is for."""
+
+    paths: tuple[str, ...]
+    macs: tuple[int, ...]
+
+
+def _products(builder: Builder) -> Sequence[tuple[str, int]]:
     """Path and MACs of every module that int8 is for."""
 
-    def compute() -> Mapping[str, Any]:
+    def compute() -> _Products:
         from ulsam_deploy.graph.sensitivity import products
 
-        return {"products": [[product.path, product.macs] for product in products(road.raised)]}
+        found = products(builder.prepared.network.fused().program)
+        return _Products(tuple(product.path for product in found), tuple(product.macs for product in found))
 
-    return [(str(path), int(macs)) for path, macs in road.remembered(["products"], compute)["products"]]
+    known = builder.workspace.value(_Products, [builder.prepared.network.key], compute)
+    return list(zip(known.paths, known.macs))
 
 
-def _damage(road: Road, parts: Sequence[Part], alive: Sequence[str]) -> dict[str, float]:
+@dataclass(frozen=True)
+class _Damage:
+    """By part, what it alone does in int8: attention lost, and error in tolerances."""
+
+    parts: Mapping[str, float]
+
+
+def _damage(builder: Builder, parts: Sequence[Part], alive: Sequence[str]) -> Mapping[str, float]:
     """By part, what it alone does in int8: attention lost from the blocks ``alive``, and error in tolerances."""
 
-    def compute() -> Mapping[str, Any]:
+    def compute() -> _Damage:
         from ulsam_deploy.graph.sensitivity import sensitivity
 
-        ranges = road.ranges("int8")
-        assert ranges
-        with road.progress.stage("int8 part by part") as said:
-            reports = sensitivity(road.raised, road.golden, ranges, [list(part.modules) for part in parts])
+        fused = builder.prepared.network.fused()
+        assert fused.split
+        modules = [list(part.modules) for part in parts]
+        with builder.progress.stage("int8 part by part") as said:
+            reports = sensitivity(fused.program, builder.prepared.golden, fused.split.ranges, modules)
             said.append(f"{len(parts)} parts in torch")
         found = {}
         for part, report in zip(parts, reports):
             known = [b.liveness for b in report.blocks if b.block in alive and b.liveness is not None]
             lost = sum(max(0.0, 1.0 - liveness) for liveness in known)
             found[part.path] = lost + min(report.error / report.tolerance, 100.0)
-        return found
+        return _Damage(found)
 
     paths = [[part.path, *part.modules] for part in parts]
-    return dict(road.remembered(["damage", paths, list(alive)], compute))
+    return builder.workspace.value(_Damage, [builder.prepared.network.key, paths, list(alive)], compute).parts
 
 
 def _concluded(trials: Trials, budget: Budget, fp32: Trial) -> Found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,8 @@ from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact
 from ulsam_deploy.device.verify import runtime_for
-from ulsam_deploy.export.build import Made
+from ulsam_deploy.export.build import Builder, BuiltArtifact
 from ulsam_deploy.export.options import Recipe
-from ulsam_deploy.export.prepare import Road
 from ulsam_deploy.export.search.trial import Trial, judgement
 from ulsam_deploy.graph.interfaces import Exporter
 
@@ -34,17 +33,32 @@ __all__ = ["Trials"]
 ROUNDS, SECONDS = 9, 0.06
 
 
+@dataclass(frozen=True)
+class _Discordant:
+    """Samples that PyTorch gets right and the artifact wrong (``lost``), and the other way round."""
+
+    lost: int
+    won: int
+
+
+@dataclass(frozen=True)
+class _Right:
+    """Which samples the network gets right, a bit each, in hexadecimal."""
+
+    bits: str
+
+
 class Trials:
     """What is known of the recipes of one target; a context manager, which lets go of the artifacts.
 
     ``tried``: in the order in which they were asked for.
     """
 
-    def __init__(self, road: Road, exporter: Exporter) -> None:
-        self._road, self._exporter = road, exporter
+    def __init__(self, builder: Builder, exporter: Exporter) -> None:
+        self._builder, self._exporter = builder, exporter
         self._found: dict[Recipe, Trial] = {}
         self._stack = contextlib.ExitStack()
-        self._kept: dict[Recipe, tuple[Made, Path]] = {}
+        self._kept: dict[Recipe, tuple[BuiltArtifact, Path]] = {}
 
     def __enter__(self) -> Trials:
         self._scratch = self._stack.enter_context(scratch())
@@ -62,7 +76,7 @@ class Trials:
         """The trial of ``recipe``; what its converter refuses is a trial as well."""
         if recipe not in self._found:
             name = f"try {self._exporter.target} {len(self._found) + 1}"
-            with self._road.progress.stage(name) as said:
+            with self._builder.progress.stage(name) as said:
                 try:
                     trial = self._tried(recipe)
                 except ExportError as error:
@@ -83,19 +97,16 @@ class Trials:
 
     def ratio(self, recipe: Recipe, beside: Recipe) -> Interval:
         """The time of ``recipe`` over that of ``beside``, both of which can be made, measured in turns."""
-        with self._road.progress.stage(f"time {self._exporter.target}") as said:
-            entries = [self._road.entry(self._exporter, one) for one in (recipe, beside)]
-            measured = self._road.remembered(
-                ["ratio", *entries], lambda: dataclasses.asdict(self._measured(recipe, beside))
-            )
-            ratio = Interval(**measured)
+        with self._builder.progress.stage(f"time {self._exporter.target}") as said:
+            entries = [self._builder.key(self._exporter, one) for one in (recipe, beside)]
+            ratio = self._builder.workspace.value(Interval, entries, lambda: self._measured(recipe, beside))
             said.append(f"{self(recipe).label}: {interval_words(ratio)} of the time of {self(beside).label}")
         return ratio
 
     def lowerings(self, recipe: Recipe, geometry: str) -> list[str]:
         """The lowering of each block of ``geometry`` in the artifact by ``recipe``, as far as its exporter says so."""
         said = self._made(recipe)[0].artifact.facts.lowerings
-        blocks = self._road.card.blocks
+        blocks = self._builder.prepared.card.blocks
         return [said[block.path] for block in blocks if block.geometry == geometry and block.path in said]
 
     def _tried(self, recipe: Recipe) -> Trial:
@@ -106,19 +117,19 @@ class Trials:
             return trial
         return dataclasses.replace(trial, drop=self._drop(recipe, made.artifact, folder, self._data))
 
-    def _made(self, recipe: Recipe) -> tuple[Made, Path]:
+    def _made(self, recipe: Recipe) -> tuple[BuiltArtifact, Path]:
         """The artifact and its folder; made once here even where nothing may be cached."""
         if recipe not in self._kept:
             folder = self._scratch / str(len(self._found))
-            self._kept[recipe] = self._road.made(self._exporter, recipe, folder), folder
+            self._kept[recipe] = self._builder.artifact(self._exporter, recipe, folder), folder
         return self._kept[recipe]
 
     @cached_property
     def _data(self) -> Labelled | None:
-        path, card = self._road.options.data, self._road.card
+        path, card = self._builder.options.data, self._builder.prepared.card
         if path is None:
             return None
-        return open_labelled(path, card.inputs, class_count(card.outputs), self._road.options.preprocessing)
+        return open_labelled(path, card.inputs, class_count(card.outputs), self._builder.options.preprocessing)
 
     @cached_property
     def _digest(self) -> str:
@@ -127,34 +138,38 @@ class Trials:
     def _drop(self, recipe: Recipe, artifact: Artifact, folder: Path, data: Labelled) -> Paired:
         """The artifact against PyTorch on the labelled data."""
 
-        def compute() -> Mapping[str, Any]:
+        def compute() -> _Discordant:
             with self._runtime(artifact, folder) as runtime:
                 own = hits(runtime.run, artifact.inputs, artifact.outputs, data).top1
             theirs = self._pytorch
-            return {"lost": int((theirs & ~own).sum()), "won": int((own & ~theirs).sum())}
+            return _Discordant(int((theirs & ~own).sum()), int((own & ~theirs).sum()))
 
-        found = self._road.remembered(["drop", self._road.entry(self._exporter, recipe), self._digest], compute)
-        return paired(found["lost"], found["won"], data.count)
+        about = [self._builder.key(self._exporter, recipe), self._digest]
+        found = self._builder.workspace.value(_Discordant, about, compute)
+        return paired(found.lost, found.won, data.count)
 
     @cached_property
     def _pytorch(self) -> Array:
         """Which samples the network itself gets right, bool (N,)."""
         from ulsam_deploy.load import eager
 
-        road, data = self._road, self._data
+        builder, prepared, data = self._builder, self._builder.prepared, self._data
         assert data
 
-        def compute() -> Mapping[str, Any]:
-            with road.progress.stage("PyTorch on the data"):
-                found: Hits = eager.of_module(road.source.model, road.card.inputs, road.card.outputs, data)
-            return {"top1": np.packbits(found.top1).tobytes().hex()}
+        def compute() -> _Right:
+            with builder.progress.stage("PyTorch on the data"):
+                model = prepared.network.loaded().source.model
+                found: Hits = eager.of_module(model, prepared.card.inputs, prepared.card.outputs, data)
+            return _Right(np.packbits(found.top1).tobytes().hex())
 
-        packed = bytes.fromhex(road.remembered(["pytorch", self._digest], compute)["top1"])
+        packed = bytes.fromhex(builder.workspace.value(_Right, [prepared.network.key, self._digest], compute).bits)
         return np.unpackbits(np.frombuffer(packed, np.uint8), count=data.count).astype(bool)
 
     def _measured(self, recipe: Recipe, beside: Recipe) -> Interval:
         """One thread each, in turns, the order changing from round to round."""
-        feed = {name: array[: self._road.batch] for name, array in self._road.golden.inputs.items()}
+        feed = {
+            name: array[: self._builder.prepared.batch] for name, array in self._builder.prepared.golden.inputs.items()
+        }
         (ours, here), (theirs, there) = self._made(recipe), self._made(beside)
         with self._runtime(ours.artifact, here, 1) as one, self._runtime(theirs.artifact, there, 1) as other:
             runs = one.prepared(feed), other.prepared(feed)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.findings import Interval, TunedChoice, Verdict
 from ulsam_deploy.device.types import Tier
+from ulsam_deploy.export.build import Builder
 from ulsam_deploy.export.options import Recipe
-from ulsam_deploy.export.prepare import Road
 from ulsam_deploy.export.search.trial import Trial
 from ulsam_deploy.export.search.trials import Trials
 from ulsam_deploy.graph.interfaces import Exporter
@@ -51,16 +51,16 @@ class Tuned:
         return tuple(TunedChoice(c.geometry, c.lowering, c.ratio, c.taken, c.why) for c in self.choices)
 
 
-def tune(road: Road, exporter: Exporter) -> Tuned:
+def tune(builder: Builder, exporter: Exporter) -> Tuned:
     """The recipe of the fastest fp32 artifact of ``exporter``.
 
     Raises :class:`UnavailableError` where no engine here can run what is made, so that nothing could be timed.
     """
-    geometries = list(dict.fromkeys(block.geometry for block in road.card.blocks))
+    geometries = list(dict.fromkeys(block.geometry for block in builder.prepared.card.blocks))
     best, choices = Recipe(), list[Choice]()
     if not exporter.lowerings or not geometries:
         return Tuned(best, ())
-    with Trials(road, exporter) as trials:
+    with Trials(builder, exporter) as trials:
         if trials(best).verdict is Verdict.UNVERIFIED:
             raise UnavailableError(
                 f"--tune times {exporter.target} artifacts, and nothing here can run them",

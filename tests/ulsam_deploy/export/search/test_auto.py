@@ -72,7 +72,7 @@ def test_the_report_draws_what_was_weighed(searched: dict[str, Any], place: Path
 def test_a_finished_search_makes_nothing_again_and_chooses_the_same(
     searched: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "make", _never)
+    monkeypatch.setattr(build, "build", _never)
     assert main(auto(place, "warm.bundle", LIMIT)) == Exit.OK
     (record,) = manifest(place, "warm.bundle").artifacts
     assert {**searched, **codec.encode(record.facts.auto, "auto")} == searched
@@ -85,10 +85,10 @@ def test_an_interrupted_search_goes_on_and_its_recipe_makes_the_same_bytes(
     """In a cache without artifacts: interrupted at its third one, it makes only what it had not made."""
     shutil.copytree(place / "cache", tmp_path / "cache")
     for entry in (tmp_path / "cache").iterdir():
-        if (entry / "files" / "made.json").exists():
+        if (entry / "files" / "built.json").exists():
             shutil.rmtree(entry)
     made: list[Any] = []
-    make = build.make
+    make = build.build
 
     def counted(*arguments: Any) -> Any:
         if not going_on and len(made) == 2:
@@ -97,7 +97,7 @@ def test_an_interrupted_search_goes_on_and_its_recipe_makes_the_same_bytes(
         return make(*arguments)
 
     monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(build, "make", counted)
+    monkeypatch.setattr(build, "build", counted)
     going_on = False
     assert main(auto(place, "cut.bundle", LIMIT)) == Exit.INTERRUPTED
     assert not (place / "cut.bundle").exists()
@@ -152,7 +152,7 @@ def test_every_word_can_stand_in_a_config_file(
         '[export]\nMODEL = "model.pt"\ntarget = ["onnx"]\nprecision = ["auto"]\ncalibration = "calibration.npz"\n'
         f'data = "data.npz"\nbudget = "limits.toml"\nlimit = ["{LIMIT}"]\noutput = "config.bundle"\n'
     )
-    monkeypatch.setattr(build, "make", _never)
+    monkeypatch.setattr(build, "build", _never)
     assert main(["export", "--config", str(place / "ci.toml")]) == Exit.OK
     assert artifact_bytes(place, "config.bundle") == artifact_bytes(place, "first.bundle")
 
