@@ -10,15 +10,22 @@ PAGE = ROOT / "docs" / "api.md"
 #: What programs use, and what a backend or a network of one's own is made of.
 MODULES = (
     "api",
-    "verification",
-    "options",
-    "contracts",
-    "errors",
-    "preprocessing",
-    "bundle.manifest",
-    "bundle.read",
-    "bundle.judged",
-    "parity.check",
+    "device.verification",
+    "export.options",
+    "load.options",
+    "device.types",
+    "device.runtime",
+    "graph.interfaces",
+    "device.errors",
+    "device.preprocessing",
+    "device.bundle.manifest",
+    "device.bundle.read",
+    "device.bundle.judged",
+    "device.parity.check",
+    "device.findings.parity",
+    "device.findings.statistics",
+    "device.findings.engine",
+    "device.findings.artifact",
 )
 HEAD = """# From Python
 

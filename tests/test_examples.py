@@ -114,8 +114,8 @@ def test_segmentation_goes_to_all_targets(tmp_path: Path, monkeypatch: pytest.Mo
         assert found[target].verdict is Verdict.PASS, (target, found[target].reasons)
         parity = found[target].parity
         assert parity
-        assert len(parity["outputs"]) == 2
-        assert [block["word"] for block in parity["blocks"]] == ["alive", "alive"]
+        assert len(parity.outputs) == 2
+        assert [block.word for block in parity.blocks] == ["alive", "alive"]
     assert found["trt"].verdict is not Verdict.FAIL
 
 

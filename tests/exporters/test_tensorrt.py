@@ -156,7 +156,7 @@ def test_int8_in_the_documented_form_parses_builds_and_means_what_it_should(made
     recipe = builder.Recipe(hashlib.sha256(content).hexdigest(), "int8", recipe.profiles)
     built = builder.build(trt, content, recipe, capability="SM86")
     assert built.parsed.layers["QUANTIZE"] > 5
-    assert trt_evidence.inventory(built.listing)["types"]["Int8"] > 5
+    assert trt_evidence.inventory(built.listing).types["Int8"] > 5
 
 
 def test_int8_in_onnx_runtimes_default_form_is_refused_with_the_parsers_words_and_by_the_lint(made, tmp_path):

@@ -49,8 +49,8 @@ def test_vendor_builds_engines_and_what_they_compute_in_is_listed(kit):
     engines = artifact.facts.tensorrt.engines
     assert list(engines) == ["SM86", "SM75", "SM80", "SM89", "SM120"]
     for name, engine in engines.items():
-        assert engine["types"]["Half"] > engine["types"].get("Float", 0), name
-        assert any("softmax" in fusion for fusion in engine["fusions"]), name
+        assert engine.types["Half"] > engine.types.get("Float", 0), name
+        assert any("softmax" in fusion for fusion in engine.fusions), name
 
 
 def test_weakly_typed_generations_are_told_of_fp16(kit):

@@ -60,10 +60,14 @@ def _import_everything() -> None:
 
     import ulsam_deploy.against
     import ulsam_deploy.cli.export
+    import ulsam_deploy.cli.inspect
     import ulsam_deploy.cli.pack
     import ulsam_deploy.cli.verify
     import ulsam_deploy.export.pipeline
-    import ulsam_deploy.graph  # noqa: F401
+    import ulsam_deploy.graph
+    import ulsam_deploy.load.checkpoint
+    import ulsam_deploy.load.onnx
+    import ulsam_deploy.report.subject  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -11,16 +11,20 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device.bundle import MANIFEST, SIGNATURE, pack, read_bundle
 
 from ..ulsam_deploy.device.bundle import test_hostile as known
+from ..ulsam_deploy.device.bundle.full import make_full
 from ..ulsam_deploy.handmade import make_bundle
 from .inputs import Input
 
 COMMANDS = (["verify"], ["pack"])
+#: Whatever reads a manifest; they take turns, one a lie.
+READERS = (["verify"], ["inspect"], ["report", "-o", "../out/page.html"])
 #: One of each type that JSON has, and what text can do.
 STRANGE: tuple[Any, ...] = (
     None,
@@ -76,11 +80,13 @@ def inputs(stock: Path) -> Iterator[Input]:
         yield Input("bundle archive", f"cut at {place}", partial(_cut, archive, place))
     for name, make in GOLDENS.items():
         yield Input("golden set", name, partial(_golden, bundle, make))
-    plain = json.loads((bundle / MANIFEST).read_text())
-    for name, changed in lies(plain):
-        yield Input("manifest", name, partial(_manifest, bundle, changed))
+    full = make_full(stock / "full.bundle").root
+    plain = json.loads((full / MANIFEST).read_text())
+    for (name, changed), words in zip(lies(plain), cycle(READERS)):
+        yield Input("manifest", f"{words[0]}: {name}", partial(_manifest, full, changed, words))
     for name, text in TEXTS.items():
-        yield Input("manifest", name, partial(_manifest, bundle, text))
+        for words in READERS:
+            yield Input("manifest", f"{words[0]}: {name}", partial(_manifest, full, text, words))
 
 
 def _folder(bundle: Path, spoil: Callable[[Path], object], words: list[str], folder: Path) -> list[str]:
@@ -108,11 +114,11 @@ def _golden(bundle: Path, make: Callable[[bytes], bytes], folder: Path) -> list[
     return ["verify", root.name]
 
 
-def _manifest(bundle: Path, content: Any, folder: Path) -> list[str]:
+def _manifest(bundle: Path, content: Any, words: list[str], folder: Path) -> list[str]:
     root = copied(bundle, folder)
     data = content if isinstance(content, bytes) else json.dumps(content).encode()
     (root / MANIFEST).write_bytes(data)
-    return ["verify", root.name]
+    return [words[0], root.name, *words[1:]]
 
 
 def _repacked(change: Any, path: Path) -> None:
@@ -201,33 +207,41 @@ def _bomb() -> bytes:
     return bytes(data)
 
 
-#: Parts of a manifest that hold what their makers like: any JSON is in order there.
-FREE = ("run", "facts", "config", "engine", "parity", "latency")
+#: Objects whose keys are names: one more or less is in order there.
+NAMES = (
+    "config", "details", "engines", "extra", "floors", "layer_precisions", "layers", "left_out", "lint", "liveness",
+    "lowerings", "models", "network_layers", "operators", "toolchain", "trtexec", "types",
+)  # fmt: skip
+#: Of these, the ones whose values may be of any type without parts.
+SCALARS = ("config", "details", "extra")
 
 
 def lies(plain: Any) -> Iterator[tuple[str, Any]]:
     """The manifest with, at every place, a key more, a key less, and a value of another type."""
     for route in _routes(plain):
         here = _at(plain, route)
-        if isinstance(here, dict):
+        if isinstance(here, dict) and not {*route[-1:]} & {*NAMES}:
             yield f"unknown key at {_words(route)}", _changed(plain, route, {**here, "modle": 1})
             for key in here:
                 yield (
                     f"no {key} at {_words(route)}",
                     _changed(plain, route, {k: v for k, v in here.items() if k != key}),
                 )
-        if route:
+        if route and not set(route[:-1]) & set(SCALARS):
             # A kind of its own each, so that nothing but the type is wrong.
             strange = next(value for value in STRANGE if type(value) is not type(here) and value is not None)
             yield f"another type at {_words(route)}", _changed(plain, route, strange)
-            if isinstance(here, str) and route[-1] in ("path", "sha256", "schema"):
+            if isinstance(here, str) and (route[-1] in ("sha256", "schema") or _is_file(route)):
                 for value in STRANGE[5:9]:
                     yield f"{value!a} at {_words(route)}", _changed(plain, route, value)
 
 
+def _is_file(route: tuple[Any, ...]) -> bool:
+    """Whether a place holds the name of a member; other paths are those of modules."""
+    return route[-1] == "path" and bool({"files", "golden", "extras"} & set(route))
+
+
 def _routes(plain: Any, route: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    if route and route[-1] in (*FREE, "toolchain"):
-        return
     yield route
     if isinstance(plain, dict):
         for key, value in plain.items():

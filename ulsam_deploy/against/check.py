@@ -95,7 +95,7 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
         named = dict(zip((spec.name for spec in wanted.inputs), mapped))
         case = Case(guarded, files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
         evidence, reproduced = _judge(prepared, case, precision, question.reproduce, progress)
-    notes = tuple(_notes(case, len(outputs), precision, question))
+        notes = (*prepared.notes, *_notes(case, len(outputs), precision, question))
     return Foreign(engine.target, precision, case, evidence, notes, reproduced)
 
 

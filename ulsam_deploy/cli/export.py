@@ -191,9 +191,9 @@ def _print_search(outcome: Outcome) -> None:
 def _print_end(result: Exported, options: ExportOptions) -> None:
     bundle = result.bundle
     if bundle:
-        print(f"\nMade:   {options.bundle}")
         if REPORT in {record.path for record in bundle.manifest.extras}:
-            print(f"Report: {options.bundle / REPORT}")
+            print(f"\nReport: {options.bundle / REPORT}", end="")
+        print(f"\nMade:   {options.bundle}")
         print(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")
         failed = [o.target for o in result.outcomes if o.built and o.exit_code(options) is not Exit.OK]
         words.say_next(["ulsam-deploy", "verify", options.bundle, *(["--target", failed[0]] if failed else [])])

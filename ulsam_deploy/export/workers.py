@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection, Pipe
@@ -31,6 +32,10 @@ PATIENCE = 10
 
 class LostError(UlsamError):
     """A worker died, several times, while it had this task."""
+
+
+class _There(Exception):  # noqa: N818 - no error of its own: the traceback in the other process, as a cause
+    """Where an exception was raised; whoever shows the traceback of that one shows this text as well."""
 
 
 class LocalExecutor(Executor):
@@ -115,12 +120,12 @@ class _Process:
         """The result of one call there, or its exception; raises :class:`EOFError` when the process dies over it."""
         try:
             self._line.send((fn, args, kwargs))
-            good, value = self._line.recv()
+            good, value, there = self._line.recv()
         except OSError as error:
             raise EOFError from error
         if good:
             return value
-        raise value
+        raise value from _There(there)
 
     @staticmethod
     def leave(idle: Sequence[_Process]) -> None:
@@ -165,18 +170,18 @@ def _served(line: Connection) -> bool:
     except EOFError:
         return False
     except Exception as error:  # a task that cannot be unpickled here, such as one from a module that is not found
-        line.send((False, RuntimeError(f"the task cannot be read here: {error}")))
+        line.send((False, RuntimeError(f"the task cannot be read here: {error}"), traceback.format_exc()))
         return True
     try:
-        answer = (True, fn(*args, **kwargs))
+        answer = (True, fn(*args, **kwargs), "")
     except Exception as error:
-        answer = (False, error)
+        answer = (False, error, traceback.format_exc())
     try:
         line.send(answer)
     except OSError:
         return False
     except Exception as error:  # what cannot be pickled is told in words
-        line.send((False, RuntimeError(f"{answer[1]!r:.300} cannot be sent: {error}")))
+        line.send((False, RuntimeError(f"{answer[1]!r:.300} cannot be sent: {error}"), answer[2]))
     return True
 
 

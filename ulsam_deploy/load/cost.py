@@ -1,12 +1,13 @@
 """Counts a network: parameters and MACs of every ULSAM block, of the whole, and of its backbone without ULSAM.
 
 MACs are those of convolutions and linear layers as torch's own ``FlopCounterMode`` counts them (two FLOPs a MAC), for
-one image.
+one image. An ONNX file has folded its batch norms, and may hold a block in a form that suits an engine, without the
+module it was: its blocks are counted as the module they were trained as.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,24 +46,50 @@ def count(source: Source) -> Census:
 
     raised = raise_attention(capture(source.model, source.input_shapes))
     macs = _macs(source.model, source.input_shapes)
+    converted = source.reference is not None
+    costs = _as_trained(source, raised.blocks) if converted else _by_module(source, raised.blocks, macs)
+    return Census(
+        network=source.network,
+        inputs=source.input_shapes,
+        blocks=raised.blocks,
+        costs=costs,
+        refusals=raised.refusals,
+        total=Counted(source.parameters, macs[""]),
+        backbone=_backbone(source),
+    )
+
+
+def _by_module(source: Source, blocks: Sequence[Block], macs: Mapping[str, int]) -> tuple[Counted, ...]:
+    """What the module of each block has and does."""
     modules = dict(source.model.named_modules())
-    paths = [block.path.split("#")[0] for block in raised.blocks]  # "#2": the second use of the same module
-    positions = [block.height * block.width for block in raised.blocks]
+    paths = [_path(block) for block in blocks]
+    positions = [block.height * block.width for block in blocks]
     costs = []
     for number, path in enumerate(paths):
         # A module used twice costs its parameters once, and MACs in proportion to the positions of each use.
         everywhere = sum(size for other, size in zip(paths, positions) if other == path)
         parameters = _parameters(modules[path]) if path in modules and path not in paths[:number] else 0
         costs.append(Counted(parameters, macs.get(path, 0) * positions[number] // max(everywhere, 1)))
-    return Census(
-        network=source.network,
-        inputs=source.input_shapes,
-        blocks=raised.blocks,
-        costs=tuple(costs),
-        refusals=raised.refusals,
-        total=Counted(source.parameters, macs[""]),
-        backbone=_backbone(source),
-    )
+    return tuple(costs)
+
+
+def _as_trained(source: Source, blocks: Sequence[Block]) -> tuple[Counted, ...]:
+    """What each block costs in the paper's form, by its geometry.
+
+    Each subspace has a depthwise and a pointwise 1x1 convolution with biases, and a batch norm behind each.
+    """
+    named = {name for name, _ in source.model.named_modules()}
+    paths = [_path(block) for block in blocks]
+    costs = []
+    for number, (path, block) in enumerate(zip(paths, blocks)):
+        again = path in named and path in paths[:number]  # where the file has lost its modules, none is used twice
+        parameters = 0 if again else 5 * block.channels + 3 * block.subspaces
+        costs.append(Counted(parameters, 2 * block.channels * block.height * block.width))
+    return tuple(costs)
+
+
+def _path(block: Block) -> str:
+    return block.path.split("#")[0]  # "#2": the second use of the same module
 
 
 def _backbone(source: Source) -> Counted | None:

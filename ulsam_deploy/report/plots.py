@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -26,6 +27,10 @@ _STYLE: Any = {
     "figure.constrained_layout.use": True, "axes.formatter.use_mathtext": False, "axes.unicode_minus": False,
 }  # fmt: skip
 _DASHES = ("-", "--", "-.", ":")
+#: Nothing that is measured lies beyond these, and no axis can show what does.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+#: Characters of a label; a longer one would leave no room for the plot.
+_LONGEST = 36
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,18 @@ class Point:
     error: float
 
 
+def is_drawable(*values: float) -> bool:
+    """Whether an axis can show all of ``values``."""
+    return all(value == 0 or _SMALLEST <= abs(value) <= _LARGEST for value in values)
+
+
 def latency_plot(curves: Sequence[Curve], name: str) -> str:
     """Which share of the runs took at most how long, a curve an artifact; percentiles are marked."""
 
     def draw(axes: Any) -> None:
         for i, curve in enumerate(curves):
             shares = [100 * j / (len(curve.quantiles) - 1) for j in range(len(curve.quantiles))]
-            axes.plot(curve.quantiles, shares, **_look(i), label=curve.label)
+            axes.plot(curve.quantiles, shares, **_look(i), label=_label(curve.label))
             for mark, value in curve.marks.items():
                 axes.plot([value], [float(mark[1:])], "o", color=_STANDINS[f"--s{i % _SERIES}"], markersize=5)
         _log_x(axes, [value for curve in curves for value in curve.quantiles])
@@ -73,7 +83,7 @@ def pareto_plot(
         for i, point in enumerate(points):
             axes.plot([point.cost], [point.error], "o", color=_STANDINS[f"--s{i % _SERIES}"], markersize=7)
             axes.annotate(
-                point.label, (point.cost, point.error), xytext=(6, 5), textcoords="offset points", fontsize=10
+                _label(point.label), (point.cost, point.error), xytext=(6, 5), textcoords="offset points", fontsize=10
             )
         axes.set(xlabel=cost, ylabel=error)
         if min(p.error for p in points) > 0 and max(p.error for p in points) > 100 * min(p.error for p in points):
@@ -89,8 +99,8 @@ def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str
     def draw(axes: Any) -> None:
         for i, (label, values) in enumerate(series.items()):
             numbers = [float("nan") if value is None else value for value in values]
-            axes.plot(range(len(files)), numbers, marker="o", **_look(i), label=label)
-        axes.set_xticks(range(len(files)), [file[-18:] for file in files], rotation=20, ha="right")
+            axes.plot(range(len(files)), numbers, marker="o", **_look(i), label=_label(label))
+        axes.set_xticks(range(len(files)), [_label(file[-18:]) for file in files], rotation=20, ha="right")
         axes.set(ylabel=what)
         axes.set_ylim(bottom=0)
         axes.legend(fontsize=10)
@@ -100,6 +110,12 @@ def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str
 
 def _beats(one: Point, other: Point) -> bool:
     return one.cost <= other.cost and one.error <= other.error and (one.cost, one.error) != (other.cost, other.error)
+
+
+def _label(text: str) -> str:
+    """``text`` as it can stand in a plot: what has no shape is a question mark, and a long one is cut off."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in text[: _LONGEST + 1])
+    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
 
 
 def _look(i: int) -> dict[str, Any]:
@@ -120,7 +136,8 @@ def _svg(draw: Callable[[Any], None], title: str, name: str) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)  # the reader's own fonts show the text
         figure = Figure(figsize=(5.2, 3.4))
         draw(figure.add_subplot())
         stream = io.StringIO()

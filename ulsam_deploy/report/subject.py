@@ -253,9 +253,10 @@ def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any,
     yield from _searches(records, place)
     timed = [(title(record), record.evidence.latency) for record in records]
     curves = [
-        plots.Curve(label, latency.quantiles, latency.percentiles())
+        plots.Curve(label, latency.quantiles, marks)
         for label, latency in timed
         if latency and len(latency.quantiles) > 1
+        if plots.is_drawable(*latency.quantiles, *(marks := latency.percentiles()).values())
     ]
     if not curves:
         return
@@ -265,6 +266,7 @@ def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any,
         plots.Point(title(record), latency.p50, max(errors))
         for record in records
         if (latency := record.evidence.latency) and latency.p50 and (errors := _errors(record))
+        if plots.is_drawable(latency.p50, max(errors))
     ]
     if len(points) > 1:
         svg = plots.pareto_plot(points, "latency (p50), ms", f"{place}pareto")
@@ -280,7 +282,7 @@ def _searches(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[A
         points = [
             plots.Point(_recipe_words(point), point.ratio.estimate, point.deviation)
             for point in (auto.points if auto else ())
-            if point.deviation is not None
+            if point.deviation is not None and plots.is_drawable(point.ratio.estimate, point.deviation)
         ]
         if auto and len(points) > 1:
             error = "deviation, as a part of the output"

@@ -39,7 +39,7 @@ from ulsam_deploy.sweep.accuracy import Counts, count
 from ulsam_deploy.sweep.plan import Cell, Shard
 from ulsam_deploy.sweep.store import Store, fetched
 
-RESULT, BUNDLE, LABELS = "result.json", "bundle.zip", "labels"
+RESULT, BUNDLE, LABELS, DEFECT = "result.json", "bundle.zip", "labels", "defect.txt"
 #: Codes under which a cell is done for good; the others may have had to do with the machine, and are tried again.
 SETTLED = (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE)
 #: One at a time in a process: converters write to stdout's descriptor, and memory is stated for one task.
@@ -87,13 +87,23 @@ def do_cell(cell: Cell, output: str) -> Result:
         except UlsamError as error:
             reason = str(error) if error.todo else error.found
             return _result(cell, started, exit_code=int(error.exit_code), reasons=[reason])
-        except Exception:  # a fault of ours or of a tool: it must not end the other cells, and must be seen
-            last = traceback.format_exc(limit=-3)
-            return _result(cell, started, exit_code=int(Exit.EXPORT_FAILED), reasons=[f"unexpected: {last}"])
+        except Exception as error:  # a defect of ours or of a tool: it must not end the other cells, and must be seen
+            return _result(cell, started, exit_code=int(Exit.DEFECT), reasons=[_defect(cell, output, error)])
         if result.code in SETTLED:
             text = codec.dumps(codec.encode(result, RESULT))
             store.write(f"cells/{cell.key}/{RESULT}", text.encode())
         return result
+
+
+def _defect(cell: Cell, output: str, error: Exception) -> str:
+    """One sentence about what nobody foresaw; its traceback lies beside the cell's results."""
+    said = f"a defect of ulsam-deploy ended this cell ({type(error).__name__}: {str(error).partition(chr(10))[0]:.200})"
+    place = f"cells/{cell.key}/{DEFECT}"
+    try:
+        Store(output).write(place, "".join(traceback.format_exception(error)).encode(errors="backslashreplace"))
+    except Exception as unwritten:
+        return f"{said}; its traceback could not be kept: {unwritten!r:.200}"
+    return f"{said}; please report it with its traceback, which is in {posixpath.join(output, place)}"
 
 
 def _mark(store: Store, key: str) -> None:

@@ -23,7 +23,7 @@ IMAGE = np.zeros((1, 3, 4, 4), np.float32)
 #: A third party's engine, found by its entry point in the worker's process as in ours. The file says what to do.
 PLUGIN = """
 import os, pathlib, signal, time
-from ulsam_deploy.device.types import Availability, Runtime
+from ulsam_deploy.device.types import Availability, EngineFacts, Runtime
 
 class Unruly(Runtime):
     name, target, opens = "unruly", "unruly", (".bad",)
@@ -37,7 +37,7 @@ class Unruly(Runtime):
     def _close(self):
         pass
     def facts(self):
-        return {}
+        return EngineFacts('unruly', '1')
 """
 
 

@@ -87,7 +87,7 @@ def test_as_a_strangers_file_it_is_judged_as_int8(
     assert main(["verify", str(file), *words]) == Exit.OK
     found = json.loads(capsys.readouterr().out)["evidence"]["parity"]
     assert [block["word"] for block in found["blocks"]] == ["alive"] * 4
-    assert found["outputs"][0]["error"] == record.evidence.parity.outputs[0]["error"]
+    assert found["outputs"][0]["error"] == record.evidence.parity.outputs[0].error
     assert plugins.load(plugins.EXPORTERS, "onnx").silence(file, range(1, 2), tmp_path)
     assert main(["verify", str(tmp_path / file.name), *words]) == Exit.CHECK_FAILED
     (reason,) = json.loads(capsys.readouterr().out)["evidence"]["reasons"]

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -68,6 +69,7 @@ def test_results_and_errors_come_back(pool: LocalExecutor) -> None:
     with pytest.raises(UsageError, match="so not") as error:
         pool.submit(fail, "so not").result()
     assert error.value.expected == "something else"
+    assert "in fail" in "".join(traceback.format_exception(error.value)), "where it was raised there is lost"
     with pytest.raises(RuntimeError, match="cannot be sent"):
         pool.submit(unspeakable).result()
     with pytest.raises(RuntimeError, match="cannot be read here: No module named 'no_such_module'"):

@@ -71,6 +71,33 @@ def test_a_sentence_about_nothing_known_is_kept() -> None:
     assert "Something else is wrong." in found["other findings"].text
 
 
+@pytest.mark.parametrize(
+    ("kind", "subject", "check"),
+    [
+        (ReasonKind.OUTPUT_DOUBT, "logits", "output logits"),
+        (ReasonKind.ATTENTION_DOUBT, "stage.1", "attention of stage.1"),
+        (ReasonKind.ATTENTION_DOUBT, "logits", "other findings"),
+    ],
+)
+def test_a_doubt_stands_under_what_it_is_about_whatever_its_sentence_says(
+    kind: ReasonKind, subject: str, check: str
+) -> None:
+    """By the fields: a sentence may begin as it likes ("The reference output ..."), and may name another block."""
+    reason = Reason(subject, kind, "The reference output 'logits' hardly differs; block 'stage.2' neither.")
+    found = of(0, reasons=(reason,), verdict=Verdict.INCONCLUSIVE)
+    assert [one.name for one in found if one.verdict is not Verdict.PASS] == [check]
+    (told,) = (one for one in found if one.name == check)
+    assert told.verdict is Verdict.INCONCLUSIVE
+    assert reason.text in told.text
+
+
+def test_a_note_changes_no_verdict_and_is_told_with_what_failed() -> None:
+    note = Reason("stage.2", ReasonKind.ATTENTION_NOTE, "Note: read inside, it is alive.")
+    found = {check.name: check for check in of(1, reasons=(*records()[1].evidence.reasons, note))}
+    assert note.text in found["attention of stage.2"].text
+    assert all(check.verdict is Verdict.PASS for check in of(0, reasons=(note,)))
+
+
 # --- JUnit, read back by a public parser ---
 
 

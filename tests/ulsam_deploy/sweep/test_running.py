@@ -165,6 +165,23 @@ def test_a_checkpoint_that_changed_since_the_plan_is_refused(tiny: Tiny, tmp_pat
     assert row.result.code is Exit.REFUSED
 
 
+def test_what_nobody_foresaw_is_one_sentence_in_the_table_and_a_file(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ulsam_deploy.sweep import work
+
+    tiny(1)
+    what = sweep(tmp_path, checkpoints=["*.onnx"], targets=["onnx"])
+    monkeypatch.setattr(work, "_made", lambda *_: {}["planted"])
+    ((row,), _) = done(what)
+    assert row.result.code is Exit.DEFECT
+    (reason,) = row.reasons
+    assert "\n" not in reason
+    kept = Path(reason.rpartition(" ")[2])
+    assert "KeyError: 'planted'" in kept.read_text()
+    assert kept.is_relative_to(what.output)
+
+
 @pytest.mark.arm
 @pytest.mark.slow
 def test_a_cell_on_an_emulated_board(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ class Manifest:
     """A whole bundle. ``extras`` are members that belong to no artifact (``report.html``, a bill of materials)."""
 
     model: ModelCard
-    artifacts: tuple[ArtifactRecord, ...]
+    artifacts: tuple[ArtifactRecord, ...] = field(metadata={"longest": 100})
     golden: FileRecord | None = None
     extras: tuple[FileRecord, ...] = ()
     run: RunFacts = field(default_factory=RunFacts)

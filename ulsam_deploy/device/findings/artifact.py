@@ -184,7 +184,7 @@ class AutoFacts:
     met: bool
     sentence: str
     trials: int = field(metadata=_AMOUNT)
-    points: tuple[AutoPoint, ...] = field(metadata={"longest": 1000})
+    points: tuple[AutoPoint, ...] = field(metadata={"longest": 200})
 
 
 @dataclass(frozen=True)

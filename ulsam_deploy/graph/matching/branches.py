@@ -166,6 +166,7 @@ def read_unit(scores: Node, constants: Constants, origins: Origins) -> Unit:
     if conv.target not in _CONVS or not _is_pointwise(conv):
         raise NotUlsamError("its scores do not come from a 1x1 convolution")
     weight, bias, groups = _weights(conv, constants)
+    weight, groups = _grouped(weight, groups)
     if groups != len(weight):
         raise NotUlsamError(f"its {len(weight)} score maps each read all channels instead of a subspace of their own")
     rows, size = norm.channels, weight.shape[1]
@@ -255,6 +256,19 @@ def _weights(conv: Node, constants: Constants) -> tuple[Tensor, Tensor, int]:
     weight = constants.value(weight_node)
     bias = constants.value(bias_node) if isinstance(bias_node, Node) else weight.new_zeros(weight.shape[0])
     return weight, bias, int(conv.args[6]) if len(conv.args) > 6 else 1  # type: ignore[arg-type]
+
+
+def _grouped(weight: Tensor, groups: int) -> tuple[Tensor, int]:
+    """A convolution of all channels, all weights of which are zero but those of as many groups as outputs, as that.
+
+    Some engines are faster with the zeros, so converters write it so.
+    """
+    outputs, channels = weight.shape[:2]
+    if groups != 1 or outputs == 1 or channels % outputs:
+        return weight, groups
+    apart = weight.reshape(outputs, outputs, channels // outputs, *weight.shape[2:])
+    own = apart[torch.arange(outputs), torch.arange(outputs)]
+    return (own, outputs) if apart.count_nonzero() == own.count_nonzero() else (weight, groups)
 
 
 def _peel(node: Node, constants: Constants, origins: Origins, *, through_depthwise: bool = False) -> tuple[Affine, ...]:

@@ -45,6 +45,11 @@ class Step(nn.Module):
         self.meaning = OPERATORS[node.op]
         self.attributes = {**node.attributes, "op": node.op, "opset": opset, "results": len(node.outputs)}
         self.held: dict[int, str] = {}
+        if (taken := _taken(node, weights)) is not None:
+            self.meaning = _take
+            self.register_buffer("taken", taken)
+            self.held[1] = "taken"
+            return
         for position, name in enumerate(node.inputs):
             if name not in weights or (weights[name].numel() == 1 and node.op not in _OF_WEIGHTS):
                 continue
@@ -58,6 +63,27 @@ class Step(nn.Module):
         """The operator's results; a value is ``None`` where a weight of this step, or nothing, takes its place."""
         filled = [getattr(self, self.held[i]) if i in self.held else value for i, value in enumerate(values)]
         return self.meaning(self.attributes, *filled)
+
+
+def _taken(node: Node, weights: Mapping[str, nn.Parameter]) -> Tensor | None:
+    """The channel that each output of a convolution is, plus 1, where its weights say no more than that.
+
+    Converters spread ``1 + a`` to the channels of a subspace so: it is a movement, and has no weights.
+    """
+    if node.op != "Conv" or len(node.inputs) != 3 or not weights.keys() >= set(node.inputs[1:]):
+        return None
+    weight, bias = (weights[name].data for name in node.inputs[1:])
+    moved = any(node.attributes.get("pads", ())) or set(node.attributes.get("strides", ())) > {1}
+    if moved or node.attributes.get("group", 1) != 1:
+        return None
+    if weight.shape[2:] != (1, 1) or not bool((bias == 1).all()):
+        return None
+    of_one = bool(((weight == 0) | (weight == 1)).all()) and bool((weight.sum(1) == 1).all())
+    return weight.flatten(1).argmax(1) if of_one else None
+
+
+def _take(_: Mapping[str, Any], x: Tensor, taken: Tensor, bias: object) -> Tensor:  # noqa: ARG001 - it is 1
+    return torch.index_select(x, 1, taken) + 1
 
 
 class Network(Scope):

@@ -66,9 +66,9 @@ def test_it_takes_the_faster_form_and_never_a_wrong_one(place, forms, capsys):
     (record,) = manifest(place, "tuned.bundle").artifacts
     assert set(record.facts.lowerings.values()) == {"broadcast"}
     tried = {choice.lowering: choice for choice in record.facts.tuned}
-    assert (tried["broadcast"]["taken"], tried["wrong"]["taken"]) == (True, False)
-    assert tried["wrong"]["ratio"] is None
-    assert tried["wrong"]["why"]
+    assert (tried["broadcast"].taken, tried["wrong"].taken) == (True, False)
+    assert tried["wrong"].ratio is None
+    assert tried["wrong"].why
     assert "taken" in capsys.readouterr().out
 
     # The recipe alone, without a clock, gives the same bytes.
@@ -83,8 +83,8 @@ def test_a_slower_form_is_not_taken(place, forms):
     assert export(place, "kept.bundle", "--tune") == Exit.OK
     (record,) = manifest(place, "kept.bundle").artifacts
     (choice,) = record.facts.tuned
-    assert (choice.lowering, choice["taken"]) == ("slow", False)
-    assert choice["ratio"]["low"] > 1
+    assert (choice.lowering, choice.taken) == ("slow", False)
+    assert choice.ratio.low > 1
 
 
 def test_it_is_for_fp32_alone(place, capsys):
