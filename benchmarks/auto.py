@@ -21,8 +21,8 @@ import numpy as np
 
 from ulsam_deploy.cli import main as command
 from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.commands.markdown import table
 from ulsam_deploy.device.findings import AutoPoint
-from ulsam_deploy.report.markdown import table
 
 ROOT = Path(__file__).parents[1]
 COLUMNS = ("recipe", "size", "time / fp32", "error", "least liveness", "drop, points", "outside the budget")

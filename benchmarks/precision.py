@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.cli.words import size, table
 from ulsam_deploy.device.bench import measure
 from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
+from ulsam_deploy.device.commands.words import size, table
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.runtime import Runtime

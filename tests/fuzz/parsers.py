@@ -12,13 +12,13 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
-from ulsam_deploy.cli import config
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
 from ulsam_deploy.device import external_data
 from ulsam_deploy.device.bench import result
 from ulsam_deploy.device.bundle import Manifest, read_bundle
 from ulsam_deploy.device.bundle.ecdsa import CURVES, PublicKey
 from ulsam_deploy.device.bundle.signature import signed_files
+from ulsam_deploy.device.commands import config
 from ulsam_deploy.device.errors import RefusedError, UlsamError
 from ulsam_deploy.device.external_data import stored_locations
 from ulsam_deploy.device.maps import Maps

@@ -1,21 +1,18 @@
 """Writes ``runner.pyz``: the device-safe part of this very package as one file that a board's own Python runs.
 
-Nothing is copied in the repository: the modules are found here and now, starting from the commands and following the
-imports at their tops. The zip carries ``entry_points.txt`` as an installed package does, so that
-:mod:`ulsam_deploy.device.plugins` finds the runtimes, ours and a third party's, in the one way it knows.
+Nothing is copied in the repository: what travels is the folder ``device`` and the runtimes, whole. The zip carries
+``entry_points.txt`` as an installed package does, so that :mod:`ulsam_deploy.device.plugins` finds the runtimes, ours
+and a third party's, in the one way it knows.
 """
 
 from __future__ import annotations
 
-import ast
 import io
 import zipfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.cli.on_device import COMMANDS
 from ulsam_deploy.device import codec, plugins
 from ulsam_deploy.device.bench.identity import Identities
 from ulsam_deploy.device.bundle.kinds import RUNNER
@@ -31,20 +28,12 @@ import sys
 
 if sys.version_info < (3, 10):
     sys.exit("error: Python %d.%d is too old: the runner needs 3.10 or newer" % sys.version_info[:2])
-from ulsam_deploy.cli.on_device import main
+from ulsam_deploy.device.commands.on_device import main
 
 sys.exit(main())
 """
-#: What is reached by name at run time, and so by no import.
-_ROOTS = (
-    "ulsam_deploy.cli.on_device",
-    "ulsam_deploy.cli",
-    "ulsam_deploy.cli.parser",
-    "ulsam_deploy.device.verify_job",
-    *(f"ulsam_deploy.cli.{name}" for name in COMMANDS),
-    *(f"ulsam_deploy.cli.parsers.{name}" for name in COMMANDS),
-)
-_HOST_ONLY = ("pytorch",)
+#: Of the package itself, and what of the runtimes stays on the host.
+_ROOT, _HOST_ONLY = ("__init__", "_version"), ("pytorch",)
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -90,56 +79,22 @@ def _travels(place: str) -> bool:
 
 
 def _modules() -> dict[str, bytes]:
-    """Source by its path in the zip: the roots, the runtimes, and whatever those import at their tops."""
-    runtimes = _source(plugins.RUNTIMES)
-    stems = sorted(path.stem for path in runtimes.parent.glob("*.py")) if runtimes else []
-    waiting = [*_ROOTS, *(f"{plugins.RUNTIMES}.{stem}" for stem in stems if stem not in (*_HOST_ONLY, "__init__"))]
-    seen: set[str] = set()
-    found: dict[str, bytes] = {}
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if "." in name:
-            waiting.append(name.rpartition(".")[0])
-        source = _source(name)
-        if source:
-            package = "/__init__" if source.name == "__init__.py" else ""
-            found[name.replace(".", "/") + f"{package}.py"] = source.read_bytes()
-            waiting += _imports(source, name if package else name.rpartition(".")[0])
+    """Source by its path in the zip: the package's own first file, ``device`` and the runtimes."""
+    folders = {
+        "ulsam_deploy/device": _folder("ulsam_deploy.device"),
+        "ulsam_deploy/runtimes": _folder(plugins.RUNTIMES),
+    }
+    found = {f"ulsam_deploy/{name}.py": (_folder("ulsam_deploy") / f"{name}.py").read_bytes() for name in _ROOT}
+    for place, folder in folders.items():
+        for path in folder.rglob("*.py"):
+            if path.stem not in _HOST_ONLY:
+                found[f"{place}/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
     return found
 
 
-def _source(name: str) -> Path | None:
-    """Where the module ``name`` lies; ``None`` where that is no module but, say, a function inside one."""
-    try:
-        spec = find_spec(name)
-    except ModuleNotFoundError:  # its parent is no package
-        return None
-    if spec is None:
-        return None
-    if not spec.has_location or not Path(str(spec.origin)).is_file():
-        raise ExportError(f"the source of {name} doesn't lie in a file here", todo="install ulsam-deploy with pip")
-    return Path(str(spec.origin))
-
-
-def _imports(source: Path, package: str) -> Iterator[str]:
-    """Every name of this package that ``source`` imports outside functions and ``if TYPE_CHECKING``."""
-    waiting: list[ast.AST] = [ast.parse(source.read_bytes())]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            parent = ".".join(filter(None, [package if node.level else "", node.module]))
-            names = [parent, *(f"{parent}.{alias.name}" for alias in node.names)]
-        else:
-            hidden = isinstance(node, ast.FunctionDef) or (isinstance(node, ast.If) and _for_types(node))
-            waiting += [] if hidden else ast.iter_child_nodes(node)
-            continue
-        yield from (name for name in names if name.partition(".")[0] == "ulsam_deploy")
-
-
-def _for_types(node: ast.If) -> bool:
-    return isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def _folder(package: str) -> Path:
+    """Where the source of ``package`` lies; raises :class:`ExportError` where that is no folder."""
+    spec = find_spec(package)
+    if spec is None or not spec.has_location or not Path(str(spec.origin)).is_file():
+        raise ExportError(f"the source of {package} doesn't lie in a file here", todo="install ulsam-deploy with pip")
+    return Path(str(spec.origin)).parent

@@ -6,11 +6,12 @@ import argparse
 from typing import Any
 
 from ulsam_deploy.against import Foreign, Question, verify_against
-from ulsam_deploy.cli import words
-from ulsam_deploy.cli.arguments import limits, model_options
-from ulsam_deploy.cli.ci import Handover, handover
+from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.checks import artifact_checks
+from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.arguments import limits
+from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import check_host, printable
-from ulsam_deploy.cli import timings, words
-from ulsam_deploy.cli.arguments import targets_of
-from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle.kinds import RESULT
 from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands import timings, words
+from ulsam_deploy.device.commands.arguments import targets_of
+from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError
 from ulsam_deploy.device.findings import Verdict
 

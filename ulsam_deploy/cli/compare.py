@@ -7,10 +7,10 @@ import dataclasses
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import printable
-from ulsam_deploy.cli import words
-from ulsam_deploy.cli.ci import handover
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, UsageError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.gate import DEFAULT, Finding, decide, read_budgets

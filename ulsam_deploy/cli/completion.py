@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UnavailableError
 
 #: Both names: ``ulsam-export`` completes what ``ulsam-deploy export`` does.

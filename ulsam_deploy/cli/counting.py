@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.cli import words
-from ulsam_deploy.cli.arguments import targets_of
-from ulsam_deploy.cli.ci import Handover, handover
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.arguments import targets_of
+from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import Exit, UnavailableError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed

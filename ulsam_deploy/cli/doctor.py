@@ -1,79 +1,32 @@
-"""``ulsam-deploy doctor``: what is installed, what is possible here, and what to install for the rest.
-
-In ``runner.pyz`` the list is the board's own: its engines, and what they run.
-"""
+"""``ulsam-deploy doctor`` on the host: engines as on a board, and what can be made, emulated, drawn and signed here."""
 
 from __future__ import annotations
 
 import argparse
 import platform
-import sys
-import sysconfig
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.cli import words
-from ulsam_deploy.device import codec, plugins
+from ulsam_deploy.cli import doctor_tools
+from ulsam_deploy.device import plugins
 from ulsam_deploy.device.cache import cache_root
+from ulsam_deploy.device.commands.doctor import (
+    MAKE,
+    Backend,
+    Doctor,
+    Precision,
+    Tool,
+    asked,
+    engines,
+    notes,
+    running,
+    show,
+)
 from ulsam_deploy.device.errors import Exit, UlsamError
-from ulsam_deploy.device.invocation import in_runner
 from ulsam_deploy.device.precisions import AUTO, CALIBRATED
-from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Availability
 from ulsam_deploy.graph.interfaces import Exporter
 
-MAKE, RUN = "make", "run"
 CALIBRATION = "int8 and auto take ranges from inputs like the real ones: --calibration FILE.npz|DIR"
-_COLUMNS = ("can it", "what", "precision", "here", "found", "do this")
-
-
-@dataclass(frozen=True)
-class Precision:
-    """One precision of a backend: whether all that it needs is here, and what to do if not."""
-
-    name: str
-    usable: bool
-    detail: str
-    todo: str
-
-
-@dataclass(frozen=True)
-class Backend:
-    """One exporter (``does`` is ``make``) or engine (``run``): whether it is usable here, and what to do if not.
-
-    ``precisions``: each that it can make or run at all, with what this one needs besides.
-    """
-
-    does: str
-    name: str
-    usable: bool
-    detail: str
-    todo: str
-    precisions: tuple[Precision, ...]
-
-
-@dataclass(frozen=True)
-class Tool:
-    """Something besides that can be done where it is installed: emulation, reports, signing, sweeps, boards."""
-
-    does: str
-    name: str
-    usable: bool
-    detail: str
-    todo: str
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """``doctor``: what is possible here. ``notes`` are about this Python as a whole."""
-
-    version: str
-    python: str
-    backends: tuple[Backend, ...]
-    tools: tuple[Tool, ...]
-    notes: tuple[str, ...]
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -82,79 +35,17 @@ def run(arguments: argparse.Namespace) -> Exit:
         from ulsam_deploy.cli import verify_hosts
 
         return verify_hosts.doctor(arguments)
-    found = diagnosis()
-    if arguments.json:
-        words.print_json("doctor", codec.encode(found, "doctor"))
-        return Exit.OK
-    print(f"ulsam-deploy {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    if not in_runner():
-        print(f"networks: {', '.join(plugins.registered(plugins.MODELS))}")
-        print(f"cache: {cache_root()}")
-    print()
-    words.print_table(_COLUMNS, [row for backend in found.backends for row in rows(backend)] + _tool_rows(found.tools))
-    print(f"\nPrecisions possible here: {possible(found.backends) or 'none'}")
-    for note in found.notes:
-        print(f"note: {note}")
-    return Exit.OK
+    networks = ", ".join(plugins.registered(plugins.MODELS))
+    return show(diagnosis(), arguments.json, f"networks: {networks}", f"cache: {cache_root()}")
 
 
 def diagnosis() -> Doctor:
     """Everything that can be missing here, asked; nothing of it is imported."""
-    engines = [_engine(name) for name in plugins.registered(plugins.RUNTIMES)]
-    running = {target for target, backend in engines if backend.usable}
-    exporters = [_exporter(name, running) for name in plugins.registered(plugins.EXPORTERS)]
-    tools: tuple[Tool, ...] = ()
-    if not in_runner():
-        from ulsam_deploy.cli import doctor_tools  # what the runner leaves out
-
-        tools = tuple(Tool(does, name, *_asked(ask)) for does, name, ask in doctor_tools.questions())
-    backends = (*exporters, *(backend for _, backend in engines))
-    return Doctor(__version__, platform.python_version(), backends, tools, notes())
-
-
-def rows(backend: Backend) -> list[tuple[str, ...]]:
-    """A backend's lines of the table: precisions that need the same share one."""
-    groups: dict[tuple[bool, str, str], list[str]] = {}
-    for one in backend.precisions:
-        groups.setdefault((one.usable, one.detail, one.todo), []).append(one.name)
-    groups = groups or {(backend.usable, backend.detail, backend.todo): []}
-    return [
-        (backend.does, backend.name, ", ".join(names), "yes" if usable else "no", detail, todo)
-        for (usable, detail, todo), names in groups.items()
-    ]
-
-
-def possible(backends: Sequence[Backend]) -> str:
-    """The precisions that can be made here; on a board, where nothing is made, those that can be run."""
-    does = MAKE if any(backend.does == MAKE for backend in backends) else RUN
-    found = {b.name: [one.name for one in b.precisions if one.usable] for b in backends if b.does == does}
-    return "; ".join(f"{name} {', '.join(names)}" for name, names in found.items() if names)
-
-
-def notes() -> tuple[str, ...]:
-    """What more precisions ask for, and what stands in the way of every advice to install something."""
-    asked = () if in_runner() else (CALIBRATION,)
-    if sys.prefix != sys.base_prefix or not Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
-        return asked
-    return (
-        *asked,
-        "this Python belongs to the system, so pip installs nothing into it. Make an environment of your own, and use "
-        "its Python and pip: python3 -m venv --system-site-packages env; env/bin/pip install ...",
-    )
-
-
-def _tool_rows(tools: Sequence[Tool]) -> list[tuple[str, ...]]:
-    return [(tool.does, tool.name, "", "yes" if tool.usable else "no", tool.detail, tool.todo) for tool in tools]
-
-
-def _engine(name: str) -> tuple[str, Backend]:
-    """An engine, and the target whose artifacts it runs."""
-    try:
-        engine: type[Runtime] = plugins.load(plugins.RUNTIMES, name)
-    except UlsamError as error:
-        return "", Backend(RUN, name, False, error.found, error.todo, ())
-    here = _asked(engine.available)
-    return engine.target, Backend(RUN, name, *here, tuple(Precision(word, *here) for word in engine.precisions))
+    here = running()
+    exporters = [_exporter(name, here) for name in plugins.registered(plugins.EXPORTERS)]
+    tools = tuple(Tool(does, name, *asked(ask)) for does, name, ask in doctor_tools.questions())
+    backends = (*exporters, *engines().values())
+    return Doctor(__version__, platform.python_version(), backends, tools, (CALIBRATION, *notes()))
 
 
 def _exporter(name: str, running: set[str]) -> Backend:
@@ -162,8 +53,8 @@ def _exporter(name: str, running: set[str]) -> Backend:
         exporter: Exporter = plugins.load(plugins.EXPORTERS, name)
     except UlsamError as error:
         return Backend(MAKE, name, False, error.found, error.todo, ())
-    found = [Precision(word, *_asked(lambda word=word: exporter.available_in(word))) for word in exporter.precisions]  # type: ignore[misc]
-    return Backend(MAKE, name, *_asked(exporter.available), (*found, _auto(exporter, found, running)))
+    found = [Precision(word, *asked(lambda word=word: exporter.available_in(word))) for word in exporter.precisions]  # type: ignore[misc]
+    return Backend(MAKE, name, *asked(exporter.available), (*found, _auto(exporter, found, running)))
 
 
 def _auto(exporter: Exporter, found: Sequence[Precision], running: set[str]) -> Precision:
@@ -176,14 +67,3 @@ def _auto(exporter: Exporter, found: Sequence[Precision], running: set[str]) -> 
     choice = [one.name for one in found if one.usable]
     asks = "; asks for --calibration" if set(exporter.precisions) & set(CALIBRATED) else ""
     return Precision(AUTO, True, f"chooses among {', '.join(choice)}{asks}", "")
-
-
-def _asked(ask: Callable[[], Availability]) -> tuple[bool, str, str]:
-    """An answer in every case: what is asked may itself need a package that is missing."""
-    try:
-        here = ask()
-    except UlsamError as error:
-        return False, error.found, error.todo
-    except ModuleNotFoundError as error:
-        return False, f"not installed: {error.name}", f"pip install {error.name}"
-    return here.usable, here.detail, here.todo

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
 from ulsam_deploy.boards.emulate import Counts
-from ulsam_deploy.cli.answer import ERROR, Failure
-from ulsam_deploy.cli.doctor import Doctor
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.accuracy import Accuracy
 from ulsam_deploy.device.bundle import Evidence, Manifest
+from ulsam_deploy.device.commands.answer import ERROR, Failure
+from ulsam_deploy.device.commands.doctor import Doctor
 from ulsam_deploy.device.findings import AutoFacts, Verdict
 from ulsam_deploy.device.shortfall import Shortfall
 from ulsam_deploy.device.types import TensorSpec

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from ulsam_deploy.cli import words
-from ulsam_deploy.cli.arguments import model_options, targets_of
-from ulsam_deploy.cli.ci import Handover, check_places, handover
+from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.checks import Check, artifact_checks
+from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.arguments import targets_of
+from ulsam_deploy.device.commands.ci import Handover, check_places, handover
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import OURS, typed

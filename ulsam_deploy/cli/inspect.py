@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import MANIFEST, read_bundle
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.types import Block
 from ulsam_deploy.export.options import ExportOptions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.device import codec
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.export.network import network_stages

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.bundle.kinds import CHECKPOINT
 from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.parity import make_probes
 from ulsam_deploy.device.spelling import unknown

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from ulsam_deploy.boards.runner import write_runner
-from ulsam_deploy.cli import words
 from ulsam_deploy.device.bundle import pack, read_bundle
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit
 
 

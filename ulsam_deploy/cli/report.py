@@ -6,11 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.bundle.kinds import PAGE
 from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError
 from ulsam_deploy.report import page
 from ulsam_deploy.report.part import Part

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.export.search import Found, Tuned
 from ulsam_deploy.export.search.trials import interval_words

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.export import signing
 

@@ -7,10 +7,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulsam_deploy.cli import words
-from ulsam_deploy.cli.ci import check_places, handover
 from ulsam_deploy.device.bundle.kinds import MARKDOWN, PAGE, SWEEP
 from ulsam_deploy.device.bundle.output import check_folder
+from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.ci import check_places, handover
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.export.workers import local_workers

@@ -1,32 +1,22 @@
-"""``ulsam-deploy verify``: check again, here or on an emulated board, what a bundle says, or any artifact."""
+"""``ulsam-deploy verify`` on the host: a bundle here, on boards, or emulated; or any artifact against a checkpoint."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from functools import partial
 
-from ulsam_deploy.cli import labelled, words
-from ulsam_deploy.cli.arguments import limits, targets_of
-from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.device import codec
-from ulsam_deploy.device.accuracy import Accuracy
-from ulsam_deploy.device.bundle import Bundle, Evidence, read_bundle
-from ulsam_deploy.device.bundle.signature import check_signature, read_public_key
-from ulsam_deploy.device.checks import Check, artifact_checks
-from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError, combine
-from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.invocation import OURS, command, in_runner, typed
+from ulsam_deploy.cli.arguments import model_options
+from ulsam_deploy.device.accuracy import Labelled
+from ulsam_deploy.device.bundle import Bundle
+from ulsam_deploy.device.commands import labelled
+from ulsam_deploy.device.commands.verify import Means, here, key_owner, verify
+from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.shortfall import Shortfall, shortfall
-from ulsam_deploy.device.this_machine import proof
-from ulsam_deploy.device.types import Tier
-from ulsam_deploy.device.verify import Checked, verify_bundle
+from ulsam_deploy.device.verify import Checked
 
 
 def run(arguments: argparse.Namespace) -> Exit:
-    """One of the two; they share the table and the meaning of the exit code."""
+    """One of the four; they share the table and the meaning of the exit code."""
     if arguments.host:
         from ulsam_deploy.cli import verify_hosts
 
@@ -35,171 +25,39 @@ def run(arguments: argparse.Namespace) -> Exit:
         from ulsam_deploy.cli import against
 
         return against.run(arguments)
-    if arguments.path.is_file() and arguments.path.suffix != ".zip":
-        raise UsageError(
-            f"'{arguments.path}' is a file and not a bundle",
-            expected="a bundle folder or .zip",
-            todo="to hold an artifact against its checkpoint: "
-            + typed("ulsam-deploy", "verify", "--against", "MODEL", arguments.path),
-        )
-    with handover(arguments, arguments.path.name) as told:
-        return _bundle(arguments, told)
+    check = _emulated if arguments.device else here
+    partner: labelled.Partner = partial(_pytorch, arguments) if arguments.against else labelled.first_float
+    return verify(
+        arguments, Means(partial(check, arguments), arguments.device or "", partial(_signer, arguments), partner)
+    )
 
 
-def _bundle(arguments: argparse.Namespace, told: Handover) -> Exit:
-    """Integrity first, then every artifact; an engine that is missing counts only when its target was asked for."""
-    bundle = read_bundle(arguments.path)
-    signed = _signature(bundle, arguments)
-    checked = _checked(bundle, arguments)
-    missed = _missed(checked, arguments)
-    right = labelled.accuracies(bundle, checked, arguments) if arguments.data else {}
-    code = combine([*(_code(item, arguments) for item in checked), Exit.UNAVAILABLE if missed else Exit.OK])
-    if not any(item.evidence for item in checked) and code is Exit.OK:
-        code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified
-    _tell(told, checked, arguments, right, missed)
-    if arguments.json:
-        artifacts = [_document(item, right.get((item.record.target, item.record.precision))) for item in checked]
-        below = [codec.encode(each, "missed") for each in missed.values()]
-        document = {"artifacts": artifacts, "missed": below, "signed_by": signed, "exit_code": int(code)}
-        words.print_json("verify", document)
-        return code
-    words.print_table(told.columns, told.rows)
-    if signed:
-        print(f"signed by {signed}")
-    for item in checked:
-        for reason in item.evidence.reasons if item.evidence else ():
-            print(f"{_subject(item)}: {reason}")
-        if item.error:
-            sys.stderr.write(f"{_subject(item)}: {_not_run(arguments)}: {item.error}\n")
-    for each in missed.values():
-        sys.stderr.write(f"{each}\n")
-    print(f"\nProven: {told.sentence}")
-    _say_next(checked, code, arguments, missed)
-    return code
-
-
-def _say_next(
-    checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace, missed: Mapping[str, Shortfall]
-) -> None:
-    """What to do now, by what was found."""
-    failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
-    if failed and arguments.path.is_dir():
-        artifact = arguments.path / failed.files[0].path
-        again = ["verify", "--against", "MODEL", artifact, "--reproduce", "case"]
-        why = "To see where it differs from the checkpoint MODEL"
-        # A board has no checkpoint and no exporters: that command is the host's.
-        words.say_next([OURS, *again], f"{why}, on the host" if in_runner() else why, on_host=True)
-    elif todo := next((each.todo for each in missed.values() if each.todo), ""):
-        print(f"Next:   {todo}")
-    elif code is not Exit.OK:
-        words.say_next([OURS, "doctor"])
-    elif in_runner():
-        return
-    elif arguments.path.is_dir():
-        words.say_next([OURS, "pack", arguments.path])
-    else:
-        words.say_next([OURS, "pack", "--runner"], "To verify it on a device")
-
-
-def _checked(bundle: Bundle, arguments: argparse.Namespace) -> list[Checked]:
-    """Every artifact as it is on this machine, or on the emulated one that was asked for."""
-    progress = Progress(beat=not arguments.json)
-    if not arguments.device:
-        with progress.waiting("verify"):
-            return verify_bundle(bundle, targets_of(arguments), limits(arguments))
+def _emulated(arguments: argparse.Namespace, bundle: Bundle, targets: tuple[str, ...]) -> list[Checked]:
+    """Every artifact as it is on the emulated board that was asked for."""
     from ulsam_deploy.boards import emulate
 
-    return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress)
+    return emulate.verify_bundle(bundle, arguments.device, targets, Progress(beat=not arguments.json))
 
 
-def _missed(checked: Sequence[Checked], arguments: argparse.Namespace) -> dict[str, Shortfall]:
-    """What is below ``--require``, by subject."""
-    here = proof() if arguments.require is Tier.MEASURED_ON_DEVICE and not arguments.device else None
-    found = {
-        _subject(item): shortfall(
-            item.record.target,
-            item.record.precision,
-            _shown(item).tier,
-            arguments.require,
-            bundle=shlex.quote(str(arguments.path)),
-            error=item.error,
-            emulated=bool(arguments.device),
-            here=here,
-        )
-        for item in checked
-    }
-    return {subject: each for subject, each in found.items() if each}
+def _signer(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
+    """Who made the bundle, by key or by identity; ``None`` where nobody asked."""
+    if not arguments.identity:
+        return key_owner(arguments, bundle)
+    from ulsam_deploy.export import signing
+
+    signing.check_identity(bundle, arguments.identity, arguments.issuer)
+    return str(arguments.identity)
 
 
-def _subject(item: Checked) -> str:
-    """An artifact by the two words that tell it from the others of its bundle."""
-    return f"{item.record.target} {item.record.precision}"
-
-
-def _not_run(arguments: argparse.Namespace) -> str:
-    return f"did not run on {arguments.device}" if arguments.device else "not run here"
-
-
-def _tell(
-    told: Handover,
-    checked: Sequence[Checked],
+def _pytorch(
     arguments: argparse.Namespace,
-    right: Mapping[labelled.Key, Accuracy],
-    missed: Mapping[str, Shortfall],
-) -> None:
-    """What CI reads: every check of every artifact, how often it is right, and what could not be run here."""
-    told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(c.record, _shown(c)) for c in checked]
-    told.sentence = words.proven([_shown(item) for item in checked])
-    if right:
-        ends = [labelled.cells(right.get((item.record.target, item.record.precision))) for item in checked]
-        told.columns = (*told.columns, *labelled.COLUMNS)
-        told.rows = [(*row, *end) for row, end in zip(told.rows, ends)]
-        told.sentence += f". {labelled.sentence(right)}"
-    for item in checked:
-        subject = _subject(item)
-        on = ("--device", arguments.device) if arguments.device else ()
-        again = command("verify", arguments.path, "--target", item.record.target, *on)
-        if item.error:
-            verdict = Verdict.FAIL if _code(item, arguments) else Verdict.UNVERIFIED
-            told.checks.append(Check(subject, "run", verdict, f"{subject}: {_not_run(arguments)}: {item.error}"))
-        if item.evidence:
-            why = missed[subject].why if subject in missed else ""
-            told.checks += artifact_checks(subject, item.evidence, again, required=arguments.require, why=why)
+    bundle: Bundle,
+    _seen: labelled.Seen,
+    data: Labelled,
+) -> labelled.Named:
+    """The PyTorch network of ``--against``."""
+    from ulsam_deploy.export.options import ExportOptions
+    from ulsam_deploy.load import eager
 
-
-def _signature(bundle: Bundle, arguments: argparse.Namespace) -> str | None:
-    """Check the signature that was asked about; returns who made it, ``None`` where nobody asked."""
-    if arguments.key:
-        key = read_public_key(arguments.key)
-        check_signature(bundle, key)
-        return f"key {key.fingerprint}"
-    if arguments.identity:
-        from ulsam_deploy.export import signing
-
-        signing.check_identity(bundle, arguments.identity, arguments.issuer)
-        return str(arguments.identity)
-    return None
-
-
-def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
-    """What one artifact contributes; an engine that is missing only where its target, or a run, was asked for."""
-    if isinstance(item.error, UnavailableError) and not arguments.target and arguments.require <= Tier.COMPILED:
-        return Exit.OK
-    return item.exit_code
-
-
-def _shown(item: Checked) -> Evidence:
-    """What was seen here; a tier that needs no run (parsed, compiled) is carried over from the export."""
-    recorded = item.record.evidence.tier
-    return item.evidence or Evidence(recorded if recorded <= Tier.COMPILED else Tier.EXPORTED)
-
-
-def _document(item: Checked, right: Accuracy | None) -> dict[str, object]:
-    evidence = codec.encode(item.evidence, "evidence") if item.evidence else None
-    return {
-        "target": item.record.target,
-        "precision": item.record.precision,
-        "evidence": evidence,
-        "error": str(item.error) if item.error else None,
-        "accuracy": right.to_json() if right else None,
-    }
+    options = ExportOptions(arguments.against, **model_options(arguments))
+    return eager.PARTNER, eager.of_card(options, bundle.manifest.model, data)

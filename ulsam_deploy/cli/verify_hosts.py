@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ulsam_deploy.boards.remote import printable
-from ulsam_deploy.cli import words
-from ulsam_deploy.cli.ci import Handover, handover
-from ulsam_deploy.cli.doctor import Doctor
-from ulsam_deploy.cli.doctor import rows as backend_rows
 from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence, read_bundle
 from ulsam_deploy.device.checks import Check, artifact_checks
+from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.ci import Handover, handover
+from ulsam_deploy.device.commands.doctor import Doctor
+from ulsam_deploy.device.commands.doctor import rows as backend_rows
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed

@@ -12,9 +12,9 @@ from ulsam_deploy import report
 from ulsam_deploy._version import __version__
 from ulsam_deploy.device.bundle.kinds import GENERATOR
 from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.errors import Exit, combine
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.report.markdown import markdown
 from ulsam_deploy.sweep.accuracy import Counts
 from ulsam_deploy.sweep.work import Result
 

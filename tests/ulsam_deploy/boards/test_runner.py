@@ -20,8 +20,8 @@ import pytest
 
 from ulsam_deploy.boards.runner import runner_bytes, write_runner
 from ulsam_deploy.cli import main
-from ulsam_deploy.cli.on_device import COMMANDS
 from ulsam_deploy.device.bench.result import Result
+from ulsam_deploy.device.commands.on_device import COMMANDS
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.profiles import identities
 

@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 import jsonschema
 import pytest
 
-from ulsam_deploy.cli import main, on_device
-from ulsam_deploy.cli.answer import Failure
+from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import COMMANDS
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.commands import on_device
+from ulsam_deploy.device.commands.answer import Failure
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.types import Artifact, Tier
 from ulsam_deploy.export.build import Made

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from junitparser import JUnitXml
 
-from ulsam_deploy.cli import main, timings
+from ulsam_deploy.cli import main
 from ulsam_deploy.device.bench.board import Board
 from ulsam_deploy.device.bench.process import FreshProcess, Subject
 from ulsam_deploy.device.bench.profiles import PROFILES, Profile
@@ -25,6 +25,7 @@ from ulsam_deploy.device.bench.result import Parity, Result
 from ulsam_deploy.device.bench.turns import Plan, order, take_turns
 from ulsam_deploy.device.benchmark import Wanted, bench_bundles, compared
 from ulsam_deploy.device.bundle import Bundle
+from ulsam_deploy.device.commands import timings
 from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.types import TensorSpec

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.cli.combinations import RULES
 from ulsam_deploy.cli.parser import build_parser
+from ulsam_deploy.device.commands.combinations import RULES
 
 #: Of bench, what --count has a use for.
 COUNTED = {"bundle", "targets", "junit", "markdown", "json", "config", "device", "count", "help"}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy.cli import config, main
+from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import build_parser
+from ulsam_deploy.device.commands import config
 from ulsam_deploy.device.errors import UsageError
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ulsam_deploy.cli import config
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
+from ulsam_deploy.device.commands import config
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.profiles.profile import decode_profile, read_profiles
 

@@ -10,9 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from ulsam_deploy.cli.answer import ERROR
 from ulsam_deploy.cli.documents import DOCUMENTS, json_schema
 from ulsam_deploy.device import codec
+from ulsam_deploy.device.commands.answer import ERROR
 
 from .conftest import Run
 

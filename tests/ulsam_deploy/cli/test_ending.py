@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy.cli import ending, main, on_device
+from ulsam_deploy.cli import main
+from ulsam_deploy.device.commands import ending, on_device
 from ulsam_deploy.device.errors import Exit, UsageError
 
 ROOT = Path(__file__).parents[3]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulsam_deploy.cli import words
-from ulsam_deploy.cli.layout import laid_out
+from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.layout import laid_out
 
 ALIVE = " ".join(["1.00"] * 17)
 ARTIFACTS = [

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.cli.on_device import COMMANDS
 from ulsam_deploy.cli.parser import build_parser
+from ulsam_deploy.device.commands.on_device import COMMANDS
 
 Capture = pytest.CaptureFixture[str]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ulsam_deploy.cli.arguments import command
+from ulsam_deploy.device.commands.arguments import command
 
 
 def add(commands: Any) -> None:

@@ -1,15 +1,13 @@
-"""The words of ``ulsam-deploy doctor``."""
+"""The words of ``ulsam-deploy doctor`` on the host."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_host_options, command
+from ulsam_deploy.cli.arguments import add_host_options
+from ulsam_deploy.device.commands.parsers.doctor import add_words
 
 
 def add(commands: Any) -> None:
     """Add the command and its words."""
-    parser = command(
-        commands, "doctor", "say what is installed, what is possible here, and what to install for the rest"
-    )
-    add_host_options(parser)
+    add_host_options(add_words(commands))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_ci_options, add_model_options, add_preprocessing, add_target, command, value
+from ulsam_deploy.cli.arguments import add_model_options
 from ulsam_deploy.device import precisions
+from ulsam_deploy.device.commands.arguments import add_ci_options, add_preprocessing, add_target, command, value
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.export import options
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_model_options, command
+from ulsam_deploy.cli.arguments import add_model_options
+from ulsam_deploy.device.commands.arguments import command
 
 
 def add(commands: Any) -> None:

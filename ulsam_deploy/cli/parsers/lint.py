@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_model_options, add_preprocessing, command
+from ulsam_deploy.cli.arguments import add_model_options
+from ulsam_deploy.device.commands.arguments import add_preprocessing, command
 
 
 def add(commands: Any) -> None:

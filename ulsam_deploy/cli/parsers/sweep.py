@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_ci_options, command, value
+from ulsam_deploy.device.commands.arguments import add_ci_options, command, value
 from ulsam_deploy.device.errors import UsageError
 
 

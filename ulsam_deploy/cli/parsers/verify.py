@@ -1,22 +1,14 @@
-"""The words of ``ulsam-deploy verify``."""
+"""The words of ``ulsam-deploy verify`` on the host."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import (
-    add_ci_options,
-    add_host_options,
-    add_model_options,
-    add_preprocessing,
-    add_target,
-    command,
-    positive,
-    value,
-)
+from ulsam_deploy.cli.arguments import add_host_options, add_model_options
+from ulsam_deploy.device.commands.arguments import add_preprocessing, command, value
+from ulsam_deploy.device.commands.parsers.verify import add_words
 from ulsam_deploy.device.precisions import PRECISIONS, parse_precision
-from ulsam_deploy.device.types import Tier
 
 
 def add(commands: Any) -> None:
@@ -25,35 +17,11 @@ def add(commands: Any) -> None:
         commands, "verify", "check every artifact of a bundle that can run here, or any artifact against a checkpoint"
     )
     parser.add_argument("path", type=Path, metavar="BUNDLE|ARTIFACT", help="a bundle; or an artifact, with --against")
-    add_target(parser, "check these targets only")
-    parser.add_argument(
-        "--require",
-        type=value(Tier.from_label),
-        default=Tier.EXPORTED,
-        metavar="TIER",
-        help="least evidence that every artifact must reach here: " + ", ".join(tier.label for tier in Tier),
-    )
-    parser.add_argument("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        metavar="DIR|FILE.npz",
-        help="labelled data, a folder per class or inputs and 'labels': how often each artifact of the bundle is "
-        "right, against its first fp32 artifact, or with --against its checkpoint in PyTorch",
-    )
-    add_ci_options(parser)
-    add_host_options(parser)
-    bounds = parser.add_argument_group("what an artifact may take in the process of its own that it is opened in")
-    bounds.add_argument(
-        "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
-    )
-    bounds.add_argument(
-        "--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)"
-    )
-    who = parser.add_argument_group("who made a bundle (see 'ulsam-deploy sign')")
-    who.add_argument("--key", type=Path, metavar="PUB.pem", help="refuse it unless this key's owner signed it")
+    who = add_words(parser)
     who.add_argument("--identity", metavar="WHO", help="refuse it unless this identity signed it through Sigstore")
     who.add_argument("--issuer", metavar="URL", help="the OpenID provider that knows the identity")
+    parser.add_argument("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
+    add_host_options(parser)
     against = parser.add_argument_group("an artifact that any tool made: .onnx, .xml, .tflite or .plan")
     against.add_argument("--against", type=Path, metavar="MODEL", help="the checkpoint that it should be equal to")
     against.add_argument("--layout", choices=("NCHW", "NHWC"), help="of its inputs (default: worked out)")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ulsam_deploy.boards.remote import Finished
-from ulsam_deploy.cli import main, timings, verify, verify_hosts
+from ulsam_deploy.cli import main, verify, verify_hosts
 from ulsam_deploy.cli.hosts import Answer
 from ulsam_deploy.device import codec, this_machine
 from ulsam_deploy.device import verify as evidence
@@ -22,6 +22,7 @@ from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bench.turns import Plan
 from ulsam_deploy.device.benchmark import Wanted, bench_bundles
 from ulsam_deploy.device.bundle import Evidence, read_bundle
+from ulsam_deploy.device.commands import timings
 from ulsam_deploy.device.errors import Exit, UnavailableError
 from ulsam_deploy.device.profiles import identities
 from ulsam_deploy.device.shortfall import shortfall

@@ -16,9 +16,9 @@ from ulsam_deploy.device.bundle import Bundle, kinds, output, pack
 from ulsam_deploy.device.bundle.kinds import Kind
 from ulsam_deploy.device.bundle.output import Output, check_outputs
 from ulsam_deploy.device.checks import Check, Verdict
+from ulsam_deploy.device.commands.junit import junit
+from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.errors import ExportError, UsageError
-from ulsam_deploy.report.junit import junit
-from ulsam_deploy.report.markdown import markdown
 
 from ..bench.results import measured, noisy, result
 

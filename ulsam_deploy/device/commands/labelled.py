@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from ulsam_deploy.device.accuracy import Accuracy, Hits, Labelled, hits, judged, open_labelled
-from ulsam_deploy.device.accuracy.measuring import class_count
+from ulsam_deploy.device.accuracy.measuring import Share, class_count
 from ulsam_deploy.device.bundle import Bundle
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.verify import Checked, runtime_for
 
 Key = tuple[str, str]
+#: What artifacts are paired with: its name, and what it gets right; nothing is ``"", None``.
+Named = tuple[str, Hits | None]
+#: Each artifact, and what it gets right where it could run.
+Seen = Sequence[tuple[Checked, Hits | None]]
+Partner = Callable[[Bundle, Seen, Labelled], Named]
 
 COLUMNS = ("top-1", "top-5", "drop")
 
 
-def accuracies(bundle: Bundle, checked: Sequence[Checked], arguments: argparse.Namespace) -> dict[Key, Accuracy]:
-    """By target and precision, what every artifact that could run here gets right.
-
-    Each is paired with the PyTorch network where ``--against`` gives its checkpoint; without, with the first fp32
-    artifact that equals that network by its own check; where there is none, with nothing.
-    """
+def accuracies(bundle: Bundle, checked: Sequence[Checked], data: Path, partner: Partner) -> dict[Key, Accuracy]:
+    """By target and precision, what every artifact that could run here gets right, paired with ``partner``."""
     card = bundle.manifest.model
-    data = open_labelled(arguments.data, card.inputs, class_count(card.outputs), card.preprocessing)
-    found = {_key(item): _hits(bundle, item, data) for item in checked if item.evidence}
-    name, partner = _partner(bundle, checked, found, data, arguments)
-    return {key: judged(own, name, partner if own is not partner else None) for key, own in found.items()}
+    samples = open_labelled(data, card.inputs, class_count(card.outputs), card.preprocessing)
+    seen = [(item, _hits(bundle, item, samples) if item.evidence else None) for item in checked]
+    name, other = partner(bundle, seen, samples)
+    found = {_key(item): own for item, own in seen if own is not None}
+    return {key: judged(own, name, other if own is not other else None) for key, own in found.items()}
+
+
+def first_float(_bundle: Bundle, seen: Seen, _data: Labelled) -> Named:
+    """The first fp32 artifact that equals the network by its own check; nothing where there is none."""
+    for item, own in seen:
+        if item.record.precision == "fp32" and item.evidence and item.evidence.verdict is Verdict.PASS:
+            return " ".join(_key(item)), own
+    return "", None
 
 
 def _key(item: Checked) -> Key:
@@ -38,22 +47,6 @@ def _hits(bundle: Bundle, item: Checked, data: Labelled) -> Hits:
     record = item.record
     with runtime_for(record.target)(bundle.files(record), record.inputs, record.outputs) as runtime:
         return hits(runtime.run, record.inputs, record.outputs, data)
-
-
-def _partner(
-    bundle: Bundle, checked: Sequence[Checked], found: Mapping[Key, Hits], data: Labelled, arguments: argparse.Namespace
-) -> tuple[str, Hits | None]:
-    if arguments.against:
-        from ulsam_deploy.cli.arguments import model_options
-        from ulsam_deploy.export.options import ExportOptions
-        from ulsam_deploy.load import eager
-
-        options = ExportOptions(arguments.against, **model_options(arguments))
-        return eager.PARTNER, eager.of_card(options, bundle.manifest.model, data)
-    for item in checked:
-        if item.record.precision == "fp32" and item.evidence and item.evidence.verdict is Verdict.PASS:
-            return " ".join(_key(item)), found[_key(item)]
-    return "", None
 
 
 def cells(accuracy: Accuracy | None) -> tuple[str, str, str]:
@@ -67,7 +60,7 @@ def cells(accuracy: Accuracy | None) -> tuple[str, str, str]:
     return _share(accuracy.top1), _share(accuracy.top5), drop
 
 
-def _share(share: Any) -> str:
+def _share(share: Share | None) -> str:
     return f"{100 * share.value:.2f} % ({100 * share.low:.1f}-{100 * share.high:.1f})" if share else "-"
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ulsam_deploy import cli
+from ulsam_deploy.device.commands.main import run_command
+from ulsam_deploy.device.commands.parser import COMMANDS
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
-
-#: What can be done without PyTorch. Each is the very module that ``ulsam-deploy`` runs on the host.
-COMMANDS = ("doctor", "build", "verify", "bench")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of :data:`COMMANDS`; returns its exit code."""
-    return cli.main(argv, commands=COMMANDS, foreseen=_left_out)
+    return run_command(argv, COMMANDS, _left_out)
 
 
 def _left_out(error: Exception) -> UlsamError | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.device.bench.result import Comparison, Condition, Measured, Result
 from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import command

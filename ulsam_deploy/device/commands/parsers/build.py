@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.arguments import add_force, command
+from ulsam_deploy.device.commands.arguments import add_force, command
 
 
 def add(commands: Any) -> None:

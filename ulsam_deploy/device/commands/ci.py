@@ -12,11 +12,11 @@ from pathlib import Path
 from ulsam_deploy.device.bundle.kinds import JUNIT, MARKDOWN, Kind
 from ulsam_deploy.device.bundle.output import Output, check_outputs
 from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands import annotations as github
+from ulsam_deploy.device.commands.junit import junit
+from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.report import annotations as github
-from ulsam_deploy.report.junit import junit
-from ulsam_deploy.report.markdown import markdown
 
 
 @dataclass

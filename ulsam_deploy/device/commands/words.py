@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.cli.layout import Part, laid_out
 from ulsam_deploy.device.bundle import ArtifactRecord, Evidence
+from ulsam_deploy.device.commands.layout import Part, laid_out
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.progress import terminal

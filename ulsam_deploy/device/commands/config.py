@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.cli.parser import COMMANDS
-from ulsam_deploy.cli.reading import Parser, in_either_number
 from ulsam_deploy.device import toml
 from ulsam_deploy.device.bundle.kinds import CONFIG
 from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.commands.parser import NAMES
+from ulsam_deploy.device.commands.reading import Parser, in_either_number
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.spelling import unknown
 
@@ -100,9 +100,9 @@ def _key(action: argparse.Action) -> str:
 def _table(path: Path, name: str) -> Mapping[str, Any]:
     content = toml.read(path, f"'{path}'", expected=f"a TOML file with a table [{name}] for --config")
     for other in content:
-        if other not in COMMANDS:
+        if other not in NAMES:
             todo = "put every word into the table of its command"
-            raise unknown(f"{path}: [{other}] is no command", other, COMMANDS, todo=todo)
+            raise unknown(f"{path}: [{other}] is no command", other, NAMES, todo=todo)
     table = content.get(name, {})
     if not isinstance(table, dict):
         raise UsageError(f"{path}: '{name}' is not a table", expected=f"[{name}]")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from ulsam_deploy.cli import words
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.bundle import MANIFEST
 from ulsam_deploy.device.bundle.output import check_folder
+from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
 
 #: What makes a folder a kit.

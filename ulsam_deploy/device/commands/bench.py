@@ -1,0 +1,75 @@
+"""``ulsam-deploy bench``: how long each artifact of a bundle takes on this machine, and which is the fastest."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+from ulsam_deploy.device.bench.board import Board
+from ulsam_deploy.device.bench.profiles import PROFILES, Profile
+from ulsam_deploy.device.bench.result import Result
+from ulsam_deploy.device.bench.turns import Plan
+from ulsam_deploy.device.benchmark import Wanted, bench_bundles
+from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.bundle.kinds import RESULT
+from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.commands import timings, words
+from ulsam_deploy.device.commands.arguments import targets_of
+from ulsam_deploy.device.commands.ci import handover
+from ulsam_deploy.device.errors import Exit, UsageError, combine
+
+
+def run(arguments: argparse.Namespace) -> Exit:
+    """Time the artifacts of a bundle, or of two in turns, on this machine."""
+    outputs = [_output(arguments, path) for path in (arguments.output, arguments.beside_output)]
+    with handover(arguments, arguments.bundle.name, *filter(None, outputs)) as told:
+        paths = [arguments.bundle, *([arguments.beside] if arguments.beside else [])]
+        results = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), _tell)
+        for result, output in zip(results, outputs):
+            if output:
+                output.write(result.to_json().encode())
+        named = dict(zip(("this", "beside"), results)) if arguments.beside else {"": results[0]}
+        told.columns, told.rows = timings.COLUMNS, timings.rows(named)
+        told.sentence = timings.sentence(results[0])
+        told.checks += [check for result in results for check in timings.checks(result)]
+    if arguments.json:
+        sys.stdout.write(results[0].to_json())
+    else:
+        words.print_table(told.columns, told.rows)
+        for name, result in named.items():
+            print(timings.remarks(result, name))
+    return combine(_code(result, arguments) for result in results)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text)
+
+
+def _code(result: Result, arguments: argparse.Namespace) -> Exit:
+    """What was asked for by name and couldn't be timed counts as well."""
+    left = [label for label in result.left_out if label.partition(" ")[0] in targets_of(arguments)]
+    return combine([timings.code(result), Exit.UNAVAILABLE if left else Exit.OK])
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    allowed = os.sched_getaffinity(0)
+    missing = [str(cpu) for cpu in arguments.cpus if cpu not in allowed]
+    if missing:
+        raise UsageError(
+            f"processor {', '.join(missing)} isn't ours here", expected=", ".join(map(str, sorted(allowed)))
+        )
+    plan = Plan(profile_of(arguments), arguments.threads, arguments.cpus)
+    return Wanted(plan, targets_of(arguments), arguments.batch, arguments.inputs, arguments.configure_device)
+
+
+def profile_of(arguments: argparse.Namespace) -> Profile:
+    """The named profile, with the rounds that were asked for."""
+    profile = PROFILES[arguments.profile]
+    return dataclasses.replace(profile, rounds=arguments.rounds) if arguments.rounds else profile
+
+
+def _output(arguments: argparse.Namespace, path: Path | None) -> Output | None:
+    return Output(path, RESULT, arguments.force) if path is not None else None

@@ -1,0 +1,90 @@
+"""One run of the command line: words in, exit code out, and never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ulsam_deploy.device.commands.answer import Answer
+from ulsam_deploy.device.commands.combinations import check_typed, check_words
+from ulsam_deploy.device.commands.ending import ended
+from ulsam_deploy.device.commands.parser import parser_of, work_of
+from ulsam_deploy.device.errors import Exit, UlsamError
+
+if TYPE_CHECKING:
+    from ulsam_deploy.device.commands.reading import Parser
+
+#: What Python does at a character that an encoding lacks, where that ends a run.
+_STRICT = ("strict", "surrogateescape")
+
+
+def run_command(
+    argv: Sequence[str] | None,
+    packages: Mapping[str, str],
+    foreseen: Callable[[Exception], UlsamError | None] = lambda _: None,
+) -> int:
+    """Run one command.
+
+    A user never sees a traceback: :func:`~ulsam_deploy.device.commands.ending.ended` has words for whatever is raised.
+
+    Args:
+        argv: the words; ``None`` for those of this process.
+        packages: the commands that can be run, and where each is.
+        foreseen: the error in words for an exception that this way of starting expects; ``None`` for any other.
+
+    Returns:
+        The exit code.
+    """
+    known: Sequence[str] = tuple(packages)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in known:
+        known = (words[0],)  # the others' words cost as much to import as this one's
+    answer, arguments = Answer(words), None
+    _show_anything()
+    try:
+        arguments = _read(packages, known, words)
+        answer.check(arguments)
+        command = import_module(work_of(packages, arguments.command))
+        with answer.held():
+            return int(command.run(arguments))
+    except BrokenPipeError:  # the reader of our output went away (| head): not our error, nothing more to say
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.OK)
+    except KeyboardInterrupt as error:
+        return answer.failed(ended(error, words, arguments))
+    except Exception as error:
+        return answer.failed(ended(foreseen(error) or error, words, arguments))
+
+
+def _show_anything() -> None:
+    """Let a name that the terminal's encoding lacks be shown escaped: no run ends over how a result looks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in _STRICT:
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _read(packages: Mapping[str, str], known: Sequence[str], words: list[str]) -> argparse.Namespace:
+    """The words, to which those of a ``--config`` file are added; ``--save-config`` writes them all out."""
+
+    def parser() -> Parser:
+        return parser_of(packages, known)
+
+    check_words(words)
+    configured = any(word.startswith(("--config", "--save-config")) for word in words)
+    if configured:
+        from ulsam_deploy.device.commands import config
+
+        words[:] = config.merged(parser(), words)
+    read = parser()
+    arguments = read.parse_args(words)
+    check_typed(read, arguments)
+    if configured and getattr(arguments, "save_config", None):
+        config.save(parser(), words, arguments.save_config, force=arguments.force)
+    return arguments
