@@ -21,7 +21,7 @@ import pytest
 from ulsam_deploy.boards.runner import runner_bytes, write_runner
 from ulsam_deploy.cli import main
 from ulsam_deploy.device.bench.result import Result
-from ulsam_deploy.device.commands.on_device import COMMANDS
+from ulsam_deploy.device.commands.parser import COMMANDS
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.profiles import identities
 

@@ -18,9 +18,10 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.commands import on_device
 from ulsam_deploy.device.commands.answer import Failure
+from ulsam_deploy.device.commands.parser import work_of
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.types import Artifact, Tier
-from ulsam_deploy.export.build import Made
+from ulsam_deploy.export.build import BuiltArtifact
 from ulsam_deploy.export.outcome import Outcome
 from ulsam_deploy.export.pipeline import Exported
 
@@ -117,7 +118,7 @@ def test_whatever_stops_a_command(
         print('{"schema": "half"}')
         raise error
 
-    monkeypatch.setattr(importlib.import_module(f"ulsam_deploy.cli.{command}"), "run", stop)
+    monkeypatch.setattr(importlib.import_module(work_of(COMMANDS, command)), "run", stop)
     assert main([*WORDS[command].split(), "--json"]) == code
     found = failure(capsys.readouterr().out, code)
     if isinstance(error, UsageError):
@@ -149,7 +150,7 @@ def test_an_export_names_each_artifact_that_fell_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifact = Artifact("trt", "fp16", ("model.onnx",), (), (), Tier.COMPILED, {})
-    outcomes = (Outcome("trt", "fp16", Made(artifact, Evidence(Tier.COMPILED))),)
+    outcomes = (Outcome("trt", "fp16", "trt", BuiltArtifact(artifact, Evidence(Tier.COMPILED))),)
     monkeypatch.setattr("ulsam_deploy.cli.export.export", lambda *_: Exported(None, outcomes, (), Exit.UNAVAILABLE))
 
     def none(target: str) -> NoReturn:
@@ -177,7 +178,7 @@ def test_a_board_that_lacks_what_a_command_needs(
     def lacking(*_: object, **__: object) -> NoReturn:
         raise ImportError("No module named 'numpy'", name="numpy")
 
-    monkeypatch.setattr("ulsam_deploy.cli.main", lacking)
+    monkeypatch.setattr("ulsam_deploy.device.commands.verify.run", lacking)
     assert on_device.main(["verify", "net.bundle", "--json"]) == Exit.UNAVAILABLE
     failure(capsys.readouterr().out, 4)
 

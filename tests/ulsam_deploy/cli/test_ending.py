@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import re
 import sys
 import tempfile
@@ -38,6 +39,7 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> Plant:
 
         for command in ("cache", "doctor", "compare"):
             monkeypatch.setattr(f"ulsam_deploy.cli.{command}.run", run)
+        monkeypatch.setattr("ulsam_deploy.device.commands.doctor.run", run)
 
     return planted
 
@@ -52,7 +54,7 @@ def test_what_nobody_foresaw_is_one_sentence_and_a_file(
     plant(error)
     assert start(["doctor", "--json"]) == 70
     said = capsys.readouterr()
-    assert said.out == ""
+    assert json.loads(said.out)["exit_code"] == 70
     assert said.err.count("\n") == 1
     assert type(error).__name__ in said.err
     (kept,) = places.iterdir()

@@ -87,10 +87,10 @@ def test_a_full_disk_is_told_and_no_device_is_replaced(
 @pytest.mark.parametrize(
     ("words", "work"),
     [
-        ("bench {bundle} -o {out}", "ulsam_deploy.cli.bench.bench_bundles"),
-        ("bench {bundle} --junit {out}", "ulsam_deploy.cli.bench.bench_bundles"),
-        ("bench {bundle} --beside {bundle} --beside-output {out}", "ulsam_deploy.cli.bench.bench_bundles"),
-        ("verify {bundle} --markdown {out}", "ulsam_deploy.cli.verify.verify_bundle"),
+        ("bench {bundle} -o {out}", "ulsam_deploy.device.commands.bench.bench_bundles"),
+        ("bench {bundle} --junit {out}", "ulsam_deploy.device.commands.bench.bench_bundles"),
+        ("bench {bundle} --beside {bundle} --beside-output {out}", "ulsam_deploy.device.commands.bench.bench_bundles"),
+        ("verify {bundle} --markdown {out}", "ulsam_deploy.device.commands.verify.verify_bundle"),
         ("export {net} --target onnx --junit {out}", "ulsam_deploy.cli.export.export"),
         ("verify --against {net} {bundle}/onnx/model.onnx --junit {out}", "ulsam_deploy.cli.against.verify_against"),
         ("verify --against {net} {bundle}/onnx/model.onnx --reproduce {out}", "ulsam_deploy.against.check.Case"),

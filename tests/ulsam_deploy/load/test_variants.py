@@ -106,12 +106,12 @@ def test_a_converter_that_cannot_take_the_naive_form_stops_its_target_alone(
 ) -> None:
     result = pipeline.export(asked(weights, tmp_path, variant, "tflite", "onnx"), Progress(quiet=True))
     tflite, onnx = result.outcomes
-    assert onnx.made
+    assert onnx.built
     assert result.bundle
-    assert (result.bundle.root / "tflite").exists() is bool(tflite.made)
-    assert onnx.made.evidence.verdict is Verdict.PASS
-    if tflite.made:
-        assert tflite.made.evidence.verdict is Verdict.PASS
+    assert (result.bundle.root / "tflite").exists() is bool(tflite.built)
+    assert onnx.built.evidence.verdict is Verdict.PASS
+    if tflite.built:
+        assert tflite.built.evidence.verdict is Verdict.PASS
     else:
         assert result.exit_code == Exit.EXPORT_FAILED
         assert str(tflite.error).startswith("litert-torch could not convert the network: ")
