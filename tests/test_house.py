@@ -103,3 +103,20 @@ def test_a_file_is_not_too_long_and_says_why_it_exists() -> None:
     assert [str(path) for path, text in found.items() if len(text.splitlines()) > 420] == []
     unsaid = [str(path) for path, text in found.items() if not (ast.get_docstring(ast.parse(text)) or "").strip()]
     assert unsaid == [], "its first lines must say why it exists"
+
+
+def test_what_a_command_imports_at_its_start_is_numpy_alone() -> None:
+    """An optional package that is imported up there is needed by everybody who never uses it."""
+    code = """
+import importlib, importlib.metadata, sys
+from ulsam_deploy.cli.parser import COMMANDS
+from ulsam_deploy.device.commands.parser import work_of
+before = set(sys.modules)
+for name in COMMANDS:
+    importlib.import_module(work_of(COMMANDS, name))
+import ulsam_deploy.api
+tops = {name.split(".")[0] for name in set(sys.modules) - before}
+print(sorted(tops & set(importlib.metadata.packages_distributions())))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert said.splitlines()[-1:] == ["['numpy', 'ulsam_deploy']"]

@@ -54,7 +54,7 @@ def test_all_products_but_those_of_attention_are_in_int8(made: Any, target: str)
     assert facts.quantized.quantized_products == 4  # three convolutions and the classifier
     assert facts.quantized.products - facts.quantized.quantized_products == 4  # gate and scores of two blocks
     kept = made(target, "int8", ("6",))[0].facts
-    assert kept["quantized_products"] == 3
+    assert kept.quantized.quantized_products == 3
     assert kept.quantized.kept_operators > facts.quantized.kept_operators
 
 

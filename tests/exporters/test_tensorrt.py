@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 
@@ -15,7 +16,6 @@ from ulsam_deploy.device.profiles import devices
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.exporters.tensorrt import evidence as trt_evidence
 from ulsam_deploy.exporters.tensorrt import exporter, trtexec
-from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.runtimes.tensorrt import builder
 
 from .trt_networks import parsed, rtx
@@ -69,10 +69,10 @@ def test_a_device_without_an_nvidia_gpu_has_no_kit():
 def test_a_model_that_some_devices_refuse_has_no_command_for_them(made):
     model = onnx.load(made("trt", 4).files[0])
     model.opset_import[0].version = 18
-    everywhere = exporter._lint(model, exporter._profiles(""), ExportRequest())["lint"]
+    everywhere = exporter._lint(model, exporter._profiles(""))
     assert [name for name, messages in everywhere.items() if messages] == ["desktop-trt8"]
     with pytest.raises(ExportError, match=r"TensorRT 8\.6 \(desktop-trt8\) refuses the model: the model has opset 18"):
-        exporter._lint(model, exporter._profiles("desktop-trt8"), ExportRequest(device="desktop-trt8"))
+        exporter._lint(model, exporter._profiles("desktop-trt8"))
 
 
 def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made):
@@ -82,7 +82,7 @@ def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made):
     recipe = builder.Recipe.from_json(kit.files[1].read_text())
     tier, evidence = trt_evidence.evidence(trt, builder, kit.files[0].read_bytes(), recipe, jetson=True)
     assert tier == Tier.PARSED
-    assert evidence == kit.artifact.facts.tensorrt
+    assert dataclasses.replace(evidence, trtexec=kit.artifact.facts.tensorrt.trtexec) == kit.artifact.facts.tensorrt
 
 
 def test_engine_inventory_lists_layers_types_and_fusions_and_refusals_in_words(made):

@@ -116,7 +116,7 @@ def test_the_separate_form_keeps_more_of_a_large_map(tmp_path, monkeypatch):
         folder.mkdir()
         study = EXPORTER.study(exported(program, HALF, folder), folder, truth)
         (block,) = study.facts.survival
-        left[lowering.__name__] = block["value"]
+        left[lowering.__name__] = block.value
     assert left["broadcast"] < 0.5 < left["separate"]
 
 
