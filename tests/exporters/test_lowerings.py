@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-import ulsam_deploy.graph  # noqa: F401  registers the operator
+import ulsam_deploy.graph.operator  # noqa: F401  registers the operator
 from ulsam_deploy.exporters import lowerings
 
 CASES = {"normal": (1, 0), "huge logits": (300, 0), "all negative": (1, -50), "ties": (0, 1)}

@@ -163,7 +163,7 @@ def _taken_over(folder: Path) -> tuple[Prepared, ExportOptions]:
     """In a process, once: what was prepared there."""
     import torch
 
-    import ulsam_deploy.graph  # noqa: F401 - the operators that the program uses
+    import ulsam_deploy.graph.operator  # noqa: F401 - the operators that the program uses
 
     state: _HandedOver = pickle.loads((folder / STATE).read_bytes())
     program = dataclasses.replace(state.fused, exported=torch.export.load(folder / PROGRAM))

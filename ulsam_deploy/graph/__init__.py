@@ -1,13 +1,23 @@
-"""The Program: ``torch.export`` capture, raise, lower, proof, and evaluation in float64 with ablated twins."""
+"""The network as a program: ``torch.export`` capture, fuse, lower, proof, and evaluation in float64 with ablations.
 
-from ulsam_deploy.graph.control_runs import yardstick
-from ulsam_deploy.graph.evaluate import Evaluator, batches
-from ulsam_deploy.graph.fusion import raise_attention
-from ulsam_deploy.graph.lowering import Lowering, lower
-from ulsam_deploy.graph.modules import module_points
-from ulsam_deploy.graph.program import MAX_BATCH, Program, Signature, capture, signature
-from ulsam_deploy.graph.proof import Proof, prove
-from ulsam_deploy.graph.reference import make_golden
+Importing this package imports no torch: what the command line needs of it, :mod:`.interfaces` and :mod:`.resolution`,
+works without. The names here are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ulsam_deploy.graph.control_runs import yardstick
+    from ulsam_deploy.graph.evaluate import Evaluator, batches
+    from ulsam_deploy.graph.fusion import raise_attention
+    from ulsam_deploy.graph.lowering import Lowering, lower
+    from ulsam_deploy.graph.modules import module_points
+    from ulsam_deploy.graph.program import MAX_BATCH, Program, Signature, capture, signature
+    from ulsam_deploy.graph.proof import Proof, prove
+    from ulsam_deploy.graph.reference import make_golden
 
 __all__ = [
     "MAX_BATCH",
@@ -26,3 +36,29 @@ __all__ = [
     "signature",
     "yardstick",
 ]
+
+#: Where each name is defined.
+_PLACES = {
+    "Evaluator": "evaluate",
+    "Lowering": "lowering",
+    "MAX_BATCH": "program",
+    "Program": "program",
+    "Proof": "proof",
+    "Signature": "program",
+    "batches": "evaluate",
+    "capture": "program",
+    "lower": "lowering",
+    "make_golden": "reference",
+    "module_points": "modules",
+    "prove": "proof",
+    "raise_attention": "fusion",
+    "signature": "program",
+    "yardstick": "control_runs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The function or class called ``name``, its module imported on first use."""
+    if name in _PLACES:
+        return getattr(import_module(f"ulsam_deploy.graph.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'ulsam_deploy.graph' has no attribute '{name}'")

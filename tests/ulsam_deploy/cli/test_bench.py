@@ -198,7 +198,9 @@ def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Su
     (site / "stub-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: stub\nVersion: 1\n")
     (site / "stub-1.dist-info" / "entry_points.txt").write_text("[ulsam_deploy.runtimes]\nstub = stub_engine:Stub\n")
     (site / "stub_engine.py").write_text(
-        "from ulsam_deploy.device.types import Availability, EngineFacts, Runtime\n"
+        "from ulsam_deploy.device.findings import EngineFacts\n"
+        "from ulsam_deploy.device.runtime import Runtime\n"
+        "from ulsam_deploy.device.types import Availability\n"
         "class Stub(Runtime):\n"
         "    name = target = 'stub'\n"
         "    @classmethod\n"

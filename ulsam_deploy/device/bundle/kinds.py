@@ -79,7 +79,7 @@ def _zip(member: str, ours: Callable[[BinaryIO], bool]) -> Callable[[BinaryIO], 
 
 
 ARCHIVE = Kind("a packed bundle", _zip(MANIFEST, _json("ulsam-deploy.bundle")))
-RUNNER = Kind("a device runner", _zip("ulsam_deploy/cli/on_device.py", lambda _: True))
+RUNNER = Kind("a device runner", _zip("ulsam_deploy/device/commands/on_device.py", lambda _: True))
 RESULT = Kind("a result of bench", _json("ulsam-deploy.bench"))
 SWEEP = Kind("a sweep's table", _json("ulsam-deploy.sweep"))
 PAGE = Kind("a report", _head(rf'<meta name="generator" content="{GENERATOR}[ "]'))

@@ -177,7 +177,7 @@ def test_a_bundle_set_aside_by_a_dead_run_is_put_back(bundle: Bundle) -> None:
 def test_many_writers_at_once_leave_one_whole_bundle(tmp_path: Path, how: str) -> None:
     code = (
         "import sys; from pathlib import Path; from conftest import make_bundle\n"
-        "from ulsam_deploy.device.bundle import staging\n"
+        "from ulsam_deploy.device import files as staging\n"
         "if sys.argv[3] == 'two-steps': staging._exchange = lambda one, other: False\n"
         "for number in range(15): make_bundle(Path(sys.argv[1]), f'{sys.argv[2]}-{number}'.encode() * 500)"
     )
