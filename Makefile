@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz figures track check clean
+.PHONY: demo test test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz figures docs track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -64,6 +64,11 @@ figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	set -e; for script in peers profile_attention raise_growth growth; do $(BIN)/python benchmarks/$$script.py --write; done
 	$(BIN)/python benchmarks/road.py --write
+
+# The documentation as a site with navigation and search, in build/site; a broken link is an error.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Times, sizes and instruction counts of this commit, beside those of earlier ones: 'asv compare' and 'asv publish' read them.
 track: $(READY)

@@ -32,9 +32,10 @@ Places = dict[str, Path]
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """A bundle that is fast to run, a result file, and a checkpoint that nothing here comes to read."""
+    """A bundle that is fast to run, a result file, and a small checkpoint: a dry run reads it."""
     made = tmp_path_factory.mktemp("outputs")
-    (made / "net.pt").write_bytes(b"never read")
+    words = ["new", "mobilenet_v1", "--width", "0.25", "--classes", "4", "--input", "3x32x32", "-o"]
+    assert main([*words, str(made / "net.pt")]) == 0
     (made / "r.json").write_text(result(measured(noisy(12, 1))).to_json())
     dense = make_bundle(made / "dense.bundle", targets=("onnx",)).root
     return {"net": made / "net.pt", "bundle": dense, "result": made / "r.json"}

@@ -10,6 +10,7 @@ import pytest
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import build_parser
 from ulsam_deploy.device.commands.parser import COMMANDS, parser_of
+from ulsam_deploy.device.errors import UsageError
 
 Capture = pytest.CaptureFixture[str]
 
@@ -95,7 +96,8 @@ def test_every_option_in_either_number(board: bool) -> None:
 
 def test_a_value_is_not_taken_for_an_option() -> None:
     parser = build_parser(("new", "export"))
-    assert parser.parse_args(["new", "n", "--seed", "-5"]).seed == -5
+    with pytest.raises(UsageError, match="'-5' is no seed"):
+        parser.parse_args(["new", "n", "--seed", "-5"])
     assert parser.parse_args(["export", "--", "--model.pt"]).model == Path("--model.pt")
     assert parser.parse_args(["export", "m.pt", "-oout"]).output == Path("out")
 
