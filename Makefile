@@ -27,8 +27,8 @@ test-slow: $(READY) $(SIGN_READY)
 
 # Searches (auto, tune), targets side by side, low precision judged down the whole road.
 test-search: $(READY)
-	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/export/search/test_auto.py tests/ulsam_deploy/export/search/test_tune.py \
-		tests/ulsam_deploy/export/test_parallel.py tests/ulsam_deploy/export/test_precisions.py \
+	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/exporting/search/test_auto.py tests/ulsam_deploy/exporting/search/test_tune.py \
+		tests/ulsam_deploy/exporting/test_parallel.py tests/ulsam_deploy/exporting/test_precisions.py \
 		tests/exporters/test_diffuse.py
 
 # Every network of the paper's table through TensorRT's own parser and builder, in every precision and both batches.

@@ -30,8 +30,8 @@ from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.verify import runtime_for
-from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.models.digits import cluttered_digits
 from ulsam_deploy.models.reference import evaluation_set
 

@@ -29,8 +29,8 @@ BEGIN, END = "<!-- made by benchmarks/road.py -->", "<!-- end of the road -->"
 RUN = """
 import sys
 from pathlib import Path
-from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.device.progress import Progress
 
 progress = Progress(quiet=True)

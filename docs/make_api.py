@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "api.md"
 MODULES = (
     "api",
     "device.verification",
-    "export.options",
+    "exporting.options",
     "load.options",
     "device.types",
     "device.runtime",

@@ -15,7 +15,7 @@ import pytest
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact
-from ulsam_deploy.export import parallel
+from ulsam_deploy.exporting import parallel
 from ulsam_deploy.graph.interfaces import ExportRequest
 
 from . import needs

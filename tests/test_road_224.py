@@ -9,8 +9,8 @@ import pytest
 from ulsam_deploy.cli import main
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.export import pipeline
-from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.exporting import pipeline
+from ulsam_deploy.exporting.options import ExportOptions
 
 NETWORKS = {
     "v1-inserted": "mobilenet_v1 --insert 9,12",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ulsam_deploy.device.bundle import Bundle
     from ulsam_deploy.device.errors import CheckFailedError, UlsamError
     from ulsam_deploy.device.verification import Verification
-    from ulsam_deploy.export.budget import Budget
+    from ulsam_deploy.exporting.budget import Budget
 
 # ONNX Runtime 1.31 sends usage data to its maker and leaves an identifier in the home folder as soon as it is imported,
 # which onnxsim does as well; nothing but this keeps it from that. Who wants it sets the variable to 0.
@@ -55,7 +55,7 @@ __all__ = [
 
 #: Where each name is defined.
 _PLACES = {
-    "Budget": "export.budget",
+    "Budget": "exporting.budget",
     "Bundle": "device.bundle",
     "CheckFailedError": "device.errors",
     "Session": "api",

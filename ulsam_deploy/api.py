@@ -15,14 +15,14 @@ from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.device.verification import Verification
-from ulsam_deploy.export import conversions
-from ulsam_deploy.export.conversions import Batch, BudgetLike, PathLike, Shapes, Words
-from ulsam_deploy.export.options import ExportOptions, Recipe
+from ulsam_deploy.exporting import conversions
+from ulsam_deploy.exporting.conversions import Batch, BudgetLike, PathLike, Shapes, Words
+from ulsam_deploy.exporting.options import ExportOptions, Recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from ulsam_deploy.export.pipeline import Exported
+    from ulsam_deploy.exporting.pipeline import Exported
     from ulsam_deploy.load.checkpoint import InMemory
 
 __all__ = ["Session", "export", "open", "verify"]
@@ -101,7 +101,7 @@ def export(
         RefusedError: Reading the checkpoint would run code.
     """
     from ulsam_deploy.device.progress import Progress
-    from ulsam_deploy.export.pipeline import export as run
+    from ulsam_deploy.exporting.pipeline import export as run
 
     given = _in_memory(model)
     options = ExportOptions(

@@ -13,9 +13,9 @@ from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Refusal
-from ulsam_deploy.export.network import network_stages
-from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.exporting.network import network_stages
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.pipeline import export
 
 from .writers import Writer
 

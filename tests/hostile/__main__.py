@@ -63,7 +63,7 @@ def _import_everything() -> None:
     import ulsam_deploy.cli.inspect
     import ulsam_deploy.cli.pack
     import ulsam_deploy.cli.verify
-    import ulsam_deploy.export.pipeline
+    import ulsam_deploy.exporting.pipeline
     import ulsam_deploy.graph
     import ulsam_deploy.load.checkpoint
     import ulsam_deploy.load.onnx

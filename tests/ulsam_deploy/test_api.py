@@ -18,9 +18,9 @@ from ulsam_deploy.device.errors import ExportError, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.types import TensorSpec, Tier
 from ulsam_deploy.device.verify import Checked
-from ulsam_deploy.export import conversions, pipeline
-from ulsam_deploy.export.budget import Budget
-from ulsam_deploy.export.options import ExportOptions, Recipe
+from ulsam_deploy.exporting import conversions, pipeline
+from ulsam_deploy.exporting.budget import Budget
+from ulsam_deploy.exporting.options import ExportOptions, Recipe
 
 
 class Caught(NamedTuple):

@@ -25,13 +25,13 @@ from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.subprocesses import Limits
 from ulsam_deploy.device.types import Block, TensorSpec, Tier
 from ulsam_deploy.device.verify import verdict_code, worst_batch
-from ulsam_deploy.export.ablation import Shown, Twins, gathered
-from ulsam_deploy.export.build import located
-from ulsam_deploy.export.network import network_stages
-from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.pipeline import cache_of
-from ulsam_deploy.export.prepare import Prepared, prepare
-from ulsam_deploy.export.workspace import Workspace
+from ulsam_deploy.exporting.ablation import Shown, Twins, gathered
+from ulsam_deploy.exporting.build import located
+from ulsam_deploy.exporting.network import network_stages
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.pipeline import cache_of
+from ulsam_deploy.exporting.prepare import Prepared, prepare
+from ulsam_deploy.exporting.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.exporting.options import ExportOptions
 
 
 def run(arguments: argparse.Namespace) -> Exit:

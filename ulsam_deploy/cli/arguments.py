@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device.commands.arguments import positive, value
-from ulsam_deploy.export import options
+from ulsam_deploy.exporting import options
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -52,7 +52,7 @@ def _ssh() -> Availability:
 
 
 def _signing() -> Availability:
-    from ulsam_deploy.export import signing
+    from ulsam_deploy.exporting import signing
 
     return signing.available()
 

@@ -21,7 +21,7 @@ from ulsam_deploy.device.commands.doctor import Doctor
 from ulsam_deploy.device.findings import AutoFacts, Verdict
 from ulsam_deploy.device.shortfall import Shortfall
 from ulsam_deploy.device.types import TensorSpec
-from ulsam_deploy.export.plan import PlanDocument
+from ulsam_deploy.exporting.plan import PlanDocument
 from ulsam_deploy.gate import Finding
 from ulsam_deploy.graph.resolution import Resolution
 from ulsam_deploy.load.cost import Census

@@ -1,4 +1,4 @@
-"""``ulsam-deploy export``: the command around :func:`ulsam_deploy.export.pipeline.export`."""
+"""``ulsam-deploy export``: the command around :func:`ulsam_deploy.exporting.pipeline.export`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from ulsam_deploy.device.shortfall import Shortfall, shortfall
 from ulsam_deploy.device.targets import ALL
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.device.verify import runtime_for
-from ulsam_deploy.export.budget import read_budget
-from ulsam_deploy.export.options import ExportOptions, Recipe
-from ulsam_deploy.export.outcome import Outcome
-from ulsam_deploy.export.pipeline import Exported, describe_export, export
-from ulsam_deploy.export.search import read_recipes
+from ulsam_deploy.exporting.budget import read_budget
+from ulsam_deploy.exporting.options import ExportOptions, Recipe
+from ulsam_deploy.exporting.outcome import Outcome
+from ulsam_deploy.exporting.pipeline import Exported, describe_export, export
+from ulsam_deploy.exporting.search import read_recipes
 from ulsam_deploy.load.source import file_digest_of
 from ulsam_deploy.report import REPORT
 

@@ -10,7 +10,7 @@ from ulsam_deploy.device.bundle import MANIFEST, read_bundle
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.types import Block
-from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.load import cost as census
 from ulsam_deploy.load import source
 from ulsam_deploy.load.cost import Census, Counted

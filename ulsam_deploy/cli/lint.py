@@ -9,11 +9,11 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.export.network import network_stages
-from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.pipeline import cache_of
-from ulsam_deploy.export.prepare import prepare
-from ulsam_deploy.export.workspace import Workspace
+from ulsam_deploy.exporting.network import network_stages
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.pipeline import cache_of
+from ulsam_deploy.exporting.prepare import prepare
+from ulsam_deploy.exporting.workspace import Workspace
 from ulsam_deploy.graph.resolution import COLUMNS, rows, suggestion
 
 

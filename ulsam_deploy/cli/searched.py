@@ -5,8 +5,8 @@ from __future__ import annotations
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.export.search import Found, Tuned
-from ulsam_deploy.export.search.trials import interval_words
+from ulsam_deploy.exporting.search import Found, Tuned
+from ulsam_deploy.exporting.search.trials import interval_words
 
 COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop", "budget", "")
 

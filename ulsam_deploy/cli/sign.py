@@ -7,7 +7,7 @@ import argparse
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
-from ulsam_deploy.export import signing
+from ulsam_deploy.exporting import signing
 
 
 def run(arguments: argparse.Namespace) -> Exit:

@@ -13,7 +13,7 @@ from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.commands.ci import check_places, handover
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.export.workers import local_workers
+from ulsam_deploy.exporting.workers import local_workers
 from ulsam_deploy.sweep import executors, plan, results
 from ulsam_deploy.sweep.plan import Sweep
 from ulsam_deploy.sweep.results import Row

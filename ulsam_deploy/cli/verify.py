@@ -43,7 +43,7 @@ def _signer(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
     """Who made the bundle, by key or by identity; ``None`` where nobody asked."""
     if not arguments.identity:
         return key_owner(arguments, bundle)
-    from ulsam_deploy.export import signing
+    from ulsam_deploy.exporting import signing
 
     signing.check_identity(bundle, arguments.identity, arguments.issuer)
     return str(arguments.identity)
@@ -56,7 +56,7 @@ def _pytorch(
     data: Labelled,
 ) -> labelled.Named:
     """The PyTorch network of ``--against``."""
-    from ulsam_deploy.export.options import ExportOptions
+    from ulsam_deploy.exporting.options import ExportOptions
     from ulsam_deploy.load import eager
 
     options = ExportOptions(arguments.against, **model_options(arguments))

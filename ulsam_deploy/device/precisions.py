@@ -19,7 +19,7 @@ _PRECISION_WORDS: Mapping[str, str] = {
 }
 
 
-#: Whichever of them is fastest within the budget: see :mod:`ulsam_deploy.export.search`.
+#: Whichever of them is fastest within the budget: see :mod:`ulsam_deploy.exporting.search`.
 AUTO = "auto"
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.third_party import installed
 from ulsam_deploy.device.types import Availability
-from ulsam_deploy.export.workers import ending, local
+from ulsam_deploy.exporting.workers import ending, local
 
 #: What Dask's workers have to be started with, so that memory can be stated.
 RESOURCE = "memory"

@@ -20,7 +20,7 @@ from ulsam_deploy.device.precisions import AUTO, CALIBRATED, parse_precisions
 from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.spelling import other_number, unknown
 from ulsam_deploy.device.targets import check_targets, parse_targets
-from ulsam_deploy.export.options import ExportOptions, parse_shape
+from ulsam_deploy.exporting.options import ExportOptions, parse_shape
 from ulsam_deploy.inputs import probes
 from ulsam_deploy.load import source
 from ulsam_deploy.sweep.store import fetched, is_url

@@ -32,7 +32,7 @@ from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import TensorSpec, Tier
 from ulsam_deploy.device.verify import produce, runtime_for, verdict_code
-from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.graph.interfaces import Exporter
 from ulsam_deploy.load.source import file_digest
 from ulsam_deploy.sweep.accuracy import Counts, count

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.load import source
 
 SIZE = 32

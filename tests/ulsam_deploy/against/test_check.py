@@ -23,9 +23,9 @@ from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Artifact, Block
-from ulsam_deploy.export import pipeline
-from ulsam_deploy.export.network import network_stages
-from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.exporting import pipeline
+from ulsam_deploy.exporting.network import network_stages
+from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.graph.interfaces import ExportRequest
 
 from .conftest import SIZE, naive_onnx

@@ -21,9 +21,9 @@ from ulsam_deploy.device.commands.answer import Failure
 from ulsam_deploy.device.commands.parser import work_of
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.types import Artifact, Tier
-from ulsam_deploy.export.build import BuiltArtifact
-from ulsam_deploy.export.outcome import Outcome
-from ulsam_deploy.export.pipeline import Exported
+from ulsam_deploy.exporting.build import BuiltArtifact
+from ulsam_deploy.exporting.outcome import Outcome
+from ulsam_deploy.exporting.pipeline import Exported
 
 from ..handmade import make_bundle
 

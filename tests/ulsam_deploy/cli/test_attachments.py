@@ -11,7 +11,7 @@ import pytest
 from ulsam_deploy.device import maps
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.maps import Maps
-from ulsam_deploy.export import attachments
+from ulsam_deploy.exporting import attachments
 from ulsam_deploy.report import page
 
 from ..report.reading import Page

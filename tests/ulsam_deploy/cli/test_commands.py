@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.export.bom import BOM
+from ulsam_deploy.exporting.bom import BOM
 
 from ...traces import traces
 from ..export.test_bom import by_schema

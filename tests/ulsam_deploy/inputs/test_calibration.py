@@ -10,8 +10,8 @@ import pytest
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Calibration, TensorSpec
-from ulsam_deploy.export.options import ExportOptions
-from ulsam_deploy.export.pipeline import export
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.inputs import calibration
 
 INPUT = (TensorSpec("x", (1, 3, 4, 5)),)

@@ -10,8 +10,8 @@ import pytest
 
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.export.network import network_stages
-from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.exporting.network import network_stages
+from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.inputs.probes import PROBES, digest, read, with_built_in
 
 SHAPES = {"x": (3, 8, 6)}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy.export.options import ExportOptions
 from ulsam_deploy.exporters.lowerings import FORMS
+from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.graph import capture, raise_attention
 from ulsam_deploy.load import cost, source
 from ulsam_deploy.models.ulsam import ULSAM

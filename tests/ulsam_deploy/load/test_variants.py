@@ -13,8 +13,8 @@ from ulsam_deploy.cli import main
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.export import pipeline
-from ulsam_deploy.export.options import ExportOptions
+from ulsam_deploy.exporting import pipeline
+from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.models.mobilenet_v1 import NETWORK
 from ulsam_deploy.models.ulsam import POOL_OF_INPUT, SOFTMAX_OVER_CHANNEL, VARIANTS
 

@@ -9,7 +9,7 @@ from ulsam_deploy.cli.arguments import add_model_options
 from ulsam_deploy.device import precisions
 from ulsam_deploy.device.commands.arguments import add_ci_options, add_preprocessing, add_target, command, value
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.export import options
+from ulsam_deploy.exporting import options
 
 
 def add(commands: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ulsam_deploy.device.commands.arguments import add_force, command, value
 from ulsam_deploy.device.errors import UsageError
-from ulsam_deploy.export import options
+from ulsam_deploy.exporting import options
 
 
 def add(commands: Any) -> None:

@@ -1,7 +1,7 @@
 """Checks ECDSA signatures with the standard library alone, so that a device needs no cryptography package.
 
 Checking needs public numbers only, so nothing here has to hide its timing; *making* a signature does, and is left to a
-library (:mod:`ulsam_deploy.export.signing`). Curves, formulas: FIPS 186-5 and SP 800-186; encodings: RFC 5480 (key),
+library (:mod:`ulsam_deploy.exporting.signing`). Curves, formulas: FIPS 186-5 and SP 800-186; encodings: RFC 5480 (key),
 RFC 3279 (signature), strictly DER. Tested against Project Wycheproof. Device-safe.
 """
 

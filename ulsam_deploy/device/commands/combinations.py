@@ -1,7 +1,8 @@
 """Words that mean nothing beside, or without, other words: whoever types one is told, and no word is dropped.
 
 A table for each command. What the options of an export say together, whoever asks, is checked in
-:mod:`ulsam_deploy.export.requests`; this is about words of the command line alone. Standard library only; device-safe.
+:mod:`ulsam_deploy.exporting.requests`; this is about words of the command line alone. Standard library only;
+device-safe.
 """
 
 from __future__ import annotations

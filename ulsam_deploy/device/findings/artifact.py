@@ -141,7 +141,7 @@ class TensorRTFacts:
 
 @dataclass(frozen=True)
 class BudgetLimits:
-    """The budget of a search: :class:`~ulsam_deploy.export.budget.Budget`."""
+    """The budget of a search: :class:`~ulsam_deploy.exporting.budget.Budget`."""
 
     drop: float | None
     error: float
@@ -189,7 +189,7 @@ class AutoFacts:
 
 @dataclass(frozen=True)
 class TunedChoice:
-    """One lowering that ``--tune`` tried for the blocks of ``geometry`` (:mod:`ulsam_deploy.export.search.tune`)."""
+    """One lowering that ``--tune`` tried for the blocks of ``geometry`` (:mod:`ulsam_deploy.exporting.search.tune`)."""
 
     geometry: str
     lowering: str

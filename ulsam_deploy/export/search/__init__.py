@@ -1,7 +1,0 @@
-"""Searches that make, judge and time artifacts: ``--precision auto`` by a budget, ``--tune`` among equal forms."""
-
-from ulsam_deploy.export.search.auto import Found, search
-from ulsam_deploy.export.search.recipes import RECIPE, Recipes, read_recipes, recipes_text
-from ulsam_deploy.export.search.tune import Tuned, tune
-
-__all__ = ["RECIPE", "Found", "Recipes", "Tuned", "read_recipes", "recipes_text", "search", "tune"]

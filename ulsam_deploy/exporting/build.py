@@ -1,0 +1,227 @@
+"""One artifact: lowered, exported, run in its engine, and judged; in low precision by its own ablations as well."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.cache import key
+from ulsam_deploy.device.errors import UlsamError, UnavailableError
+from ulsam_deploy.device.findings import CalibrationSet, Reason, ReasonKind, Verdict, Word
+from ulsam_deploy.device.parity import Reading
+from ulsam_deploy.device.precisions import CALIBRATED
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.types import Artifact, Tier
+from ulsam_deploy.device.verify import execute, latency, runtime_for, worst_batch
+from ulsam_deploy.exporting.ablation import Twins, opened, silence
+from ulsam_deploy.exporting.options import ExportOptions, Recipe
+from ulsam_deploy.exporting.prepare import Prepared
+from ulsam_deploy.exporting.workspace import Workspace
+from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
+from ulsam_deploy.graph.resolution import annotated
+
+__all__ = ["Builder", "BuiltArtifact", "artifact_key", "build", "finish", "located"]
+
+
+_BUILT, _TWINS, _FILES = "built.json", "twins.npz", "files"
+
+
+@dataclass(frozen=True)
+class BuiltArtifact:
+    """One artifact with its evidence.
+
+    ``silenced``: what its twins gave, each without one block's attention: float32 (B, P, K) by output; empty where
+    there are none.
+    """
+
+    artifact: Artifact
+    evidence: Evidence
+    silenced: Mapping[str, Array] = field(default_factory=dict)
+    inside: tuple[Reading | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept of one artifact in words; what its twins gave lies beside it."""
+
+    artifact: Artifact
+    evidence: Evidence
+    inside: tuple[tuple[float, ...], ...] = ()  # of each block, empty where nothing could be read
+
+
+def artifact_key(prepared: str, exporter: Exporter, recipe: Recipe, options: ExportOptions) -> str:
+    """What one artifact of the network with the key ``prepared`` is known by."""
+    about = [exporter.target, dataclasses.asdict(recipe), options.device, options.dla]
+    return key(prepared, about, exporter.available_in(recipe.precision).detail, _engine(exporter))
+
+
+class Builder:
+    """Builds the artifacts of one prepared network, each once: what is known already is taken from ``workspace``."""
+
+    def __init__(self, prepared: Prepared, workspace: Workspace, options: ExportOptions, progress: Progress) -> None:
+        self.prepared, self.workspace, self.options, self.progress = prepared, workspace, options, progress
+
+    def key(self, exporter: Exporter, recipe: Recipe) -> str:
+        """What the workspace knows the artifact by."""
+        return artifact_key(self.prepared.network.key, exporter, recipe, self.options)
+
+    def artifact(
+        self,
+        exporter: Exporter,
+        recipe: Recipe,
+        into: Path,
+        made: Callable[[Path], BuiltArtifact] | None = None,
+    ) -> BuiltArtifact:
+        """The artifact of ``exporter`` by ``recipe``, its files in the folder ``into``, which is made here.
+
+        ``made`` builds it where it is not known yet; default: :func:`build`, in this process.
+        """
+        make = made or (lambda files: build(self.prepared, exporter, recipe, self.options, files))
+
+        def write(folder: Path) -> None:
+            files = folder / _FILES
+            files.mkdir()
+            _save(finish(self.prepared, make(files), files, self.progress), folder)
+
+        folder = self.workspace.folder(self.key(exporter, recipe), write)
+        shutil.copytree(folder / _FILES, into)
+        return _load(folder)
+
+
+def build(
+    prepared: Prepared, exporter: Exporter, recipe: Recipe, options: ExportOptions, folder: Path
+) -> BuiltArtifact:
+    """The artifact of ``exporter`` by ``recipe``, in the empty ``folder``, with what running it here showed."""
+    artifact = _export(prepared, exporter, recipe, options, folder)
+    try:
+        evidence, twins = _executed(prepared, exporter, artifact, folder)
+        return BuiltArtifact(
+            annotated(artifact, evidence, prepared.resolutions), evidence, twins.silenced, twins.inside
+        )
+    except UnavailableError as error:
+        reason = Reason(artifact.target, ReasonKind.NOT_RUN_NOTE, f"Not run here: {error.found}.")
+        evidence = Evidence(artifact.tier, reasons=(reason,))
+        if study := exporter.study(artifact, folder, prepared.golden):
+            facts = dataclasses.replace(artifact.facts, study=study.facts)
+            artifact = dataclasses.replace(artifact, facts=facts)
+            reasons = evidence.reasons + study.reasons
+            evidence = dataclasses.replace(evidence, verdict=study.verdict, reasons=reasons)
+        return BuiltArtifact(annotated(artifact, evidence, prepared.resolutions), evidence)
+
+
+def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Progress) -> BuiltArtifact:
+    """``built`` with the time of one call, where an engine ran it; a failure also with the first module that differs.
+
+    Apart from :func:`build`, which may run beside others: a time is taken where nothing else runs.
+    """
+    artifact, evidence = built.artifact, built.evidence
+    if evidence.tier < Tier.EXECUTED:
+        return built
+    files = [folder / name for name in artifact.files]
+    with opened(runtime_for(artifact.target), files, artifact) as runtime:
+        evidence = dataclasses.replace(evidence, latency=latency(runtime, prepared.golden))
+        if evidence.verdict is Verdict.FAIL:
+            golden = prepared.golden.at(artifact.precision)
+            batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])
+            feed = {name: array[batch] for name, array in golden.inputs.items()}
+            evidence = located(prepared, evidence, feed, runtime.values, artifact.precision, progress)
+    return dataclasses.replace(built, evidence=evidence)
+
+
+def located(
+    prepared: Prepared,
+    evidence: Evidence,
+    feed: ArrayMap,
+    values: Callable[[ArrayMap], ArrayMap],
+    precision: str,
+    progress: Progress,
+) -> Evidence:
+    """``evidence`` of a failure with one reason more: the first module of the network that differs.
+
+    ``feed`` is the artifact's batch that shows it (:func:`~ulsam_deploy.device.verify.worst_batch`); ``values`` gives
+    every tensor inside the artifact for it.
+    """
+    from ulsam_deploy.graph import module_points
+    from ulsam_deploy.graph.divergence import first_divergence
+
+    captured = prepared.network.captured()
+    with progress.stage("where") as said:
+        try:
+            divergence = first_divergence(module_points(captured, feed, precision), values(feed))
+        except UlsamError as error:
+            said.append(f"not found: {error.found.splitlines()[0]}")
+            return evidence
+        said.append(divergence.module or "nowhere")
+    place = Reason(divergence.module, ReasonKind.PLACE_FAULT, divergence.sentence())
+    return dataclasses.replace(evidence, reasons=(*evidence.reasons, place))
+
+
+def _export(prepared: Prepared, exporter: Exporter, recipe: Recipe, options: ExportOptions, folder: Path) -> Artifact:
+    from ulsam_deploy.graph.views import first_block
+
+    fused = prepared.network.fused()
+    ranges = fused.split.ranges if recipe.precision in CALIBRATED and fused.split else None
+    request = ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep, recipe.lowerings)
+    lowered = fused.lowered(exporter.target, exporter.lowering(request))
+    artifact = exporter.export(lowered, request, folder)
+    facts = dataclasses.replace(artifact.facts, block=first_block(lowered))
+    if recipe.precision != "fp32":
+        facts = dataclasses.replace(facts, keep=recipe.keep)
+    if ranges:
+        facts = dataclasses.replace(facts, calibration=CalibrationSet(ranges.digest, ranges.count))
+    return dataclasses.replace(artifact, facts=facts)
+
+
+def _executed(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Twins]:
+    """What the engine shows, and what the artifact's own twins gave."""
+    files = [folder / name for name in artifact.files]
+    twins = Twins() if artifact.precision == "fp32" else silence(prepared, exporter, artifact, folder)
+    evidence = _judged(prepared, artifact, files, twins)
+    if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone tell, nearly always
+        twins = silence(prepared, exporter, artifact, folder)
+        evidence = _judged(prepared, artifact, files, twins)
+    return evidence, twins
+
+
+def _judged(prepared: Prepared, artifact: Artifact, files: list[Path], twins: Twins) -> Evidence:
+    return execute(
+        artifact.target, files, artifact.inputs, artifact.outputs, prepared.golden,
+        precision=artifact.precision, timed=False, silenced=twins.silenced, inside=twins.inside,
+    )  # fmt: skip
+
+
+def _is_undecided(evidence: Evidence) -> bool:
+    """Whether the check could not have failed, for a block whose loss its outputs might not show."""
+    blocks = evidence.parity.blocks if evidence.parity else ()
+    return evidence.verdict is Verdict.INCONCLUSIVE and any(block.word is Word.INCONCLUSIVE for block in blocks)
+
+
+def _save(built: BuiltArtifact, folder: Path) -> None:
+    kept = _Kept(built.artifact, built.evidence, tuple(found or () for found in built.inside))
+    (folder / _BUILT).write_text(codec.dumps(codec.encode(kept, _BUILT)))
+    np.savez_compressed(folder / _TWINS, **built.silenced)  # type: ignore[arg-type]
+
+
+def _load(folder: Path) -> BuiltArtifact:
+    kept = codec.decode(_Kept, codec.loads((folder / _BUILT).read_bytes(), _BUILT), _BUILT)
+    with np.load(folder / _TWINS, allow_pickle=False) as twins:
+        readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
+        return BuiltArtifact(kept.artifact, kept.evidence, dict(twins), readings)
+
+
+def _engine(exporter: Exporter) -> str:
+    """The engine and machine that evidence was gathered on: it is not carried to another one."""
+    try:
+        engine = runtime_for(exporter.target).available().detail
+    except UnavailableError:
+        engine = "none"
+    return f"{engine} on {platform.machine()} {platform.processor()} {platform.system()}"

@@ -1,0 +1,136 @@
+"""What programs may write for an option, as the one form that the export options have.
+
+Whatever makes no sense is a :class:`UsageError`, never Python's own error from somewhere below.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Literal
+
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.exporting import budget as budgets
+from ulsam_deploy.exporting.budget import Budget
+from ulsam_deploy.exporting.options import Recipe, parse_batch, parse_shape
+
+PathLike = str | os.PathLike[str]
+#: One word, several with commas between them, or a list of words.
+Words = str | Sequence[str]
+#: One input without the batch: ``(3, 224, 224)`` or ``"3x224x224"``.
+Shape = str | Sequence[int]
+Shapes = Shape | Sequence[Shape]
+Batch = int | Literal["dynamic"] | None
+BudgetLike = Budget | Mapping[str, float | str]
+
+
+def path(value: object, name: str) -> Path:
+    """A path."""
+    if isinstance(value, (str, os.PathLike)):
+        return Path(value)
+    raise UsageError(f"{name} is a {type(value).__name__}", expected="a path")
+
+
+def optional_path(value: PathLike | None, name: str) -> Path | None:
+    """A path, or nothing."""
+    return None if value is None else path(value, name)
+
+
+def words(value: Words, name: str) -> tuple[str, ...]:
+    """``"onnx"``, ``"onnx,tflite"`` and ``["onnx", "tflite"]`` as a tuple of words, each once."""
+    return _words(value.split(",") if isinstance(value, str) else value, name)
+
+
+def names(value: Words, name: str) -> tuple[str, ...]:
+    """As :func:`words`, for names that may themselves hold commas: a ``str`` is one name."""
+    return _words([value] if isinstance(value, str) else value, name)
+
+
+def _words(value: object, name: str) -> tuple[str, ...]:
+    if isinstance(value, Sequence) and all(isinstance(word, str) for word in value):
+        return tuple(dict.fromkeys(value))
+    raise UsageError(f"{name} is {value!r:.80}", expected="a word or a list of words")
+
+
+def shapes(value: Shapes) -> tuple[tuple[int, ...], ...]:
+    """One shape or several, as sizes or as ``"3x224x224"``."""
+    several: object = value
+    if isinstance(several, str):
+        return (parse_shape(several),)
+    if not isinstance(several, Sequence):
+        raise _no_shape(several)
+    if several and all(isinstance(size, Integral) for size in several):
+        return (_shape(several),)
+    return tuple(_shape(one) for one in several)
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    if isinstance(value, str):
+        return parse_shape(value)
+    if not isinstance(value, Sequence) or not value:
+        raise _no_shape(value)
+    for size in value:
+        if isinstance(size, bool) or not isinstance(size, Integral) or int(size) < 1:
+            raise _no_shape(value)
+    return tuple(int(size) for size in value)
+
+
+def _no_shape(value: object) -> UsageError:
+    return UsageError(
+        f"{value!r:.80} is no input shape", expected="positive sizes without the batch: (3, 224, 224) or '3x224x224'"
+    )
+
+
+def batch(value: object) -> int | None:
+    """A number; ``None`` for a dynamic batch, which ``"dynamic"`` means too."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return parse_batch(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UsageError(f"{value!r:.80} is not a batch size", expected="a positive number, 'dynamic', or None for it")
+    return value
+
+
+def budget(value: object) -> Budget:
+    """Limits by name, such as ``{"drop": 0.3, "size": "40%"}``, as a budget."""
+    if value is None:
+        return Budget()
+    if isinstance(value, Budget):
+        return value.check()
+    if isinstance(value, Mapping):
+        return budgets.from_mapping(value)
+    raise UsageError(f"the budget is a {type(value).__name__}", expected="a Budget, or a mapping such as {'drop': 0.3}")
+
+
+def preprocessing(value: Preprocessing | PathLike | None) -> Preprocessing | None:
+    """A preprocessing, the name of one, or the TOML file that states it."""
+    if value is None:
+        return None
+    if isinstance(value, Preprocessing):
+        return value.check()
+    from ulsam_deploy.device.images import read_preprocessing
+
+    return read_preprocessing(str(path(value, "preprocessing")))
+
+
+def recipes(value: object) -> Mapping[str, Recipe]:
+    """Recipes by target, or those of a bundle's ``recipe.toml``."""
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        if all(isinstance(recipe, Recipe) for recipe in value.values()):
+            return dict(value)
+        raise UsageError("a recipe is no Recipe", expected="by target, a ulsam_deploy.exporting.options.Recipe")
+    from ulsam_deploy.exporting.search import read_recipes
+
+    return read_recipes(path(value, "recipes")).targets
+
+
+def level(value: Tier | str) -> Tier:
+    """A level of evidence, or its label such as ``"executed"``."""
+    return value if isinstance(value, Tier) else Tier.from_label(str(value))

@@ -1,0 +1,214 @@
+"""The network of one export before any artifact: loaded, fed, captured, fused and proven, each when it is called for.
+
+A run in which nothing changed calls for none of it, and so never imports torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.cache import key, source_digest
+from ulsam_deploy.device.errors import ExportError
+from ulsam_deploy.device.precisions import CALIBRATED
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.third_party import version
+from ulsam_deploy.device.types import TensorSpec
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.inputs import calibration, probes
+from ulsam_deploy.inputs.calibration import CalibrationSplit
+from ulsam_deploy.load import source
+from ulsam_deploy.load.checkpoint import InMemory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ulsam_deploy.graph import Program, Proof, Signature
+
+__all__ = ["FusedNetwork", "LoadedNetwork", "NetworkInputs", "NetworkStages", "network_stages"]
+
+
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """The network with its weights, and what goes into it and comes out, known from one run before it is captured."""
+
+    source: source.Source
+    signature: Signature
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What the network is checked on: ``probes`` (P, ...) by input, a name for each; the calibration set if used."""
+
+    probes: ArrayMap
+    names: tuple[str, ...]
+    split: CalibrationSplit | None
+
+
+@dataclass(frozen=True)
+class FusedNetwork:
+    """What artifacts are lowered from: ``program`` has every attention block as one node.
+
+    ``proof`` is what each further rewrite is held against; ``split`` the calibration set, where one is used.
+    """
+
+    program: Program
+    proof: Proof
+    split: CalibrationSplit | None
+    _lowered: dict[tuple[str, object], Program] = field(default_factory=dict, repr=False, compare=False)
+
+    def lowered(self, target: str, lowering: Callable[..., Tensor]) -> Program:
+        """The program with ``lowering`` in each node's place, proven equal in float64; each computed once.
+
+        Raises :class:`ExportError` where it is not equal.
+        """
+        from ulsam_deploy.graph import lower
+
+        if (target, lowering) not in self._lowered:
+            program = lower(self.program, lowering)
+            self.proof.check(program, f"lowering for {target}")
+            self._lowered[target, lowering] = program
+        return self._lowered[target, lowering]
+
+
+@dataclass(frozen=True)
+class NetworkStages:
+    """The stages before any artifact; each is done once, when it is first called, and raises what stops it.
+
+    Attributes:
+        digest: SHA-256 of the checkpoint file; of a network in memory, of its weights.
+        key: Changes with anything that the program or the reference depends on.
+        notes: Sentences about the network and the user's files that were said so far.
+        loaded: The network itself.
+        inputs: The probes and the calibration set.
+        captured: The network as ``torch.export`` sees it.
+        fused: The same with its attention fused, proven equal in float64.
+    """
+
+    digest: str
+    key: str
+    notes: list[str]
+    loaded: Callable[[], LoadedNetwork]
+    inputs: Callable[[], NetworkInputs]
+    captured: Callable[[], Program]
+    fused: Callable[[], FusedNetwork]
+
+
+def network_stages(options: ExportOptions, progress: Progress, given: InMemory | None = None) -> NetworkStages:
+    """The stages of the network that ``options`` name; only the model's bytes are read here, for its digest.
+
+    Args:
+        options: Which network, on which inputs, and the precisions that it is to be judged in.
+        progress: Told of each stage, and of each note.
+        given: The network itself, where it is in memory.
+
+    Raises:
+        UsageError: The model, the probes or the calibration set cannot be read.
+    """
+    notes: list[str] = []
+
+    def note(sentence: str) -> None:
+        notes.append(sentence)
+        progress.say(f"  note: {sentence}")
+
+    digest = source.file_digest(options) if given is None else given.sha256
+    loaded = functools.cache(lambda: _loaded(options, progress, note, given))
+    inputs = functools.cache(lambda: _inputs(loaded().signature, options, note))
+    captured = functools.cache(lambda: _captured(loaded().source, options, progress))
+    fused = functools.cache(lambda: _fused(loaded().source, captured(), inputs().split, options, progress))
+    return NetworkStages(digest, reference_key(options, digest), notes, loaded, inputs, captured, fused)
+
+
+def reference_key(options: ExportOptions, digest: str) -> str:
+    """Changes with anything that the program or the golden set depends on; ``digest`` is the model's SHA-256."""
+    o = options
+    own = probes.digest(o.probes) if o.probes else ""
+    low = sorted(set(o.judged) - {"fp32"})
+    ranges = probes.digest(o.calibration) if o.calibration and set(low) & set(CALIBRATED) else ""
+    asked: list[object] = [o.arch, o.factory, o.variant, o.inputs, o.batch, o.trust_pickle]
+    asked += [sorted(o.allow_globals), own, low, ranges]
+    asked.append(dataclasses.asdict(o.preprocessing) if o.preprocessing else None)
+    return key("reference", digest, o.model.stem, asked, probes.PROBES, source_digest(), version("torch"))
+
+
+def _loaded(
+    options: ExportOptions, progress: Progress, note: Callable[[str], None], given: InMemory | None
+) -> LoadedNetwork:
+    from ulsam_deploy.graph import signature
+
+    with progress.stage("load") as said:
+        loaded = source.load(options, given)
+        said.append(f"{loaded.network}, {loaded.parameters / 1e6:.2f} M parameters")
+    for sentence in loaded.notes:
+        note(sentence)
+    return LoadedNetwork(loaded, signature(loaded.model, loaded.input_shapes, options.batch))
+
+
+def _inputs(signature: Signature, options: ExportOptions, note: Callable[[str], None]) -> NetworkInputs:
+    """The built-in probes, the user's, and those samples of the calibration set that no range is taken from."""
+    shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in signature.inputs}
+    batch = options.batch or 1
+    inputs, names = probes.with_built_in(options.probes, shapes, batch, options.preprocessing)
+    if options.calibration is None or not set(options.judged) & set(CALIBRATED):
+        return NetworkInputs(inputs, names, None)
+    whole = calibration.read_calibration(options.calibration, signature.inputs, options.preprocessing)
+    if sentence := calibration.note(whole):
+        note(sentence)
+    split = calibration.split(whole, batch)
+    calibration.check_disjoint(split.ranges, inputs, names)
+    more = len(next(iter(split.held_out.values())))
+    joined = {name: np.concatenate([inputs[name], split.held_out[name]]) for name in inputs}
+    return NetworkInputs(joined, (*names, *(f"held-out-{i}" for i in range(more))), split)
+
+
+def _captured(loaded: source.Source, options: ExportOptions, progress: Progress) -> Program:
+    from ulsam_deploy.graph import capture
+
+    with progress.stage("capture") as said:
+        program = capture(loaded.model, loaded.input_shapes, options.batch)
+        said.append(", ".join(f"{spec.name} {_words(spec)}" for spec in program.inputs))
+    return program
+
+
+def _fused(
+    loaded: source.Source,
+    captured: Program,
+    split: CalibrationSplit | None,
+    options: ExportOptions,
+    progress: Progress,
+) -> FusedNetwork:
+    from ulsam_deploy.graph import Proof, raise_attention
+
+    proof = Proof(captured)
+    if loaded.reference:
+        proof.hold(loaded.reference, "reading the model")
+    with progress.stage("raise and prove") as said:
+        program = raise_attention(captured)
+        _check_expected(program, loaded, options)
+        difference = proof.check(program, "raising the attention")
+        said.append(f"{len(program.blocks)} attention blocks, equal in float64 to {difference:.1g}")
+    for refusal in program.refusals:
+        progress.say(f"  note: {refusal.path} looks like ULSAM and is left as it is: {refusal.reason}")
+    return FusedNetwork(program, proof, split)
+
+
+def _words(spec: TensorSpec) -> str:
+    return "x".join("N" if size is None else str(size) for size in spec.shape)
+
+
+def _check_expected(program: Program, loaded: source.Source, options: ExportOptions) -> None:
+    """Zero matches in a network that should have ULSAM is an error, not a silent pass."""
+    found, expected = len(program.blocks) + len(program.refusals), loaded.expected_blocks
+    if expected is not None and (found != expected or (program.refusals and not options.variant)):
+        reasons = "; ".join(f"{r.path}: {r.reason}" for r in program.refusals)
+        raise ExportError(
+            f"{len(program.blocks)} of {expected} attention blocks were raised" + (f" ({reasons})" if reasons else ""),
+            expected=f"all {expected} blocks of {loaded.network} in the form that this tool proves",
+            todo="if this is a known variant of the module, say so with --ulsam-variant",
+        )

@@ -1,0 +1,161 @@
+"""What a user can ask of an export, as one frozen value; the command line, the API and the cache key all use it.
+
+Standard library only; numpy where pictures are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.precisions import AUTO, PRECISIONS
+from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.exporting.budget import Budget
+from ulsam_deploy.load.options import LoadOptions
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one artifact is made: in which precision, and which modules stay in floating point.
+
+    ``lowerings``: pairs of a block's geometry and the name of the lowering that it gets; fp32 only.
+    """
+
+    precision: str = "fp32"
+    keep: tuple[str, ...] = ()
+    lowerings: tuple[tuple[str, str], ...] = ()
+
+
+#: How far the evidence of an export can go, which runs artifacts here and nowhere else.
+REACHABLE = (Tier.EXPORTED, Tier.PARSED, Tier.COMPILED, Tier.EXECUTED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(LoadOptions):
+    """One export. ``batch`` ``None`` means dynamic; ``targets`` ``("all",)`` means every installed exporter.
+
+    ``inputs`` are shapes without the batch, e.g. ``((3, 224, 224),)``; empty: what the checkpoint or network says.
+    ``precisions``: an artifact for each, of every target. ``keep``: module paths that int8 leaves in floating point.
+    ``recipes``: by target, instead of both. ``budget`` and ``data``, labelled samples, are what ``auto`` keeps to.
+    ``tune``: time the lowerings of each block, and take the fastest.
+
+    Raises :class:`UsageError` for a value that its field cannot have.
+    """
+
+    targets: tuple[str, ...] = ("all",)
+    output: Path | None = None
+    precisions: tuple[str, ...] = ("fp32",)
+    calibration: Path | None = None
+    keep: tuple[str, ...] = ()
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    data: Path | None = None
+    tune: bool = False
+    preprocessing: Preprocessing | None = None
+    probes: Path | None = None
+    device: str = ""
+    dla: bool = False
+    require: Tier = Tier.EXPORTED
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        for name, (expected, fits) in _FIELDS.items():
+            value = getattr(self, name)
+            if not fits(value):
+                raise UsageError(f"{name} is {value!r:.200}", expected=expected)
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Every precision that an artifact may come to be made in."""
+        if self.recipes:
+            return tuple(dict.fromkeys(recipe.precision for recipe in self.recipes.values()))
+        every = [PRECISIONS if precision == AUTO else (precision,) for precision in self.precisions]
+        return tuple(dict.fromkeys(precision for some in every for precision in some))
+
+    @property
+    def bundle(self) -> Path:
+        """Where the bundle goes: ``--output``, or the model's name with ``.bundle`` beside it.
+
+        Raises :class:`UsageError` where the model is a folder without a name of its own, such as ``/``.
+        """
+        if self.output is None and not self.model.name:
+            raise UsageError(
+                f"'{self.model}' has no name to call the bundle by",
+                expected="a checkpoint file",
+                todo="name the file, or say with --output where the bundle goes",
+            )
+        return self.output or self.model.with_name(self.model.name.removesuffix(self.model.suffix) + ".bundle")
+
+
+def _size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _optional(kind: type[object]) -> Callable[[object], bool]:
+    return lambda value: value is None or isinstance(value, kind)
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) for one in value)
+
+
+def _shapes(value: object) -> bool:
+    return isinstance(value, tuple) and all(
+        isinstance(shape, tuple) and bool(shape) and all(map(_size, shape)) for shape in value
+    )
+
+
+def _precisions(value: object) -> bool:
+    return _texts(value) and bool(value) and set(value) <= {*PRECISIONS, AUTO}  # type: ignore[call-overload]
+
+
+def _recipes(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(name, str) and isinstance(recipe, Recipe) for name, recipe in value.items()
+    )
+
+
+#: What each field of :class:`ExportOptions` may hold, in words and as a test: a program may put anything there.
+_FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "model": ("a pathlib.Path", lambda value: isinstance(value, Path)),
+    "targets": ("a tuple of names, at least one", lambda value: _texts(value) and bool(value)),
+    **dict.fromkeys(("output", "calibration", "data", "probes"), ("a pathlib.Path, or None", _optional(Path))),
+    **dict.fromkeys(("arch", "factory", "variant"), ("a text, or None", _optional(str))),
+    "inputs": ("a tuple of shapes without the batch, such as ((3, 224, 224),)", _shapes),
+    "batch": ("a whole number from 1 on, or None for a dynamic batch", lambda value: value is None or _size(value)),
+    "precisions": (f"a tuple of any of {', '.join([*PRECISIONS, AUTO])}", _precisions),
+    "keep": ("a tuple of module paths", _texts),
+    "recipes": ("a mapping of targets to Recipe", _recipes),
+    "budget": ("a Budget", lambda value: isinstance(value, Budget)),
+    "preprocessing": ("a Preprocessing, or None", _optional(Preprocessing)),
+    "device": ("the name of a device profile, or an empty text", lambda value: isinstance(value, str)),
+    "require": ("a Tier", lambda value: isinstance(value, Tier)),
+    "allow_globals": ("a tuple of names", _texts),
+    **dict.fromkeys(("tune", "dla", "trust_pickle", "cache"), ("True or False", _flag)),
+}
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """``3x224x224`` as ``(3, 224, 224)``; raises :class:`UsageError`."""
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(
+            f"'{text}' is not an input shape", expected="positive sizes without the batch, such as 3x224x224"
+        )
+    return tuple(map(int, parts))
+
+
+def parse_batch(text: str) -> int | None:
+    """``4`` as 4 and ``dynamic`` as ``None``; raises :class:`UsageError`."""
+    if text.lower() == "dynamic":
+        return None
+    if text.isdecimal() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"'{text}' is not a batch size", expected="a positive number, or 'dynamic'")

@@ -1,0 +1,201 @@
+"""Targets abreast: each in a process of its own, as far as cores and memory go, from what one process captured.
+
+Conversion is most of an export, and every converter is a world of its own: none of them minds the others. The network
+is captured and fused once; its program goes to the processes in ``torch.export``'s own file format.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import pickle
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from ulsam_deploy.device.bench import peak_rss
+from ulsam_deploy.device.errors import ExportError, UlsamError
+from ulsam_deploy.device.precisions import AUTO
+from ulsam_deploy.device.progress import Progress, Stage
+from ulsam_deploy.exporting.build import Builder, BuiltArtifact, build
+from ulsam_deploy.exporting.network import FusedNetwork, NetworkStages
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.plan import ExportPlan, PlannedArtifact, exporter_for, place
+from ulsam_deploy.exporting.prepare import Prepared, read_prepared
+from ulsam_deploy.exporting.requests import ArtifactRequest
+from ulsam_deploy.exporting.workers import LostError, local, local_workers
+from ulsam_deploy.inputs.calibration import CalibrationSplit
+
+if TYPE_CHECKING:
+    from ulsam_deploy.graph import Program, Proof
+
+__all__ = ["BuiltElsewhere", "build_abreast"]
+
+#: Programs with fewer nodes than this are converted sooner than a process that could do it has imported torch.
+SMALL = 100
+#: What a converter and its engine were seen to take, in bytes, besides twice what preparing the network took.
+CONVERTER = 1 << 30
+
+STATE, PROGRAM = "state.pickle", "fused.pt2"
+
+Groups = Mapping[str, Sequence[PlannedArtifact]]
+
+
+@dataclass(frozen=True)
+class BuiltElsewhere:
+    """What another process left of one artifact: ``built`` with its ``files``, or the ``error`` that stopped it."""
+
+    files: Path
+    built: BuiltArtifact | None = None
+    error: UlsamError | None = None
+
+    def move(self, into: Path) -> BuiltArtifact:
+        """The artifact, its files moved into the empty folder ``into``."""
+        assert self.built is not None
+        for path in self.files.iterdir():
+            shutil.move(path, into / path.name)
+        return self.built
+
+
+def build_abreast(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifact, BuiltElsewhere]:
+    """What processes of their own made of the artifacts of ``plan``; empty where that is not worth it.
+
+    Artifacts are not timed yet: that is for when nothing else runs.
+    """
+    groups = _groups(plan, builder)
+    workers = min(len(groups), local_workers(None, CONVERTER + 2 * (peak_rss() or 0))) if groups else 1
+    if workers == 1:
+        return {}
+    with builder.progress.stage("targets") as said:
+        found = _handed_out(groups, builder, workers)
+        said.append(f"{', '.join(groups)}: {workers} at a time")
+    return found
+
+
+def _groups(plan: ExportPlan, builder: Builder) -> Groups:
+    """What is worth a process of its own, by target; nothing where the program cannot be handed over or is small.
+
+    A search times what it makes, and needs the machine to itself. The operators of a user's own code exist here only.
+    """
+    options = plan.options
+    if options.factory or options.trust_pickle or options.tune or AUTO in options.precisions:
+        return {}
+    found: dict[str, list[PlannedArtifact]] = {}
+    for planned in plan.artifacts:
+        if planned.exporter and not builder.workspace.holds(builder.key(planned.exporter, planned.request.recipe)):
+            found.setdefault(planned.request.target, []).append(planned)
+    if len(found) < 2 or len(builder.prepared.network.fused().program.exported.graph.nodes) < SMALL:
+        return {}
+    return found
+
+
+def _handed_out(groups: Groups, builder: Builder, workers: int) -> dict[PlannedArtifact, BuiltElsewhere]:
+    """What the processes built, or the error of one that died."""
+    handed_over = builder.workspace.private("handed-over")
+    _hand_over(builder.prepared, builder.options, handed_over)
+    found: dict[PlannedArtifact, BuiltElsewhere] = {}
+    with local(workers, lives=1) as pool:
+        slow_first = sorted(groups.items(), key=lambda item: not _is_slow(item[1]))
+        tasks = {
+            target: pool.submit(_task, handed_over, [planned.request for planned in group])
+            for target, group in slow_first
+        }
+        for target, group in groups.items():
+            try:
+                results, words, stages = tasks[target].result()
+            except LostError as error:
+                results, words, stages = [_lost(planned, error, builder.progress) for planned in group], "", []
+            builder.progress.tell(words, stages)
+            found.update(zip(group, results))
+    return found
+
+
+def _is_slow(group: Sequence[PlannedArtifact]) -> bool:
+    return any(planned.exporter and planned.exporter.slow for planned in group)
+
+
+def _lost(planned: PlannedArtifact, error: LostError, progress: Progress) -> BuiltElsewhere:
+    """The process died over it: a crash in a converter or an engine."""
+    progress.say(f"  {planned.folder:<22}failed: {error.found}")
+    told = ExportError(
+        f"making it took its process along: {error.found}",
+        expected=f"a converter and an engine that live, within some {CONVERTER / 1e9:.0f} GB of memory",
+        todo=f"see how it ends alone: --target {planned.request.target}",
+    )
+    return BuiltElsewhere(Path(), error=told)
+
+
+@dataclass(frozen=True)
+class _HandedOver:
+    """What a process goes on from, besides the program itself, which pickle does not take."""
+
+    options: ExportOptions
+    digest: str
+    key: str
+    reference: Path
+    batch: int
+    fused: Program
+    proof: Proof
+    split: CalibrationSplit | None
+
+
+def _hand_over(prepared: Prepared, options: ExportOptions, folder: Path) -> None:
+    """What is prepared, in files that :func:`_taken_over` reads; nobody else does."""
+    import torch
+
+    fused = prepared.network.fused()
+    written = io.BytesIO()  # on a full disk torch's own writer raises what no one could tell from a fault of ours
+    torch.export.save(fused.program.exported, written)
+    (folder / PROGRAM).write_bytes(written.getbuffer())
+    rest = dataclasses.replace(fused.program, exported=None)  # type: ignore[arg-type]
+    network = prepared.network
+    state = _HandedOver(
+        options, network.digest, network.key, prepared.folder, prepared.batch, rest, fused.proof, fused.split
+    )
+    (folder / STATE).write_bytes(pickle.dumps(state))
+
+
+@functools.cache
+def _taken_over(folder: Path) -> tuple[Prepared, ExportOptions]:
+    """In a process, once: what was prepared there."""
+    import torch
+
+    import ulsam_deploy.graph.operator  # noqa: F401 - the operators that the program uses
+
+    state: _HandedOver = pickle.loads((folder / STATE).read_bytes())
+    program = dataclasses.replace(state.fused, exported=torch.export.load(folder / PROGRAM))
+    fused = FusedNetwork(program, state.proof, state.split)
+    network = NetworkStages(state.digest, state.key, [], _not_here, _not_here, _not_here, lambda: fused)
+    return read_prepared(network, state.reference, state.batch), state.options
+
+
+def _not_here() -> NoReturn:
+    raise AssertionError("the network itself stays in the first process")
+
+
+def _task(handed_over: Path, wanted: Sequence[ArtifactRequest]) -> tuple[list[BuiltElsewhere], str, list[Stage]]:
+    """In a process: the artifacts of one target, what was said, and how long it took."""
+    prepared, options = _taken_over(handed_over)
+    words = io.StringIO()
+    progress = Progress(words, beat=False)
+    results = [_one(prepared, request, options, handed_over, progress) for request in wanted]
+    return results, words.getvalue(), progress.stages
+
+
+def _one(
+    prepared: Prepared, request: ArtifactRequest, options: ExportOptions, handed_over: Path, progress: Progress
+) -> BuiltElsewhere:
+    name = place(request.target, request.recipe.precision, options)
+    files = handed_over / name
+    files.mkdir()
+    with progress.stage(name) as said:
+        try:
+            built = build(prepared, exporter_for(request, options), request.recipe, options, files)
+        except UlsamError as error:
+            said.append(f"failed: {error.found.splitlines()[0]}")
+            return BuiltElsewhere(files, error=error)
+        said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
+    return BuiltElsewhere(files, built)

@@ -1,0 +1,269 @@
+"""The one road: checkpoint -> network -> Program -> lowered Program -> artifact -> evidence -> bundle.
+
+:func:`export` reads from top to bottom. Every result is kept by content, so a run in which nothing changed never
+imports torch, and a backend that is missing or fails never stops another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulsam_deploy._version import __version__
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, RunFacts
+from ulsam_deploy.device.cache import Cache
+from ulsam_deploy.device.errors import Exit, UlsamError, combine
+from ulsam_deploy.device.findings import AutoFacts, TunedChoice
+from ulsam_deploy.device.maps import MAPS
+from ulsam_deploy.device.precisions import AUTO
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.verify import label
+from ulsam_deploy.exporting import attachments
+from ulsam_deploy.exporting.build import Builder, BuiltArtifact
+from ulsam_deploy.exporting.network import network_stages
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.outcome import Outcome
+from ulsam_deploy.exporting.parallel import BuiltElsewhere, build_abreast
+from ulsam_deploy.exporting.plan import PlanDocument, PlannedArtifact, describe, make_plan, place
+from ulsam_deploy.exporting.prepare import GOLDEN, Prepared, prepare
+from ulsam_deploy.exporting.search import RECIPE, Recipes, Tuned, recipes_text, search, tune
+from ulsam_deploy.exporting.validation import check_network
+from ulsam_deploy.exporting.workspace import Workspace
+from ulsam_deploy.graph.interfaces import Exporter
+from ulsam_deploy.load.checkpoint import InMemory
+
+__all__ = ["Exported", "cache_of", "describe_export", "export"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The result of an export. ``bundle`` is ``None`` when no target could be made."""
+
+    bundle: Bundle | None
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+    exit_code: Exit
+
+
+def export(options: ExportOptions, progress: Progress | None = None, given: InMemory | None = None) -> Exported:
+    """Take ``options.model`` down the whole road and leave a bundle at ``options.bundle``.
+
+    Args:
+        options: What to export, and how.
+        progress: Told of each stage; default: one that prints to stderr.
+        given: The network itself, where it is in memory; ``options.model`` is then no file, but what it is called.
+
+    Returns:
+        The bundle, and what became of each artifact that was asked for: what stops one of them is in its outcome.
+
+    Raises:
+        UlsamError: The options contradict each other, the network itself cannot be read, captured or rewritten, or the
+            bundle cannot be written.
+    """
+    progress = progress or Progress()
+    plan = make_plan(options, is_file=given is None)
+    with Workspace(cache_of(options, given)) as workspace, BundleWriter(options.bundle) as writer:
+        if not plan.is_possible:
+            outcomes = tuple(_skipped(planned, progress) for planned in plan.artifacts)
+            return Exported(None, outcomes, (), _code(outcomes, options))
+        network = network_stages(options, progress, given)
+        check_network(plan, network, workspace)
+        prepared = prepare(network, options, workspace, progress)
+        builder = Builder(prepared, workspace, options, progress)
+        elsewhere = build_abreast(plan, builder) if given is None else {}
+        outcomes = tuple(_outcomes(plan.artifacts, builder, elsewhere, writer.folder))
+        code = _code(outcomes, options)
+        if not any(outcome.built for outcome in outcomes):
+            return Exported(None, outcomes, prepared.notes, code)
+        manifest = _manifest(writer, prepared, outcomes)
+        with progress.stage("bundle") as said:
+            manifest = attachments.attach(manifest, writer.folder, cached=options.cache, say=progress.say)
+            bundle = writer.commit(manifest)
+            said.append(str(options.bundle))
+    return Exported(bundle, outcomes, prepared.notes, code)
+
+
+def describe_export(options: ExportOptions) -> PlanDocument:
+    """What :func:`export` would do, and nothing of it done: ``--dry-run``.
+
+    Whatever the export would refuse is refused: the same functions read the network and the user's files, and run the
+    network once. Of what the cache holds nothing is read again, and torch is not imported.
+
+    Raises:
+        UlsamError: What :func:`export` would raise before it makes anything.
+    """
+    plan = make_plan(options)
+    with Workspace(cache_of(options, None)) as workspace:
+        network = network_stages(options, Progress(quiet=True))
+        check_network(plan, network, workspace)
+        notes = tuple(network.notes)
+        if plan.is_possible and workspace.holds(network.key):
+            notes = prepare(network, options, workspace, Progress(quiet=True)).notes  # as they were when it was made
+        return describe(plan, network.digest, network.key, notes, workspace)
+
+
+def cache_of(options: ExportOptions, given: InMemory | None) -> Cache | None:
+    """The cache that ``options`` allow: what a user's own code does cannot be hashed, so it is never reused."""
+    return Cache() if options.cache and not options.factory and given is None else None
+
+
+def _code(outcomes: Sequence[Outcome], options: ExportOptions) -> Exit:
+    """With "all", a target that is not possible here counts for nothing; but one has to be."""
+    code = combine(outcome.exit_code(options) for outcome in outcomes)
+    return code if any(outcome.built for outcome in outcomes) else code or Exit.UNAVAILABLE
+
+
+def _outcomes(
+    artifacts: Sequence[PlannedArtifact],
+    builder: Builder,
+    elsewhere: dict[PlannedArtifact, BuiltElsewhere],
+    folder: Path,
+) -> list[Outcome]:
+    """What became of each of ``artifacts``, in this order; their files lie in ``folder``."""
+    outcomes: list[Outcome] = []
+    for planned in artifacts:
+        recipe = planned.request.recipe
+        if any(o.found and (o.target, o.precision) == (planned.request.target, recipe.precision) for o in outcomes):
+            continue  # auto, which comes first, has chosen just it
+        if planned.exporter is None:
+            outcomes.append(_skipped(planned, builder.progress))
+        elif recipe.precision == AUTO:
+            outcomes.append(_searched(planned, planned.exporter, builder, folder))
+        elif planned in elsewhere:
+            outcomes.append(_taken(planned, planned.exporter, builder, elsewhere[planned], folder))
+        else:
+            outcomes.append(_built(planned, planned.exporter, builder, folder))
+    return outcomes
+
+
+def _skipped(planned: PlannedArtifact, progress: Progress) -> Outcome:
+    """An artifact that is not possible here."""
+    assert planned.error is not None
+    progress.say(f"  {planned.folder:<22}skipped: {planned.error.found}")
+    return _failed(planned, planned.error, planned.request.is_required(planned.error))
+
+
+def _failed(planned: PlannedArtifact, error: UlsamError, required: bool = True) -> Outcome:
+    request = planned.request
+    return Outcome(request.target, request.recipe.precision, planned.folder, error=error, required=required)
+
+
+def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
+    """Export and verify one artifact here; its failure is an outcome."""
+    tuned = _tuned(exporter, builder)
+    recipe = tuned.recipe if tuned else planned.request.recipe
+    with builder.progress.stage(planned.folder) as said:
+        try:
+            built = builder.artifact(exporter, recipe, folder / planned.folder)
+        except UlsamError as error:
+            said.append(f"failed: {error.found.splitlines()[0]}")
+            return _failed(planned, error)
+        said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
+    if tuned:
+        built = _with_facts(built, tuned=tuned.facts())
+    return Outcome(exporter.target, recipe.precision, planned.folder, built, tuned=tuned)
+
+
+def _taken(
+    planned: PlannedArtifact, exporter: Exporter, builder: Builder, elsewhere: BuiltElsewhere, folder: Path
+) -> Outcome:
+    """What another process built, timed here, where nothing else runs any more."""
+    if elsewhere.error:
+        return _failed(planned, elsewhere.error)
+    recipe = planned.request.recipe
+    try:
+        built = builder.artifact(exporter, recipe, folder / planned.folder, elsewhere.move)
+    except UlsamError as error:
+        return _failed(planned, error)
+    return Outcome(exporter.target, recipe.precision, planned.folder, built)
+
+
+def _tuned(exporter: Exporter, builder: Builder) -> Tuned | None:
+    """The fastest forms, where they were asked for and can be timed here; else the exporter's own."""
+    if not builder.options.tune:
+        return None
+    try:
+        return tune(builder, exporter)
+    except UlsamError as error:
+        builder.progress.say(f"  {exporter.target}: not tuned: {error.found.splitlines()[0]}")
+        return None
+
+
+def _searched(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
+    """What the search chose, copied into the bundle."""
+    try:
+        found = search(builder, exporter)
+        chosen = place(exporter.target, found.recipe.precision, builder.options)
+        built = builder.artifact(exporter, found.recipe, folder / chosen)
+    except UlsamError as error:
+        builder.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
+        return _failed(planned, error, planned.request.is_required(error))
+    return Outcome(
+        exporter.target,
+        found.recipe.precision,
+        chosen,
+        _with_facts(built, auto=found.facts()),
+        required=planned.request.required,
+        found=found,
+    )
+
+
+def _with_facts(
+    built: BuiltArtifact, *, auto: AutoFacts | None = None, tuned: tuple[TunedChoice, ...] | None = None
+) -> BuiltArtifact:
+    facts = dataclasses.replace(built.artifact.facts, auto=auto, tuned=tuned)
+    return dataclasses.replace(built, artifact=dataclasses.replace(built.artifact, facts=facts))
+
+
+def _manifest(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> Manifest:
+    """The golden set and the maps beside the artifacts, and what says so."""
+    _write_golden(prepared, [outcome.built for outcome in outcomes if outcome.built], writer.folder / GOLDEN)
+    shutil.copyfile(prepared.folder / MAPS, writer.folder / MAPS)
+    return Manifest(
+        model=prepared.card,
+        artifacts=tuple(_record(writer, outcome, outcome.built) for outcome in outcomes if outcome.built),
+        golden=writer.record(GOLDEN),
+        extras=_recipes(writer, prepared, outcomes),
+        run=_run_section(outcomes),
+    )
+
+
+def _write_golden(prepared: Prepared, built: Sequence[BuiltArtifact], path: Path) -> None:
+    """The golden set with what the twins of artifacts gave, so that a device can judge by them."""
+    silenced = {label(b.artifact.target, b.artifact.precision): b.silenced for b in built if b.silenced}
+    inside = {label(b.artifact.target, b.artifact.precision): b.inside for b in built if b.inside}
+    if silenced:
+        dataclasses.replace(prepared.golden, silenced=silenced, inside=inside).save(path)
+    else:
+        shutil.copyfile(prepared.folder / GOLDEN, path)
+
+
+def _record(writer: BundleWriter, outcome: Outcome, built: BuiltArtifact) -> ArtifactRecord:
+    seen = built.evidence.engine.precision if built.evidence.engine else ""
+    return writer.artifact(built.artifact, outcome.folder, built.evidence, seen)
+
+
+def _recipes(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:
+    """The recipe file, where something was searched for."""
+    searched = ((outcome.target, outcome.found or outcome.tuned) for outcome in outcomes)
+    chosen = {target: found.recipe for target, found in searched if found}
+    if not chosen:
+        return ()
+    text = recipes_text(Recipes(prepared.card.sha256, chosen))
+    (writer.folder / RECIPE).write_text(text, encoding="utf-8")
+    return (writer.record(RECIPE),)
+
+
+def _run_section(outcomes: Sequence[Outcome]) -> RunFacts:
+    """What is not the same on every machine, or was left out: the only part of a bundle that may differ."""
+    several = len({o.precision for o in outcomes}) > 1
+    left_out = {
+        label(o.target, o.precision) if several else o.target: o.error.found.splitlines()[0]
+        for o in outcomes
+        if o.error
+    }
+    return RunFacts(__version__, platform.python_version(), platform.machine(), platform.system(), left_out)

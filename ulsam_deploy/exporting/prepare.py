@@ -1,0 +1,171 @@
+"""What every artifact of an export is held against: the reference in float64, its noise floors and its attention maps.
+
+Kept by content; the network behind it is read only where it is not known yet, or where an artifact is to be built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.bundle import ModelCard
+from ulsam_deploy.device.bundle.manifest import config_value
+from ulsam_deploy.device.maps import MAPS
+from ulsam_deploy.device.parity import Added, Golden
+from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.exporting.network import FusedNetwork, NetworkInputs, NetworkStages
+from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.exporting.workspace import Workspace
+from ulsam_deploy.graph.resolution import Resolution, in_short
+
+if TYPE_CHECKING:
+    from ulsam_deploy.graph import Program
+
+__all__ = ["GOLDEN", "Prepared", "prepare", "read_prepared"]
+
+GOLDEN, CARD, RESOLUTION, NOTES = "golden.npz", "card.json", "resolution.json", "notes.json"
+
+#: A batch of real inputs, and what the reference's blocks make of it.
+Watched = tuple[ArrayMap, Sequence[Added]]
+
+
+@dataclass(frozen=True)
+class _Resolutions:
+    """What is kept of the forecasts."""
+
+    blocks: tuple[Resolution, ...]
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """What is kept of what was said while the network and the user's files were read."""
+
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What every artifact of one export is built from and held against.
+
+    Attributes:
+        network: The stages before; whoever needs the network itself calls for it.
+        folder: Holds the golden set, the reference's attention maps and the model card as files.
+        card: What the manifest says about the model.
+        golden: The reference in float64 on all probes.
+        resolutions: What each block's attention meets in lower precisions.
+        batch: How many probes are run at once; one where the batch is dynamic.
+        notes: What the user should know about the network besides its artifacts.
+        watched: A few real inputs and what the reference's blocks make of them; computed when it is first called.
+    """
+
+    network: NetworkStages
+    folder: Path
+    card: ModelCard
+    golden: Golden
+    resolutions: tuple[Resolution, ...]
+    batch: int
+    notes: tuple[str, ...]
+    watched: Callable[[], Sequence[Watched]]
+
+
+def prepare(network: NetworkStages, options: ExportOptions, workspace: Workspace, progress: Progress) -> Prepared:
+    """The reference of ``network``, computed or as it is known.
+
+    Args:
+        network: The network, as far as somebody asks.
+        options: The precisions that noise floors are needed for, and what the model is called.
+        workspace: Where results are kept.
+        progress: Told of each stage.
+
+    Raises:
+        UlsamError: The network cannot be read, captured or rewritten, or the probes do not fit it.
+    """
+
+    def write(folder: Path) -> None:
+        inputs, captured, fused = network.inputs(), network.captured(), network.fused()
+        _write_reference(folder, captured, fused, inputs, options, progress)
+        (folder / CARD).write_text(codec.dumps(codec.encode(_card(network, options), CARD)))
+        (folder / NOTES).write_text(codec.dumps(codec.encode(_Notes(tuple(network.notes)), NOTES)))
+
+    return read_prepared(network, workspace.folder(network.key, write), options.batch or 1)
+
+
+def read_prepared(network: NetworkStages, folder: Path, batch: int) -> Prepared:
+    """What the files in ``folder`` say, with ``network`` behind it."""
+    golden = Golden.load(folder / GOLDEN)
+
+    @functools.cache
+    def watched() -> Sequence[Watched]:
+        from ulsam_deploy.graph import views
+
+        return list(views.watched(network.fused().program, golden))
+
+    card = codec.decode(ModelCard, codec.loads((folder / CARD).read_bytes(), CARD), CARD)
+    found = codec.decode(_Resolutions, codec.loads((folder / RESOLUTION).read_bytes(), RESOLUTION), RESOLUTION)
+    kept = codec.decode(_Notes, codec.loads((folder / NOTES).read_bytes(), NOTES), NOTES)
+    refusals = (f"{refusal.path} is left as it is: {refusal.reason}" for refusal in card.refusals)
+    notes = tuple(dict.fromkeys((*kept.sentences, *network.notes, *refusals)))
+    return Prepared(network, folder, card, golden, found.blocks, batch, notes, watched)
+
+
+def _write_reference(
+    folder: Path,
+    captured: Program,
+    fused: FusedNetwork,
+    inputs: NetworkInputs,
+    options: ExportOptions,
+    progress: Progress,
+) -> None:
+    """The golden set, the attention maps and the forecasts."""
+    from ulsam_deploy.graph import make_golden, views
+
+    program = fused.program
+    with progress.stage("reference") as said:
+        golden = make_golden(captured, program, inputs.probes, inputs.names)
+        said.append(f"{len(inputs.names)} probes in float64, {len(program.blocks)} ablated twins, noise floors")
+    golden = _with_yardsticks(golden, captured, fused, options, progress)
+    golden.save(folder / GOLDEN)
+    views.reference_maps(captured, program, golden).save(folder / MAPS)
+    with progress.stage("resolution lint") as said:
+        found = views.resolutions(program, golden)
+        (folder / RESOLUTION).write_text(codec.dumps(codec.encode(_Resolutions(found), RESOLUTION)))
+        said.append(in_short(found))
+
+
+def _with_yardsticks(
+    golden: Golden, captured: Program, fused: FusedNetwork, options: ExportOptions, progress: Progress
+) -> Golden:
+    """``golden`` with the noise floors of every low precision that was asked for."""
+    from ulsam_deploy.graph import yardstick
+
+    found = {}
+    for precision in options.judged:
+        if precision == "fp32":
+            continue
+        with progress.stage(f"honest {precision} runs") as said:
+            ranges = fused.split.ranges if fused.split else None
+            found[precision] = yardstick(captured, fused.program, golden, precision, ranges)
+            said.append(f"{len(found[precision].kept)} of {len(golden.probes)} probes")
+    return dataclasses.replace(golden, yardsticks=found)
+
+
+def _card(network: NetworkStages, options: ExportOptions) -> ModelCard:
+    source, captured, fused = network.loaded().source, network.captured(), network.fused().program
+    return ModelCard(
+        name=options.model.stem,
+        sha256=network.digest,
+        network=source.network,
+        config={name: config_value(value) for name, value in source.config.items()},
+        inputs=captured.inputs,
+        outputs=captured.outputs,
+        blocks=fused.blocks,
+        refusals=fused.refusals,
+        parameters=source.parameters,
+        preprocessing=options.preprocessing,
+    )
