@@ -27,6 +27,7 @@ GITLAB = yaml.safe_load((ROOT / "examples/ci/gitlab.yml").read_text())
     [
         ("github-actions", "action.yml"),
         ("github-workflows", "examples/ci/github.yml"),
+        ("github-workflows", ".github/workflows/ci.yml"),
         ("gitlab-ci", "examples/ci/gitlab.yml"),
     ],
 )

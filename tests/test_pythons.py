@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.device.toml import loads
+from ulsam_deploy.device import toml
 
 from .sources import ROOT, build, clone
 
@@ -36,7 +36,7 @@ def interpreter(version: str) -> str:
 
 
 def test_these_are_the_pythons_that_are_claimed() -> None:
-    project = loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = toml.read(ROOT / "pyproject.toml")["project"]
     assert project["requires-python"] == ">=3.10,<3.14"
     named = [line.rpartition(" ")[2] for line in project["classifiers"] if "Python :: 3." in line]
     assert tuple(named) == PYTHONS

@@ -15,10 +15,9 @@ import pytest
 MADE = {"tflite": 4, "openvino": None, "trt": None, "onnx": None}
 
 EXPORT_ALL = """
-import sys, hashlib, importlib.util, pathlib
-spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
-sys.modules["conftest"] = conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
+import sys, hashlib, pathlib
+sys.path.insert(0, sys.argv[1])
+from tests import conftest
 for target, batch in eval(sys.argv[3]).items():
     folder = pathlib.Path(sys.argv[2], target)
     folder.mkdir()
@@ -67,7 +66,7 @@ def test_same_bytes_in_another_process_of_another_user(made, tmp_path):
         sys.executable,
         "-c",
         EXPORT_ALL,
-        str(Path(__file__).parents[1] / "conftest.py"),
+        str(Path(__file__).parents[2]),
         str(tmp_path),
         repr(MADE),
     ]

@@ -15,7 +15,7 @@ import pytest
 import ulsam_deploy as ud
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, FileRecord, Manifest, ModelCard
 from ulsam_deploy.device.errors import ExportError, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.findings import ArtifactFacts, Reason, ReasonKind, Verdict
 from ulsam_deploy.device.types import TensorSpec, Tier
 from ulsam_deploy.device.verify import Checked
 from ulsam_deploy.exporting import conversions, pipeline
@@ -55,7 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Caught]:
 
 def test_every_option_is_a_keyword_and_every_keyword_an_option(asked: Any) -> None:
     parameters = inspect.signature(ud.export).parameters
-    assert list(parameters) == [field.name for field in dataclasses.fields(ExportOptions)]
+    assert set(parameters) == {field.name for field in dataclasses.fields(ExportOptions)}
     assert not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
     assert all(p.annotation not in (p.empty, "Any") for p in parameters.values())
     assert asked("model.pt").options == ExportOptions(Path("model.pt")), "a default differs from the command line's"
@@ -127,7 +127,8 @@ def record(target: str, verdict: Verdict, *reasons: str) -> ArtifactRecord:
     tier = Tier.COMPILED if verdict is Verdict.UNVERIFIED else Tier.EXECUTED
     spec = (TensorSpec("x", (1, 3)),)
     files = (FileRecord(f"{target}/model", "0" * 64, 1),)
-    return ArtifactRecord(target, "fp32", "fp32", files, spec, spec, {}, {}, Evidence(tier, verdict, reasons))
+    told = tuple(Reason(target, ReasonKind.NOT_RUN_NOTE, reason) for reason in reasons)
+    return ArtifactRecord(target, "fp32", "fp32", files, spec, spec, ArtifactFacts(), {}, Evidence(tier, verdict, told))
 
 
 def bundle_of(*records: ArtifactRecord, name: str = "net") -> Bundle:
@@ -328,9 +329,9 @@ def test_a_budget_that_nothing_keeps_to_is_an_error(met: bool) -> None:
     """As it is exit 1 on the command line; the bundle is there, and the manifest knows nothing of the budget."""
     from ulsam_deploy import api
 
-    made = SimpleNamespace(evidence=Evidence(Tier.EXECUTED, Verdict.PASS))
+    built = SimpleNamespace(evidence=Evidence(Tier.EXECUTED, Verdict.PASS))
     found = SimpleNamespace(met=met, sentence="fp32: nothing smaller is good enough")
-    outcome = SimpleNamespace(target="onnx", precision="fp32", made=made, error=None, required=True, found=found)
+    outcome = SimpleNamespace(target="onnx", precision="fp32", built=built, error=None, required=True, found=found)
     result: Any = SimpleNamespace(bundle=bundle_of(record("onnx", PASS)), outcomes=(outcome,))
     if met:
         assert api._written(result, ExportOptions(Path("model.pt"))) is result.bundle

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ulsam_deploy.device.bench.identity import Proof
 from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.invocation import OURS, command, typed
 from ulsam_deploy.device.types import Tier
 
 __all__ = ["Shortfall", "shortfall"]
@@ -66,9 +67,10 @@ def shortfall(
     elif required is Tier.MEASURED_ON_DEVICE:
         why = "an emulated board computes what the board does, and measures nothing" if emulated else ""
         why = why or (here.why if here else "it did not run on a device")
-        todo = f"ulsam-deploy verify {bundle} --host USER@NAME"
+        todo = typed(OURS, "verify", bundle, "--host", "USER@NAME", on_host=True)
     elif required is Tier.EMULATED_ON_DEVICE_CPU and reached is Tier.EXECUTED:
-        why, todo = "it ran on this machine's own processor", f"ulsam-deploy verify {bundle} --device NAME"
+        why = "it ran on this machine's own processor"
+        todo = typed(OURS, "verify", bundle, "--device", "NAME", on_host=True)
     else:
-        why, todo = "no engine ran it here", "ulsam-deploy doctor"
+        why, todo = "no engine ran it here", command("doctor")
     return Shortfall(target, precision, reached, required, why, todo)

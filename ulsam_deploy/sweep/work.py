@@ -97,7 +97,8 @@ def do_cell(cell: Cell, output: str) -> Result:
 
 def _defect(cell: Cell, output: str, error: Exception) -> str:
     """One sentence about what nobody foresaw; its traceback lies beside the cell's results."""
-    said = f"a defect of ulsam-deploy ended this cell ({type(error).__name__}: {str(error).partition(chr(10))[0]:.200})"
+    what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.200}"
+    said = f"this cell ended in a defect of ulsam-deploy ({what})"
     place = f"cells/{cell.key}/{DEFECT}"
     try:
         Store(output).write(place, "".join(traceback.format_exception(error)).encode(errors="backslashreplace"))

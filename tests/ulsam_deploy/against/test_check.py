@@ -243,7 +243,7 @@ def test_a_fault_that_shows_beside_another_image_only_is_located_and_reproduced(
 def test_no_reproduction_of_a_pass(small: Path, good_onnx: Path, tmp_path: Path) -> None:
     found = verify(small, good_onnx, reproduce=tmp_path / "none")
     assert not found.reproduced
-    assert list((tmp_path / "none").iterdir()) == []
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize(

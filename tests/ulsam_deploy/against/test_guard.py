@@ -23,7 +23,9 @@ IMAGE = np.zeros((1, 3, 4, 4), np.float32)
 #: A third party's engine, found by its entry point in the worker's process as in ours. The file says what to do.
 PLUGIN = """
 import os, pathlib, signal, time
-from ulsam_deploy.device.types import Availability, EngineFacts, Runtime
+from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.types import Availability
 
 class Unruly(Runtime):
     name, target, opens = "unruly", "unruly", (".bad",)

@@ -13,11 +13,11 @@ from ulsam_deploy.cli.parser import build_parser
 from ulsam_deploy.device.commands.combinations import RULES
 
 #: Of bench, what --count has a use for.
-COUNTED = {"bundle", "targets", "junit", "markdown", "json", "config", "device", "count", "help"}
+COUNTED = {"bundle", "target", "junit", "markdown", "json", "config", "device", "count", "help", "force"}
 #: Of verify, what --host has a use for.
 SENT = {
-    "path", "target", "require", "junit", "markdown", "json", "config", "help", "host", "host_python", "ssh_config",
-    "host_time_limit", "time_limit", "memory_limit",
+    "path", "target", "require", "force", "junit", "markdown", "json", "config", "help", "host", "host_python",
+    "ssh_config", "host_time_limit", "time_limit", "memory_limit",
 }  # fmt: skip
 
 
@@ -145,7 +145,7 @@ REFUSED = [
     ("net.pt --model nosuch:build --ulsam-variant pool-of-input --input 3x32x32", "--ulsam-variant is for networks"),
     ("net.pt --arch mobilenet_v9", "no network or configuration is called 'mobilenet_v9'"),
     ("plain.pt --ulsam-variant pool-of-input", "--ulsam-variant is about ULSAM"),
-    ("net.pt --config exprt.toml", "write [export]"),
+    ("net.pt --config exprt.toml", "did you mean 'export'?"),
     ("net.pt --junit nowhere/x.xml", "the folder of 'nowhere/x.xml' does not exist"),
     ("nowhere.pt", "cannot read 'nowhere.pt'"),
 ]

@@ -13,7 +13,7 @@ from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.verify import runtime_for
 
-ROOT = Path(plugins.__file__).parents[1]
+ROOT = Path(plugins.__file__).parents[2]
 
 
 def announced(folder: Path, distribution: str, value: str) -> EntryPoint:

@@ -15,7 +15,7 @@ from ulsam_deploy.device.errors import Exit, RefusedError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.exporting import pipeline, prepare
+from ulsam_deploy.exporting import network, pipeline
 from ulsam_deploy.exporting.options import ExportOptions
 
 
@@ -45,7 +45,7 @@ def test_the_bundle_is_sound_and_describes_the_model(exported: pipeline.Exported
     bundle = read_bundle(exported.bundle.root)
     bundle.verify_integrity()
     card = bundle.manifest.model
-    assert (card.network, card.config["insert"], card.config["substitute"]) == ("mobilenet_v2", [3, 6, 10], [13])
+    assert (card.network, card.config["insert"], card.config["substitute"]) == ("mobilenet_v2", (3, 6, 10), (13,))
     assert [block.path for block in card.blocks] == ["attention.3", "attention.6", "attention.10", "features.13"]
     assert [(block.height, block.subspaces) for block in card.blocks] == [(24, 4), (12, 4), (6, 4), (6, 4)]
 
@@ -87,7 +87,7 @@ def test_a_second_export_comes_from_the_cache_without_torch(
     def fail(*_: object) -> None:
         raise AssertionError("the network was loaded again")
 
-    monkeypatch.setattr(prepare.source, "load", fail)
+    monkeypatch.setattr(network.source, "load", fail)
     second = pipeline.export(dataclasses.replace(options, output=tmp_path / "b.bundle"), Progress(quiet=True))
     assert first.bundle
     assert second.bundle

@@ -89,7 +89,8 @@ def test_batches_are_whole_and_hold_every_sample(size: int, most: int | None) ->
 @pytest.mark.parametrize(("total", "batch"), [(4, 1), (40, 1), (400, 1), (40, 4)])
 def test_some_samples_are_checked_on_and_give_no_range(total: int, batch: int) -> None:
     whole = of(samples(total))
-    ranges, held_out = calibration.split(whole, batch)
+    found = calibration.split(whole, batch)
+    ranges, held_out = found.ranges, found.held_out
     rows = [tuple(sample.ravel()) for sample in np.concatenate([ranges.arrays["x"], held_out["x"]])]
     assert sorted(rows) == sorted(tuple(sample.ravel()) for sample in whole.arrays["x"])
     assert len(held_out["x"]) % batch == 0

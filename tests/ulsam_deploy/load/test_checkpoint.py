@@ -228,7 +228,8 @@ def test_random_bytes(data, head):
 
 WRITE = """
 import sys, torch
-from ulsam_deploy import plugins, checkpoint
+from ulsam_deploy.device import plugins
+from ulsam_deploy.load import checkpoint
 network = plugins.load(plugins.MODELS, "mobilenet_v2")
 config = {"width": 0.35, "classes": 3, "insert": (13,)}
 torch.manual_seed(0)

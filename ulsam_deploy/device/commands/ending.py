@@ -99,7 +99,7 @@ def defect(error: BaseException, words: Sequence[str]) -> DefectError:
     Returns:
         The error for the user.
     """
-    what = f"a defect of ulsam-deploy ended this run ({_short(error)})"
+    what = f"this run ended in a defect of ulsam-deploy ({_short(error)})"
     lines = [
         f"ulsam-deploy {__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"words: {shlex.join(words)}",

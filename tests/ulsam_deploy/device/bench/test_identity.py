@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ulsam_deploy.boards.remote import Finished
-from ulsam_deploy.cli import main, verify, verify_hosts
+from ulsam_deploy.cli import main, verify_hosts
 from ulsam_deploy.cli.hosts import Answer
 from ulsam_deploy.device import codec, this_machine
 from ulsam_deploy.device import verify as evidence
@@ -22,8 +22,9 @@ from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bench.turns import Plan
 from ulsam_deploy.device.benchmark import Wanted, bench_bundles
 from ulsam_deploy.device.bundle import Evidence, read_bundle
-from ulsam_deploy.device.commands import timings
+from ulsam_deploy.device.commands import timings, verify
 from ulsam_deploy.device.errors import Exit, UnavailableError
+from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.profiles import identities
 from ulsam_deploy.device.shortfall import shortfall
 from ulsam_deploy.device.types import Tier
@@ -104,9 +105,9 @@ def test_a_profile_of_the_users_own_says_what_its_board_is(tmp_path: Path, monke
 
 
 def test_what_ran_is_measured_on_the_device_that_the_machine_is() -> None:
-    here, ran = Proof("rpi5", "it is one"), Evidence(Tier.EXECUTED, engine={"engine": "LiteRT"})
+    here, ran = Proof("rpi5", "it is one"), Evidence(Tier.EXECUTED, engine=EngineFacts("LiteRT", "2"))
     found = evidence.measured(ran, here)
-    assert (found.tier, found.engine) == (Tier.MEASURED_ON_DEVICE, {"engine": "LiteRT", "device": "rpi5"})
+    assert (found.tier, found.engine) == (Tier.MEASURED_ON_DEVICE, EngineFacts("LiteRT", "2", device="rpi5"))
     assert evidence.measured(ran, Proof(None, "it is none")) == ran
     assert evidence.measured(Evidence(Tier.COMPILED), here).tier is Tier.COMPILED
 
@@ -163,7 +164,8 @@ def test_verify_on_a_board_reaches_the_highest_level(bundle: Path, capsys: pytes
     assert main(["verify", str(bundle), "--require", "measured-on-device", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     shown = codec.decode(Evidence, found["artifacts"][0]["evidence"], "evidence")
-    assert (shown.tier, shown.engine["device"]) == (Tier.MEASURED_ON_DEVICE, "rpi5")
+    assert shown.engine is not None
+    assert (shown.tier, shown.engine.device) == (Tier.MEASURED_ON_DEVICE, "rpi5")
     assert shown.latency is not None
     assert found["missed"] == []
 
