@@ -44,7 +44,7 @@ def main() -> None:
             write("manifest", f"{root.stem}.json", (root / MANIFEST).read_bytes())
         assert read_bundle(dense)
         small = np.full((1, 2, 3, 3), 1 / 9, np.float32)
-        step = Step("softmax", "1x2x9", (0,))
+        step = Step("softmax", "1x2x9", (-1,))
         Maps(("a",), {"f": (2, 3, 3)}, {"f": small}, (step,), {"onnx fp32": {"f": small}}, {"x": "no"}).save(
             folder / "m"
         )

@@ -235,6 +235,16 @@ class Hosts:
 
 
 @dataclass(frozen=True)
+class VerifyHosts(Hosts):
+    """``verify --host``: the document of ``verify`` from each."""
+
+
+@dataclass(frozen=True)
+class DoctorHosts(Hosts):
+    """``doctor --host``: the document of ``doctor`` from each."""
+
+
+@dataclass(frozen=True)
 class SweptCell:
     """One cell: what was found, what differs from run to run, and where its bundle lies."""
 
@@ -288,7 +298,7 @@ DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "plan": (PlanDocument,),
     "verify": (Verify,),
     "verify-against": (VerifyAgainst,),
-    "verify-hosts": (Hosts,),
+    "verify-hosts": (VerifyHosts,),
     "bench-hosts": (BenchHosts,),
     "count": (Count,),
     "compare": (Compare,),
@@ -297,7 +307,7 @@ DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "lint": (Lint,),
     "inspect": (InspectBundle, Census),
     "doctor": (Doctor,),
-    "doctor-hosts": (Hosts,),
+    "doctor-hosts": (DoctorHosts,),
     "report": (Report,),
     "new": (New, NewList),
     "pack": (Pack,),
@@ -317,7 +327,9 @@ def json_schema() -> dict[str, Any]:
         for kind in kinds:
             found = codec.schema(_with_schema(name, kind), SCHEMA_ID)
             references.append({"$ref": found["$ref"]})
-            definitions |= found["$defs"]
+            for word, made in found["$defs"].items():
+                if definitions.setdefault(word, made) != made:
+                    raise TypeError(f"two classes of the documents are called {word}: a schema knows them by name")
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID}
     return {**head, "oneOf": references, "$defs": definitions}
 

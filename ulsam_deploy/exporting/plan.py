@@ -17,7 +17,16 @@ from ulsam_deploy.exporting.requests import ArtifactRequest, requested
 from ulsam_deploy.exporting.workspace import Workspace
 from ulsam_deploy.graph.interfaces import Exporter
 
-__all__ = ["ExportPlan", "PlanDocument", "PlannedArtifact", "Step", "describe", "exporter_for", "make_plan", "place"]
+__all__ = [
+    "ExportPlan",
+    "PlanDocument",
+    "PlanStep",
+    "PlannedArtifact",
+    "describe",
+    "exporter_for",
+    "make_plan",
+    "place",
+]
 
 CACHED, TO_DO, SKIPPED = "from the cache", "to do", "skipped"
 
@@ -99,7 +108,7 @@ def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) 
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One step in order. ``state`` is one of ``from the cache``, ``to do`` and ``skipped``; ``why`` says more."""
 
     name: str
@@ -120,7 +129,7 @@ class PlanDocument:
     sha256: str
     bundle: str
     replaces: bool
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     notes: tuple[str, ...]
     exit_code: int
 
@@ -142,7 +151,7 @@ def describe(plan: ExportPlan, digest: str, key: str, notes: tuple[str, ...], wo
     codes = [error.exit_code for request, error in errors if request.is_required(error)]
     if not plan.is_possible:
         codes.append(Exit.UNAVAILABLE)
-    last = Step("bundle", None, None, TO_DO, "golden set, attention maps, bill of materials, report")
+    last = PlanStep("bundle", None, None, TO_DO, "golden set, attention maps, bill of materials, report")
     return PlanDocument(
         model=str(options.model),
         sha256=digest,
@@ -154,22 +163,24 @@ def describe(plan: ExportPlan, digest: str, key: str, notes: tuple[str, ...], wo
     )
 
 
-def _network(key: str, options: ExportOptions, workspace: Workspace) -> list[Step]:
+def _network(key: str, options: ExportOptions, workspace: Workspace) -> list[PlanStep]:
     """What is done once for all artifacts."""
     low = [precision for precision in dict.fromkeys(options.precisions) if precision != "fp32"]
     names = ["load", "capture", "raise and prove", "reference", *(f"honest {precision} runs" for precision in low)]
     state = CACHED if workspace.holds(key) else TO_DO
     why = "--model runs your code, so nothing of it is ever cached" if options.factory else ""
-    return [Step(name, None, None, state, why) for name in names]
+    return [PlanStep(name, None, None, state, why) for name in names]
 
 
-def _artifact(planned: PlannedArtifact, key: str, options: ExportOptions, workspace: Workspace) -> Step:
+def _artifact(planned: PlannedArtifact, key: str, options: ExportOptions, workspace: Workspace) -> PlanStep:
     target, recipe = planned.request.target, planned.request.recipe
     if planned.exporter is None:
         error = planned.error
         why = f"{error.found}" + (f" ({error.todo})" if error.todo else "") if error else ""
-        return Step(planned.folder, target, recipe.precision, SKIPPED, why)
+        return PlanStep(planned.folder, target, recipe.precision, SKIPPED, why)
     if options.tune and planned.exporter.lowerings:
-        return Step(planned.folder, target, recipe.precision, TO_DO, "the equal forms of its attention are timed first")
+        return PlanStep(
+            planned.folder, target, recipe.precision, TO_DO, "the equal forms of its attention are timed first"
+        )
     state = CACHED if workspace.holds(artifact_key(key, planned.exporter, recipe, options)) else TO_DO
-    return Step(planned.folder, target, recipe.precision, state, "")
+    return PlanStep(planned.folder, target, recipe.precision, state, "")

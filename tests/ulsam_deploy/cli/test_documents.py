@@ -29,7 +29,7 @@ def test_the_published_schema_is_the_one_that_the_types_say() -> None:
 
 
 def test_every_document_that_is_printed_has_a_type() -> None:
-    sources = (path.read_text() for path in (ROOT / "ulsam_deploy" / "cli").glob("*.py"))
+    sources = (path.read_text() for path in (ROOT / "ulsam_deploy").rglob("*.py"))
     calls = re.compile(r'(?:print_json\(|_told\(arguments,)\s*"([a-z-]+)"')
     printed = {name for text in sources for name in calls.findall(text)}
     assert printed | {ERROR} == set(DOCUMENTS), "give each document its type in ulsam_deploy/cli/documents.py"
