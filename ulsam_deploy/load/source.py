@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.graph.interfaces import Network
 from ulsam_deploy.load import checkpoint, onnx
 from ulsam_deploy.load.checkpoint import InMemory
@@ -144,11 +144,7 @@ def file_digest(options: LoadOptions) -> str:
 def file_digest_of(path: Path) -> str:
     """SHA-256 of the file at ``path``, in hexadecimal; raises :class:`UsageError` when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
+        return digest_of(path)
     except OSError as error:
         raise _unreadable(path, error) from error
 

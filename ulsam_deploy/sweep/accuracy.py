@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from ulsam_deploy.device.accuracy.statistics import wilson
+from ulsam_deploy.device.accuracy import SEVERAL, ranks, wilson
 from ulsam_deploy.device.arrays import Array
 
 
@@ -27,12 +25,6 @@ class Counts:
 
 
 def count(scores: Array, labels: Array) -> Counts:
-    """Counts of ``scores`` (B, K) against ``labels`` (B,), whole numbers below K.
-
-    A label is first only where its score is strictly the largest, so a network that gives the same everywhere, or NaN,
-    is right about nothing.
-    """
-    own = np.take_along_axis(scores, labels[:, None].astype(np.int64), axis=1)
-    ahead = (~(scores < own)).sum(axis=1) - 1  # everything that is not smaller, without the label itself
-    good = np.isfinite(own[:, 0])
-    return Counts(len(labels), int(((ahead == 0) & good).sum()), int(((ahead < 5) & good).sum()))
+    """Counts of ``scores`` (B, K) against ``labels`` (B,), whole numbers below K, by the rule of ``verify --data``."""
+    before = ranks(scores, labels)
+    return Counts(len(labels), int((before < 1).sum()), int((before < SEVERAL).sum()))

@@ -6,7 +6,6 @@ Nothing is loaded here; files are hashed.
 from __future__ import annotations
 
 import glob
-import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from ulsam_deploy.device import cache, plugins, toml
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.precisions import AUTO, CALIBRATED, parse_precisions
 from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.spelling import other_number, unknown
@@ -226,11 +226,8 @@ def _digest(place: str) -> str:
 
 
 def _file_digest(place: str) -> str:
-    with fetched(place) as path, path.open("rb") as stream:
-        sha = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
+    with fetched(place) as path:
+        return digest_of(path)
 
 
 def _output(said: str, path: Path, folder: Path) -> str:

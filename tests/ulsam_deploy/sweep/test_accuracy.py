@@ -1,13 +1,17 @@
-"""Counts add up however a set is cut, and a network that says nothing is right about nothing."""
+"""Counts add up however a set is cut, and are those of ``verify --data``."""
 
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ulsam_deploy.device.accuracy import Labelled, hits
+from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.sweep.accuracy import Counts, count
 
 
@@ -30,10 +34,22 @@ def test_counts_are_those_of_a_sort(seed: int) -> None:
     )
 
 
-def test_a_constant_or_broken_network_is_right_about_nothing() -> None:
+def test_a_broken_network_is_right_about_nothing_and_a_constant_one_by_chance() -> None:
     labels = np.arange(6)
-    for scores in (np.zeros((6, 6)), np.full((6, 6), np.nan), np.full((6, 6), np.inf)):
+    for scores in (np.full((6, 6), np.nan), np.full((6, 6), np.inf)):
         assert count(scores, labels) == Counts(6, 0, 0)
+    assert count(np.zeros((6, 6)), labels) == Counts(6, 1, 5)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_sweep_counts_what_verify_counts_on_equal_scores_too(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores, labels = rng.integers(0, 3, (40, 9)).astype(np.float32), rng.integers(0, 9, 40)
+    scores[rng.random((40, 9)) < 0.02] = np.nan
+    spec = (TensorSpec("x", (None, 9)),)
+    data = SimpleNamespace(batches=lambda size: iter([({"x": scores}, labels)]))
+    found: Any = hits(lambda feed: feed, spec, spec, cast("Labelled", data))
+    assert count(scores, labels) == Counts(40, int(found.top1.sum()), int(found.top5.sum()))
 
 
 def test_the_interval_is_wilsons() -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.boards.remote.link import Link, LostError, StoppedError, printable
-from ulsam_deploy.device.bundle.members import digest
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError
+from ulsam_deploy.device.hashing import digest
 
 __all__ = ["Finished", "Order", "run_job"]
 

@@ -19,6 +19,7 @@ from numpy.lib import format as npy
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.types import TensorSpec
 
@@ -101,8 +102,7 @@ class _Folder(Labelled):
     def digest(self) -> str:
         sha = hashlib.sha256()
         for file, label in zip(self._files, self.labels):
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            sha.update(f"{file.relative_to(self._path).as_posix()}\0{label}\0{content}\n".encode())
+            sha.update(f"{file.relative_to(self._path).as_posix()}\0{label}\0{digest_of(file)}\n".encode())
         return sha.hexdigest()
 
     def _read(self, file: Path) -> Array:
@@ -179,11 +179,7 @@ class _Npz(Labelled):
                 raise _unreadable(self._path, error) from error
 
     def digest(self) -> str:
-        sha = hashlib.sha256()
-        with self._path.open("rb") as file:
-            while block := file.read(1 << 20):
-                sha.update(block)
-        return sha.hexdigest()
+        return digest_of(self._path)
 
 
 class _Rows:

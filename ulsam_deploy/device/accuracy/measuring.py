@@ -17,7 +17,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.types import TensorSpec
 
-__all__ = ["Accuracy", "Hits", "class_count", "hits", "judged"]
+__all__ = ["Accuracy", "Hits", "class_count", "hits", "judged", "ranks"]
 
 
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -75,8 +75,7 @@ def class_count(outputs: Sequence[TensorSpec]) -> int:
 def hits(run: Run, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], data: Labelled) -> Hits:
     """Which samples of ``data`` are right, by the first of ``outputs``, where ``run`` gives the outputs of one batch.
 
-    A static batch is filled up with its last sample. Of equal scores the first counts, as ``argmax`` has it; a row that
-    is not finite is wrong.
+    A static batch is filled up with its last sample. What is right is what :func:`ranks` says.
     """
     name, classes = outputs[0].name, class_count(outputs)
     static = inputs[0].shape[0]
@@ -84,18 +83,27 @@ def hits(run: Run, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], 
     for feed, labels in data.batches(static or TOGETHER):
         missing = (static or len(labels)) - len(labels)
         whole = {key: np.concatenate([rows, rows[-1:].repeat(missing, 0)]) for key, rows in feed.items()}
-        ranks = _ranks(np.asarray(run(whole)[name])[: len(labels)], labels)
-        top1.append(ranks < 1)
-        top5.append(ranks < SEVERAL)
+        before = ranks(np.asarray(run(whole)[name])[: len(labels)], labels)
+        top1.append(before < 1)
+        top5.append(before < SEVERAL)
     return Hits(np.concatenate(top1), np.concatenate(top5) if classes > SEVERAL else None)
 
 
-def _ranks(scores: Array, labels: Array) -> Array:
-    """How many classes are guessed before the right one, (n,)."""
+def ranks(scores: Array, labels: Array) -> Array:
+    """How many classes are guessed before the right one: the one rule by which anything here is right.
+
+    Args:
+        scores: Of each class, (n, K).
+        labels: The right class of each sample, (n,), whole numbers below K.
+
+    Returns:
+        0 where the label is the first guess, (n,), int64. Of equal scores the first counts, as ``argmax`` has it; a row
+        that is not finite is wrong, K.
+    """
     own = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1]) < labels[:, None]
-    ranks = ((scores > own) | ((scores == own) & earlier)).sum(1)
-    return np.asarray(np.where(np.isfinite(scores).all(1), ranks, scores.shape[1]))
+    before = ((scores > own) | ((scores == own) & earlier)).sum(1)
+    return np.asarray(np.where(np.isfinite(scores).all(1), before, scores.shape[1]))
 
 
 def judged(found: Hits, partner: str = "", other: Hits | None = None) -> Accuracy:

@@ -5,36 +5,22 @@ Standard library only; device-safe.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from ulsam_deploy.device.bundle.manifest import MANIFEST, SIGNATURE, FileRecord, Manifest
 from ulsam_deploy.device.errors import RefusedError, UsageError
+from ulsam_deploy.device.hashing import digest
 
-__all__ = ["check_members", "digest", "load_manifest", "record_file", "walk"]
+__all__ = ["check_members", "load_manifest", "record_file", "walk"]
 
 #: Far above any honest manifest (tens of kilobytes), far below what would trouble a small board.
 MAX_MANIFEST = 16 << 20
 #: Far above a signature over the most members that such a manifest lists in earnest.
 MAX_SIGNATURE = 1 << 20
-_CHUNK = 1 << 20
 _REMEDY = "don't use this bundle; fetch it or export it again"
-
-
-def digest(stream: BinaryIO, limit: int | None = None) -> tuple[str, int]:
-    """SHA-256 and size of what is left in ``stream``, reading at most one byte beyond ``limit``."""
-    sha, size = hashlib.sha256(), 0
-    while limit is None or size <= limit:
-        chunk = stream.read(_CHUNK if limit is None else min(_CHUNK, limit + 1 - size))
-        if not chunk:
-            break
-        sha.update(chunk)
-        size += len(chunk)
-    return sha.hexdigest(), size
 
 
 def record_file(root: Path, name: str) -> FileRecord:
