@@ -18,7 +18,7 @@ from ulsam_deploy.cli import main
 from ulsam_deploy.exporting.bom import BOM
 
 from ...traces import traces
-from ..export.test_bom import by_schema
+from ..exporting.test_bom import by_schema
 from .conftest import Run
 
 

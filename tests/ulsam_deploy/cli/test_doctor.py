@@ -14,6 +14,7 @@ import pytest
 from ulsam_deploy.boards.remote import Finished
 from ulsam_deploy.cli import doctor, hosts, main, verify_hosts
 from ulsam_deploy.device import third_party
+from ulsam_deploy.device.commands import doctor as anywhere
 from ulsam_deploy.device.errors import Exit
 
 Without = Callable[..., None]
@@ -112,11 +113,11 @@ def test_a_python_of_the_system_is_told_how_to_get_an_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Debian's pip refuses, so what every other line advises would fail."""
-    monkeypatch.setattr(doctor.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(doctor.sys, "base_prefix", doctor.sys.prefix)
-    assert len(doctor.notes()) == 1
+    monkeypatch.setattr(anywhere.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(anywhere.sys, "base_prefix", anywhere.sys.prefix)
+    assert anywhere.notes() == ()
     (tmp_path / "EXTERNALLY-MANAGED").touch()
-    assert "python3 -m venv --system-site-packages" in doctor.notes()[-1]
+    assert "python3 -m venv --system-site-packages" in anywhere.notes()[0]
 
 
 def test_what_hosts_say_is_held_against_the_type(

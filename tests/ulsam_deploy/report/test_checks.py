@@ -13,11 +13,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ulsam_deploy.device.checks import Check, artifact_checks, worst
+from ulsam_deploy.device.commands import annotations
 from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.findings import Reason, ReasonKind, Verdict
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.report import annotations
 
 from .conftest import FAULT, records
 
