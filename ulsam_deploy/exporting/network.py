@@ -117,6 +117,9 @@ def network_stages(options: ExportOptions, progress: Progress, given: InMemory |
         notes.append(sentence)
         progress.say(f"  note: {sentence}")
 
+    if options.calibration is not None and not set(options.judged) & set(CALIBRATED):
+        # said of this run only: what is cached is the same without the set
+        progress.say("  note: no artifact of the recipes takes ranges, so the calibration set is not read")
     digest = source.file_digest(options) if given is None else given.sha256
     loaded = functools.cache(lambda: _loaded(options, progress, note, given))
     inputs = functools.cache(lambda: _inputs(loaded().signature, options, note))

@@ -105,7 +105,7 @@ def _check_quantization(options: ExportOptions) -> None:
     calibrated = set(options.judged) & set(CALIBRATED)
     if calibrated and options.calibration is None:
         raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
-    if options.calibration is not None and not calibrated:
+    if options.calibration is not None and not calibrated and not options.recipes:  # those may take ranges or not
         raise UsageError(
             f"the calibration set is for int8, and {' and '.join(options.judged)} was asked for",
             expected="--precision int8 (or auto) as well, or no --calibration",

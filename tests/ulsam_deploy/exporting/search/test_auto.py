@@ -80,7 +80,11 @@ def test_a_finished_search_makes_nothing_again_and_chooses_the_same(
 
 
 def test_an_interrupted_search_goes_on_and_its_recipe_makes_the_same_bytes(
-    searched: dict[str, Any], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    searched: dict[str, Any],
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """In a cache without artifacts: interrupted at its third one, it makes only what it had not made."""
     shutil.copytree(place / "cache", tmp_path / "cache")
@@ -108,6 +112,8 @@ def test_an_interrupted_search_goes_on_and_its_recipe_makes_the_same_bytes(
     recipe = str(place / "cut.bundle" / "recipe.toml")
     monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path / "another"))
     assert main(words(place, "again.bundle", "--recipe", recipe)) == Exit.OK
+    unread = "so the calibration set is not read" in capsys.readouterr().err
+    assert unread is (manifest(place, "cut.bundle").artifacts[0].facts.calibration is None)
     assert artifact_bytes(place, "again.bundle") == artifact_bytes(place, "cut.bundle")
     assert manifest(place, "again.bundle").artifacts[0].facts.auto is None
 
