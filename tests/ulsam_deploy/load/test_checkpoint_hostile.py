@@ -372,3 +372,17 @@ def test_every_opcode_can_be_followed():
         named = {argument for opcode, argument, _ in pickletools.genops(data) if opcode.name == "GLOBAL"}
         assert len(found) >= len(named)
         assert found <= {"builtins.set", "builtins.frozenset", "_codecs.encode"}
+
+
+def test_a_name_with_an_unknown_escape_is_damage_and_no_warning():
+    from ulsam_deploy.load.checkpoint.pickles import scan
+
+    with pytest.raises(ValueError, match="a name in its pickle cannot be read"):
+        scan(io.BytesIO(b"c\\Os\nsystem\n."))
+
+
+def test_a_mark_is_no_name():
+    from ulsam_deploy.load.checkpoint.pickles import scan
+
+    with pytest.raises(ValueError, match="do not fit together"):
+        scan(io.BytesIO(b"\x80\x04(\x8c\x01a\x93."))

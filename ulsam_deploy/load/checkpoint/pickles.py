@@ -9,6 +9,7 @@ from __future__ import annotations
 import _compat_pickle
 import io
 import pickletools
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,10 +107,15 @@ def scan(stream: io.BytesIO) -> Scan:
     """
     machine = _Machine()
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > MAX_INSTRUCTIONS:
-                raise ValueError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions")
-            machine.step(opcode, argument)
-    except (IndexError, KeyError, AttributeError) as error:  # a pop from an empty stack, an unknown memo entry
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # what Python says of a name with an unknown escape
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if count > MAX_INSTRUCTIONS:
+                    raise ValueError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions")
+                machine.step(opcode, argument)
+    except DeprecationWarning as error:
+        raise ValueError(f"a name in its pickle cannot be read: {error}") from error
+    except (IndexError, KeyError, AttributeError, TypeError) as error:
+        # a pop from an empty stack, an unknown memo entry, a mark where STACK_GLOBAL takes a name
         raise ValueError("its instructions do not fit together") from error
     return Scan(frozenset(machine.globals), machine.result)
