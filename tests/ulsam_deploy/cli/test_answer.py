@@ -189,3 +189,21 @@ def test_from_outside() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failure(done.stdout, done.returncode).exit_code == 2
     assert "none.pt" in done.stderr
+
+
+@pytest.mark.parametrize("json_too", [False, True])
+def test_a_full_stdout_is_told_and_no_traceback(json_too: bool, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "ulsam_deploy", "new", "--list", *(["--json"] if json_too else [])]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert done.returncode == Exit.EXPORT_FAILED
+    assert done.stderr.startswith("error: this machine refused: No space left on device")
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_name_does_not_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tmp_path / "\x1b[31mred\r.pt")]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert "\\x1b[31mred\\r.pt" in said
+    assert not set("\x1b\r") & set(said)

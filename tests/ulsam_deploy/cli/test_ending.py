@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import re
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,3 +132,19 @@ def test_every_exit_code_is_documented_and_a_defect_is_no_failed_check(page: str
     assert {int(code) for code in rows} | {130} == {int(code) for code in Exit} | {130}
     assert "defect" in rows["70"]
     assert "check" not in rows["70"]
+
+
+def test_sigterm_in_the_middle_puts_everything_away_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ulsam_deploy.cli import lint
+
+    def terminated(arguments: object) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        return 0
+
+    monkeypatch.setattr(lint, "run", terminated)
+    assert main(["lint", "m.pt"]) == Exit.INTERRUPTED
+    assert "interrupted: nothing was left half-written" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ulsam_deploy.device.errors import UlsamError, UsageError
 
-__all__ = ["ERROR", "Answer", "Failure"]
+__all__ = ["ERROR", "Answer", "Failure", "abandon_stdout"]
 
 _STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 #: The word in the ``schema`` of an error's document.
@@ -56,6 +57,7 @@ class Answer:
         """Keep what the block prints until it has ended, and drop it where it ends in an error; plain text passes."""
         if not self.as_json:
             yield
+            sys.stdout.flush()  # here, where an error still has words: Python's own end of a process has none
             return
         kept = io.StringIO()
         with contextlib.redirect_stdout(kept):
@@ -65,8 +67,18 @@ class Answer:
 
     def failed(self, error: UlsamError) -> int:
         """Print the document of ``error``, where documents are asked for; returns its exit code as a plain number."""
-        if self.as_json:
-            told = Failure(int(error.exit_code), error.found, error.expected, error.todo)
-            json.dump({"schema": f"ulsam-deploy.{ERROR}/1", **asdict(told)}, sys.stdout, indent=2, sort_keys=True)
-            sys.stdout.write("\n")
+        try:
+            if self.as_json:
+                told = Failure(int(error.exit_code), error.found, error.expected, error.todo)
+                json.dump({"schema": f"ulsam-deploy.{ERROR}/1", **asdict(told)}, sys.stdout, indent=2, sort_keys=True)
+                sys.stdout.write("\n")
+            sys.stdout.flush()
+        except OSError:
+            abandon_stdout()
         return int(error.exit_code)
+
+
+def abandon_stdout() -> None:
+    """Let whatever is still to be printed go nowhere: nobody takes it, and Python would complain at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

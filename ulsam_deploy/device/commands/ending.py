@@ -47,8 +47,13 @@ def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namesp
         sys.stderr.write(f"{told}\n")
         return told
     told = in_words(error, _typed(arguments)) or defect(error, words)
-    sys.stderr.write(f"error: {told}\n")
+    sys.stderr.write(f"error: {_shown(str(told))}\n")
     return told
+
+
+def _shown(text: str) -> str:
+    """``text`` with what steers a terminal escaped: a stranger's file may be called anything."""
+    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
 
 
 def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import os
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ulsam_deploy.device.commands.answer import Answer
+from ulsam_deploy.device.commands.answer import Answer, abandon_stdout
 from ulsam_deploy.device.commands.combinations import check_typed, check_words
 from ulsam_deploy.device.commands.ending import ended
 from ulsam_deploy.device.commands.parser import parser_of, work_of
@@ -51,16 +52,33 @@ def run_command(
         arguments = _read(packages, known, words)
         answer.check(arguments)
         command = import_module(work_of(packages, arguments.command))
-        with answer.held():
+        with _terminated_is_interrupted(), answer.held():
             return int(command.run(arguments))
     except BrokenPipeError:  # the reader of our output went away (| head): not our error, nothing more to say
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon_stdout()
         return int(Exit.OK)
     except KeyboardInterrupt as error:
         return answer.failed(ended(error, words, arguments))
     except Exception as error:
         return answer.failed(ended(foreseen(error) or error, words, arguments))
+
+
+@contextlib.contextmanager
+def _terminated_is_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, with everything put away; a handler of somebody else's stays."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    of_main = threading.current_thread() is threading.main_thread()  # Python sets handlers nowhere else
+    if not of_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _show_anything() -> None:
