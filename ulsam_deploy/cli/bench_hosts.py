@@ -72,8 +72,7 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     targets = targets_of(arguments)
     found += ["--target", ",".join(targets)] if targets else []
     found += ["--cpus", ",".join(map(str, arguments.cpus))] if arguments.cpus else []
-    found += ["--inputs", "inputs.npz"] if arguments.inputs else []
-    return [*found, *(["--configure-device"] if arguments.configure_device else [])]
+    return [*found, *(["--inputs", "inputs.npz"] if arguments.inputs else [])]
 
 
 def _result(answer: Answer) -> Result | None:

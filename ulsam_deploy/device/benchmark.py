@@ -5,7 +5,6 @@ Standard library, numpy and the engines only; device-safe.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import re
@@ -21,7 +20,6 @@ from ulsam_deploy._version import __version__
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench.board import Board
-from ulsam_deploy.device.bench.configure import configured
 from ulsam_deploy.device.bench.intervals import log_times, middle, paired
 from ulsam_deploy.device.bench.process import Subject
 from ulsam_deploy.device.bench.result import Comparison, Measured, Parity, Reason, Result, Settings
@@ -46,16 +44,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked: ``targets`` empty means all; ``inputs`` is an ``.npz`` with arrays by input name.
-
-    ``configure``: raise the machine's clocks meanwhile.
-    """
+    """What was asked: ``targets`` empty means all; ``inputs`` is an ``.npz`` with arrays by input name."""
 
     plan: Plan
     targets: tuple[str, ...] = ()
     batch: int | None = None
     inputs: Path | None = None
-    configure: bool = False
 
 
 @dataclass
@@ -85,14 +79,10 @@ def bench_bundles(
                 f"nothing of '{each.bundle.manifest.model.name}' can be timed here: {_listed(each.left_out)}",
                 todo=each.todo or f"to see what can run here: {command('doctor')}",
             )
-    with configured(board) if wanted.configure else contextlib.nullcontext(()) as changed:
-        timed = take_turns(subjects, wanted.plan, board, tell)
+    timed = take_turns(subjects, wanted.plan, board, tell)
     session = secrets.token_hex(8)
     remaining = iter(timed)
-    return [
-        _result(each, [next(remaining) for _ in each.subjects], wanted, board, session, tuple(changed))
-        for each in prepared
-    ]
+    return [_result(each, [next(remaining) for _ in each.subjects], wanted, board, session) for each in prepared]
 
 
 def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Prepared:
@@ -184,9 +174,7 @@ def _feed(specs: Sequence[TensorSpec], arrays: Mapping[str, Array], batch: int |
     return feed
 
 
-def _result(
-    each: _Prepared, timed: Sequence[Timed], wanted: Wanted, board: Board, session: str, changed: tuple[str, ...]
-) -> Result:
+def _result(each: _Prepared, timed: Sequence[Timed], wanted: Wanted, board: Board, session: str) -> Result:
     failed = {one.subject.label: one.error.found for one in timed if one.error}
     measured = tuple(one.measured() for one in timed if not one.error)
     if not measured:
@@ -210,7 +198,6 @@ def _result(
             batch=wanted.batch,
             cpus=wanted.plan.cpus,
             inputs=each.fed,
-            configured=changed,
         ),
         measured=measured,
         comparisons=comparisons,

@@ -214,7 +214,7 @@ class Settings:
 
     ``threads`` ``None``: the engine's own choice. ``cpus``: the ones that the processes were pinned to, empty: all.
     ``batch`` ``None``: the artifact's own, 1 where that is dynamic.
-    ``inputs`` says where the fed arrays came from. ``configured``: whether ``--configure-device`` changed the machine.
+    ``inputs`` says where the fed arrays came from.
     """
 
     profile: str
@@ -227,7 +227,6 @@ class Settings:
     batch: int | None
     cpus: tuple[int, ...]
     inputs: str
-    configured: tuple[str, ...]
 
 
 @dataclass(frozen=True)

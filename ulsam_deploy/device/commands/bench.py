@@ -62,7 +62,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
             f"processor {', '.join(missing)} isn't ours here", expected=", ".join(map(str, sorted(allowed)))
         )
     plan = Plan(profile_of(arguments), arguments.threads, arguments.cpus)
-    return Wanted(plan, targets_of(arguments), arguments.batch, arguments.inputs, arguments.configure_device)
+    return Wanted(plan, targets_of(arguments), arguments.batch, arguments.inputs)
 
 
 def profile_of(arguments: argparse.Namespace) -> Profile:

@@ -82,7 +82,6 @@ def remarks(result: Result, name: str = "") -> str:
     for one in result.measured:
         if one.parity and one.parity.verdict is not Verdict.PASS:
             lines.append(f"{one.label} does not compute what the model computes: {one.parity.verdict.value}.")
-    lines += [f"Changed meanwhile, and restored: {what}" for what in result.settings.configured]
     sensors = {one.energy.sensor for one in result.measured if one.energy}
     lines += [f"Energy is beyond an idle machine, by {sensor}." for sensor in sorted(sensors)]
     lines.append(f"Timed: {result.measured[0].timed}.")

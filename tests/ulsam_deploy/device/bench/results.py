@@ -78,7 +78,7 @@ def measured(
 
 
 def result(*ones: Measured, session: str = "0" * 16, machine: Machine = PI, **settings: Any) -> Result:
-    plain = Settings("default", len(ones[0].processes), 5, 0.5, 10.0, 662, 1, None, (), "probes", ())
+    plain = Settings("default", len(ones[0].processes), 5, 0.5, 10.0, 662, 1, None, (), "probes")
     comparisons, fastest = compared(ones)
     return Result(
         model="digits",

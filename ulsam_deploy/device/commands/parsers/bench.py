@@ -48,11 +48,6 @@ def add_words(commands: Any) -> argparse.ArgumentParser:
         help="time this one in turns with it, such as the build before a change",
     )
     how.add_argument("--beside-output", type=Path, metavar="FILE", help="write the result file of that one")
-    how.add_argument(
-        "--configure-device",
-        action="store_true",
-        help="hold the highest clocks meanwhile (takes root); everything is restored, whatever happens",
-    )
     return parser
 
 
