@@ -251,8 +251,6 @@ class SweptCell:
     key: str
     found: Mapping[str, Any]
     run: Mapping[str, Any]
-    accuracy: Mapping[str, Any] | None
-    trouble: str
     attempts: int
     bundle: str | None
 
@@ -281,7 +279,6 @@ class SweepPlan:
 
     output: str
     cells: tuple[PlannedCell, ...]
-    shards: int
 
 
 @dataclass(frozen=True)

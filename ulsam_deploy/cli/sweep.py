@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ulsam_deploy.device.bundle.kinds import MARKDOWN, PAGE, SWEEP
+from ulsam_deploy.device.bundle.kinds import MARKDOWN, SWEEP
 from ulsam_deploy.device.bundle.output import check_folder
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.commands.ci import check_places, handover
@@ -46,12 +46,12 @@ def run(arguments: argparse.Namespace) -> Exit:
     for row in rows:
         for reason in row.reasons:
             print(f"{' '.join(cell for cell in row.cells()[:5] if cell != '-')}: {reason}")
-    print(f"\n{told.sentence}\nThe report is {sweep.output}/report.html")
+    print(f"\n{told.sentence}\nThe report is {sweep.output}/report.md")
     return code
 
 
-#: The report in three forms, by name.
-_REPORTS = {"report.md": MARKDOWN, "report.html": PAGE, "report.json": SWEEP}
+#: The report in two forms, by name.
+_REPORTS = {"report.md": MARKDOWN, "report.json": SWEEP}
 
 
 def _check(sweep: Sweep, *, force: bool) -> None:
@@ -69,7 +69,6 @@ def _leave(sweep: Sweep, rows: Sequence[Row], found: int) -> None:
     """The report, beside the results."""
     store = Store(sweep.output)
     store.write("report.md", results.as_markdown(sweep.title, rows, found).encode())
-    store.write("report.html", results.as_html(sweep.title, rows, found).encode())
     document = {"schema": "ulsam-deploy.sweep/1", **results.as_json(sweep.title, rows)}
     store.write("report.json", (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
 
@@ -79,10 +78,10 @@ def _dry_run(sweep: Sweep, as_json: bool) -> Exit:
     done = [result_of(store, cell.key) is not None for cell in sweep.cells]
     if as_json:
         cells = [{"key": cell.key, "cell": cell.words, "done": is_done} for cell, is_done in zip(sweep.cells, done)]
-        words.print_json("sweep-plan", {"output": sweep.output, "cells": cells, "shards": len(sweep.shards)})
+        words.print_json("sweep-plan", {"output": sweep.output, "cells": cells})
         return Exit.OK
     for cell, is_done in zip(sweep.cells, done):
         print(f"{cell.words}{': done already' if is_done else ''}")
     left = len(done) - sum(done)
-    print(f"\n{len(done)} cells, {left} to be done, {len(sweep.shards)} shards of the labelled set each")
+    print(f"\n{len(done)} cells, {left} to be done")
     return Exit.OK

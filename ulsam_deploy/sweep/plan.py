@@ -40,7 +40,7 @@ _KEYS: Mapping[str, tuple[type, Any]] = {
     "variant": (str, ""),
     "calibration": (str, ""),
     "probes": (str, ""),
-    "labelled": (list, []),
+    "labelled": (str, ""),
     "memory": (float, MEMORY_GIB),
 }
 
@@ -50,6 +50,7 @@ class Cell:
     """One line of the table. ``options`` ask for one target in one precision; ``checkpoint`` is a path or a URL.
 
     ``sha256`` is the checkpoint's; ``code`` is the digest of the project's own code, which a worker has to share.
+    ``labelled``: labelled data to count right answers on, a path or a URL; empty: none.
     """
 
     key: str
@@ -57,6 +58,8 @@ class Cell:
     sha256: str
     options: ExportOptions
     code: str
+    labelled: str = ""
+    labelled_sha256: str = ""
 
     @property
     def target(self) -> str:
@@ -81,20 +84,11 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Shard:
-    """A part of the labelled set: an ``.npz`` (a path or a URL) with ``labels`` and an array for each input."""
-
-    place: str
-    sha256: str
-
-
-@dataclass(frozen=True)
 class Sweep:
     """All of it. ``memory``: bytes that one task may take; ``output``: a folder or a URL."""
 
     title: str
     cells: tuple[Cell, ...]
-    shards: tuple[Shard, ...]
     memory: int
     output: str
 
@@ -108,7 +102,7 @@ def read(path: Path, output: str = "") -> Sweep:
     table = _table(path)
     folder = path.resolve().parent
     axes = (
-        _places(table["checkpoints"], folder, "checkpoints"),
+        _places(table["checkpoints"], folder),
         parse_targets(_texts(table, "targets")),
         list(dict.fromkeys(word for text in _texts(table, "precisions") for word in parse_precisions(text))),
         [parse_shape(text) if text else () for text in _texts(table, "inputs")],
@@ -120,15 +114,15 @@ def read(path: Path, output: str = "") -> Sweep:
         raise UsageError(f"{path}: calibration is for int8", expected="int8 among the precisions, or no calibration")
     digests = {place: _digest(place) for place in axes[0]}
     code = cache.source_digest()
+    labelled = _labelled(table["labelled"], folder)
     cells = [
-        _cell(common, code, digests[place], place, *rest)
+        _cell(common, code, labelled, digests[place], place, *rest)
         for target, precision, size, board, place in itertools.product(*axes[1:], axes[0])
         for rest in [(target, precision, size, board)]
     ]
     return Sweep(
         title=path.stem,
         cells=tuple({cell.key: cell for cell in cells}.values()),
-        shards=tuple(Shard(place, _file_digest(place)) for place in _places(table["labelled"], folder, "labelled")),
         memory=int(table["memory"] * 2**30),
         output=output or _output(table["output"], path, folder),
     )
@@ -142,8 +136,8 @@ def _check_names(targets: Sequence[str], boards: Sequence[str]) -> None:
 
 
 def _cell(
-    common: ExportOptions, code: str, digest: str, place: str, target: str, precision: str, size: tuple[int, ...],
-    board: str,
+    common: ExportOptions, code: str, labelled: tuple[str, str], digest: str, place: str, target: str, precision: str,
+    size: tuple[int, ...], board: str,
 ) -> Cell:  # fmt: skip
     options = replace(
         common,
@@ -155,9 +149,9 @@ def _cell(
         device=board,
     )
     about: list[object] = [digest, options.model.stem, target, precision, options.inputs, board, options.batch]
-    about += [options.arch, options.variant]
+    about += [options.arch, options.variant, labelled[1]]
     about += [probes.digest(path) if path else "" for path in (options.probes, options.calibration)]
-    return Cell(cache.key("sweep", about, code), place, digest, options, code)
+    return Cell(cache.key("sweep", about, code), place, digest, options, code, *labelled)
 
 
 def _common(table: Mapping[str, Any], folder: Path) -> ExportOptions:
@@ -204,19 +198,25 @@ def _texts(table: Mapping[str, Any], key: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _places(patterns: Sequence[str], folder: Path, key: str) -> list[str]:
+def _places(patterns: Sequence[str], folder: Path) -> list[str]:
     """Paths (patterns such as ``nets/*.pt``, relative to the file's folder) and URLs, each once, in order."""
     found: list[str] = []
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise UsageError(f"{key} has {pattern!r}", expected="a list of paths or URLs")
+            raise UsageError(f"checkpoints has {pattern!r}", expected="a list of paths or URLs")
         here = [pattern] if is_url(pattern) else sorted(glob.glob(os.path.join(folder, pattern)))  # noqa: PTH118, PTH207
         if not here:
-            raise UsageError(f"{key}: nothing is called '{pattern}' in {folder}", expected="files that are there")
+            raise UsageError(f"checkpoints: nothing is called '{pattern}' in {folder}", expected="files that are there")
         found += here
-    if key == "checkpoints" and not found:
+    if not found:
         raise UsageError("the sweep has no checkpoints", expected="a list of paths or URLs, at least one")
     return list(dict.fromkeys(found))
+
+
+def _labelled(said: str, folder: Path) -> tuple[str, str]:
+    """The place of the labelled data and its digest, both empty without any."""
+    place = said if not said or is_url(said) else str(folder / said)
+    return (place, _file_digest(place)) if place else ("", "")
 
 
 def _digest(place: str) -> str:

@@ -1,4 +1,4 @@
-"""What a worker does for one cell, or for one shard of the labelled set. Whoever runs it again finds it done.
+"""What a worker does for one cell. Whoever runs it again finds it done.
 
 A result is written last, after the bundle that it is about, so a worker that dies leaves no result. Every start leaves
 a mark, so that it can be told afterwards what was begun how often.
@@ -15,31 +15,28 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from ulsam_deploy.boards.emulate import verify_bundle
 from ulsam_deploy.device import cache, codec, plugins
-from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench import peak_rss
-from ulsam_deploy.device.bundle import Bundle, Evidence, pack, read_bundle
-from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.bundle import Bundle, Evidence, pack
+from ulsam_deploy.device.commands.labelled import accuracies, first_float
+from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import TensorSpec, Tier
-from ulsam_deploy.device.verify import produce, runtime_for, verdict_code
+from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.verify import Checked, verdict_code
 from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.graph.interfaces import Exporter
 from ulsam_deploy.load.source import file_digest
-from ulsam_deploy.sweep.accuracy import Counts, count
-from ulsam_deploy.sweep.plan import Cell, Shard
+from ulsam_deploy.sweep.plan import Cell
 from ulsam_deploy.sweep.store import Store, fetched
 
-RESULT, BUNDLE, LABELS, DEFECT = "result.json", "bundle.zip", "labels", "defect.txt"
+RESULT, BUNDLE, DEFECT = "result.json", "bundle.zip", "defect.txt"
 #: Codes under which a cell is done for good; the others may have had to do with the machine, and are tried again.
 SETTLED = (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE)
 #: One at a time in a process: converters write to stdout's descriptor, and memory is stated for one task.
@@ -52,7 +49,8 @@ class Result:
 
     ``found``: who (checkpoint, sha256, target, ...), ``exit_code``, ``tier``, ``verdict``, ``reasons``, ``blocks``
     (how many are raised), ``files`` (SHA-256 by name) and ``bytes``. ``run``: ``worker``, ``seconds``, ``peak``
-    (bytes), ``error`` (the largest in noise floors), ``liveness`` (the smallest) and ``p50`` (ms).
+    (bytes), ``error`` (the largest in noise floors), ``liveness`` (the smallest), ``p50`` (ms) and ``accuracy`` (as
+    ``verify --data`` has it).
     """
 
     key: str
@@ -124,10 +122,7 @@ def _made(cell: Cell, store: Store, started: float) -> Result:
         )
     with fetched(cell.checkpoint) as model, scratch() as folder:
         options = replace(cell.options, model=model, output=folder / "cell.bundle", device=_made_for(cell))
-        if (seen := file_digest(options)) != cell.sha256:
-            raise RefusedError(
-                f"'{cell.checkpoint}' is not the file that the plan was made for", expected=cell.sha256, todo=seen
-            )
+        _check_same(cell.checkpoint, file_digest(options), cell.sha256)
         (outcome,) = (exported := export(options, Progress(quiet=True))).outcomes
         if exported.bundle is None or outcome.built is None:
             raise outcome.error or ExportError("nothing was made")
@@ -135,7 +130,13 @@ def _made(cell: Cell, store: Store, started: float) -> Result:
         checked = _on_board(exported.bundle, cell) if _emulated(cell.options.device) else evidence
         archive = pack(exported.bundle, folder / BUNDLE)
         store.write(f"cells/{cell.key}/{BUNDLE}", archive.read_bytes())
-        return _described(cell, started, exported.bundle, checked, evidence)
+        right = _accuracy(exported.bundle, cell, evidence)
+        return _described(cell, started, exported.bundle, checked, evidence, right)
+
+
+def _check_same(place: str, seen: str, planned: str) -> None:
+    if seen != planned:
+        raise RefusedError(f"'{place}' is not the file that the plan was made for", expected=planned, todo=seen)
 
 
 def _made_for(cell: Cell) -> str:
@@ -161,7 +162,20 @@ def _on_board(bundle: Bundle, cell: Cell) -> Evidence:
     return checked.evidence
 
 
-def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence) -> Result:
+def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Mapping[str, Any] | None:
+    """How often the artifact is right on the sweep's labelled data, in the engine of this machine."""
+    if not cell.labelled or here.tier < Tier.EXECUTED:
+        return None
+    (record,) = bundle.manifest.artifacts
+    with fetched(cell.labelled) as data:
+        _check_same(cell.labelled, digest_of(data), cell.labelled_sha256)
+        (found,) = accuracies(bundle, [Checked(record, here)], data, first_float).values()
+    return found.to_json()
+
+
+def _described(
+    cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence, right: Mapping[str, Any] | None
+) -> Result:
     """``evidence`` decides; the time of a run is from ``here``, for an emulator's time means nothing."""
     (record,) = bundle.manifest.artifacts
     parity = evidence.parity
@@ -172,6 +186,7 @@ def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, h
             "error": parity.finite_error if parity else None,
             "liveness": min(parity.livenesses, default=None) if parity else None,
             "p50": here.latency.p50 if here.latency and evidence is here else None,
+            "accuracy": right,
         },
         exit_code=int(verdict_code(evidence)),
         tier=evidence.tier.label,
@@ -195,7 +210,15 @@ def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, *
         "device": cell.options.device,
     }
     seconds = round(time.perf_counter() - started, 3)
-    run = {"worker": _worker(), "seconds": seconds, "peak": peak_rss(), "error": None, "liveness": None, "p50": None}
+    run = {
+        "worker": _worker(),
+        "seconds": seconds,
+        "peak": peak_rss(),
+        "error": None,
+        "liveness": None,
+        "p50": None,
+        "accuracy": None,
+    }
     return Result(cell.key, {**who, **nothing, "files": {}, "bytes": 0, **found}, {**run, **(seen or {})})
 
 
@@ -204,66 +227,3 @@ def lost(cell: Cell, error: BaseException) -> Result:
     reason = str(error) if isinstance(error, UlsamError) else f"{type(error).__name__}: {error}"
     result = _result(cell, time.perf_counter(), exit_code=int(Exit.EXPORT_FAILED), reasons=[reason])
     return replace(result, run={**result.run, "worker": "-"})
-
-
-def do_shard(key: str, shard: Shard, output: str) -> Counts:
-    """Run the artifact under ``key`` on one shard of the labelled set; found where it is done already.
-
-    Raises :class:`UlsamError` in words for a shard that does not fit the artifact, and without the engine.
-    """
-    with _ONE:
-        store, name = Store(output), f"cells/{key}/accuracy/{shard.sha256}.json"
-        if data := store.read(name):
-            return codec.decode(Counts, codec.loads(data, name), name)
-        packed = store.read(f"cells/{key}/{BUNDLE}")
-        if packed is None:
-            raise UsageError(f"the cell {key} has no bundle in '{output}'", expected="a cell that was made")
-        with scratch() as folder, fetched(shard.place) as path:
-            (archive := folder / BUNDLE).write_bytes(packed)
-            counts = _counted(read_bundle(archive), path)
-        store.write(name, codec.dumps(codec.encode(counts, name)).encode())
-        return counts
-
-
-def _counted(bundle: Bundle, path: Path) -> Counts:
-    (record,) = bundle.manifest.artifacts
-    scores = next((spec.name for spec in record.outputs if len(spec.shape) == 2), None)
-    if scores is None:
-        raise UsageError("the network has no output of one score for each class", expected="a classifier")
-    inputs, labels = read_shard(path, record.inputs)
-    padded = {name: _whole(array, record.inputs[0].shape[0] or 1) for name, array in inputs.items()}
-    with runtime_for(record.target)(bundle.files(record), record.inputs, record.outputs) as runtime:
-        found = produce(runtime, padded)[scores][: len(labels)]
-    if labels.size and not 0 <= labels.min() <= labels.max() < found.shape[1]:
-        raise UsageError(f"'{path.name}' has labels from {labels.min()} to {labels.max()}",
-                         expected=f"0 to {found.shape[1] - 1}, the network's classes")  # fmt: skip
-    return count(found, labels)
-
-
-def _whole(array: Array, batch: int) -> Array:
-    """``array`` filled up to whole batches with its last sample."""
-    missing = -len(array) % batch
-    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
-
-
-def read_shard(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, Array], Any]:
-    """The arrays of one shard by input, float32 (B, ...), and its labels (B,); raises :class:`UsageError`."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"the shard '{path.name}' cannot be read: {error}", expected="an .npz of arrays") from error
-    labels = arrays.pop(LABELS, None)
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UsageError(f"the shard '{path.name}' has no '{LABELS}'", expected=f"whole numbers (B,) called '{LABELS}'")
-    if len(inputs) == len(arrays) == 1:  # one input: its array may have any name
-        arrays = {inputs[0].name: next(iter(arrays.values()))}
-    for spec in inputs:
-        array, wanted = arrays.get(spec.name), spec.shape[1:]
-        if array is None or array.shape != (len(labels), *wanted) or array.dtype != np.float32:
-            said = "none" if array is None else f"{array.dtype} {array.shape}"
-            raise UsageError(
-                f"the shard '{path.name}' has {said} for the input '{spec.name}'",
-                expected=f"float32 ({len(labels)}, {', '.join(map(str, wanted))})",
-            )
-    return {spec.name: arrays[spec.name] for spec in inputs}, labels

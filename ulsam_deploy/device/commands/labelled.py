@@ -61,7 +61,12 @@ def cells(accuracy: Accuracy | None) -> tuple[str, str, str]:
 
 
 def _share(share: Share | None) -> str:
-    return f"{100 * share.value:.2f} % ({100 * share.low:.1f}-{100 * share.high:.1f})" if share else "-"
+    return percent(share.value, share.low, share.high) if share else "-"
+
+
+def percent(value: float, low: float, high: float) -> str:
+    """A share with its 95 % interval."""
+    return f"{100 * value:.2f} % ({100 * low:.1f}-{100 * high:.1f})"
 
 
 def sentence(found: Mapping[Key, Accuracy]) -> str:
