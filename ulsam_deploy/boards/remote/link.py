@@ -1,4 +1,4 @@
-"""The system's ``ssh`` and ``scp`` to one host, by argument lists, and what their failures mean in plain words.
+"""The system's ``ssh`` to one host, by argument lists, and what its failures mean in plain words.
 
 The user's own configuration, keys, agent and jump hosts apply, because it is the user's own ``ssh`` that runs. Only the
 host key is not theirs to wave through: a key that isn't known is refused, whatever the configuration says. Nothing ever
@@ -7,6 +7,7 @@ asks for a password (``BatchMode``).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -15,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -23,19 +24,17 @@ from typing import IO, Any
 from ulsam_deploy.boards.remote import board
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError, UsageError
 
-__all__ = ["Link", "LostError", "StoppedError", "check_host", "printable"]
+__all__ = ["Link", "StoppedError", "check_host", "printable"]
 
 CONNECT_SECONDS = 15
-#: A silent link is given up after three of these.
+#: A silent link is given up after three of these; the board hears from us as often.
 ALIVE_SECONDS = 10
+#: How long a board may take to stop a job and clean up.
+CLEAN_SECONDS = 30.0
+#: What its Python is started with: the rest of the program comes through stdin, before the files.
+_FIRST = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
 # What a destination may look like: an alias or [user@]name. Ports, keys, IPv6 and jumps belong in the configuration.
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
-# Folders that mean the same to every shell and to scp.
-_PLAIN = re.compile(r"/[A-Za-z0-9_./-]+")
-
-
-class LostError(UnavailableError):
-    """The link was there and is gone; what runs on the board goes on."""
 
 
 class StoppedError(UlsamError):
@@ -69,40 +68,49 @@ class Link:
     config: Path | None = None
     python: str = "python3"
     stop: threading.Event = field(default_factory=threading.Event)
-    reached: bool = False
 
-    def call(
-        self, verb: str, *words: str, seconds: float = 60.0, each: Callable[[dict[str, Any]], None] | None = None
-    ) -> dict[str, Any]:
-        """Let the board do one verb of :mod:`.board`; the last answer, ``each`` of them on its way.
+    def talk(
+        self, order: Mapping[str, Any], files: IO[bytes], hear: Callable[[dict[str, Any]], None], seconds: float
+    ) -> None:
+        """Let the board do ``order`` (:mod:`.board`) with ``files``, a tar file; ``hear`` gets each of its answers.
 
-        Raises :class:`UnavailableError`, :class:`LostError` or :class:`RefusedError` (a host key that isn't known).
+        Raises:
+            UnavailableError: The board can't be reached, has no Python, or the link was lost.
+            RefusedError: A host key that isn't known.
+            StoppedError: :attr:`stop` was set.
         """
-        remote = shlex.join([self.python, "-", verb, *words])
-        last: list[dict[str, Any]] = []
-
-        def line(text: str) -> None:
-            if text.startswith(board.MARK):
-                last[:] = [_answer(text, self.host)]
-                self.reached = True
-                if each:
-                    each(last[0])
-
+        program = shutil.which("ssh")
+        if program is None:
+            raise UnavailableError("there is no 'ssh' here", todo="install OpenSSH's client")
         source = Path(board.__file__).read_bytes()
-        code, err = self._spoken(["ssh", *self._options(), "-T", "--", self.host, remote], source, line, seconds)
-        if code != 0 or not last:
-            raise self._failure(code, err)
-        return last[0]
-
-    def send(self, folder: Path, place: str, seconds: float) -> None:
-        """Copy what lies in ``folder`` to the folder ``place`` of the board; links are followed."""
-        if not _PLAIN.fullmatch(place):
-            raise UnavailableError(f"{self.host}: its temporary folder has an unusual name: {place!a}")
-        sources = [str(path.absolute()) for path in sorted(folder.iterdir())]
-        words = ["scp", *self._options(), "-q", "-r", "--", *sources, f"{self.host}:{place}/"]
-        code, err = self._spoken(words, b"", lambda _: None, seconds)
-        if code != 0:
-            raise self._failure(255 if "lost connection" in err.lower() else code, err)
+        remote = shlex.join([self.python, "-c", _FIRST, str(len(source)), json.dumps(order)])
+        with tempfile.TemporaryFile() as said:
+            # A session of its own: Ctrl-C is for us, who then let the board clean up.
+            process = subprocess.Popen(
+                [program, *self._options(), "-T", "--", self.host, remote],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True,
+            )  # fmt: skip
+            assert process.stdin is not None
+            assert process.stdout is not None
+            over = threading.Event()
+            threading.Thread(target=_feed, args=(process.stdin, source, files, over), daemon=True).start()
+            hearer = _Hearer(process.stdout, self.host, hear)
+            try:
+                self._await(process, seconds)
+            finally:
+                over.set()  # the board's input ends: it stops and cleans
+                try:
+                    process.wait(CLEAN_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                hearer.join(5.0)
+            if hearer.problem:
+                raise hearer.problem
+            said.seek(0)
+            err = said.read().decode("utf-8", "replace")[-4000:]
+        if process.returncode != 0 or not hearer.heard:
+            raise self._failure(process.returncode, err, reached=hearer.heard)
 
     def _options(self) -> list[str]:
         settings = (
@@ -112,45 +120,16 @@ class Link:
         own = ["-F", str(self.config)] if self.config else []
         return own + [word for setting in settings for word in ("-o", setting)]
 
-    def _spoken(
-        self, words: Sequence[str], source: bytes, line: Callable[[str], None], seconds: float
-    ) -> tuple[int, str]:
-        """Run ``words`` and hear its lines; its exit code and the end of its stderr."""
-        program = shutil.which(words[0])
-        if program is None:
-            raise UnavailableError(f"there is no '{words[0]}' here", todo="install OpenSSH's client")
-        with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as fed:
-            fed.write(source)
-            fed.seek(0)
-            # A session of its own: Ctrl-C is for us, who then use the link once more to clean up.
-            process = subprocess.Popen(
-                [program, *words[1:]], stdin=fed, stdout=subprocess.PIPE, stderr=said, start_new_session=True
-            )
-            assert process.stdout is not None
-            hearer = _Hearer(process.stdout, line)
-            try:
-                self._await(process, seconds)
-                hearer.join(5.0)
-            finally:
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
-                process.stdout.close()
-            if hearer.problem:
-                raise hearer.problem
-            said.seek(0)
-            return process.returncode, said.read().decode("utf-8", "replace")[-4000:]
-
     def _await(self, process: subprocess.Popen[bytes], seconds: float) -> None:
         deadline, pause = time.monotonic() + seconds, 0.005
         while process.poll() is None:
             if time.monotonic() > deadline:
-                raise LostError(f"{self.host} did not answer within {seconds:.0f} s")
+                raise UnavailableError(f"{self.host} did not answer within {seconds:.0f} s")
             if self.stop.wait(pause):
                 raise StoppedError(f"{self.host}: stopped")
             pause = min(pause * 1.5, 0.1)
 
-    def _failure(self, code: int, err: str) -> UlsamError:
+    def _failure(self, code: int, err: str, reached: bool) -> UlsamError:
         """What went wrong, from ssh's exit code (255: the link itself) and its own words."""
         low, words = err.lower(), _last_line(err)
         if "host key verification failed" in low or "remote host identification has changed" in low:
@@ -164,30 +143,45 @@ class Link:
         if "no space left" in low:
             return UnavailableError(f"the disk of {self.host} is full: {words}", todo="free some space there")
         if code == 255:
-            if self.reached:
-                return LostError(f"the link to {self.host} is lost: {words}")
+            if reached:
+                todo = "run the command again: the job there stops by itself within a minute, and leaves nothing"
+                return UnavailableError(f"the link to {self.host} is lost: {words}", todo=todo)
             todo = f"look whether 'ssh {self.host} true' works"
             return UnavailableError(f"{self.host} can't be reached: {words}", todo=todo)
         return UnavailableError(f"{self.host}: {words}", expected="a POSIX system with Python 3.10 or newer")
 
 
-class _Hearer(threading.Thread):
-    """Hands on the lines of a stream as they come."""
+def _feed(stdin: IO[bytes], source: bytes, files: IO[bytes], over: threading.Event) -> None:
+    """Write everything, then a byte now and then, which says that we are still here, until it is ``over``."""
+    with contextlib.suppress(OSError, ValueError), stdin:  # whoever does not listen any more says why
+        files.seek(0)
+        stdin.write(source)
+        shutil.copyfileobj(files, stdin)
+        stdin.flush()
+        while not over.wait(ALIVE_SECONDS):
+            stdin.write(b"\0")
+            stdin.flush()
 
-    def __init__(self, stream: IO[bytes], line: Callable[[str], None]) -> None:
+
+class _Hearer(threading.Thread):
+    """Hands on the answers in a stream as they come; ``heard``: whether there was one."""
+
+    def __init__(self, stream: IO[bytes], host: str, hear: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(daemon=True)
-        self.stream, self.line = stream, line
-        self.problem: UlsamError | None = None
+        self._stream, self._host, self._hear = stream, host, hear
+        self.heard, self.problem = False, None  # type: bool, UlsamError | None
         self.start()
 
     def run(self) -> None:
-        try:
-            for raw in self.stream:
-                self.line(raw.decode("utf-8", "replace"))
-        except UlsamError as error:
-            self.problem = error
-        except ValueError:  # closed while we read: whoever closed it says why
-            pass
+        with self._stream:
+            for raw in self._stream:
+                text = raw.decode("utf-8", "replace")
+                if text.startswith(board.MARK) and self.problem is None:
+                    self.heard = True
+                    try:
+                        self._hear(_answer(text, self._host))
+                    except UlsamError as error:
+                        self.problem = error
 
 
 def _answer(text: str, host: str) -> dict[str, Any]:
@@ -195,7 +189,7 @@ def _answer(text: str, host: str) -> dict[str, Any]:
         found = json.loads(text[len(board.MARK) :])
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not isinstance(found.get("state"), str):
+    if not isinstance(found, dict) or not {"state", "text"} & found.keys():
         raise UnavailableError(f"{host} gave an answer that makes no sense: {printable(text[:200])!a}")
     return found
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy.boards.remote import Finished, job
+from ulsam_deploy.boards.remote import Finished
 from ulsam_deploy.cli import hosts, main
 from ulsam_deploy.cli.bench_hosts import output_of
 from ulsam_deploy.device.bench.result import Result
@@ -157,35 +157,6 @@ def test_ctrl_c_stops_the_boards_and_cleans_them(kitchen: Any, bundle: Path, tmp
 
 
 @pytest.mark.slow
-def test_the_same_command_takes_up_what_a_lost_link_left(
-    kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job, "PATIENCE_SECONDS", 0.0)
-    words = ["bench", str(bundle), "--host", "kitchen", *config(tmp_path, kitchen), "--profile", "quick", "--json"]
-    good = (tmp_path / "ssh_config").read_text()
-    codes: list[int] = []
-    first = threading.Thread(target=lambda: codes.append(main(words)))
-    first.start()
-    deadline = time.monotonic() + 60
-    while not list(kitchen.tmp.glob("ulsam-deploy-*/go.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    (tmp_path / "ssh_config").write_text(good.replace(f"Port {kitchen.port}", "Port 1"))
-    kitchen.cut()
-    first.join(60)
-    told = capsys.readouterr()
-    assert codes == [4]
-    assert "run the same command again within 60 minutes" in told.err
-    (tmp_path / "ssh_config").write_text(good)
-    assert main(words) in (0, 5)
-    told = capsys.readouterr()
-    assert "taking up an earlier run of this very command" in told.err
-    found = json.loads(told.out)["hosts"]["kitchen"]["result"]
-    assert [one["target"] for one in found["measured"]] == ["onnx", "tflite"]
-    assert kitchen.left() == []
-
-
-@pytest.mark.slow
 def test_a_time_limit_holds(kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
     where = ["--host", "kitchen", *config(tmp_path, kitchen), "--host-time-limit", "2"]
     assert main(["bench", str(bundle), *where, "--profile", "mlperf-mobile"]) == 4
@@ -200,11 +171,11 @@ def test_several_results_have_their_hosts_names() -> None:
 
 @pytest.mark.parametrize("out", ["", "[]", '{"schema": "other/1"}', "[" * 100000, "{"])
 def test_an_answer_that_makes_no_sense_is_refused(out: str) -> None:
-    answer = hosts.Answer("kitchen", Finished(0, out, "", {}, "3.11", "aarch64", False), None, Exit.OK)
+    answer = hosts.Answer("kitchen", Finished(0, out, "", {}, "3.11", "aarch64"), None, Exit.OK)
     assert hosts.document(answer, "ulsam-deploy.verify/1") is None
     assert isinstance(answer.error, RefusedError)
     assert answer.code is Exit.REFUSED
-    told = Finished(4, out, "error: this Python has no \x1b[31mnumpy\n", {}, "3.11", "aarch64", False)
+    told = Finished(4, out, "error: this Python has no \x1b[31mnumpy\n", {}, "3.11", "aarch64")
     answer = hosts.Answer("kitchen", told, None, Exit.UNAVAILABLE)
     assert hosts.document(answer, "ulsam-deploy.verify/1") is None
     assert isinstance(answer.error, UnavailableError)
