@@ -17,7 +17,6 @@ from ulsam_deploy._version import __version__
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, RunFacts
 from ulsam_deploy.device.cache import Cache
 from ulsam_deploy.device.errors import Exit, UlsamError, combine
-from ulsam_deploy.device.findings import AutoFacts, TunedChoice
 from ulsam_deploy.device.maps import MAPS
 from ulsam_deploy.device.precisions import AUTO
 from ulsam_deploy.device.progress import Progress
@@ -30,7 +29,7 @@ from ulsam_deploy.exporting.outcome import Outcome
 from ulsam_deploy.exporting.parallel import BuiltElsewhere, build_abreast
 from ulsam_deploy.exporting.plan import PlanDocument, PlannedArtifact, describe, make_plan, place
 from ulsam_deploy.exporting.prepare import GOLDEN, Prepared, prepare
-from ulsam_deploy.exporting.search import RECIPE, Recipes, Tuned, recipes_text, search, tune
+from ulsam_deploy.exporting.search import RECIPE, Recipes, recipes_text, search
 from ulsam_deploy.exporting.validation import check_network
 from ulsam_deploy.exporting.workspace import Workspace
 from ulsam_deploy.graph.interfaces import Exporter
@@ -154,8 +153,7 @@ def _failed(planned: PlannedArtifact, error: UlsamError, required: bool = True) 
 
 def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
     """Export and verify one artifact here; its failure is an outcome."""
-    tuned = _tuned(exporter, builder)
-    recipe = tuned.recipe if tuned else planned.request.recipe
+    recipe = planned.request.recipe
     with builder.progress.stage(planned.folder) as said:
         try:
             built = builder.artifact(exporter, recipe, folder / planned.folder)
@@ -163,9 +161,7 @@ def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folde
             said.append(f"failed: {error.found.splitlines()[0]}")
             return _failed(planned, error)
         said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
-    if tuned:
-        built = _with_facts(built, tuned=tuned.facts())
-    return Outcome(exporter.target, recipe.precision, planned.folder, built, tuned=tuned)
+    return Outcome(exporter.target, recipe.precision, planned.folder, built)
 
 
 def _taken(
@@ -182,17 +178,6 @@ def _taken(
     return Outcome(exporter.target, recipe.precision, planned.folder, built)
 
 
-def _tuned(exporter: Exporter, builder: Builder) -> Tuned | None:
-    """The fastest forms, where they were asked for and can be timed here; else the exporter's own."""
-    if not builder.options.tune:
-        return None
-    try:
-        return tune(builder, exporter)
-    except UlsamError as error:
-        builder.progress.say(f"  {exporter.target}: not tuned: {error.found.splitlines()[0]}")
-        return None
-
-
 def _searched(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
     """What the search chose, copied into the bundle."""
     try:
@@ -202,21 +187,15 @@ def _searched(planned: PlannedArtifact, exporter: Exporter, builder: Builder, fo
     except UlsamError as error:
         builder.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
         return _failed(planned, error, planned.request.is_required(error))
+    facts = dataclasses.replace(built.artifact.facts, auto=found.facts())
     return Outcome(
         exporter.target,
         found.recipe.precision,
         chosen,
-        _with_facts(built, auto=found.facts()),
+        dataclasses.replace(built, artifact=dataclasses.replace(built.artifact, facts=facts)),
         required=planned.request.required,
         found=found,
     )
-
-
-def _with_facts(
-    built: BuiltArtifact, *, auto: AutoFacts | None = None, tuned: tuple[TunedChoice, ...] | None = None
-) -> BuiltArtifact:
-    facts = dataclasses.replace(built.artifact.facts, auto=auto, tuned=tuned)
-    return dataclasses.replace(built, artifact=dataclasses.replace(built.artifact, facts=facts))
 
 
 def _manifest(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> Manifest:
@@ -249,8 +228,7 @@ def _record(writer: BundleWriter, outcome: Outcome, built: BuiltArtifact) -> Art
 
 def _recipes(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:
     """The recipe file, where something was searched for."""
-    searched = ((outcome.target, outcome.found or outcome.tuned) for outcome in outcomes)
-    chosen = {target: found.recipe for target, found in searched if found}
+    chosen = {outcome.target: outcome.found.recipe for outcome in outcomes if outcome.found}
     if not chosen:
         return ()
     text = recipes_text(Recipes(prepared.card.sha256, chosen))

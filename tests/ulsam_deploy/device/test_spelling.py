@@ -14,7 +14,7 @@ from ulsam_deploy.device.spelling import nearest, other_number, unknown
     [
         ("onx", ("onnx", "openvino"), "onnx"),
         ("ONX", ("onnx",), "onnx"),
-        ("tagret", ("--target", "target", "tune"), "target"),
+        ("tagret", ("--target", "target", "trust"), "target"),
         ("nothing", ("onnx", "trt"), ""),
         ("x", (), ""),
     ],

@@ -19,7 +19,6 @@ from ulsam_deploy.device.findings.artifact import (
     Step,
     StudyFacts,
     TensorRTFacts,
-    TunedChoice,
     check_steps,
 )
 from ulsam_deploy.device.findings.engine import EngineFacts, Scalar
@@ -67,7 +66,6 @@ __all__ = [
     "StudyFacts",
     "Summary",
     "TensorRTFacts",
-    "TunedChoice",
     "Verdict",
     "Word",
     "check_steps",
