@@ -171,12 +171,6 @@ class Editor:
         self._added += 1
         return node
 
-    def add_output(self, node: Node) -> None:
-        """Append the tensor of ``node`` to the program's outputs."""
-        output = self.graph.output_node()
-        output.args = ((*output.args[0], node),)  # type: ignore[misc]
-        self._outputs.append(OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(name=node.name), target=None))
-
     def drop_outputs(self, kind: OutputKind) -> None:
         """Forget the outputs of ``kind``."""
         output = self.graph.output_node()
