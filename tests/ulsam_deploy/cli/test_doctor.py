@@ -49,7 +49,6 @@ def unusable(found: doctor.Doctor) -> dict[str, str]:
         ("model_signing", {"sign bundles"}, "pip install 'ulsam-deploy[sign]'"),
         ("distributed", {"sweep on a cluster"}, "pip install 'ulsam-deploy[dask]'"),
         ("PIL", {"read pictures"}, "pip install pillow"),
-        ("shtab", {"write completion"}, "pip install 'ulsam-deploy[report]'"),
         ("ssh", {"use boards by --host"}, "apt-get install openssh-client"),
         ("qemu-aarch64", {"emulate rpi4", "emulate rpi5", "emulate rpi3", "count instructions"}, "install qemu-user"),
         ("qemu-arm", {"emulate rpi4-32bit"}, "apt-get install qemu-user"),
@@ -130,7 +129,7 @@ def test_what_hosts_say_is_held_against_the_type(
 
     def at_hosts(arguments: object, folder: Path, words: object) -> list[hosts.Answer]:
         finished = {
-            name: Finished(0, json.dumps(told), "", {}, "3.13.5", "aarch64", False) for name, told in said.items()
+            name: Finished(0, json.dumps(told), "", {}, "3.13.5", "aarch64") for name, told in said.items()
         }
         return [hosts.Answer(name, done, None, Exit.OK) for name, done in finished.items()]
 

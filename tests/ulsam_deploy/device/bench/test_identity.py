@@ -248,7 +248,7 @@ def test_a_board_behind_ssh_earns_it_by_what_it_is(
         monkeypatch.chdir(folder)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
             code = main(words)
-        return [Answer("kitchen", Finished(code, said.getvalue(), "", {}, "3.11", "aarch64", False), None, Exit(code))]
+        return [Answer("kitchen", Finished(code, said.getvalue(), "", {}, "3.11", "aarch64"), None, Exit(code))]
 
     monkeypatch.setattr(verify_hosts, "at_hosts", there)
     words = ["verify", str(bundle), "--host", "kitchen", "--require", "measured-on-device"]
