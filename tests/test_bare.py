@@ -21,7 +21,7 @@ from .test_extras import EXTRAS
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 Answer = subprocess.CompletedProcess[str]
 #: What no extra but "report" may bring.
-OF_REPORT = ("matplotlib", "shtab")
+OF_REPORT = ("matplotlib",)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ def questions() -> Iterator[Question]:
     yield "sign", "bundles", _signing
     yield "sweep", "on a cluster", _cluster
     yield "draw", "tables", functools.partial(installed, "rich", extra="report")
-    yield "write", "completion", functools.partial(installed, "shtab", extra="report")
 
 
 def _report() -> Availability:

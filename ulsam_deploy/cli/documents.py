@@ -281,14 +281,6 @@ class SweepPlan:
     cells: tuple[PlannedCell, ...]
 
 
-@dataclass(frozen=True)
-class Completion:
-    """``completion``: the script for a shell."""
-
-    shell: str
-    script: str
-
-
 #: By the word in ``schema``; where one command prints several kinds of document, all of them.
 DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "export": (Export,),
@@ -311,7 +303,6 @@ DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "sign": (Sign,),
     "build": (Build,),
     "cache": (CacheHeld,),
-    "completion": (Completion,),
     ERROR: (Failure,),
 }
 

@@ -50,7 +50,6 @@ def test_every_document_that_is_printed_has_a_type() -> None:
         ("pack", "pack {bundle} -o {out}/b.zip"),
         ("pack", "pack --runner -o {out}/r.pyz"),
         ("cache", "cache"),
-        ("completion", "completion bash"),
         ("export", "export {net} --target onnx -o {out}/again.bundle"),
     ],
 )

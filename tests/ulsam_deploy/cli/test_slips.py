@@ -20,7 +20,6 @@ SLIPS = {
     "option with a value": ("verify {net}.b --requrie=executed", "there is no option '--requrie'; did you mean"),
     "option before what is missing": ("export --dry-rnu", "there is no option '--dry-rnu'; did you mean '--dry-run'?"),
     "short option": ("export {net} -x", "there is no option '-x'"),
-    "choice": ("completion bsh", "there is no shell 'bsh'; did you mean 'bash'?"),
     "choice of an option": (
         "bench {bundle} --profile defalt",
         "there is no --profile 'defalt'; did you mean 'd",

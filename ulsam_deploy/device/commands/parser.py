@@ -15,7 +15,7 @@ __all__ = ["COMMANDS", "DEVICE", "NAMES", "parser_of", "work_of"]
 #: Every command, here and on the host, in the order of ``--help``.
 NAMES = (
     *("export", "sweep", "verify", "bench", "compare", "lint", "inspect", "doctor", "report", "new", "pack", "sign"),
-    *("build", "cache", "completion"),
+    *("build", "cache"),
 )
 #: The package of the commands that a board has.
 DEVICE = "ulsam_deploy.device.commands"
