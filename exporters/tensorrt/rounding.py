@@ -41,7 +41,6 @@ FUSED = Rounding("fused", stored=False)
 STORED = Rounding("stored")
 #: The harshest: float16 accumulators on top.
 ACCUMULATED = Rounding("accumulated", chunk=16)
-HALF_MODELS = (FUSED, STORED, ACCUMULATED)
 
 
 def round_half(value: Array) -> Array:

@@ -4,9 +4,7 @@ Standard library and numpy only (pictures need Pillow); device-safe.
 """
 
 from ulsam_deploy.device.accuracy.labelled import Labelled, open_labelled
-from ulsam_deploy.device.accuracy.measuring import SEVERAL, Accuracy, Hits, hits, judged, ranks
-from ulsam_deploy.device.accuracy.statistics import Paired, paired, wilson
+from ulsam_deploy.device.accuracy.measuring import Accuracy, Hits, hits, judged
+from ulsam_deploy.device.accuracy.statistics import Paired, paired
 
-__all__ = [
-    "SEVERAL", "Accuracy", "Hits", "Labelled", "Paired", "hits", "judged", "open_labelled", "paired", "ranks", "wilson",
-]  # fmt: skip
+__all__ = ["Accuracy", "Hits", "Labelled", "Paired", "hits", "judged", "open_labelled", "paired"]
