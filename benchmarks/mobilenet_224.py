@@ -24,7 +24,9 @@ from ulsam_deploy.load import checkpoint
 from ulsam_deploy.models.digits import CLASSES, Split, cluttered_digits
 from ulsam_deploy.models.mobilenet_v2 import NETWORK
 from ulsam_deploy.models.reference import accuracy, attention_paths
-from ulsam_deploy.models.train_reference import BATCH, SMOOTHING, batches, optimizer, recalibrate
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from examples.train_reference import BATCH, SMOOTHING, batches, optimizer, recalibrate
 
 SIZE, SEED = 224, 3
 MODEL, CALIBRATION, DATA = "mobilenet.pt", "calibration.npz", "data.npz"

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import ulsam_deploy as ud
+from examples.train_reference import batches, optimizer, recalibrate
 from ulsam_deploy.device.bundle import Bundle
 from ulsam_deploy.load import checkpoint
 from ulsam_deploy.models import reference
@@ -26,7 +27,6 @@ from ulsam_deploy.models.backbone import AttentionNet
 from ulsam_deploy.models.digits import CLASSES, SIZE, cluttered_digits
 from ulsam_deploy.models.mobilenet_v2 import NETWORK
 from ulsam_deploy.models.pretrained import adapt, load_backbone
-from ulsam_deploy.models.train_reference import batches, optimizer, recalibrate
 from ulsam_deploy.models.training import AttentionWatch
 
 EPOCHS, RATE, SMOOTHING = 4, 1e-3, 0.05

@@ -121,7 +121,7 @@ def card(model: nn.Module) -> str:
 _CARD = """# Model card: cluttered digits
 
 A small MobileNetV2 with ULSAM attention. It exists so that this project's demonstration and tests have a real trained
-network to export; it is not meant to read digits for anyone. This card is written by `train_reference.py`.
+network to export; it is not meant to read digits for anyone. This card is written by `examples/train_reference.py`.
 
 ## What it is
 
@@ -143,7 +143,7 @@ in the clutter. `digits.py` draws everything from a seed.
 
 ## Training
 
-`python -m ulsam_deploy.models.train_reference FOLDER`: AdamW, two cycles of the learning rate, label smoothing,
+`python -m examples.train_reference FOLDER` in a clone: AdamW, two cycles of the learning rate, label smoothing,
 fixed seeds; no weight decay on attention, whose scores start steeper and learn at {rate:g} times the rate; batch norm's
 statistics are averaged anew at the end of each cycle. On another machine the last digits of the arithmetic differ, and
 so does the network, slightly. The second cycle was added after the first

@@ -1,6 +1,6 @@
 """Trains the reference network and writes its checkpoint and its model card: about a quarter of an hour on one core.
 
-    python -m ulsam_deploy.models.train_reference FOLDER
+    python -m examples.train_reference FOLDER
 
 Fixed seeds; the result still depends on the machine's arithmetic in the last digits, so a new run gives another
 checkpoint of about the same accuracy. Needs scikit-learn.
@@ -19,11 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from ulsam_deploy.load import checkpoint
-
-from .digits import cluttered_digits
-from .mobilenet_v2 import NETWORK
-from .reference import ATTENTION_RATE, CHECKPOINT, CONFIG, INPUT, accuracy, attention_paths, card, evaluation_set
-from .ulsam import ULSAM, SubSpace
+from ulsam_deploy.models.digits import cluttered_digits
+from ulsam_deploy.models.mobilenet_v2 import NETWORK
+from ulsam_deploy.models.reference import (
+    ATTENTION_RATE,
+    CHECKPOINT,
+    CONFIG,
+    INPUT,
+    accuracy,
+    attention_paths,
+    card,
+    evaluation_set,
+)
+from ulsam_deploy.models.ulsam import ULSAM, SubSpace
 
 SEED = 1
 IMAGES, BATCH, DECAY, SMOOTHING = 8_000, 32, 0.02, 0.05
@@ -128,7 +136,7 @@ def _store(model: nn.Module, layout: torch.memory_format) -> None:
 def main() -> None:
     """Train, then write the checkpoint and the card into the folder named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parent)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parents[1] / "models")
     folder = parser.parse_args().folder
     model = train()
     checkpoint.write(folder / CHECKPOINT, model, NETWORK, CONFIG, INPUT, force=True)
