@@ -25,9 +25,9 @@ test-programs: $(READY)
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
 
-# The search (auto), targets side by side, low precision judged down the whole road.
+# Searches (auto, tune), targets side by side, low precision judged down the whole road.
 test-search: $(READY)
-	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/exporting/search/test_auto.py \
+	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/exporting/search/test_auto.py tests/ulsam_deploy/exporting/search/test_tune.py \
 		tests/ulsam_deploy/exporting/test_parallel.py tests/ulsam_deploy/exporting/test_precisions.py \
 		tests/exporters/test_diffuse.py
 

@@ -97,7 +97,8 @@ def made(target: str, block: Block, place: Path) -> dict[str, Artifact]:
         if not (folder / "done").exists():
             raised = raised or raise_attention(captured)
             folder.mkdir(parents=True, exist_ok=True)
-            artifact = exporter.export(lower(raised, FORMS[target][name]), ExportRequest(), folder)
+            request = ExportRequest(lowerings=((block.geometry, name),))
+            artifact = exporter.export(lower(raised, exporter.lowering(request)), request, folder)
             (folder / "done").write_text(json.dumps([list(artifact.files), artifact.inputs[0].layout]))
         files, layout = json.loads((folder / "done").read_text())
         ports = [

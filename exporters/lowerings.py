@@ -5,7 +5,8 @@ Shapes: ``x`` [N, C, H, W]; ``gate_scale`` [C, 1, 1, 1]; ``gate_bias`` [C]; ``sc
 never named: it is the -1 of a reshape. Constants made here are folded into buffers before an exporter sees them.
 
 In fp32 a block has several equal forms (:data:`FORMS`); which is fastest depends on the engine and on the block's
-geometry. ``lowerings.json``, made by ``benchmarks/lowerings.py``, says which was measured to be.
+geometry. ``lowerings.json``, made by ``benchmarks/lowerings.py``, says which was measured to be; :class:`ByGeometry`
+looks it up, and whoever tunes says otherwise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.types import Block
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.graph.operator import attention_scores
@@ -117,29 +120,49 @@ FORMS: Mapping[str, Mapping[str, Callable[..., Tensor]]] = {
 }
 
 
-def by_geometry(target: str) -> Callable[..., Tensor]:
-    """The lowering of ``target`` for fp32: each block in the form that is fastest for its geometry."""
+@dataclass(frozen=True)
+class ByGeometry:
+    """The lowering for fp32: each block in the form that is fastest for its geometry.
 
-    def lowering(
-        x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+    ``said`` are pairs of a geometry (:attr:`Block.geometry`) and a name of :data:`FORMS`, and go before the table's.
+    Raises :class:`UsageError` for another name.
+    """
+
+    target: str
+    said: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for geometry, name in self.said:
+            if name not in FORMS[self.target]:
+                raise UsageError(
+                    f"{self.target} has no lowering '{name}' for blocks of {geometry}",
+                    expected=", ".join(FORMS[self.target]),
+                )
+
+    def __call__(
+        self, x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
     ) -> Tensor:
-        form = form_of(target, Block("", x.shape[1], subspaces, x.shape[2], x.shape[3]))
-        return FORMS[target][form](x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
+        """The operator, in the chosen form."""
+        form = FORMS[self.target][self.name(Block("", x.shape[1], subspaces, x.shape[2], x.shape[3]))]
+        return form(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
 
-    return lowering
+    def name(self, block: Block) -> str:
+        """The form of ``block``."""
+        first = next(iter(FORMS[self.target]))
+        return {**_table().get(self.target, {}), **dict(self.said)}.get(block.geometry, first)
 
 
-def form_of(target: str, block: Block) -> str:
-    """The form that ``block`` gets on ``target``, a name of :data:`FORMS`."""
-    first = next(iter(FORMS[target]))
-    return _table().get(target, {}).get(block.geometry, first)
+def by_geometry(target: str, request: ExportRequest) -> ByGeometry:
+    """The lowering of ``target`` for ``request``."""
+    return ByGeometry(target, request.lowerings)
 
 
 def forms(target: str, program: Program, request: ExportRequest) -> dict[str, str]:
     """For the manifest: the form of each block by its path; nothing where there was nothing to choose."""
-    if request.precision != "fp32":
+    if request.precision != "fp32" or not program.blocks:
         return {}
-    return {block.path: form_of(target, block) for block in program.blocks}
+    chosen = by_geometry(target, request)
+    return {block.path: chosen.name(block) for block in program.blocks}
 
 
 @functools.cache

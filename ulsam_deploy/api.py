@@ -44,6 +44,7 @@ def export(
     recipes: Mapping[str, Recipe] | PathLike | None = None,
     budget: BudgetLike | None = None,
     data: PathLike | None = None,
+    tune: bool = False,
     preprocessing: Preprocessing | PathLike | None = None,
     probes: PathLike | None = None,
     device: str = "",
@@ -79,6 +80,7 @@ def export(
         recipes: How each target is made, instead of ``precisions`` and ``keep``: by target, or a ``recipe.toml``.
         budget: What ``"auto"`` keeps to, such as ``{"drop": 0.3, "size": "40%"}``.
         data: Labelled samples that ``"auto"`` counts right answers on.
+        tune: Time the equal forms of each attention block here, and take the fastest.
         preprocessing: How pictures become inputs: ``"imagenet"``, ``"unit"``, ``"unit-grey"``, or a TOML file.
         probes: Inputs of your own, checked besides the built-in ones.
         device: A device profile, such as ``"jetson-orin-jp6"``.
@@ -117,6 +119,7 @@ def export(
         recipes=conversions.recipes(recipes),
         budget=conversions.budget(budget),
         data=conversions.optional_path(data, "data"),
+        tune=tune,
         preprocessing=conversions.preprocessing(preprocessing),
         probes=conversions.optional_path(probes, "probes"),
         device=device,

@@ -30,6 +30,7 @@ class OnnxExporter(Exporter):
     extra = "onnx"
     runtime = "onnxruntime"
     precisions = ("fp32", "fp16", "int8")
+    lowerings = ("broadcast", "dense_broadcast", "spread", "dense_spread", "take")
 
     def available(self) -> Availability:
         """Whether torch, onnx, onnxscript and onnxsim are installed."""
@@ -44,7 +45,7 @@ class OnnxExporter(Exporter):
         from .. import lowerings
 
         if request.precision == "fp32":
-            return lowerings.by_geometry(self.target)
+            return lowerings.by_geometry(self.target, request)
         return lowerings.separate if request.precision == "fp16" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:

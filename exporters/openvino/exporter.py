@@ -25,6 +25,7 @@ class OpenVinoExporter(Exporter):
     extra = "openvino"
     runtime = "openvino"
     precisions = ("fp32", "fp16", "int8")
+    lowerings = ("broadcast", "dense_broadcast", "spread", "dense_spread", "take")
 
     def available(self) -> Availability:
         """Whether torch and openvino are installed."""
@@ -38,7 +39,7 @@ class OpenVinoExporter(Exporter):
         """In fp32 the fastest form of each block; else one softmax and a broadcast multiply."""
         from .. import lowerings
 
-        return lowerings.by_geometry(self.target) if request.precision == "fp32" else lowerings.broadcast
+        return lowerings.by_geometry(self.target, request) if request.precision == "fp32" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
         """Write ``model.xml`` and ``model.bin``; facts: ``operators`` (and counts), the blocks' forms, what int8 left.

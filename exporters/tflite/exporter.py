@@ -30,6 +30,7 @@ class TFLiteExporter(Exporter):
     runtime = "tflite"
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     slow = True
+    lowerings = ("channels_last", "dense_channels_last")
     dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime has given wrong answers on resizing
 
     def available(self) -> Availability:
@@ -44,7 +45,7 @@ class TFLiteExporter(Exporter):
         """All in 4-D: no TRANSPOSE, RESHAPE or BROADCAST_TO; in fp32 the fastest such form of each block."""
         from .. import lowerings
 
-        return lowerings.by_geometry(self.target) if request.precision == "fp32" else lowerings.channels_last
+        return lowerings.by_geometry(self.target, request) if request.precision == "fp32" else lowerings.channels_last
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
         """Write ``model.tflite``; facts: ``operators`` (operator to count), the blocks' forms, what int8 left.

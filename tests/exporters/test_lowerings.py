@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import ulsam_deploy.graph.operator  # noqa: F401  registers the operator
-from ulsam_deploy.device.types import Block
 from ulsam_deploy.exporters import lowerings
 
 CASES = {"normal": (1, 0), "huge logits": (300, 0), "all negative": (1, -50), "ties": (0, 1)}
@@ -32,14 +31,3 @@ def test_lowering_equals_the_operator(lowering, channels, subspaces, kind):
     assert found.isfinite().all()
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     assert not torch.allclose(found, x)  # attention took part
-
-
-def test_the_shipped_table_names_forms_that_exist():
-    for target, table in lowerings._table().items():
-        assert set(table.values()) <= set(lowerings.FORMS[target])
-
-
-def test_the_table_decides_and_the_first_form_stands_where_nothing_was_measured(monkeypatch):
-    monkeypatch.setattr(lowerings, "_table", lambda: {"onnx": {"8/4 2x2": "take"}})
-    here, elsewhere = Block("a", 8, 4, 2, 2), Block("b", 8, 4, 2, 3)
-    assert [lowerings.form_of("onnx", block) for block in (here, elsewhere)] == ["take", "broadcast"]

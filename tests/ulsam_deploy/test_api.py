@@ -67,7 +67,7 @@ def test_every_option_is_documented_and_passed_on(asked: Any) -> None:
         "output": ("b", Path("b")), "arch": ("a", "a"), "factory": ("p:f", "p:f"), "variant": ("v", "v"),
         "inputs": ("3x8x9", ((3, 8, 9),)), "batch": (4, 4), "precisions": ("fp16", ("fp16",)),
         "calibration": ("c.npz", Path("c.npz")), "keep": ("a.b", ("a.b",)), "recipes": ({"onnx": Recipe()},) * 2,
-        "budget": ({"drop": 0.25}, Budget(drop=0.25)), "data": ("d.npz", Path("d.npz")),
+        "budget": ({"drop": 0.25}, Budget(drop=0.25)), "data": ("d.npz", Path("d.npz")), "tune": (True, True),
         "preprocessing": ("unit", conversions.preprocessing("unit")), "probes": ("p.npz", Path("p.npz")),
         "device": ("rpi4", "rpi4"), "dla": (True, True), "require": ("executed", Tier.EXECUTED),
         "trust_pickle": (True, True), "allow_globals": ("m.n", ("m.n",)), "cache": (False, False),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.cli.searched import checks_of, print_found
+from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.checks import Check, artifact_checks
@@ -47,6 +47,7 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
         recipes=_recipes(arguments),
         budget=read_budget(arguments.budget, arguments.limit),
         data=arguments.data,
+        tune=arguments.tune,
         probes=arguments.probes,
         device=arguments.device,
         dla=arguments.dla,
@@ -184,6 +185,8 @@ def _print(result: Exported, options: ExportOptions) -> None:
 def _print_search(outcome: Outcome) -> None:
     if outcome.found:
         print_found(outcome.target, outcome.found)
+    if outcome.tuned:
+        print_tuned(outcome.target, outcome.tuned)
 
 
 def _print_end(result: Exported, options: ExportOptions) -> None:

@@ -1,11 +1,11 @@
-"""What a search found, for ``--precision auto``, as people and CI read it."""
+"""What a search found, for ``--precision auto`` or ``--tune``, as people and CI read it."""
 
 from __future__ import annotations
 
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.exporting.search import Found
+from ulsam_deploy.exporting.search import Found, Tuned
 from ulsam_deploy.exporting.search.trials import interval_words
 
 COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop", "budget", "")
@@ -46,3 +46,15 @@ def checks_of(target: str, found: Found) -> list[Check]:
     """The budget as a check of its own."""
     verdict = Verdict.PASS if found.met else Verdict.FAIL
     return [Check(f"{target} auto", "budget", verdict, "" if found.met else f"{target}: {found.sentence}.")]
+
+
+def print_tuned(target: str, tuned: Tuned) -> None:
+    """What was timed against what, and what was taken."""
+    if not tuned.choices:
+        return
+    print(f"\n{target}: forms of the attention, by the time of the whole network over that with the best form before")
+    rows = [
+        (choice.geometry, choice.lowering, interval_words(choice.ratio), "taken" if choice.taken else choice.why)
+        for choice in tuned.choices
+    ]
+    words.print_table(("blocks", "form", "time", ""), rows)

@@ -170,7 +170,7 @@ def _export(prepared: Prepared, exporter: Exporter, recipe: Recipe, options: Exp
 
     fused = prepared.network.fused()
     ranges = fused.split.ranges if recipe.precision in CALIBRATED and fused.split else None
-    request = ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep)
+    request = ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep, recipe.lowerings)
     lowered = fused.lowered(exporter.target, exporter.lowering(request))
     artifact = exporter.export(lowered, request, folder)
     facts = dataclasses.replace(artifact.facts, block=first_block(lowered))

@@ -19,10 +19,14 @@ from ulsam_deploy.load.options import LoadOptions
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one artifact is made: in which precision, and which modules stay in floating point."""
+    """How one artifact is made: in which precision, and which modules stay in floating point.
+
+    ``lowerings``: pairs of a block's geometry and the name of the lowering that it gets; fp32 only.
+    """
 
     precision: str = "fp32"
     keep: tuple[str, ...] = ()
+    lowerings: tuple[tuple[str, str], ...] = ()
 
 
 #: How far the evidence of an export can go, which runs artifacts here and nowhere else.
@@ -36,6 +40,7 @@ class ExportOptions(LoadOptions):
     ``inputs`` are shapes without the batch, e.g. ``((3, 224, 224),)``; empty: what the checkpoint or network says.
     ``precisions``: an artifact for each, of every target. ``keep``: module paths that int8 leaves in floating point.
     ``recipes``: by target, instead of both. ``budget`` and ``data``, labelled samples, are what ``auto`` keeps to.
+    ``tune``: time the lowerings of each block, and take the fastest.
 
     Raises :class:`UsageError` for a value that its field cannot have.
     """
@@ -48,6 +53,7 @@ class ExportOptions(LoadOptions):
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     data: Path | None = None
+    tune: bool = False
     preprocessing: Preprocessing | None = None
     probes: Path | None = None
     device: str = ""
@@ -132,7 +138,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "device": ("the name of a device profile, or an empty text", lambda value: isinstance(value, str)),
     "require": ("a Tier", lambda value: isinstance(value, Tier)),
     "allow_globals": ("a tuple of names", _texts),
-    **dict.fromkeys(("dla", "trust_pickle", "cache"), ("True or False", _flag)),
+    **dict.fromkeys(("tune", "dla", "trust_pickle", "cache"), ("True or False", _flag)),
 }
 
 

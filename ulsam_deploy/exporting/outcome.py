@@ -8,7 +8,7 @@ from ulsam_deploy.device.errors import Exit, UlsamError, combine
 from ulsam_deploy.device.verify import verdict_code
 from ulsam_deploy.exporting.build import BuiltArtifact
 from ulsam_deploy.exporting.options import ExportOptions
-from ulsam_deploy.exporting.search import Found
+from ulsam_deploy.exporting.search import Found, Tuned
 
 __all__ = ["Outcome"]
 
@@ -17,7 +17,7 @@ __all__ = ["Outcome"]
 class Outcome:
     """One target in one precision: ``built``, or the ``error`` that stopped it.
 
-    ``folder``: in the bundle. ``found``: what the search for ``auto`` ended with.
+    ``folder``: in the bundle. ``found``: what the search for ``auto`` ended with; ``tuned``: what ``--tune`` did.
     """
 
     target: str
@@ -27,6 +27,7 @@ class Outcome:
     error: UlsamError | None = None
     required: bool = True
     found: Found | None = None
+    tuned: Tuned | None = None
 
     def exit_code(self, options: ExportOptions) -> Exit:
         """What this artifact contributes to the exit code."""

@@ -81,7 +81,7 @@ def _groups(plan: ExportPlan, builder: Builder) -> Groups:
     A search times what it makes, and needs the machine to itself. The operators of a user's own code exist here only.
     """
     options = plan.options
-    if options.factory or options.trust_pickle or AUTO in options.precisions:
+    if options.factory or options.trust_pickle or options.tune or AUTO in options.precisions:
         return {}
     found: dict[str, list[PlannedArtifact]] = {}
     for planned in plan.artifacts:

@@ -17,6 +17,7 @@ from ulsam_deploy._version import __version__
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, BundleWriter, FileRecord, Manifest, RunFacts
 from ulsam_deploy.device.cache import Cache
 from ulsam_deploy.device.errors import Exit, UlsamError, combine
+from ulsam_deploy.device.findings import AutoFacts, TunedChoice
 from ulsam_deploy.device.maps import MAPS
 from ulsam_deploy.device.precisions import AUTO
 from ulsam_deploy.device.progress import Progress
@@ -29,7 +30,7 @@ from ulsam_deploy.exporting.outcome import Outcome
 from ulsam_deploy.exporting.parallel import BuiltElsewhere, build_abreast
 from ulsam_deploy.exporting.plan import PlanDocument, PlannedArtifact, describe, make_plan, place
 from ulsam_deploy.exporting.prepare import GOLDEN, Prepared, prepare
-from ulsam_deploy.exporting.search import RECIPE, Recipes, recipes_text, search
+from ulsam_deploy.exporting.search import RECIPE, Recipes, Tuned, recipes_text, search, tune
 from ulsam_deploy.exporting.validation import check_network
 from ulsam_deploy.exporting.workspace import Workspace
 from ulsam_deploy.graph.interfaces import Exporter
@@ -153,7 +154,8 @@ def _failed(planned: PlannedArtifact, error: UlsamError, required: bool = True) 
 
 def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
     """Export and verify one artifact here; its failure is an outcome."""
-    recipe = planned.request.recipe
+    tuned = _tuned(exporter, builder)
+    recipe = tuned.recipe if tuned else planned.request.recipe
     with builder.progress.stage(planned.folder) as said:
         try:
             built = builder.artifact(exporter, recipe, folder / planned.folder)
@@ -161,7 +163,9 @@ def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folde
             said.append(f"failed: {error.found.splitlines()[0]}")
             return _failed(planned, error)
         said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
-    return Outcome(exporter.target, recipe.precision, planned.folder, built)
+    if tuned:
+        built = _with_facts(built, tuned=tuned.facts())
+    return Outcome(exporter.target, recipe.precision, planned.folder, built, tuned=tuned)
 
 
 def _taken(
@@ -178,6 +182,17 @@ def _taken(
     return Outcome(exporter.target, recipe.precision, planned.folder, built)
 
 
+def _tuned(exporter: Exporter, builder: Builder) -> Tuned | None:
+    """The fastest forms, where they were asked for and can be timed here; else the exporter's own."""
+    if not builder.options.tune:
+        return None
+    try:
+        return tune(builder, exporter)
+    except UlsamError as error:
+        builder.progress.say(f"  {exporter.target}: not tuned: {error.found.splitlines()[0]}")
+        return None
+
+
 def _searched(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
     """What the search chose, copied into the bundle."""
     try:
@@ -187,15 +202,21 @@ def _searched(planned: PlannedArtifact, exporter: Exporter, builder: Builder, fo
     except UlsamError as error:
         builder.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
         return _failed(planned, error, planned.request.is_required(error))
-    facts = dataclasses.replace(built.artifact.facts, auto=found.facts())
     return Outcome(
         exporter.target,
         found.recipe.precision,
         chosen,
-        dataclasses.replace(built, artifact=dataclasses.replace(built.artifact, facts=facts)),
+        _with_facts(built, auto=found.facts()),
         required=planned.request.required,
         found=found,
     )
+
+
+def _with_facts(
+    built: BuiltArtifact, *, auto: AutoFacts | None = None, tuned: tuple[TunedChoice, ...] | None = None
+) -> BuiltArtifact:
+    facts = dataclasses.replace(built.artifact.facts, auto=auto, tuned=tuned)
+    return dataclasses.replace(built, artifact=dataclasses.replace(built.artifact, facts=facts))
 
 
 def _manifest(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> Manifest:
@@ -228,7 +249,8 @@ def _record(writer: BundleWriter, outcome: Outcome, built: BuiltArtifact) -> Art
 
 def _recipes(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:
     """The recipe file, where something was searched for."""
-    chosen = {outcome.target: outcome.found.recipe for outcome in outcomes if outcome.found}
+    searched = ((outcome.target, outcome.found or outcome.tuned) for outcome in outcomes)
+    chosen = {target: found.recipe for target, found in searched if found}
     if not chosen:
         return ()
     text = recipes_text(Recipes(prepared.card.sha256, chosen))

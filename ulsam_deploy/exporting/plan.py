@@ -178,5 +178,9 @@ def _artifact(planned: PlannedArtifact, key: str, options: ExportOptions, worksp
         error = planned.error
         why = f"{error.found}" + (f" ({error.todo})" if error.todo else "") if error else ""
         return PlanStep(planned.folder, target, recipe.precision, SKIPPED, why)
+    if options.tune and planned.exporter.lowerings:
+        return PlanStep(
+            planned.folder, target, recipe.precision, TO_DO, "the equal forms of its attention are timed first"
+        )
     state = CACHED if workspace.holds(artifact_key(key, planned.exporter, recipe, options)) else TO_DO
     return PlanStep(planned.folder, target, recipe.precision, state, "")

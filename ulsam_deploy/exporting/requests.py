@@ -119,6 +119,11 @@ def _check_quantization(options: ExportOptions) -> None:
 
 def _check_searches(options: ExportOptions) -> None:
     """Raise :class:`UsageError` for a search that is asked for what it cannot do, and for its words without one."""
+    if options.tune and (options.recipes or set(options.precisions) != {"fp32"}):
+        raise UsageError(
+            "--tune chooses among forms of the attention that are equal in fp32",
+            expected="--precision fp32, and no --recipe",
+        )
     if AUTO not in options.precisions:
         if options.data is not None or options.budget != Budget():
             raise UsageError("labelled data and a budget are for --precision auto", expected="--precision auto as well")
@@ -147,3 +152,13 @@ def _check_exporters(options: ExportOptions, found: Sequence[ArtifactRequest]) -
         raise UsageError(
             f"what is made for {named} is the same for every device", expected="trt among the targets, or no --device"
         )
+    if options.tune and not any(exporter.lowerings for exporter in exporters.values()):
+        raise UsageError(f"there is one form of the attention only for {named}", expected="no --tune")
+    for item in found:
+        forms = exporters[item.target].lowerings if item.target in exporters else ()
+        for geometry, name in item.recipe.lowerings:
+            if name not in forms:
+                raise UsageError(
+                    f"{item.target} has no lowering '{name}' for blocks of {geometry}",
+                    expected=", ".join(forms) or f"a recipe without lowerings for {item.target}",
+                )

@@ -7,7 +7,7 @@ it was made.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ulsam_deploy.device.accuracy import open_labelled
 from ulsam_deploy.device.accuracy.measuring import class_count
@@ -50,6 +50,7 @@ def check_network(plan: ExportPlan, network: NetworkStages, workspace: Workspace
     ]
     searched = plan.options.keep if AUTO in plan.options.precisions else ()
     _check_modules(network, dict.fromkeys([*searched, *(path for recipe in new for path in recipe.keep)]))
+    _check_geometries(network, [geometry for recipe in new for geometry, _ in recipe.lowerings])
 
 
 def _check_data(network: NetworkStages, options: ExportOptions) -> None:
@@ -71,4 +72,17 @@ def _check_modules(network: NetworkStages, paths: Iterable[str]) -> None:
                 f"--keep {path}: the network has no such module",
                 expected=", ".join(near) or ", ".join(name for name, _ in model.named_children()),
                 todo="name a module by its path in PyTorch, as named_modules() lists it",
+            )
+
+
+def _check_geometries(network: NetworkStages, geometries: Sequence[str]) -> None:
+    """Raise :class:`UsageError` for a lowering of blocks that the network does not have."""
+    if not geometries:
+        return
+    known = dict.fromkeys(block.geometry for block in network.fused().program.blocks)
+    for geometry in geometries:
+        if geometry not in known:
+            raise UsageError(
+                f"the recipe has a lowering for blocks of {geometry}, and the network has none",
+                expected=", ".join(known) or "no lowerings: there is no attention block",
             )

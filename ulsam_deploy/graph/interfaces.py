@@ -23,7 +23,8 @@ class ExportRequest:
     """What was asked of an exporter, besides the program. ``device`` names a device profile or is empty.
 
     ``dla``: for that device's deep learning accelerator. ``calibration``: what int8 takes its ranges from. ``keep``:
-    PyTorch module paths whose operations stay in floating point; ``""`` is the whole network.
+    PyTorch module paths whose operations stay in floating point; ``""`` is the whole network. ``lowerings``: for blocks
+    of a geometry (:attr:`Block.geometry`), one of :attr:`Exporter.lowerings` instead of the exporter's own choice.
     """
 
     precision: str = "fp32"
@@ -31,6 +32,7 @@ class ExportRequest:
     dla: bool = False
     calibration: Calibration | None = None
     keep: tuple[str, ...] = ()
+    lowerings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Exporter(abc.ABC):
     dynamic_batch: ClassVar[bool] = True
     #: Whether its converter takes longer than others do: where several work abreast, it is the first to start.
     slow: ClassVar[bool] = False
+    #: The names of the lowerings that it can choose among in fp32; empty where there is one only.
+    lowerings: ClassVar[tuple[str, ...]] = ()
     #: Whether it makes something else for a device profile, or for that device's deep learning accelerator.
     for_devices: ClassVar[bool] = False
 
@@ -106,6 +110,14 @@ class Exporter(abc.ABC):
     def study(self, artifact: Artifact, folder: Path, golden: Golden) -> Study | None:  # noqa: ARG002
         """What can be shown about ``artifact``, in ``folder``, where no engine runs it; ``None``: nothing more."""
         return None
+
+
+@dataclass(frozen=True)
+class Recognized:
+    """A network that a wing's :class:`Network` read out of a checkpoint's keys and shapes."""
+
+    network: str
+    config: Mapping[str, Any]
 
 
 class Network(abc.ABC):

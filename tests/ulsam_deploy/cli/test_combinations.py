@@ -102,6 +102,9 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(folder / "unlabelled.npz", x=np.zeros((8, 3, 32, 32), np.float32))
     head = f'schema = "ulsam-deploy.recipe/1"\nmodel = "{"0" * 64}"\n'
     for name, table in {
+        "trt": '[targets.trt]\nprecision = "fp32"\n[targets.trt.lowerings]\n"64/4 4x4" = "take"\n',
+        "nowhere": '[targets.onnx]\nprecision = "fp32"\n[targets.onnx.lowerings]\n"1/1 1x1" = "take"\n',
+        "unknown": '[targets.onnx]\nprecision = "fp32"\n[targets.onnx.lowerings]\n"64/4 4x4" = "fast"\n',
         "keeps": '[targets.onnx]\nprecision = "int8"\nkeep = ["features.99"]\n',
     }.items():
         (folder / f"{name}.toml").write_text(head + table)
@@ -128,6 +131,9 @@ REFUSED = [
     ("net.pt --precision auto --calibration good.npz --data unlabelled.npz", "'labels' as well"),
     ("net.pt --keep features.1", "--keep leaves modules in floating point"),
     ("net.pt --recipe keeps.toml --calibration good.npz", "--keep features.99: the network has no"),
+    ("net.pt --recipe unknown.toml", "onnx has no lowering 'fast'"),
+    ("net.pt --recipe nowhere.toml", "blocks of 1/1 1x1, and the network has none"),
+    ("net.pt --recipe trt.toml --target trt", "trt has no lowering 'take'"),
     ("net.pt --recipe keeps.toml --precision int8", "--recipe and --precision both say"),
     ("net.pt --probes nhwc.npz", "has shape 8x32x32x3"),
     ("net.pt --device jetson-orin-jp6", "the same for every device"),

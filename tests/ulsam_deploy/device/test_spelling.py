@@ -14,7 +14,7 @@ from ulsam_deploy.device.spelling import nearest, other_number, unknown
     [
         ("onx", ("onnx", "openvino"), "onnx"),
         ("ONX", ("onnx",), "onnx"),
-        ("tagret", ("--target", "target", "trust"), "target"),
+        ("tagret", ("--target", "target", "tune"), "target"),
         ("nothing", ("onnx", "trt"), ""),
         ("x", (), ""),
     ],

@@ -26,7 +26,7 @@ def test_every_field_is_checked() -> None:
         ("batch", "dynamic"), ("batch", 0), ("batch", True), ("batch", 1.0), ("precisions", "int8"),
         ("precisions", ("fp8",)), ("precisions", ()), ("calibration", "c.npz"), ("keep", "features"), ("keep", (3,)),
         ("recipes", ()), ("recipes", {"onnx": "int8"}), ("recipes", {3: Recipe()}), ("budget", None), ("data", 3),
-        ("preprocessing", "imagenet"), ("probes", []), ("device", None), ("dla", None),
+        ("tune", 1), ("preprocessing", "imagenet"), ("probes", []), ("device", None), ("dla", None),
         ("require", "executed"), ("trust_pickle", "no"), ("allow_globals", "os.system"), ("cache", 0),
     ],
 )  # fmt: skip

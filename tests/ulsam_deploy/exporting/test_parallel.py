@@ -107,6 +107,7 @@ def test_nothing_is_left_where_every_process_died(
     [
         {"factory": "somewhere:make"},
         {"trust_pickle": True},
+        {"tune": True},
         {"precisions": ("auto",)},
         {"targets": ("onnx",)},
     ],

@@ -39,6 +39,9 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--keep", action="append", default=[], metavar="MODULE", help="leave this module (its path) in floating point"
     )
+    parser.add_argument(
+        "--tune", action="store_true", help="time the equal forms of each attention block here, and take the fastest"
+    )
     auto = parser.add_argument_group("--precision auto (see docs/auto.md)")
     auto.add_argument("--budget", type=Path, metavar="FILE.toml", help="limits, in its table [budget]")
     auto.add_argument(

@@ -19,6 +19,7 @@ from ulsam_deploy.device.findings.artifact import (
     Step,
     StudyFacts,
     TensorRTFacts,
+    TunedChoice,
     check_steps,
 )
 from ulsam_deploy.device.findings.engine import EngineFacts, Scalar
@@ -66,6 +67,7 @@ __all__ = [
     "StudyFacts",
     "Summary",
     "TensorRTFacts",
+    "TunedChoice",
     "Verdict",
     "Word",
     "check_steps",

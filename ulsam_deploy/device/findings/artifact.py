@@ -188,6 +188,17 @@ class AutoFacts:
 
 
 @dataclass(frozen=True)
+class TunedChoice:
+    """One lowering that ``--tune`` tried for the blocks of ``geometry`` (:mod:`ulsam_deploy.exporting.search.tune`)."""
+
+    geometry: str
+    lowering: str
+    ratio: Interval | None
+    taken: bool
+    why: str
+
+
+@dataclass(frozen=True)
 class ArtifactFacts:
     """What an exporter and the tool know about an artifact.
 
@@ -195,7 +206,7 @@ class ArtifactFacts:
     block by its path. ``attention``: how attention is stored in a low precision. ``keep``: the modules that were to
     stay in floating point, ``None`` in fp32. ``resolution``: the forecast of each block. ``suggestions``: what to do,
     in sentences. ``lint``: what each device is documented to refuse. ``study``: what was shown without an engine.
-    ``auto``: what the search tried. ``extra``: what else an exporter tells; nothing in the core reads it.
+    ``auto`` and ``tuned``: what searches tried. ``extra``: what else an exporter tells; nothing in the core reads it.
     """
 
     operators: Mapping[str, int] = field(default_factory=dict, metadata=_AMOUNT)
@@ -211,6 +222,7 @@ class ArtifactFacts:
     study: StudyFacts | None = None
     tensorrt: TensorRTFacts | None = None
     auto: AutoFacts | None = None
+    tuned: tuple[TunedChoice, ...] | None = None
     extra: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

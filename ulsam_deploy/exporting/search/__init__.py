@@ -1,6 +1,7 @@
-"""The search that makes, judges and times artifacts: ``--precision auto``, by a budget."""
+"""Searches that make, judge and time artifacts: ``--precision auto`` by a budget, ``--tune`` among equal forms."""
 
 from ulsam_deploy.exporting.search.auto import Found, search
 from ulsam_deploy.exporting.search.recipes import RECIPE, Recipes, read_recipes, recipes_text
+from ulsam_deploy.exporting.search.tune import Tuned, tune
 
-__all__ = ["RECIPE", "Found", "Recipes", "read_recipes", "recipes_text", "search"]
+__all__ = ["RECIPE", "Found", "Recipes", "Tuned", "read_recipes", "recipes_text", "search", "tune"]

@@ -19,7 +19,7 @@ __all__ = ["RECIPE", "Recipes", "read_recipes", "recipes_text"]
 #: Its name in a bundle.
 RECIPE = "recipe.toml"
 SCHEMA = "ulsam-deploy.recipe/1"
-_TODO = f"give the {RECIPE} of a bundle that was made with --precision auto, or write one like it"
+_TODO = f"give the {RECIPE} of a bundle that was made with --precision auto or --tune, or write one like it"
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Recipes:
 def recipes_text(recipes: Recipes) -> str:
     """The TOML; the same recipes give the same text."""
     lines = [
-        "# The choices of ulsam-deploy export --precision auto. The same artifacts from the same checkpoint",
+        "# The choices of ulsam-deploy export --precision auto or --tune. The same artifacts from the same checkpoint",
         "# (and calibration set) are made by: ulsam-deploy export MODEL --recipe recipe.toml [--calibration FILE]",
         f'schema = "{SCHEMA}"',
         f'model = "{recipes.model}"',
@@ -43,6 +43,9 @@ def recipes_text(recipes: Recipes) -> str:
         lines += ["", f"[targets.{key}]", f'precision = "{recipe.precision}"']
         if recipe.keep:
             lines += ["keep = [", *(f"    {_text(path)}," for path in recipe.keep), "]"]
+        if recipe.lowerings:
+            chosen = (f"{_text(geometry)} = {_text(name)}" for geometry, name in recipe.lowerings)
+            lines += ["", f"[targets.{key}.lowerings]", *chosen]
     return "\n".join(lines) + "\n"
 
 
@@ -67,11 +70,11 @@ def read_recipes(path: Path) -> Recipes:
 
 
 def _recipe(table: Any, where: str) -> Recipe:
-    if not isinstance(table, dict) or set(table) - {"precision", "keep"}:
+    if not isinstance(table, dict) or set(table) - {"precision", "keep", "lowerings"}:
         raise UsageError(
             f"{where}: {table!r} is no recipe", expected="precision, and keep where it is int8", todo=_TODO
         )
-    precision, keep = table.get("precision"), table.get("keep", [])
+    precision, keep, lowerings = table.get("precision"), table.get("keep", []), table.get("lowerings", {})
     if not isinstance(precision, str):
         raise UsageError(f"{where}: the precision is {precision!r}", expected=", ".join(PRECISIONS))
     try:
@@ -82,4 +85,8 @@ def _recipe(table: Any, where: str) -> Recipe:
         raise UsageError(f"{where}: keep is {keep!r}", expected="a list of module paths")
     if keep and precision not in QUANTIZED:
         raise UsageError(f"{where}: {precision} keeps modules", expected=f"keep for {' and '.join(QUANTIZED)} only")
-    return Recipe(precision, tuple(keep))
+    if not isinstance(lowerings, dict) or not all(isinstance(name, str) for name in lowerings.values()):
+        raise UsageError(f"{where}: lowerings are {lowerings!r}", expected="a table of names by geometry")
+    if lowerings and precision != "fp32":
+        raise UsageError(f"{where}: {precision} chooses lowerings", expected="lowerings for fp32 only")
+    return Recipe(precision, tuple(keep), tuple(lowerings.items()))

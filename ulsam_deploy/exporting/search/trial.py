@@ -40,7 +40,8 @@ class Trial:
     def label(self) -> str:
         """The recipe in words: ``int8, keep features.3``."""
         kept = ["keep " + " ".join(self.recipe.keep)] if self.recipe.keep else []
-        return ", ".join([self.recipe.precision, *kept])
+        forms = [f"{geometry}: {name}" for geometry, name in self.recipe.lowerings]
+        return ", ".join([self.recipe.precision, *kept, *forms])
 
     @property
     def short(self) -> str:

@@ -103,6 +103,12 @@ class Trials:
             said.append(f"{self(recipe).label}: {interval_words(ratio)} of the time of {self(beside).label}")
         return ratio
 
+    def lowerings(self, recipe: Recipe, geometry: str) -> list[str]:
+        """The lowering of each block of ``geometry`` in the artifact by ``recipe``, as far as its exporter says so."""
+        said = self._made(recipe)[0].artifact.facts.lowerings
+        blocks = self._builder.prepared.card.blocks
+        return [said[block.path] for block in blocks if block.geometry == geometry and block.path in said]
+
     def _tried(self, recipe: Recipe) -> Trial:
         made, folder = self._made(recipe)
         size = sum((folder / name).stat().st_size for name in made.artifact.files)

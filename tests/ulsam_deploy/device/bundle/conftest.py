@@ -13,6 +13,7 @@ from ulsam_deploy.device.findings import (
     BlockCheck,
     EngineFacts,
     Floor,
+    Interval,
     Latency,
     Liveness,
     OutputCheck,
@@ -22,6 +23,7 @@ from ulsam_deploy.device.findings import (
     Report,
     ResolutionRow,
     Statistic,
+    TunedChoice,
     Verdict,
     Word,
 )
@@ -51,6 +53,7 @@ FACTS = ArtifactFacts(
     keep=("features.0",),
     resolution=(ResolutionRow("features.1", 0.5, "float", 1.0, None),),
     lint={"orin": ("Softmax runs on the GPU.",)},
+    tuned=(TunedChoice("8/4 7x7", "dense", Interval(1.0, 0.9, None, 3, 2), False, ""),),
     extra={"opset": 18, "exact": True, "share": 0.5, "by": "hand"},
 )
 

@@ -34,6 +34,7 @@ from ulsam_deploy.device.findings import (
     Step,
     StudyFacts,
     TensorRTFacts,
+    TunedChoice,
     Verdict,
     Word,
 )
@@ -89,6 +90,7 @@ FACTS = ArtifactFacts(
         DlaFacts(1, 9, (DlaNode("Reshape", "n1", "not there"),), (DlaNode("Clip", "n2", "no rule"),)),
     ),
     auto=AutoFacts(BudgetLimits(0.5, 8.0, 0.9, "40 %"), True, "auto chose int8", 5, POINTS),
+    tuned=(TunedChoice("8/4 7x7", "dense", Interval(1.0, 0.9, None, 3, 2), False, "slower"),),
     extra={"opset": 18, "exact": True, "share": 0.5, "by": "hand"},
 )
 

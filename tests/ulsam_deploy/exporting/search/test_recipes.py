@@ -43,6 +43,8 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, targets: dict[str,
         (HEAD + '[targets.onnx]\nprecision = "fp16"\nkeep = ["a"]\n', "fp16 keeps modules"),
         (HEAD + '[targets.onnx]\nprecision = "int8"\nkeep = "a"\n', "keep is 'a'"),
         (HEAD + '[targets.onnx]\nprecision = "int8"\nspeed = 3\n', "is no recipe"),
+        (HEAD + '[targets.onnx]\nprecision = "fp32"\nlowerings = ["a"]\n', "lowerings are ['a']"),
+        (HEAD + '[targets.onnx]\nprecision = "fp16"\nlowerings = { a = "b" }\n', "fp16 chooses lowerings"),
         ("[", "isn't valid TOML"),
     ],
 )
