@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import re
 import secrets
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +29,7 @@ from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import command
+from ulsam_deploy.device.npz import UnsoundArraysError, read_arrays
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import check_array
 from ulsam_deploy.device.this_machine import proof
@@ -156,9 +155,8 @@ def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapp
     """Arrays (N, ...) by input, and where they came from."""
     if wanted.inputs:
         try:
-            with np.load(io.BytesIO(wanted.inputs.read_bytes()), allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}, wanted.inputs.name
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            return read_arrays(wanted.inputs, own=True), wanted.inputs.name
+        except UnsoundArraysError as error:
             raise UsageError(
                 f"{wanted.inputs} can't be read: {error}",
                 expected="an .npz of numpy arrays (N, ...) by input name: "

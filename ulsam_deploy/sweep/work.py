@@ -28,6 +28,7 @@ from ulsam_deploy.device.bundle import Bundle, Evidence, pack, read_bundle
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.npz import UnsoundArraysError, read_arrays
 from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import TensorSpec, Tier
@@ -249,9 +250,8 @@ def _whole(array: Array, batch: int) -> Array:
 def read_shard(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, Array], Any]:
     """The arrays of one shard by input, float32 (B, ...), and its labels (B,); raises :class:`UsageError`."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+        arrays = read_arrays(path, own=True)
+    except UnsoundArraysError as error:
         raise UsageError(f"the shard '{path.name}' cannot be read: {error}", expected="an .npz of arrays") from error
     labels = arrays.pop(LABELS, None)
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
