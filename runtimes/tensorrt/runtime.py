@@ -18,6 +18,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.third_party import installed, words_of
 from ulsam_deploy.device.types import Availability, TensorSpec
 
@@ -123,7 +124,7 @@ class TensorRT(Runtime):
     def _uploaded(self, name: str, array: Array) -> int:
         """The address of the input ``name``, with ``array`` on its way there and the engine told of both."""
         if not self._context.set_input_shape(name, array.shape):
-            raise ExportError(f"the engine refused shape {array.shape} for '{name}': {self._errors()}")
+            raise ExportError(f"the engine refused shape {shape_text(array.shape)} for '{name}': {self._errors()}")
         address = self._stream.upload(name, array)
         self._context.set_tensor_address(name, address)
         return address

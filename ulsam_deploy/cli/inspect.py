@@ -9,6 +9,7 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import MANIFEST, read_bundle
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import Block
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.load import cost as census
@@ -59,7 +60,7 @@ def _checkpoint(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
 def _print(found: Census) -> None:
     """The census as text."""
     total = found.total
-    shapes = ", ".join("x".join(map(str, shape)) for shape in found.inputs)
+    shapes = ", ".join(map(shape_text, found.inputs))
     print(f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs")
     if found.backbone:
         bare = found.backbone

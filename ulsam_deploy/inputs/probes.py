@@ -19,6 +19,7 @@ from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.npz import UnsoundArraysError, read_array, read_arrays
 from ulsam_deploy.device.parity import make_probes
 from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import unknown
 
 Shapes = Mapping[str, Sequence[int]]
@@ -129,9 +130,9 @@ def _checked(array: Array, shape: tuple[int, ...], what: str, preprocessing: Pre
     if array.dtype == np.uint8 and (preprocessing is not None or array.shape[-len(shape) :] != shape):
         return images.read_pixels(array, shape, images.stated(preprocessing, what), what)
     probes = array[None] if array.shape == shape else array
-    wanted = "x".join(map(str, shape))
+    wanted = shape_text(shape)
     if probes.shape[1:] != shape or not len(probes):
-        given = "x".join(map(str, array.shape)) or "a single number"
+        given = shape_text(array.shape)
         raise UsageError(f"{what} has shape {given}", expected=f"{wanted}, or Nx{wanted}", todo=_TODO)
     if probes.dtype != np.float32:
         expected = "float32" + (", or a --preprocessing for 8-bit pixels" if probes.dtype == np.uint8 else "")

@@ -19,6 +19,7 @@ from ulsam_deploy.device.findings import AutoPoint, BlockCheck, Step, Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.maps import MAPS, Maps, step_counts
 from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.comparison import Figures
@@ -313,7 +314,7 @@ def _environment(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "checkpoint", f"{card.name}, SHA-256 {card.sha256}"
     yield (
         "inputs",
-        ", ".join(f"{s.name} " + "x".join("N" if n is None else str(n) for n in s.shape) for s in card.inputs),
+        ", ".join(f"{spec.name} {shape_text(spec.shape)}" for spec in card.inputs),
     )
     if card.preprocessing:
         words = dataclasses.asdict(card.preprocessing)

@@ -31,6 +31,7 @@ from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.npz import UnsoundArraysError, read_arrays
 from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import TensorSpec, Tier
 from ulsam_deploy.device.verify import produce, runtime_for, verdict_code
 from ulsam_deploy.exporting.pipeline import export
@@ -261,9 +262,9 @@ def read_shard(path: Path, inputs: tuple[TensorSpec, ...]) -> tuple[dict[str, Ar
     for spec in inputs:
         array, wanted = arrays.get(spec.name), spec.shape[1:]
         if array is None or array.shape != (len(labels), *wanted) or array.dtype != np.float32:
-            said = "none" if array is None else f"{array.dtype} {array.shape}"
+            said = "none" if array is None else f"{array.dtype} {shape_text(array.shape)}"
             raise UsageError(
                 f"the shard '{path.name}' has {said} for the input '{spec.name}'",
-                expected=f"float32 ({len(labels)}, {', '.join(map(str, wanted))})",
+                expected=f"float32 {shape_text((len(labels), *wanted))}",
             )
     return {spec.name: arrays[spec.name] for spec in inputs}, labels

@@ -17,6 +17,7 @@ from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.npz import ArrayFile, Rows, UnsoundArraysError, read_array
 from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import TensorSpec
 
 __all__ = ["Labelled", "open_labelled"]
@@ -174,7 +175,7 @@ def _rows(file: ArrayFile, member: str, count: int) -> Rows:
     """The array ``member``, one row for each of ``count`` samples."""
     rows = file.rows(member)
     if rows.fortran or rows.shape[:1] != (count,):
-        given = f"{rows.dtype} of shape {rows.shape}" + (", columns first" if rows.fortran else "")
+        given = f"{rows.dtype} of shape {shape_text(rows.shape)}" + (", columns first" if rows.fortran else "")
         raise UsageError(f"'{member}' holds {given}", expected=f"{count} samples along the first axis", todo=_TODO)
     return rows
 
@@ -195,7 +196,7 @@ def _members(path: Path, inputs: Sequence[TensorSpec], present: Sequence[str]) -
 def _checked_labels(labels: Array, classes: int, path: Path) -> Array:
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         raise UsageError(
-            f"'{LABELS}' in '{path.name}' is {labels.dtype} of shape {labels.shape}",
+            f"'{LABELS}' in '{path.name}' is {labels.dtype} of shape {shape_text(labels.shape)}",
             expected="one whole number a sample",
             todo=_TODO,
         )
@@ -220,11 +221,9 @@ def _checked(rows: Array, spec: TensorSpec, how: Preprocessing | None, what: str
 
         return images.read_pixels(rows, shape, how, what)
     if rows.shape[1:] != shape or rows.dtype != np.float32:
-        given = f"{rows.dtype} of shape " + "x".join(map(str, rows.shape[1:]))
+        given = f"{rows.dtype} of shape " + shape_text(rows.shape[1:])
         more = ", or a bundle that states its preprocessing" if rows.dtype == np.uint8 else ""
-        raise UsageError(
-            f"{what} holds {given} a sample", expected="float32 of shape " + "x".join(map(str, shape)) + more
-        )
+        raise UsageError(f"{what} holds {given} a sample", expected="float32 of shape " + shape_text(shape) + more)
     if not np.isfinite(rows).all():
         raise UsageError(f"{what} has values that are not finite", expected="numbers")
     return rows

@@ -20,6 +20,7 @@ from ulsam_deploy.device.npz import DAMAGE, UnsoundArraysError, read_arrays, wri
 from ulsam_deploy.device.parity.inside import Reading
 from ulsam_deploy.device.parity.noise import as_json, noise_floors
 from ulsam_deploy.device.parity.sketch import LIMIT, compact
+from ulsam_deploy.device.shapes import shape_text
 
 _SCHEMA = "ulsam-deploy/golden/3"
 
@@ -243,7 +244,8 @@ def _problem(golden: Golden) -> str:
             return f"its parts name different outputs: {sorted(what)} and {sorted(golden.outputs)}"
     for name, array in golden.inputs.items():
         if array.shape[:1] != (count,) or not _is_finite(array):
-            return f"input '{name}' has shape {array.shape} or values that are not finite; {count} probes are named"
+            shape = shape_text(array.shape)
+            return f"input '{name}' has shape {shape} or values that are not finite; {count} probes are named"
     words = (_output_problem(golden, name) or _precision_problem(golden, name) for name in golden.outputs)
     return next((found for found in words if found), "")
 
@@ -261,7 +263,8 @@ def _output_problem(golden: Golden, name: str) -> str:
     )
     for what, array, right, dtype in wanted:
         if array.shape != right or array.dtype != dtype:
-            return f"the {what} '{name}' is {array.dtype}{array.shape}, not {np.dtype(dtype)}{right}"
+            found, expected = shape_text(array.shape), shape_text(right)
+            return f"the {what} '{name}' is {array.dtype} {found}, not {np.dtype(dtype)} {expected}"
         if not _is_finite(array):
             return f"the {what} '{name}' has values that are not finite"
     if not _is_positive(floor):
