@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, printable, run_job
+from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, run_job
 from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.commands.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
+from ulsam_deploy.device.printing import say, shown_lines
 
 __all__ = ["Answer", "at_hosts", "document", "last_words", "overall", "sent"]
 
@@ -117,7 +118,7 @@ def _code(answer: Answer) -> Exit:
 
 def last_words(finished: Finished) -> str:
     """The error that a job ended with, as it was told there."""
-    told = printable(finished.err).strip()
+    told = shown_lines(finished.err).strip()
     _, error, text = told.rpartition("error: ")
     return text if error else (told.splitlines() or ["it said nothing"])[-1]
 
@@ -129,7 +130,7 @@ def _teller(host: str) -> Callable[[str], None]:
     def tell(text: str) -> None:
         nonlocal rest
         *lines, rest = (rest + text).split("\n")
-        sys.stderr.write("".join(f"{host}: {line}\n" for line in lines))
+        say(*(f"{host}: {line}" for line in lines), error=True)
         sys.stderr.flush()
 
     return tell

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulsam_deploy.boards.remote import printable
 from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence, read_bundle
@@ -19,6 +17,7 @@ from ulsam_deploy.device.commands.doctor import rows as backend_rows
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.printing import complain, say, shown
 from ulsam_deploy.device.types import Tier
 
 _BACKENDS = ("host", "backend", "precision", "there", "found", "do this")
@@ -40,8 +39,8 @@ def verify(arguments: argparse.Namespace) -> Exit:
         words.print_table(told.columns, told.rows)
     for check in told.checks:
         if check.text and check.name != "verify":
-            print(printable(check.text))
-    print(f"\n{told.sentence}")
+            say(*check.text.split("\n"))
+    say("", told.sentence)
     return code
 
 
@@ -81,13 +80,13 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     for answer in answers:
         told = found[answer.host]
         for backend in told.backends if told else ():
-            rows += [(answer.host, *map(printable, cells[1:])) for cells in backend_rows(backend)]
+            rows += [(answer.host, *cells[1:]) for cells in backend_rows(backend)]
         if answer.finished:
-            print(f"{answer.host}: Python {answer.finished.python}, {answer.finished.machine}")
+            say(f"{answer.host}: Python {answer.finished.python}, {answer.finished.machine}")
         for note in told.notes if told else ():
-            print(f"{answer.host}: {printable(note)}")
+            say(f"{answer.host}: {note}")
     if rows:
-        print()
+        say("")
         words.print_table(_BACKENDS, rows)
     return code
 
@@ -109,7 +108,7 @@ def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[Answer],
     found = {answer.host: document(answer, inner) for answer in answers}
     for answer in answers:
         if answer.error:
-            sys.stderr.write(f"error: {answer.error}\n")
+            complain(answer.error)
     if arguments.json:
         hosts = {
             answer.host: {
@@ -152,4 +151,4 @@ def _list(found: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
 
 def _text(item: Mapping[str, Any], key: str) -> str:
     value = item.get(key)
-    return printable(value) if isinstance(value, str) else ""
+    return shown(value) if isinstance(value, str) else ""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from ulsam_deploy.device.printing import shown
+
 _SERIES = 8
 #: A stand-in for each variable of the page's style sheet; nothing else in a plot has these colours.
 _STANDINS = {"--ink": "#010203", "--soft": "#010204", "--line": "#010205"} | {
@@ -113,9 +115,9 @@ def _beats(one: Point, other: Point) -> bool:
 
 
 def _label(text: str) -> str:
-    """``text`` as it can stand in a plot: what has no shape is a question mark, and a long one is cut off."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text[: _LONGEST + 1])
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
+    """``text`` as it can stand in a plot: what has no shape is escaped, and a long one is cut off."""
+    label = shown(text)
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 3]}..."
 
 
 def _look(i: int) -> dict[str, Any]:

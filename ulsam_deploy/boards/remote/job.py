@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.boards.remote.link import Link, LostError, StoppedError, printable
+from ulsam_deploy.boards.remote.link import Link, LostError, StoppedError
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.device.hashing import digest
+from ulsam_deploy.device.printing import shown, shown_lines
 
 __all__ = ["Finished", "Order", "run_job"]
 
@@ -128,8 +129,8 @@ def _who() -> str:
 
 def _obstacle(host: str, answer: dict[str, Any]) -> UlsamError:
     owner = answer.get("owner") or {}
-    whose = printable(f"{owner.get('who', 'an unknown run')} since {owner.get('since', 'an unknown time')}")
-    lock = printable(str(answer.get("lock", "its lock")))
+    whose = shown(f"{owner.get('who', 'an unknown run')} since {owner.get('since', 'an unknown time')}")
+    lock = shown(str(answer.get("lock", "its lock")))
     errors: dict[str, UlsamError] = {
         "old": UnavailableError(
             f"{host} has Python {answer.get('python')}",
@@ -137,7 +138,7 @@ def _obstacle(host: str, answer: dict[str, Any]) -> UlsamError:
             todo="install a newer one there and name it with --host-python",
         ),
         "full": UnavailableError(
-            f"{host} has {_mb(answer.get('free'))} free in {printable(str(answer.get('place')))}",
+            f"{host} has {_mb(answer.get('free'))} free in {shown(str(answer.get('place')))}",
             expected="room for the bundle and 16 MiB more",
             todo="free some space there",
         ),
@@ -164,7 +165,7 @@ def _follow(link: Link, key: str, order: Order, tell: Callable[[str], None]) -> 
         nonlocal told, lost_at, pause
         told, lost_at, pause = int(answer.get("offset", told)), 0.0, 1.0
         if answer.get("text"):
-            tell(printable(str(answer["text"])))
+            tell(shown_lines(str(answer["text"])))
 
     while True:
         try:
@@ -194,8 +195,8 @@ def _finished(link: Link, key: str, order: Order, begun: dict[str, Any]) -> Fini
         out=str(answer["out"]),
         err=str(answer["err"]),
         files={name: str(text) for name, text in answer["files"].items() if text is not None},
-        python=printable(str(begun.get("python"))),
-        machine=printable(str(begun.get("machine"))),
+        python=shown(str(begun.get("python"))),
+        machine=shown(str(begun.get("machine"))),
         resumed=begun["state"] != "new",
     )
 

@@ -13,6 +13,7 @@ from ulsam_deploy.device.bundle import ArtifactRecord, Evidence
 from ulsam_deploy.device.commands.layout import Part, laid_out
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.printing import say, shown
 from ulsam_deploy.device.progress import terminal
 
 if TYPE_CHECKING:
@@ -39,14 +40,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     On a terminal it is as wide as that at most; what isn't one has lines as long as they are, for other programs.
     """
+    rows = [[shown(cell) for cell in row] for row in rows]
     console = terminal(sys.stdout)
     if not sys.stdout.isatty():
-        print(table(columns, rows))
+        say(*table(columns, rows).split("\n"))
         return
     width = shutil.get_terminal_size().columns
     drawn = laid_out(columns, rows, width, gap=3, frame=4)
     if console is None or any(sum(part.widths) + 3 * len(part.widths) + 1 > width for part in drawn):
-        print("\n\n".join(_plain(part) for part in laid_out(columns, rows, width)))
+        say(*"\n\n".join(_plain(part) for part in laid_out(columns, rows, width)).split("\n"))
         return
     for part in drawn:
         console.print(_drawn(part))
@@ -72,8 +74,8 @@ def _drawn(part: Part) -> Table:
 def say_next(command: Sequence[object], why: str = "", *, on_host: bool = False) -> None:
     """The last line of a command: what to type now, just as it has to be typed; ``why`` is a line before it."""
     if why:
-        print(f"{why}:")
-    print(f"Next:   {typed(*command, on_host=on_host)}")
+        say(f"{why}:")
+    say(f"Next:   {typed(*command, on_host=on_host)}")
 
 
 def proven(evidence: Sequence[Evidence]) -> str:
