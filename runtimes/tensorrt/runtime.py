@@ -72,7 +72,7 @@ class TensorRT(Runtime):
     def _load(self) -> None:
         self._start(self._module(), cuda.Stream(), cuda.machine())
 
-    def _start(self, trt: ModuleType, stream: cuda.Stream, here: cuda.Machine) -> None:
+    def _start(self, trt: ModuleType, stream: cuda.Stream, here: cuda.GpuMachine) -> None:
         self._trt, self._stream, self._machine = trt, stream, here
         self._replayed = cuda_graph.Replayed(stream)
         self._said: list[tuple[int, str]] = []
@@ -101,7 +101,7 @@ class TensorRT(Runtime):
         if self.files[0].suffix != ".onnx":
             plan, self._precision = engine.checked_plan(self.files[0], self._trt, self._machine)
             return plan
-        recipe = trt_builder.Recipe.from_json(self.files[1].read_text(encoding="utf-8"))
+        recipe = trt_builder.EngineRecipe.from_json(self.files[1].read_text(encoding="utf-8"))
         self._precision = recipe.precision
         return trt_builder.build(self._trt, self.files[0].read_bytes(), recipe).plan
 

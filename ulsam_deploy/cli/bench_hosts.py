@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import check_host
-from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
+from ulsam_deploy.cli.hosts import HostAnswer, at_hosts, last_words, overall, sent
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle.kinds import RESULT
@@ -76,7 +76,7 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     return [*found, *(["--configure-device"] if arguments.configure_device else [])]
 
 
-def _result(answer: Answer) -> Result | None:
+def _result(answer: HostAnswer) -> Result | None:
     """The result that came back; ``None`` and ``answer.error`` where none did. What a board sends is not trusted."""
     if answer.finished is None:
         return None

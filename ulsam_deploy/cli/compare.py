@@ -13,7 +13,7 @@ from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, UsageError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.printing import say
-from ulsam_deploy.gate import DEFAULT, Finding, decide, read_budgets
+from ulsam_deploy.gate import DEFAULT, LimitFinding, decide, read_budgets
 
 COLUMNS = ("artifact", "limit", "found", "allowed", "verdict")
 _CODES = {Verdict.PASS: Exit.OK, Verdict.FAIL: Exit.CHECK_FAILED}
@@ -63,7 +63,7 @@ def read_result(path: Path) -> Result:
     return Result.from_json(data, path.name)
 
 
-def sentence(found: list[Finding]) -> str:
+def sentence(found: list[LimitFinding]) -> str:
     """How many limits hold."""
     held = sum(each.verdict is Verdict.PASS for each in found)
     failed = sum(each.verdict is Verdict.FAIL for each in found)
@@ -74,6 +74,6 @@ def sentence(found: list[Finding]) -> str:
     return ", ".join(parts) + "."
 
 
-def _row(each: Finding) -> tuple[str, ...]:
+def _row(each: LimitFinding) -> tuple[str, ...]:
     """A result file may come from anywhere: nothing in it gets at the terminal."""
     return (each.label, each.limit, each.found, each.allowed, each.verdict.value)

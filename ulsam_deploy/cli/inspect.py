@@ -15,7 +15,7 @@ from ulsam_deploy.device.types import Block
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.load import cost as census
 from ulsam_deploy.load import source
-from ulsam_deploy.load.cost import Census, Counted
+from ulsam_deploy.load.cost import Census, ModuleCost
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -84,7 +84,7 @@ def _change(now: int, before: int) -> str:
     return f"with it {100 * (now - before) / before:+.2f} %"
 
 
-def _row(block: Block, cost: Counted, total: Counted) -> tuple[str, ...]:
+def _row(block: Block, cost: ModuleCost, total: ModuleCost) -> tuple[str, ...]:
     return (
         block.path,
         str(block.channels),

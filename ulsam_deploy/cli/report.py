@@ -50,10 +50,10 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _part(path: Path, name: str) -> Part:
     from ulsam_deploy.report.subject import of_bundle
-    from ulsam_deploy.report.timed import Timed
+    from ulsam_deploy.report.timed import TimedPart
 
     if path.suffix == ".json" and path.is_file():
-        return Timed(name, Result.from_json(path.read_bytes(), path.name))
+        return TimedPart(name, Result.from_json(path.read_bytes(), path.name))
     if path.is_file() and path.suffix != ".zip":
         raise UsageError(
             f"'{path}' is neither a bundle nor a result file",

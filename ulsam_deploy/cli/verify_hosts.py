@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
+from ulsam_deploy.cli.hosts import HostAnswer, at_hosts, document, overall, sent
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence, read_bundle
 from ulsam_deploy.device.checks import Check, artifact_checks
@@ -44,7 +44,7 @@ def verify(arguments: argparse.Namespace) -> Exit:
     return code
 
 
-def _fill(told: Handover, answers: Sequence[Answer], arguments: argparse.Namespace) -> None:
+def _fill(told: Handover, answers: Sequence[HostAnswer], arguments: argparse.Namespace) -> None:
     """The table, and every check of every host."""
     records = {f"{r.target} {r.precision}": r for r in read_bundle(arguments.path).manifest.artifacts}
     rows = []
@@ -91,7 +91,7 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     return code
 
 
-def _doctor(answer: Answer, found: Mapping[str, Any] | None) -> Doctor | None:
+def _doctor(answer: HostAnswer, found: Mapping[str, Any] | None) -> Doctor | None:
     """What a host's doctor said; ``None``, and an error of the host, where its document isn't as it should be."""
     if found is None:
         return None
@@ -103,7 +103,7 @@ def _doctor(answer: Answer, found: Mapping[str, Any] | None) -> Doctor | None:
         return None
 
 
-def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[Answer], inner: str, code: Exit) -> bool:
+def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[HostAnswer], inner: str, code: Exit) -> bool:
     """Errors on stderr; with ``--json`` everything on stdout, and True."""
     found = {answer.host: document(answer, inner) for answer in answers}
     for answer in answers:
@@ -122,7 +122,7 @@ def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[Answer],
     return bool(arguments.json)
 
 
-def _artifacts(answer: Answer) -> list[tuple[str, Evidence | None, str]]:
+def _artifacts(answer: HostAnswer) -> list[tuple[str, Evidence | None, str]]:
     """Label, evidence and error of each artifact; a document that isn't as it should be becomes the host's error."""
     found = []
     for item in _list(document(answer, "ulsam-deploy.verify/1"), "artifacts"):
@@ -136,7 +136,7 @@ def _artifacts(answer: Answer) -> list[tuple[str, Evidence | None, str]]:
     return found
 
 
-def _missed(answer: Answer) -> dict[str, str]:
+def _missed(answer: HostAnswer) -> dict[str, str]:
     """Why each artifact that is below ``--require`` on a host is, by its label."""
     found = document(answer, "ulsam-deploy.verify/1")
     return {

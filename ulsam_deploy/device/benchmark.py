@@ -22,8 +22,8 @@ from ulsam_deploy.device.bench.board import Board
 from ulsam_deploy.device.bench.configure import configured
 from ulsam_deploy.device.bench.intervals import log_times, middle, paired
 from ulsam_deploy.device.bench.process import Subject
-from ulsam_deploy.device.bench.result import Comparison, Measured, Parity, Reason, Result, Settings
-from ulsam_deploy.device.bench.turns import Plan, Timed, take_turns
+from ulsam_deploy.device.bench.result import Caveat, Comparison, Measured, Parity, Result, Settings
+from ulsam_deploy.device.bench.turns import Plan, TimedSubject, take_turns
 from ulsam_deploy.device.bench.watch import worst
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
@@ -183,7 +183,7 @@ def _feed(specs: Sequence[TensorSpec], arrays: Mapping[str, Array], batch: int |
 
 
 def _result(
-    each: _Prepared, timed: Sequence[Timed], wanted: Wanted, board: Board, session: str, changed: tuple[str, ...]
+    each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, board: Board, session: str, changed: tuple[str, ...]
 ) -> Result:
     failed = {one.subject.label: one.error.found for one in timed if one.error}
     measured = tuple(one.measured() for one in timed if not one.error)
@@ -219,7 +219,7 @@ def _result(
     )
 
 
-def _reasons(measured: Sequence[Measured]) -> tuple[Reason, ...]:
+def _reasons(measured: Sequence[Measured]) -> tuple[Caveat, ...]:
     """The reasons of all processes, one of those that differ in their figures only."""
     found = [reason for one in measured for process in one.processes for reason in process.watch.reasons]
     return tuple({re.sub(r"\d+", "", reason.text): reason for reason in reversed(found)}.values())[::-1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ulsam_deploy.device.bench.identity import Proof
+from ulsam_deploy.device.bench.identity import DeviceProof
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.invocation import OURS, command, typed
 from ulsam_deploy.device.printing import shown
@@ -44,7 +44,7 @@ def shortfall(
     bundle: str,
     error: UlsamError | None = None,
     emulated: bool = False,
-    here: Proof | None = None,
+    here: DeviceProof | None = None,
 ) -> Shortfall | None:
     """What is missing between ``reached`` and ``required``.
 

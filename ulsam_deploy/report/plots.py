@@ -36,7 +36,7 @@ _LONGEST = 36
 
 
 @dataclass(frozen=True)
-class Curve:
+class PlotCurve:
     """How long the runs of one artifact took: ``quantiles`` in ms at equal steps from 0 to 1."""
 
     label: str
@@ -45,7 +45,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """One artifact in a plane of cost and error."""
 
     label: str
@@ -58,7 +58,7 @@ def is_drawable(*values: float) -> bool:
     return all(value == 0 or _SMALLEST <= abs(value) <= _LARGEST for value in values)
 
 
-def latency_plot(curves: Sequence[Curve], name: str) -> str:
+def latency_plot(curves: Sequence[PlotCurve], name: str) -> str:
     """Which share of the runs took at most how long, a curve an artifact; percentiles are marked."""
 
     def draw(axes: Any) -> None:
@@ -75,7 +75,7 @@ def latency_plot(curves: Sequence[Curve], name: str) -> str:
 
 
 def pareto_plot(
-    points: Sequence[Point], cost: str, name: str, error: str = "error, in noise floors of its precision"
+    points: Sequence[PlotPoint], cost: str, name: str, error: str = "error, in noise floors of its precision"
 ) -> str:
     """Cost against error, a mark an artifact; those that no other one beats in both are joined."""
 
@@ -110,7 +110,7 @@ def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str
     return _svg(draw, f"{what} over {', '.join(files)}", name)
 
 
-def _beats(one: Point, other: Point) -> bool:
+def _beats(one: PlotPoint, other: PlotPoint) -> bool:
     return one.cost <= other.cost and one.error <= other.error and (one.cost, one.error) != (other.cost, other.error)
 
 

@@ -15,8 +15,8 @@ from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.errors import Exit, combine
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.sweep.accuracy import Counts
-from ulsam_deploy.sweep.work import Result
+from ulsam_deploy.sweep.accuracy import HitCounts
+from ulsam_deploy.sweep.work import CellResult
 
 COLUMNS = (
     *("checkpoint", "target", "precision", "input", "device", "evidence", "error", "liveness", "top-1", "size"),
@@ -29,8 +29,8 @@ _CSS = Path(report.__file__).parent / "templates" / "page.css"
 class Row:
     """One cell: its result, its accuracy (``None``: nobody asked), what stopped that, and how often it was begun."""
 
-    result: Result
-    accuracy: Counts | None
+    result: CellResult
+    accuracy: HitCounts | None
     trouble: str
     attempts: int
     bundle: str

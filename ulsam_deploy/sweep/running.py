@@ -10,11 +10,11 @@ from typing import Any
 
 from ulsam_deploy.device.errors import Exit, UlsamError
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.sweep.accuracy import Counts
+from ulsam_deploy.sweep.accuracy import HitCounts
 from ulsam_deploy.sweep.plan import Cell, Shard, Sweep
 from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.store import Store
-from ulsam_deploy.sweep.work import BUNDLE, Result, do_cell, do_shard, lost, result_of
+from ulsam_deploy.sweep.work import BUNDLE, CellResult, do_cell, do_shard, lost, result_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Run:
     def __init__(self, sweep: Sweep, progress: Progress) -> None:
         self.sweep, self._progress = sweep, progress
         self._store = Store(sweep.output)
-        self._results: dict[int, Result] = {}
-        self._counts: dict[int, dict[str, Counts]] = {}
+        self._results: dict[int, CellResult] = {}
+        self._counts: dict[int, dict[str, HitCounts]] = {}
         self._troubles: dict[int, str] = {}
         self._started, self._made = time.perf_counter(), 0
         self.found = 0  # so many cells were done before this run
@@ -102,7 +102,7 @@ class Run:
         return [
             Row(
                 self._results[number],
-                sum(self._counts.get(number, {}).values(), Counts()) if self.sweep.shards else None,
+                sum(self._counts.get(number, {}).values(), HitCounts()) if self.sweep.shards else None,
                 self._troubles.get(number, ""),
                 len(self._store.names(f"cells/{cell.key}/attempts")),
                 f"cells/{cell.key}/{BUNDLE}",

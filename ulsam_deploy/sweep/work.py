@@ -37,7 +37,7 @@ from ulsam_deploy.device.verify import produce, runtime_for, verdict_code
 from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.graph.interfaces import Exporter
 from ulsam_deploy.load.source import file_digest
-from ulsam_deploy.sweep.accuracy import Counts, count
+from ulsam_deploy.sweep.accuracy import HitCounts, count
 from ulsam_deploy.sweep.plan import Cell, Shard
 from ulsam_deploy.sweep.store import Store, fetched
 
@@ -49,7 +49,7 @@ _ONE = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Result:
+class CellResult:
     """What became of a cell. ``found`` is the same wherever it is made; ``run`` is about this once, and is not.
 
     ``found``: who (checkpoint, sha256, target, ...), ``exit_code``, ``tier``, ``verdict``, ``reasons``, ``blocks``
@@ -67,13 +67,13 @@ class Result:
         return Exit(self.found["exit_code"])
 
 
-def result_of(store: Store, key: str) -> Result | None:
+def result_of(store: Store, key: str) -> CellResult | None:
     """The result under ``key``, where the cell is done; raises :class:`RefusedError` for one that is no result."""
     data = store.read(f"cells/{key}/{RESULT}")
-    return None if data is None else codec.decode(Result, codec.loads(data, RESULT), RESULT)
+    return None if data is None else codec.decode(CellResult, codec.loads(data, RESULT), RESULT)
 
 
-def do_cell(cell: Cell, output: str) -> Result:
+def do_cell(cell: Cell, output: str) -> CellResult:
     """Export, check and keep one cell below ``output``; what is done already is found, and not done again.
 
     Never raises for what is wrong with this cell: that is in the result, and the others go on.
@@ -117,7 +117,7 @@ def _worker() -> str:
     return f"{platform.node() or 'host'}-{os.getpid()}"
 
 
-def _made(cell: Cell, store: Store, started: float) -> Result:
+def _made(cell: Cell, store: Store, started: float) -> CellResult:
     if cell.code != _own_code():
         raise UnavailableError(
             "this worker has another version of ulsam-deploy than the one that made the plan",
@@ -163,7 +163,7 @@ def _on_board(bundle: Bundle, cell: Cell) -> Evidence:
     return checked.evidence
 
 
-def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence) -> Result:
+def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence) -> CellResult:
     """``evidence`` decides; the time of a run is from ``here``, for an emulator's time means nothing."""
     (record,) = bundle.manifest.artifacts
     parity = evidence.parity
@@ -186,7 +186,7 @@ def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, h
     )
 
 
-def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, **found: Any) -> Result:
+def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, **found: Any) -> CellResult:
     nothing = {"tier": Tier.EXPORTED.label, "verdict": Verdict.UNVERIFIED.value, "blocks": 0, "refused": 0}
     who = {
         "checkpoint": cell.options.model.name,
@@ -198,17 +198,17 @@ def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, *
     }
     seconds = round(time.perf_counter() - started, 3)
     run = {"worker": _worker(), "seconds": seconds, "peak": peak_rss(), "error": None, "liveness": None, "p50": None}
-    return Result(cell.key, {**who, **nothing, "files": {}, "bytes": 0, **found}, {**run, **(seen or {})})
+    return CellResult(cell.key, {**who, **nothing, "files": {}, "bytes": 0, **found}, {**run, **(seen or {})})
 
 
-def lost(cell: Cell, error: BaseException) -> Result:
+def lost(cell: Cell, error: BaseException) -> CellResult:
     """What is said of a cell whose workers died, or whose executor was lost; ``error`` has the executor's words."""
     reason = str(error) if isinstance(error, UlsamError) else f"{type(error).__name__}: {error}"
     result = _result(cell, time.perf_counter(), exit_code=int(Exit.EXPORT_FAILED), reasons=[reason])
     return replace(result, run={**result.run, "worker": "-"})
 
 
-def do_shard(key: str, shard: Shard, output: str) -> Counts:
+def do_shard(key: str, shard: Shard, output: str) -> HitCounts:
     """Run the artifact under ``key`` on one shard of the labelled set; found where it is done already.
 
     Raises :class:`UlsamError` in words for a shard that does not fit the artifact, and without the engine.
@@ -216,7 +216,7 @@ def do_shard(key: str, shard: Shard, output: str) -> Counts:
     with _ONE:
         store, name = Store(output), f"cells/{key}/accuracy/{shard.sha256}.json"
         if data := store.read(name):
-            return codec.decode(Counts, codec.loads(data, name), name)
+            return codec.decode(HitCounts, codec.loads(data, name), name)
         packed = store.read(f"cells/{key}/{BUNDLE}")
         if packed is None:
             raise UsageError(f"the cell {key} has no bundle in '{output}'", expected="a cell that was made")
@@ -227,7 +227,7 @@ def do_shard(key: str, shard: Shard, output: str) -> Counts:
         return counts
 
 
-def _counted(bundle: Bundle, path: Path) -> Counts:
+def _counted(bundle: Bundle, path: Path) -> HitCounts:
     (record,) = bundle.manifest.artifacts
     scores = next((spec.name for spec in record.outputs if len(spec.shape) == 2), None)
     if scores is None:

@@ -1,6 +1,6 @@
 """Boards behind SSH: nothing is installed there, nothing is left there."""
 
 from ulsam_deploy.boards.remote.job import Finished, Order, run_job
-from ulsam_deploy.boards.remote.link import Link, LostError, StoppedError, check_host
+from ulsam_deploy.boards.remote.link import Link, LinkLostError, StoppedError, check_host
 
-__all__ = ["Finished", "Link", "LostError", "Order", "StoppedError", "check_host", "run_job"]
+__all__ = ["Finished", "Link", "LinkLostError", "Order", "StoppedError", "check_host", "run_job"]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.boards.remote.link import Link, LostError, StoppedError
+from ulsam_deploy.boards.remote.link import Link, LinkLostError, StoppedError
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.device.hashing import digest
 from ulsam_deploy.device.printing import shown, shown_lines
@@ -94,10 +94,10 @@ def run_job(link: Link, order: Order, tell: Callable[[str], None]) -> Finished:
         started = True
         _follow(link, key, order, tell)
         finished = _finished(link, key, order, begun)
-    except LostError as error:
+    except LinkLostError as error:
         if started:
             todo = f"run the same command again within {KEEP_SECONDS / 60:.0f} minutes to fetch what comes of it"
-            raise LostError(f"{error.found}; the job goes on there", todo=todo) from error
+            raise LinkLostError(f"{error.found}; the job goes on there", todo=todo) from error
         _clean(link, key)
         raise
     except BaseException:
@@ -111,7 +111,7 @@ def _begin(link: Link, key: str, size: int) -> dict[str, Any]:
     """The board's answer when the job is ours; raises what it means otherwise, with nothing of ours there to clean."""
     try:
         begun = link.call("begin", key, _who(), str(size))
-    except (LostError, StoppedError):  # it may have begun: the answer is what we did not hear
+    except (LinkLostError, StoppedError):  # it may have begun: the answer is what we did not hear
         _clean(link, key)
         raise
     if begun["state"] not in ("new", "running", "done"):
@@ -170,7 +170,7 @@ def _follow(link: Link, key: str, order: Order, tell: Callable[[str], None]) -> 
     while True:
         try:
             link.call("wait", key, str(told), seconds=order.seconds + 60.0, each=hear)
-        except LostError:
+        except LinkLostError:
             lost_at = lost_at or time.monotonic()
             if time.monotonic() - lost_at > PATIENCE_SECONDS:
                 raise

@@ -23,7 +23,7 @@ from typing import IO, Any
 from ulsam_deploy.boards.remote import board
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError, UsageError
 
-__all__ = ["Link", "LostError", "StoppedError", "check_host"]
+__all__ = ["Link", "LinkLostError", "StoppedError", "check_host"]
 
 CONNECT_SECONDS = 15
 #: A silent link is given up after three of these.
@@ -34,7 +34,7 @@ _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.-]
 _PLAIN = re.compile(r"/[A-Za-z0-9_./-]+")
 
 
-class LostError(UnavailableError):
+class LinkLostError(UnavailableError):
     """The link was there and is gone; what runs on the board goes on."""
 
 
@@ -71,7 +71,7 @@ class Link:
     ) -> dict[str, Any]:
         """Let the board do one verb of :mod:`.board`; the last answer, ``each`` of them on its way.
 
-        Raises :class:`UnavailableError`, :class:`LostError` or :class:`RefusedError` (a host key that isn't known).
+        Raises :class:`UnavailableError`, :class:`LinkLostError` or :class:`RefusedError` (a host key that isn't known).
         """
         remote = shlex.join([self.python, "-", verb, *words])
         last: list[dict[str, Any]] = []
@@ -140,7 +140,7 @@ class Link:
         deadline, pause = time.monotonic() + seconds, 0.005
         while process.poll() is None:
             if time.monotonic() > deadline:
-                raise LostError(f"{self.host} did not answer within {seconds:.0f} s")
+                raise LinkLostError(f"{self.host} did not answer within {seconds:.0f} s")
             if self.stop.wait(pause):
                 raise StoppedError(f"{self.host}: stopped")
             pause = min(pause * 1.5, 0.1)
@@ -160,7 +160,7 @@ class Link:
             return UnavailableError(f"the disk of {self.host} is full: {words}", todo="free some space there")
         if code == 255:
             if self.reached:
-                return LostError(f"the link to {self.host} is lost: {words}")
+                return LinkLostError(f"the link to {self.host} is lost: {words}")
             todo = f"look whether 'ssh {self.host} true' works"
             return UnavailableError(f"{self.host} can't be reached: {words}", todo=todo)
         return UnavailableError(f"{self.host}: {words}", expected="a POSIX system with Python 3.10 or newer")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.bundle import ArtifactRecord, Evidence
-from ulsam_deploy.device.commands.layout import Part, laid_out
+from ulsam_deploy.device.commands.layout import TablePart, laid_out
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.printing import say, shown
@@ -54,13 +54,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         console.print(_drawn(part))
 
 
-def _plain(part: Part) -> str:
+def _plain(part: TablePart) -> str:
     """A part of a table; a cell's further lines are rows in which others have nothing."""
     rows = [cells for row in part.rows for cells in itertools.zip_longest(*row, fillvalue="")]
     return table(part.columns, rows)
 
 
-def _drawn(part: Part) -> Table:
+def _drawn(part: TablePart) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -50,7 +50,7 @@ def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1
     if not (here := installed("torch", extra="export")).usable:
         raise UnavailableError(f"reading an ONNX model needs PyTorch: {here.detail}", todo=here.todo)
     graph = read(path)
-    from ulsam_deploy.load.onnx.network import Network, sized, unknown_operators
+    from ulsam_deploy.load.onnx.network import OnnxNetwork, sized, unknown_operators
     from ulsam_deploy.load.onnx.reference import Reference
 
     if unknown := unknown_operators(graph):
@@ -61,7 +61,7 @@ def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1
         )
     wanted = _shapes(graph, path, shapes)
     _check_batch(graph, path, batch)
-    model = Network(graph).eval()
+    model = OnnxNetwork(graph).eval()
     sized(model, [(batch or 2, *shape) for shape in wanted])
     return Imported(model, wanted, graph.opset, graph.producer, Reference(graph).run, graph.notes)
 

@@ -200,15 +200,15 @@ def test_several_results_have_their_hosts_names() -> None:
 
 @pytest.mark.parametrize("out", ["", "[]", '{"schema": "other/1"}', "[" * 100000, "{"])
 def test_an_answer_that_makes_no_sense_is_refused(out: str) -> None:
-    answer = hosts.Answer("kitchen", Finished(0, out, "", {}, "3.11", "aarch64", False), None, Exit.OK)
+    answer = hosts.HostAnswer("kitchen", Finished(0, out, "", {}, "3.11", "aarch64", False), None, Exit.OK)
     assert hosts.document(answer, "ulsam-deploy.verify/1") is None
     assert isinstance(answer.error, RefusedError)
     assert answer.code is Exit.REFUSED
     told = Finished(4, out, "error: this Python has no \x1b[31mnumpy\n", {}, "3.11", "aarch64", False)
-    answer = hosts.Answer("kitchen", told, None, Exit.UNAVAILABLE)
+    answer = hosts.HostAnswer("kitchen", told, None, Exit.UNAVAILABLE)
     assert hosts.document(answer, "ulsam-deploy.verify/1") is None
     assert isinstance(answer.error, UnavailableError)
-    assert str(answer.error) == "kitchen: this Python has no ?[31mnumpy"
+    assert str(answer.error) == "kitchen: this Python has no \\x1b[31mnumpy"
 
 
 @pytest.mark.slow

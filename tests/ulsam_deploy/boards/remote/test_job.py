@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy.boards.remote import Finished, Link, LostError, Order, StoppedError, check_host, job, run_job
+from ulsam_deploy.boards.remote import Finished, Link, LinkLostError, Order, StoppedError, check_host, job, run_job
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
 
 WORK = """
@@ -218,7 +218,7 @@ def test_the_same_command_fetches_what_a_lost_one_left(
     kitchen.config.write_text(good.replace(f"Port {kitchen.port}", "Port 1"))
     kitchen.cut()
     running.join(60)
-    assert isinstance(running.error, LostError)
+    assert isinstance(running.error, LinkLostError)
     assert "run the same command again" in running.error.todo
     kitchen.config.write_text(good)
     again = run_job(link(kitchen), order(2, "once"), quiet)
