@@ -77,7 +77,11 @@ def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
             raise unknown(f"{path}: unknown key '{key}'", key, ["budget"], expected="[[budget]] tables", todo=todo)
     tables = document.get("budget", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path}: 'budget' is no list of tables", expected="[[budget]], in two brackets")
+        raise UsageError(
+            f"{path}: 'budget' is no list of tables",
+            expected="[[budget]], in two brackets, with any of " + ", ".join(LIMITS),
+            todo="write such tables: a single [budget] is what 'export --precision auto' takes",
+        )
     if not tables:
         raise UsageError(f"{path} holds no budget", expected="at least one [[budget]] table")
     return tuple(_budget(table, f"{path} [[budget]] {number}") for number, table in enumerate(tables, 1))

@@ -213,6 +213,7 @@ def test_budgets_are_read(tmp_path: Path) -> None:
         ("[[budget]]\nmax_p90_ms = true\n", "a number"),
         ("[[budget]]\ntarget = 'onnx'\n", "limits nothing"),
         ("[budget]\nmax_p90_ms = 1\n", "no list of tables"),
+        ("[budget]\ndrop = 1\n", r"max_p90_ms(.|\n)*a single \[budget\] is what 'export --precision auto' takes"),
         ("budget = [1]\n", "no list of tables"),
         ("", "holds no budget"),
         ("[[budget]", "isn't valid TOML"),
