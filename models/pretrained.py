@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.shapes import shape_text
 
 from .backbone import AttentionNet, Family
 from .mobilenet_v1 import NETWORK as MOBILENET_V1
@@ -75,8 +76,8 @@ def load_backbone(model: AttentionNet, state_dict: Mapping[str, Tensor]) -> Load
     for key in differ:
         if not key.startswith("classifier."):
             raise UsageError(
-                f"'{key}' has shape {tuple(given[key].shape)}",
-                expected=str(tuple(wanted[key].shape)),
+                f"'{key}' has shape {shape_text(given[key].shape)}",
+                expected=shape_text(wanted[key].shape),
                 todo="build the network with the width and input channels that the weights were trained with",
             )
     loaded = [key for key in shared if key not in differ]

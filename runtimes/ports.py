@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ulsam_deploy.device.errors import ExportError
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import TensorSpec
 
 
@@ -22,8 +23,8 @@ def check_ports(kind: str, specs: Iterable[TensorSpec], found: Mapping[str, Sequ
         wanted, given = artifact_shape(spec), tuple(found[spec.name])
         if wanted != given:
             raise ExportError(
-                f"{kind} '{spec.name}' of the artifact has shape {_shown(given)}",
-                expected=_shown(wanted),
+                f"{kind} '{spec.name}' of the artifact has shape {shape_text(given)}",
+                expected=shape_text(wanted),
                 todo="the file and its description don't belong together: export again",
             )
 
@@ -34,7 +35,3 @@ def artifact_shape(spec: TensorSpec) -> tuple[int | None, ...]:
         return spec.shape
     batch, channels, height, width = spec.shape
     return batch, height, width, channels
-
-
-def _shown(shape: Sequence[int | None]) -> str:
-    return "x".join("N" if size is None else str(size) for size in shape) or "scalar"

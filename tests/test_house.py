@@ -120,3 +120,13 @@ print(sorted(tops & set(importlib.metadata.packages_distributions())))
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert said.splitlines()[-1:] == ["['numpy', 'ulsam_deploy']"]
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """A reader who meets a name must not have to ask which one; two of one name in a schema would be one entry."""
+    places: dict[str, list[str]] = {}
+    for path in modules("ulsam_deploy", *WINGS):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -188,11 +188,11 @@ def _recipe(builder: Any, program: Program, request: ExportRequest, content: byt
         return tuple(batch if size is None else size for size in shape)
 
     profiles = {
-        spec.name: builder.Profile(at(1, spec.shape), at(1, spec.shape), at(LARGEST_BATCH, spec.shape))
+        spec.name: builder.ShapeProfile(at(1, spec.shape), at(1, spec.shape), at(LARGEST_BATCH, spec.shape))
         for spec in program.inputs
         if None in spec.shape
     }
-    return builder.Recipe(hashlib.sha256(content).hexdigest(), request.precision, profiles, dla=request.dla)
+    return builder.EngineRecipe(hashlib.sha256(content).hexdigest(), request.precision, profiles, dla=request.dla)
 
 
 EXPORTER = TensorRTExporter()

@@ -16,6 +16,7 @@ from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.third_party import installed, words_of
 from ulsam_deploy.device.types import Artifact, Availability
 
@@ -68,8 +69,8 @@ class ParsedNetwork:
             value = np.asarray(step.meaning(Operation(step.layer, [values[name] for name in step.inputs], rounding)))
             if value.ndim != len(step.shape) or any(d not in (-1, f) for d, f in zip(step.shape, value.shape)):
                 raise ExportError(
-                    f"layer '{step.layer.name}' of the parsed network gives shape {value.shape}",
-                    expected=f"{step.shape}, which the parser declared",
+                    f"layer '{step.layer.name}' of the parsed network gives shape {shape_text(value.shape)}",
+                    expected=f"{shape_text(step.shape)}, which the parser declared",
                 )
             # A cast is an operation: it rounds whatever an engine fuses.
             kept = rounding if step.kind != "CAST" else DECLARED

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ulsam_deploy.device.shapes import shape_text
+
 #: Generation to what its tool is called and how it is told of float16: networks are strongly typed by choice from
 #: 10.12 (before, the vendor calls it incomplete: the flag permits the types of the file), always from 11 and in RTX.
 GENERATIONS = {
@@ -41,4 +43,4 @@ def _line(recipe: Any, tool: str, typing: str) -> str:
 
 
 def _shapes(profiles: Mapping[str, Any], which: str) -> str:
-    return ",".join(f"{name}:{'x'.join(map(str, getattr(profile, which)))}" for name, profile in profiles.items())
+    return ",".join(f"{name}:{shape_text(getattr(profile, which))}" for name, profile in profiles.items())

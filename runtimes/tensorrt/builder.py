@@ -21,7 +21,7 @@ SCHEMA = "ulsam-deploy/trt-build/1"
 
 
 @dataclass(frozen=True)
-class Profile:
+class ShapeProfile:
     """The range of shapes that an engine takes for one dynamic input, and the one that it is tuned for."""
 
     min: tuple[int, ...]
@@ -30,7 +30,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class EngineRecipe:
     """How to build the engine of a kit: ``build.json``.
 
     ``profiles`` is empty for a static network. ``tf32`` is off in a kit that is to agree with fp32 arithmetic.
@@ -40,7 +40,7 @@ class Recipe:
 
     onnx_sha256: str
     precision: str
-    profiles: Mapping[str, Profile] = field(default_factory=dict)
+    profiles: Mapping[str, ShapeProfile] = field(default_factory=dict)
     workspace_mib: int = 1024
     tf32: bool = False
     dla: bool = False
@@ -54,13 +54,13 @@ class Recipe:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Recipe:
+    def from_json(cls, text: str) -> EngineRecipe:
         """Read ``build.json``; raises :class:`UsageError` on another schema, or on unknown or missing keys."""
         try:
             found = json.loads(text)
             schema = found.pop("schema")
             profiles = {
-                name: Profile(**{key: tuple(shape) for key, shape in profile.items()})
+                name: ShapeProfile(**{key: tuple(shape) for key, shape in profile.items()})
                 for name, profile in found.pop("profiles").items()
             }
             recipe = cls(profiles=profiles, **found)
@@ -100,17 +100,19 @@ def parse(trt: ModuleType, onnx: bytes) -> Parsed:
 
     Raises :class:`ExportError` with the parser's own words.
     """
-    return Session(trt).parse(onnx)
+    return BuildSession(trt).parse(onnx)
 
 
-def build(trt: ModuleType, onnx: bytes, recipe: Recipe, *, capability: str = "", cache: Path | None = None) -> Built:
+def build(
+    trt: ModuleType, onnx: bytes, recipe: EngineRecipe, *, capability: str = "", cache: Path | None = None
+) -> Built:
     """Build a serialized engine for this machine's GPU, or for the compute ``capability`` (``SM86``) with RTX.
 
     ``cache`` is a timing cache, read if it is there and written back. Raises :class:`ExportError` with the words of the
     parser or of the builder, :class:`RefusedError` when ``onnx`` is not the recipe's.
     """
     recipe.check(onnx)
-    session = Session(trt)
+    session = BuildSession(trt)
     parsed = session.parse(onnx)
     config = session.config(recipe)
     if capability:
@@ -126,7 +128,7 @@ def build(trt: ModuleType, onnx: bytes, recipe: Recipe, *, capability: str = "",
     return Built(bytes(plan), parsed, session.listing())
 
 
-class Session:
+class BuildSession:
     """A builder and a network with the log that both write to; the log must outlive them."""
 
     def __init__(self, trt: ModuleType) -> None:
@@ -147,7 +149,7 @@ class Session:
         layers = (self.network.get_layer(index).type for index in range(self.network.num_layers))
         return Parsed(dict(sorted(Counter(layer.name for layer in layers).items())))
 
-    def config(self, recipe: Recipe) -> Any:
+    def config(self, recipe: EngineRecipe) -> Any:
         """The builder's configuration for ``recipe``; raises :class:`ExportError` on an impossible profile."""
         trt = self.trt
         config = self.builder.create_builder_config()
@@ -206,7 +208,7 @@ def network_flags(trt: ModuleType) -> int:
     return 0 if hasattr(flags, "STRONGLY_TYPED") else 1 << int(flags.EXPLICIT_BATCH)
 
 
-def _set_precision(trt: ModuleType, config: Any, recipe: Recipe) -> None:
+def _set_precision(trt: ModuleType, config: Any, recipe: EngineRecipe) -> None:
     """What a weakly typed network needs to be told, and the DLA."""
     if not recipe.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)

@@ -39,7 +39,7 @@ def missing() -> str:
 
 
 @dataclass(frozen=True)
-class Machine:
+class GpuMachine:
     """The GPU that an engine is built for, and what drives it; versions as ``12.6``."""
 
     gpu: str
@@ -49,7 +49,7 @@ class Machine:
     architecture: str
 
 
-def machine(driver: Any = None, runtime: Any = None) -> Machine:
+def machine(driver: Any = None, runtime: Any = None) -> GpuMachine:
     """The first GPU of this machine, asked of the driver; raises :class:`UnavailableError` when there is none."""
     if driver is None:
         if gap := missing():
@@ -66,7 +66,7 @@ def machine(driver: Any = None, runtime: Any = None) -> Machine:
     driver_version = _dotted(version.value)
     _ask(library, "cudaRuntimeGetVersion", ctypes.byref(version))
     capability = f"{major.value}.{minor.value}"
-    return Machine(name.value.decode(), capability, driver_version, _dotted(version.value), platform.machine())
+    return GpuMachine(name.value.decode(), capability, driver_version, _dotted(version.value), platform.machine())
 
 
 def _dotted(version: int) -> str:

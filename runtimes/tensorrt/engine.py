@@ -19,7 +19,7 @@ from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.errors import RefusedError, UnavailableError, UsageError
 
 from . import builder
-from .cuda import Machine
+from .cuda import GpuMachine
 
 SCHEMA = "ulsam-deploy/trt-engine/1"
 #: Which JetPack brings a TensorRT version, to say it in the words that people know a board by.
@@ -34,7 +34,7 @@ class Sidecar:
     onnx_sha256: str
     precision: str
     tensorrt: str
-    machine: Machine
+    machine: GpuMachine
 
     def to_json(self) -> str:
         """The sidecar's text."""
@@ -46,14 +46,14 @@ class Sidecar:
         try:
             found = json.loads(text)
             schema = found.pop("schema")
-            sidecar = cls(machine=Machine(**found.pop("machine")), **found)
+            sidecar = cls(machine=GpuMachine(**found.pop("machine")), **found)
         except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise UsageError(f"the engine's sidecar cannot be read: {error}", todo="build the engine again") from error
         if schema != SCHEMA:
             raise UsageError(f"the engine's sidecar has schema '{schema}'", expected=SCHEMA)
         return sidecar
 
-    def check(self, plan: bytes, tensorrt: str, here: Machine) -> None:
+    def check(self, plan: bytes, tensorrt: str, here: GpuMachine) -> None:
         """Raise :class:`RefusedError` unless ``plan`` is the recorded one, :class:`UnavailableError` unless it fits.
 
         An engine fits one compute capability and one TensorRT version; another driver or CUDA is no obstacle.
@@ -72,7 +72,7 @@ class Sidecar:
             )
 
 
-def described(tensorrt: str, machine: Machine) -> str:
+def described(tensorrt: str, machine: GpuMachine) -> str:
     """A machine in words: GPU, compute capability, TensorRT, and on a Jetson the JetPack that brings it."""
     version = tensorrt.rpartition(" ")[2]
     jetpack = JETPACKS.get(".".join(version.split(".")[:2]), "") if machine.architecture == "aarch64" else ""
@@ -89,7 +89,7 @@ def sidecar_path(plan: Path) -> Path:
     return plan.with_name(plan.name + ".json")
 
 
-def checked_plan(plan: Path, trt: ModuleType, here: Machine) -> tuple[bytes, str]:
+def checked_plan(plan: Path, trt: ModuleType, here: GpuMachine) -> tuple[bytes, str]:
     """The bytes of ``plan`` and its precision, held against its sidecar; raises as :meth:`Sidecar.check`.
 
     Without a sidecar the caller has decided to trust it, and the precision is ``unknown``.
@@ -102,7 +102,7 @@ def checked_plan(plan: Path, trt: ModuleType, here: Machine) -> tuple[bytes, str
     return content, sidecar.precision
 
 
-def build_kit(kit: Path, output: Path, trt: ModuleType, here: Machine, *, force: bool = False) -> Path:
+def build_kit(kit: Path, output: Path, trt: ModuleType, here: GpuMachine, *, force: bool = False) -> Path:
     """Build the engine of the ``kit`` folder into the folder ``output``, with its sidecar; returns the plan's path.
 
     A plan that is there with its sidecar is one of an earlier run and is replaced, another one with ``force`` only.
@@ -111,7 +111,7 @@ def build_kit(kit: Path, output: Path, trt: ModuleType, here: Machine, *, force:
     sidecar is written last, and holds the plan's hash: a run that is cut short leaves no plan with a fitting one.
     """
     try:
-        recipe = builder.Recipe.from_json((kit / "build.json").read_text(encoding="utf-8"))
+        recipe = builder.EngineRecipe.from_json((kit / "build.json").read_text(encoding="utf-8"))
         onnx = (kit / recipe.onnx).read_bytes()
     except OSError as error:
         raise UsageError(
@@ -132,7 +132,7 @@ def build_kit(kit: Path, output: Path, trt: ModuleType, here: Machine, *, force:
     return plan
 
 
-def timing_cache_name(name: str, tensorrt: str, here: Machine) -> str:
+def timing_cache_name(name: str, tensorrt: str, here: GpuMachine) -> str:
     """``model.timing`` with a short digest of TensorRT, GPU and driver: other machines' timings mislead.
 
     Networks share it: TensorRT keys its entries on the layers themselves.

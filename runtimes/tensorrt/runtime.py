@@ -18,6 +18,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.third_party import installed, words_of
 from ulsam_deploy.device.types import Availability, TensorSpec
 
@@ -71,7 +72,7 @@ class TensorRT(Runtime):
     def _load(self) -> None:
         self._start(self._module(), cuda.Stream(), cuda.machine())
 
-    def _start(self, trt: ModuleType, stream: cuda.Stream, here: cuda.Machine) -> None:
+    def _start(self, trt: ModuleType, stream: cuda.Stream, here: cuda.GpuMachine) -> None:
         self._trt, self._stream, self._machine = trt, stream, here
         self._replayed = cuda_graph.Replayed(stream)
         self._said: list[tuple[int, str]] = []
@@ -100,7 +101,7 @@ class TensorRT(Runtime):
         if self.files[0].suffix != ".onnx":
             plan, self._precision = engine.checked_plan(self.files[0], self._trt, self._machine)
             return plan
-        recipe = trt_builder.Recipe.from_json(self.files[1].read_text(encoding="utf-8"))
+        recipe = trt_builder.EngineRecipe.from_json(self.files[1].read_text(encoding="utf-8"))
         self._precision = recipe.precision
         return trt_builder.build(self._trt, self.files[0].read_bytes(), recipe).plan
 
@@ -123,7 +124,7 @@ class TensorRT(Runtime):
     def _uploaded(self, name: str, array: Array) -> int:
         """The address of the input ``name``, with ``array`` on its way there and the engine told of both."""
         if not self._context.set_input_shape(name, array.shape):
-            raise ExportError(f"the engine refused shape {array.shape} for '{name}': {self._errors()}")
+            raise ExportError(f"the engine refused shape {shape_text(array.shape)} for '{name}': {self._errors()}")
         address = self._stream.upload(name, array)
         self._context.set_tensor_address(name, address)
         return address

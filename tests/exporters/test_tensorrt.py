@@ -79,7 +79,7 @@ def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made):
     trt, kit = rtx(), made("trt", None)
     assert kit.artifact.tier == Tier.COMPILED
     assert kit.artifact.facts.tensorrt.network_layers["SOFTMAX"] == 2
-    recipe = builder.Recipe.from_json(kit.files[1].read_text())
+    recipe = builder.EngineRecipe.from_json(kit.files[1].read_text())
     tier, evidence = trt_evidence.evidence(trt, builder, kit.files[0].read_bytes(), recipe, jetson=True)
     assert tier == Tier.PARSED
     assert dataclasses.replace(evidence, trtexec=kit.artifact.facts.tensorrt.trtexec) == kit.artifact.facts.tensorrt
@@ -152,8 +152,8 @@ def test_int8_in_the_documented_form_parses_builds_and_means_what_it_should(made
     images = kit.images(1)
     found, expected = network.run({"input": images})["logits"], kit.reference(images)
     assert np.abs(found - expected).max() / np.abs(expected).max() < 0.2
-    recipe = builder.Recipe.from_json(kit.files[1].read_text())
-    recipe = builder.Recipe(hashlib.sha256(content).hexdigest(), "int8", recipe.profiles)
+    recipe = builder.EngineRecipe.from_json(kit.files[1].read_text())
+    recipe = builder.EngineRecipe(hashlib.sha256(content).hexdigest(), "int8", recipe.profiles)
     built = builder.build(trt, content, recipe, capability="SM86")
     assert built.parsed.layers["QUANTIZE"] > 5
     assert trt_evidence.inventory(built.listing).types["Int8"] > 5

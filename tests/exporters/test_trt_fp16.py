@@ -18,7 +18,7 @@ from ulsam_deploy.exporters.onnx.fp16 import to_fp16
 from ulsam_deploy.exporters.tensorrt import rounding
 from ulsam_deploy.exporters.tensorrt import study as trt_study
 from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
-from ulsam_deploy.exporters.tensorrt.lint.graph import Graph
+from ulsam_deploy.exporters.tensorrt.lint.graph import LintGraph
 from ulsam_deploy.graph.interfaces import ExportRequest
 
 from .trt_kits import HALF, exported, golden, raised, wide
@@ -35,7 +35,7 @@ def kit(tmp_path_factory):
 def test_everything_between_the_casts_is_float16(kit):
     artifact, folder = kit
     model = onnx.load(folder / "model.onnx")
-    graph = Graph.of(model)
+    graph = LintGraph.of(model)
     ends = {v.name for v in (*model.graph.input, *model.graph.output)}
     assert [graph.type_name(name) for name in ("input", "logits")] == ["FLOAT", "FLOAT"]
     assert {graph.type_name(name) for name in graph.types if name not in ends} == {"FLOAT16", "INT64"}

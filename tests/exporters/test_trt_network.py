@@ -147,7 +147,7 @@ def test_rounding_keeps_declared_types():
 
 
 def test_a_shuffle_transposes_reshapes_and_transposes_again():
-    session = builder.Session(rtx())
+    session = builder.BuildSession(rtx())
     trt, network = session.trt, session.network
     shuffle = network.add_shuffle(network.add_input("x", trt.float32, (2, 3, 4)))
     shuffle.first_transpose = trt.Permutation([2, 0, 1])

@@ -37,6 +37,6 @@ def rtx() -> Any:
 
 
 def parsed(content: bytes) -> ParsedNetwork:
-    session = builder.Session(rtx())
+    session = builder.BuildSession(rtx())
     session.parse(content)
     return ParsedNetwork(session.trt, session.network, session)

@@ -187,7 +187,7 @@ def test_a_foreign_backbone_goes_in_too() -> None:
 @pytest.mark.parametrize(
     ("weights", "found"),
     [
-        ({"features.0.0.weight": torch.zeros(16, 3, 3, 3)}, "'features.0.0.weight' has shape (16, 3, 3, 3)"),
+        ({"features.0.0.weight": torch.zeros(16, 3, 3, 3)}, "'features.0.0.weight' has shape 16x3x3x3"),
         ({"module.features.0.0.weight": torch.zeros(8, 3, 3, 3)}, "none of these weights fits"),
         ({}, "none of these weights fits"),
     ],

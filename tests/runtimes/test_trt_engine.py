@@ -12,11 +12,11 @@ import pytest
 from ulsam_deploy.device.bundle import output
 from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.runtimes.tensorrt import builder, engine
-from ulsam_deploy.runtimes.tensorrt.cuda import Machine
+from ulsam_deploy.runtimes.tensorrt.cuda import GpuMachine
 from ulsam_deploy.runtimes.tensorrt.engine import Sidecar, checked_plan, sidecar_path
 
-ORIN = Machine("Orin", "8.7", "12.6", "12.6", "aarch64")
-THOR = Machine("Thor", "11.0", "13.0", "13.0", "aarch64")
+ORIN = GpuMachine("Orin", "8.7", "12.6", "12.6", "aarch64")
+THOR = GpuMachine("Thor", "11.0", "13.0", "13.0", "aarch64")
 
 
 MODULE = SimpleNamespace(__name__="tensorrt", __version__="10.3.0")
@@ -28,7 +28,7 @@ def built(tmp_path, monkeypatch):
     kit, asked = tmp_path / "kit", []
     kit.mkdir()
     (kit / "model.onnx").write_bytes(b"model")
-    (kit / "build.json").write_text(builder.Recipe("0" * 64, "fp16").to_json())
+    (kit / "build.json").write_text(builder.EngineRecipe("0" * 64, "fp16").to_json())
 
     def build(trt, onnx, recipe, *, cache):
         asked.append((onnx, recipe.precision, cache))

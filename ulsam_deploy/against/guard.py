@@ -11,14 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.findings import EngineFacts
-from ulsam_deploy.device.parity.npz import DAMAGE, read_arrays
+from ulsam_deploy.device.npz import DAMAGE, read_arrays, write_arrays
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.subprocesses import Limits, answer, crash, visit
 from ulsam_deploy.device.types import TensorSpec
@@ -97,7 +95,7 @@ class Guarded:
         }
         with scratch() as folder:
             (folder / "job.json").write_text(json.dumps(job))
-            np.savez(folder / "feed.npz", **{f"{index}": array for index, array in enumerate(feed.values())})  # type: ignore[arg-type]
+            write_arrays(folder / "feed.npz", {f"{index}": array for index, array in enumerate(feed.values())})
             said = visit(WORKER, folder, self.limits, self._doing)
             return self._answer(folder, said)
 

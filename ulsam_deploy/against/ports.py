@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import TensorSpec
 
 Specs = tuple[TensorSpec, ...]
@@ -71,16 +72,16 @@ def _input(port: TensorSpec, spec: TensorSpec, layout: str | None) -> TensorSpec
         fitting = ()
     if not fitting:
         raise UsageError(
-            f"input '{port.name}' of the artifact has shape {_shown(port.shape)}"
+            f"input '{port.name}' of the artifact has shape {shape_text(port.shape)}"
             + (f", which as {layout} does not fit the network" if layout else ""),
-            expected=f"{_shown(spec.shape)} (or its channels last), as the network has",
+            expected=f"{shape_text(spec.shape)} (or its channels last), as the network has",
             todo="leave out --layout"
             if layout and _layouts(port, spec)
             else "give the network's real input with --input CxHxW",
         )
     if layout is None and len(fitting) > 1:
         raise UsageError(
-            f"input '{port.name}' of the artifact has shape {_shown(port.shape)}, which fits both layouts",
+            f"input '{port.name}' of the artifact has shape {shape_text(port.shape)}, which fits both layouts",
             todo="say which with --layout NCHW or --layout NHWC",
         )
     return _described(port, layout if layout and layout in fitting else fitting[0])
@@ -104,7 +105,3 @@ def _described(port: TensorSpec, layout: str) -> TensorSpec:
         return port
     batch, height, width, channels = port.shape
     return dataclasses.replace(port, shape=(batch, channels, height, width), layout="NHWC")
-
-
-def _shown(shape: Sequence[int | None]) -> str:
-    return "x".join("N" if size is None else str(size) for size in shape)

@@ -15,6 +15,7 @@ from ulsam_deploy.device.bundle import output
 from ulsam_deploy.device.errors import ExportError, UsageError
 from ulsam_deploy.device.files import staging, sync_tree
 from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.npz import write_arrays
 from ulsam_deploy.device.runtime import to_artifact
 from ulsam_deploy.device.types import TensorSpec
 
@@ -80,7 +81,7 @@ def _fill(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found:
     present = {name: port for name, port in case.outputs.items() if name in found}
     arrays |= dict(_stored("expected", present, expected))
     arrays |= dict(_stored("found", present, found))
-    np.savez(folder / CASE, **arrays)
+    write_arrays(folder / CASE, arrays)
     name = case.files[0].name
     imports, run = case.guarded.engine.script_for(facts).rstrip().replace("PATH", repr(name)).split("\n", 1)
     text = _TEXT.format(

@@ -14,11 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ulsam_deploy.device import codec, plugins
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError, UlsamError, UnavailableError
+from ulsam_deploy.device.npz import read_arrays, write_arrays
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.subprocesses import limit, told
 from ulsam_deploy.device.types import TensorSpec
@@ -75,15 +74,15 @@ def main() -> None:
     job = json.loads(Path("job.json").read_text())
     limit(job["memory"])
     try:
-        with np.load("feed.npz", allow_pickle=False) as file:
-            feed = {name: file[f"{index}"] for index, name in enumerate(job["feed"])}
+        file = read_arrays(Path("feed.npz"), own=True)
+        feed = {name: file[f"{index}"] for index, name in enumerate(job["feed"])}
         facts, arrays = work(job, feed)
     except MemoryError:
         error = ExportError("out of memory")
         facts, arrays = {"error": told(error), "memory": True}, {}
     except UlsamError as error:
         facts, arrays = {"error": told(error)}, {}
-    np.savez("arrays.npz", **{f"{index}": array for index, array in enumerate(arrays.values())})  # type: ignore[arg-type]
+    write_arrays(Path("arrays.npz"), {f"{index}": array for index, array in enumerate(arrays.values())})
     Path("answer.json").write_text(json.dumps({**facts, "arrays": list(arrays)}))
 
 

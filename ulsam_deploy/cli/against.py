@@ -15,6 +15,7 @@ from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.exporting.options import ExportOptions
@@ -71,15 +72,15 @@ def _print(found: Foreign, question: Question) -> None:
     row = words.evidence_row(found.target, question.artifact.name, size, found.evidence)
     words.print_table(words.ARTIFACT_COLUMNS, [row])
     for reason in found.evidence.reasons:
-        print(f"{found.target}: {reason}")
+        say(f"{found.target}: {reason}")
     for note in found.notes:
-        print(f"note: {note}")
-    print(f"\nProven: {words.proven([found.evidence])}")
+        say(f"note: {note}")
+    say("", f"Proven: {words.proven([found.evidence])}")
     if found.reproduced:
-        print("To show it to others:")
-        print(f"Next:   {typed('cd', question.reproduce)} && python reproduce.py")
+        say("To show it to others:")
+        say(f"Next:   {typed('cd', question.reproduce)} && python reproduce.py")
     elif found.evidence.verdict is Verdict.FAIL:
-        print("The same command with --reproduce DIR leaves inputs, outputs and a script that shows it.")
+        say("The same command with --reproduce DIR leaves inputs, outputs and a script that shows it.")
 
 
 def _document(found: Foreign, question: Question) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device.commands.arguments import positive, value
-from ulsam_deploy.exporting import options
+from ulsam_deploy.device.shapes import parse_shape
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input",
         action="append",
-        type=value(options.parse_shape),
+        type=value(parse_shape),
         default=[],
         metavar="CxHxW",
         help="input shape without the batch; once for each input (default: what the checkpoint says)",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ulsam_deploy.boards.remote import check_host, printable
-from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
+from ulsam_deploy.boards.remote import check_host
+from ulsam_deploy.cli.hosts import HostAnswer, at_hosts, last_words, overall, sent
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle.kinds import RESULT
@@ -19,6 +18,7 @@ from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.printing import complain, say
 
 _RESULT = "result.json"
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> Exit:
                 told.checks.append(Check(answer.host, "bench", Verdict.FAIL, str(answer.error)))
     for answer in answers:
         if answer.error:
-            sys.stderr.write(f"error: {answer.error}\n")
+            complain(answer.error)
     code = overall(answers)
     if arguments.json:
         hosts = {
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if results:
         words.print_table(told.columns, told.rows)
     for host, result in results.items():
-        print(printable(timings.remarks(result, host)))
+        say(*timings.remarks(result, host).split("\n"))
     return code
 
 
@@ -75,7 +75,7 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     return [*found, *(["--inputs", "inputs.npz"] if arguments.inputs else [])]
 
 
-def _result(answer: Answer) -> Result | None:
+def _result(answer: HostAnswer) -> Result | None:
     """The result that came back; ``None`` and ``answer.error`` where none did. What a board sends is not trusted."""
     if answer.finished is None:
         return None
@@ -116,5 +116,4 @@ def output_of(output: Path, host: str, hosts: int) -> Path:
 
 
 def _rows(results: Mapping[str, Result]) -> list[tuple[str, ...]]:
-    found = [(host, *row) for host, result in results.items() for row in timings.rows({"": result})]
-    return [tuple(map(printable, row)) for row in found]
+    return [(host, *row) for host, result in results.items() for row in timings.rows({"": result})]

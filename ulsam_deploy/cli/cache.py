@@ -7,6 +7,7 @@ import argparse
 from ulsam_deploy.device.cache import BOARDS, Cache
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.printing import say
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -23,14 +24,14 @@ def run(arguments: argparse.Namespace) -> Exit:
         found |= {"boards": systems, "boards_bytes": system_size}
         words.print_json("cache", {**found, "removed": removed, "freed": freed})
         return Exit.OK
-    print(f"{cache.root}: {count} entries, {words.size(size)} of at most {words.size(cache.limit)}")
+    say(f"{cache.root}: {count} entries, {words.size(size)} of at most {words.size(cache.limit)}")
     if systems:
-        print(f"software of emulated boards: {systems}, {words.size(system_size)}")
+        say(f"software of emulated boards: {systems}, {words.size(system_size)}")
     if arguments.clear:
-        print(
+        say(
             f"removed {removed} entries, {words.size(freed)}"
             + (f"; {count + systems} are in use" if count + systems else "")
         )
     else:
-        print("The least recently used ones go first. Another folder: ULSAM_DEPLOY_CACHE. Empty it: --clear")
+        say("The least recently used ones go first. Another folder: ULSAM_DEPLOY_CACHE. Empty it: --clear")
     return Exit.OK

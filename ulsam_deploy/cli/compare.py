@@ -6,14 +6,14 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from ulsam_deploy.boards.remote import printable
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, UsageError, combine
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.gate import DEFAULT, Finding, decide, read_budgets
+from ulsam_deploy.device.printing import say
+from ulsam_deploy.gate import DEFAULT, LimitFinding, decide, read_budgets
 
 COLUMNS = ("artifact", "limit", "found", "allowed", "verdict")
 _CODES = {Verdict.PASS: Exit.OK, Verdict.FAIL: Exit.CHECK_FAILED}
@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> Exit:
     words.print_table(told.columns, told.rows)
     for each in found:
         if each.text:
-            print(printable(each.text))
-    print(f"\n{told.sentence}")
+            say(*each.text.split("\n"))
+    say("", told.sentence)
     return code
 
 
@@ -63,7 +63,7 @@ def read_result(path: Path) -> Result:
     return Result.from_json(data, path.name)
 
 
-def sentence(found: list[Finding]) -> str:
+def sentence(found: list[LimitFinding]) -> str:
     """How many limits hold."""
     held = sum(each.verdict is Verdict.PASS for each in found)
     failed = sum(each.verdict is Verdict.FAIL for each in found)
@@ -74,6 +74,6 @@ def sentence(found: list[Finding]) -> str:
     return ", ".join(parts) + "."
 
 
-def _row(each: Finding) -> tuple[str, ...]:
+def _row(each: LimitFinding) -> tuple[str, ...]:
     """A result file may come from anywhere: nothing in it gets at the terminal."""
-    return tuple(map(printable, (each.label, each.limit, each.found, each.allowed, each.verdict.value)))
+    return (each.label, each.limit, each.found, each.allowed, each.verdict.value)

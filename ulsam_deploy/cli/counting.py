@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import Exit, UnavailableError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.printing import complain, say
 
 if TYPE_CHECKING:
     from ulsam_deploy.boards.emulate import Counted
@@ -53,7 +53,7 @@ def run_count(arguments: argparse.Namespace) -> Exit:
         words.print_json("count", document)
     else:
         _print(told, counted, arguments.device)
-        print(f"\n{emulate.NOTE}")
+        say("", emulate.NOTE)
     return code
 
 
@@ -83,17 +83,15 @@ def _print(told: Handover, counted: Sequence[Counted], board: str) -> None:
     for item in counted:
         subject = f"{item.record.target} {item.record.precision}"
         if item.error:
-            sys.stderr.write(f"{subject}: not counted on {board}: {item.error}\n")
+            complain(item.error, f"{subject}: not counted on {board}")
         if item.counts is None:
             continue
-        print(f"\n{subject}: where they go")
+        say("", f"{subject}: where they go")
         for kernel in item.counts.kernels:
             share = kernel.instructions / max(item.counts.inference.instructions, 1)
-            print(
-                f"  {share:6.1%}  {kernel.name or 'everything else'}" + f"  ({kernel.library})" * bool(kernel.library)
-            )
+            say(f"  {share:6.1%}  {kernel.name or 'everything else'}" + f"  ({kernel.library})" * bool(kernel.library))
         for over in item.counts.over:
-            print(f"{subject}: {over}")
+            say(f"{subject}: {over}")
 
 
 def _short(name: str) -> str:

@@ -22,7 +22,7 @@ from ulsam_deploy.device.findings import AutoFacts, Verdict
 from ulsam_deploy.device.shortfall import Shortfall
 from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.exporting.plan import PlanDocument
-from ulsam_deploy.gate import Finding
+from ulsam_deploy.gate import LimitFinding
 from ulsam_deploy.graph.resolution import Resolution
 from ulsam_deploy.load.cost import Census
 
@@ -155,7 +155,7 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Report:
+class ReportMade:
     """``report``: the page, its size in bytes, and what it says of each file."""
 
     path: str
@@ -196,7 +196,7 @@ class Count:
 class Compare:
     """``compare``: every limit of the budgets that is about something measured."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[LimitFinding, ...]
     exit_code: int
 
 
@@ -297,7 +297,7 @@ DOCUMENTS: Mapping[str, tuple[type[Any], ...]] = {
     "inspect": (InspectBundle, Census),
     "doctor": (Doctor,),
     "doctor-hosts": (DoctorHosts,),
-    "report": (Report,),
+    "report": (ReportMade,),
     "new": (New, NewList),
     "pack": (Pack,),
     "sign": (Sign,),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from ulsam_deploy.device.commands.ci import Handover, check_places, handover
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import OURS, typed
+from ulsam_deploy.device.printing import complain, say
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.shortfall import Shortfall, shortfall
 from ulsam_deploy.device.targets import ALL
@@ -70,7 +70,7 @@ def _recipes(arguments: argparse.Namespace) -> Mapping[str, Recipe]:
             raise UsageError(f"--recipe and --{word} both say how artifacts are made", expected="one of the two")
     recipes = read_recipes(arguments.recipe)
     if recipes.model != file_digest_of(arguments.model):
-        sys.stderr.write("  note: the recipe was found for another checkpoint: what it was worth there may not hold\n")
+        say("  note: the recipe was found for another checkpoint: what it was worth there may not hold", error=True)
     return recipes.targets
 
 
@@ -96,13 +96,13 @@ def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
     if arguments.json:
         words.print_json("plan", codec.encode(found, "plan"))
         return Exit(found.exit_code)
-    print(f"{found.model}, SHA-256 {found.sha256}")
-    print(f"would {'replace' if found.replaces else 'be written to'} {found.bundle}\n")
+    say(f"{found.model}, SHA-256 {found.sha256}")
+    say(f"would {'replace' if found.replaces else 'be written to'} {found.bundle}", "")
     rows = [(step.name, step.precision or "", step.state, step.why) for step in found.steps]
     words.print_table(("step", "precision", "this time", "why"), rows)
     for note in found.notes:
-        print(f"note: {note}")
-    print("\nNothing was done: say it without --dry-run, and it is.")
+        say(f"note: {note}")
+    say("", "Nothing was done: say it without --dry-run, and it is.")
     return Exit(found.exit_code)
 
 
@@ -169,16 +169,16 @@ def _print(result: Exported, options: ExportOptions) -> None:
         words.print_table(words.ARTIFACT_COLUMNS, rows)
         for record in bundle.manifest.artifacts:
             for reason in record.evidence.reasons:
-                print(f"{record.target}: {reason}")
+                say(f"{record.target}: {reason}")
     for outcome in result.outcomes:
         _print_search(outcome)
     for outcome in result.outcomes:
         if outcome.error:
-            sys.stderr.write(f"{outcome.target}: {outcome.error}\n")
+            complain(outcome.error, outcome.target)
     for each in _missed(result, options).values():
-        sys.stderr.write(f"{each}\n")
+        say(*str(each).split("\n"), error=True)
     for note in result.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     _print_end(result, options)
 
 
@@ -193,10 +193,10 @@ def _print_end(result: Exported, options: ExportOptions) -> None:
     bundle = result.bundle
     if bundle:
         if REPORT in {record.path for record in bundle.manifest.extras}:
-            print(f"\nReport: {options.bundle / REPORT}", end="")
-        print(f"\nMade:   {options.bundle}")
-        print(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")
+            say("", f"Report: {options.bundle / REPORT}")
+        say("", f"Made:   {options.bundle}")
+        say(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")
         failed = [o.target for o in result.outcomes if o.built and o.exit_code(options) is not Exit.OK]
         words.say_next(["ulsam-deploy", "verify", options.bundle, *(["--target", failed[0]] if failed else [])])
     else:
-        print("No artifact could be made, so no bundle was written.")
+        say("No artifact could be made, so no bundle was written.")

@@ -15,18 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, printable, run_job
+from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, run_job
 from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.commands.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
+from ulsam_deploy.device.printing import say, shown_lines
 
-__all__ = ["Answer", "at_hosts", "document", "last_words", "overall", "sent"]
+__all__ = ["HostAnswer", "at_hosts", "document", "last_words", "overall", "sent"]
 
 
 @dataclass
-class Answer:
+class HostAnswer:
     """What came of one host: ``finished``, or the ``error`` why nothing did."""
 
     host: str
@@ -58,7 +59,7 @@ def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -
 
 def at_hosts(
     arguments: argparse.Namespace, folder: Path, words: Sequence[str], results: Sequence[str] = ()
-) -> list[Answer]:
+) -> list[HostAnswer]:
     """Do ``runner.pyz`` with ``words`` on every ``--host``, all at once; an answer for each, in their order.
 
     Ctrl-C stops them all, and cleans the boards. What they write to stderr comes out here, line by line.
@@ -69,7 +70,7 @@ def at_hosts(
         raise UsageError(f"--host {twice} is there twice", expected="each host once")
     order = Order(folder, ("runner.pyz", *words), tuple(results), arguments.host_time_limit)
     stop = threading.Event()
-    answers = [Answer(host) for host in hosts]
+    answers = [HostAnswer(host) for host in hosts]
     for answer in answers:
         threading.Thread(target=_work, args=(answer, arguments, order, stop), name=answer.host, daemon=True).start()
     try:
@@ -81,7 +82,7 @@ def at_hosts(
     return answers
 
 
-def _await(answers: Sequence[Answer], seconds: float = math.inf) -> None:
+def _await(answers: Sequence[HostAnswer], seconds: float = math.inf) -> None:
     """Wait until all are done. Not by joining: an interrupted ``join`` takes a thread that runs for one that ended."""
     deadline = time.monotonic() + seconds
     for answer in answers:
@@ -89,7 +90,7 @@ def _await(answers: Sequence[Answer], seconds: float = math.inf) -> None:
             pass
 
 
-def _work(answer: Answer, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
+def _work(answer: HostAnswer, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
     link = Link(answer.host, arguments.ssh_config, arguments.host_python, stop)
     try:
         answer.finished = run_job(link, order, _teller(answer.host))
@@ -104,7 +105,7 @@ def _work(answer: Answer, arguments: argparse.Namespace, order: Order, stop: thr
         answer.done.set()
 
 
-def _code(answer: Answer) -> Exit:
+def _code(answer: HostAnswer) -> Exit:
     finished = answer.finished
     assert finished is not None
     try:
@@ -117,7 +118,7 @@ def _code(answer: Answer) -> Exit:
 
 def last_words(finished: Finished) -> str:
     """The error that a job ended with, as it was told there."""
-    told = printable(finished.err).strip()
+    told = shown_lines(finished.err).strip()
     _, error, text = told.rpartition("error: ")
     return text if error else (told.splitlines() or ["it said nothing"])[-1]
 
@@ -129,19 +130,19 @@ def _teller(host: str) -> Callable[[str], None]:
     def tell(text: str) -> None:
         nonlocal rest
         *lines, rest = (rest + text).split("\n")
-        sys.stderr.write("".join(f"{host}: {line}\n" for line in lines))
+        say(*(f"{host}: {line}" for line in lines), error=True)
         sys.stderr.flush()
 
     return tell
 
 
-def overall(answers: Sequence[Answer]) -> Exit:
+def overall(answers: Sequence[HostAnswer]) -> Exit:
     """The one exit code; a code that no check has (wrong usage there) counts where nothing else went wrong."""
     codes = [answer.code for answer in answers]
     return combine(codes) or max(codes)
 
 
-def document(answer: Answer, schema: str) -> dict[str, Any] | None:
+def document(answer: HostAnswer, schema: str) -> dict[str, Any] | None:
     """The JSON document that a job printed; ``None``, with ``error`` and ``code`` set, where there is none.
 
     What a board sends is not trusted: it must be one object with this ``schema``.

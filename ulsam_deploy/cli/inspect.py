@@ -9,11 +9,13 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import MANIFEST, read_bundle
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.printing import say
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import Block
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.load import cost as census
 from ulsam_deploy.load import source
-from ulsam_deploy.load.cost import Census, Counted
+from ulsam_deploy.load.cost import Census, ModuleCost
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -37,12 +39,12 @@ def _bundle(arguments: argparse.Namespace) -> Exit:
         words.print_json("inspect", {"manifest": codec.encode(manifest, MANIFEST)})
         return Exit.OK
     card = manifest.model
-    print(f"{card.name}: {card.network}, {card.parameters:,} parameters, checkpoint sha256 {card.sha256}")
+    say(f"{card.name}: {card.network}, {card.parameters:,} parameters, checkpoint sha256 {card.sha256}")
     if card.blocks:
         rows = [(b.path, str(b.channels), str(b.subspaces), f"{b.height}x{b.width}") for b in card.blocks]
-        print()
+        say("")
         words.print_table(("ULSAM block", "channels", "subspaces", "map"), rows)
-    print()
+    say("")
     words.print_table(words.ARTIFACT_COLUMNS, [words.artifact_row(a, a.evidence) for a in manifest.artifacts])
     return Exit.OK
 
@@ -59,30 +61,30 @@ def _checkpoint(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
 def _print(found: Census) -> None:
     """The census as text."""
     total = found.total
-    shapes = ", ".join("x".join(map(str, shape)) for shape in found.inputs)
-    print(f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs")
+    shapes = ", ".join(map(shape_text, found.inputs))
+    say(f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs")
     if found.backbone:
         bare = found.backbone
-        print(
+        say(
             f"without ULSAM: {bare.parameters:,} parameters ({_change(total.parameters, bare.parameters)}), "
             f"{bare.macs / 1e6:,.3f} M MACs ({_change(total.macs, bare.macs)})"
         )
     if found.blocks:
         columns = ("ULSAM block", "channels", "subspaces", "map", "parameters", "share", "MACs", "share")
         rows = [_row(block, cost, total) for block, cost in zip(found.blocks, found.costs)]
-        print()
+        say("")
         words.print_table(columns, rows)
     for refusal in found.refusals:
-        print(f"{refusal.path}: left as it is, {refusal.reason}")
+        say(f"{refusal.path}: left as it is, {refusal.reason}")
     if not found.blocks and not found.refusals:
-        print("no ULSAM block was found")
+        say("no ULSAM block was found")
 
 
 def _change(now: int, before: int) -> str:
     return f"with it {100 * (now - before) / before:+.2f} %"
 
 
-def _row(block: Block, cost: Counted, total: Counted) -> tuple[str, ...]:
+def _row(block: Block, cost: ModuleCost, total: ModuleCost) -> tuple[str, ...]:
     return (
         block.path,
         str(block.channels),

@@ -8,6 +8,7 @@ from ulsam_deploy.cli.arguments import model_options
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
@@ -37,13 +38,13 @@ def run(arguments: argparse.Namespace) -> Exit:
         return Exit.OK
     if found:
         words.print_table(COLUMNS, rows(found))
-        print("\nHow much of what each block's attention adds would survive, and the word for it; 1 is all.")
+        say("", "How much of what each block's attention adds would survive, and the word for it; 1 is all.")
     else:
-        print("There is no ULSAM block.")
+        say("There is no ULSAM block.")
     for sentence in said:
-        print(sentence)
+        say(sentence)
     if arguments.probes is None and found:
-        print("note: forecast on built-in probes; attention on real inputs is another: give some with --probes")
+        say("note: forecast on built-in probes; attention on real inputs is another: give some with --probes")
     for note in notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     return Exit.OK

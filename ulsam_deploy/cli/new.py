@@ -13,6 +13,7 @@ from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.parity import make_probes
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.spelling import unknown
 from ulsam_deploy.graph.interfaces import Network
 
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         words.print_json("new", {"path": str(output), "network": network.name, "parameters": parameters})
     else:
-        print(f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks")
+        say(f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks")
         words.say_next(["ulsam-export", output])
     return Exit.OK
 
@@ -112,7 +113,7 @@ def _list(networks: Mapping[str, Network], arguments: argparse.Namespace) -> Exi
         (name, network.name, _said(config), *(figures.get(name, {}).get(title, "-") for title in columns))
         for name, (network, config) in named.items()
     ]
-    print(f"networks: {', '.join(networks)}\n")
+    say(f"networks: {', '.join(networks)}", "")
     words.print_table(("configuration", "network", "ULSAM", *columns), rows)
     return Exit.OK
 

@@ -9,6 +9,7 @@ from ulsam_deploy.boards.runner import write_runner
 from ulsam_deploy.device.bundle import pack, read_bundle
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.printing import say
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -21,7 +22,7 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         words.print_json("pack", {"path": str(output), "size": output.stat().st_size})
     else:
-        print(f"Made:   {output}, {words.size(output.stat().st_size)}")
+        say(f"Made:   {output}, {words.size(output.stat().st_size)}")
         name = Path(output.name)
         there = ["python3", name, "doctor"] if arguments.runner else ["ulsam-deploy", "verify", name]
         words.say_next(there, "On the device")

@@ -12,6 +12,7 @@ from ulsam_deploy.device.bundle.kinds import PAGE
 from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.report import page
 from ulsam_deploy.report.part import Part
 
@@ -35,9 +36,9 @@ def run(arguments: argparse.Namespace) -> Exit:
         words.print_json("report", {"path": str(output.path), "size": len(data), "files": files})
         return Exit.OK
     for part in parts:
-        print(f"{part.name}: {part.verdict.value}; {part.sentence}")
-    print(f"\nMade:   {output.path}, {words.size(len(data))}, one file that fetches nothing")
-    print("Open it in any browser, or attach it to a release.")
+        say(f"{part.name}: {part.verdict.value}; {part.sentence}")
+    say("", f"Made:   {output.path}, {words.size(len(data))}, one file that fetches nothing")
+    say("Open it in any browser, or attach it to a release.")
     return Exit.OK
 
 
@@ -49,10 +50,10 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _part(path: Path, name: str) -> Part:
     from ulsam_deploy.report.subject import of_bundle
-    from ulsam_deploy.report.timed import Timed
+    from ulsam_deploy.report.timed import TimedPart
 
     if path.suffix == ".json" and path.is_file():
-        return Timed(name, Result.from_json(path.read_bytes(), path.name))
+        return TimedPart(name, Result.from_json(path.read_bytes(), path.name))
     if path.is_file() and path.suffix != ".zip":
         raise UsageError(
             f"'{path}' is neither a bundle nor a result file",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.exporting.search import Found, Tuned
 from ulsam_deploy.exporting.search.trials import interval_words
 
@@ -36,10 +37,10 @@ def rows_of(found: Found) -> list[tuple[str, ...]]:
 
 def print_found(target: str, found: Found) -> None:
     """The outcome in a sentence, and every trial in a table."""
-    print(f"\n{target}: {found.sentence}.")
+    say("", f"{target}: {found.sentence}.")
     words.print_table(COLUMNS, rows_of(found))
     if found.recipe.keep:
-        print(f"{target}: kept in floating point: {' '.join(found.recipe.keep)}")
+        say(f"{target}: kept in floating point: {' '.join(found.recipe.keep)}")
 
 
 def checks_of(target: str, found: Found) -> list[Check]:
@@ -52,7 +53,7 @@ def print_tuned(target: str, tuned: Tuned) -> None:
     """What was timed against what, and what was taken."""
     if not tuned.choices:
         return
-    print(f"\n{target}: forms of the attention, by the time of the whole network over that with the best form before")
+    say("", f"{target}: forms of the attention, by the time of the whole network over that with the best form before")
     rows = [
         (choice.geometry, choice.lowering, interval_words(choice.ratio), "taken" if choice.taken else choice.why)
         for choice in tuned.choices

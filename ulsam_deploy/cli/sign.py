@@ -7,6 +7,7 @@ import argparse
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.exporting import signing
 
 
@@ -21,5 +22,5 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         words.print_json("sign", {"path": str(path)})
     else:
-        print(f"{path}: signs {len(list(bundle.manifest.members())) + 1} files")
+        say(f"{path}: signs {len(list(bundle.manifest.members())) + 1} files")
     return Exit.OK

@@ -12,6 +12,7 @@ from ulsam_deploy.device.bundle.output import check_folder
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.commands.ci import check_places, handover
 from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.exporting.workers import local_workers
 from ulsam_deploy.sweep import executors, plan, results
@@ -45,8 +46,8 @@ def run(arguments: argparse.Namespace) -> Exit:
     words.print_table(told.columns, told.rows)
     for row in rows:
         for reason in row.reasons:
-            print(f"{' '.join(cell for cell in row.cells()[:5] if cell != '-')}: {reason}")
-    print(f"\n{told.sentence}\nThe report is {sweep.output}/report.md")
+            say(f"{' '.join(cell for cell in row.cells()[:5] if cell != '-')}: {reason}")
+    say("", told.sentence, f"The report is {sweep.output}/report.md")
     return code
 
 
@@ -81,7 +82,7 @@ def _dry_run(sweep: Sweep, as_json: bool) -> Exit:
         words.print_json("sweep-plan", {"output": sweep.output, "cells": cells})
         return Exit.OK
     for cell, is_done in zip(sweep.cells, done):
-        print(f"{cell.words}{': done already' if is_done else ''}")
+        say(f"{cell.words}{': done already' if is_done else ''}")
     left = len(done) - sum(done)
-    print(f"\n{len(done)} cells, {left} to be done")
+    say("", f"{len(done)} cells, {left} to be done")
     return Exit.OK

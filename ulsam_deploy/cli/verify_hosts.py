@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ulsam_deploy.boards.remote import printable
-from ulsam_deploy.cli.hosts import Answer, at_hosts, document, overall, sent
+from ulsam_deploy.cli.hosts import HostAnswer, at_hosts, document, overall, sent
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence, read_bundle
 from ulsam_deploy.device.checks import Check, artifact_checks
@@ -19,6 +17,7 @@ from ulsam_deploy.device.commands.doctor import rows as backend_rows
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.printing import complain, say, shown
 from ulsam_deploy.device.types import Tier
 
 _BACKENDS = ("host", "backend", "precision", "there", "found", "do this")
@@ -40,12 +39,12 @@ def verify(arguments: argparse.Namespace) -> Exit:
         words.print_table(told.columns, told.rows)
     for check in told.checks:
         if check.text and check.name != "verify":
-            print(printable(check.text))
-    print(f"\n{told.sentence}")
+            say(*check.text.split("\n"))
+    say("", told.sentence)
     return code
 
 
-def _fill(told: Handover, answers: Sequence[Answer], arguments: argparse.Namespace) -> None:
+def _fill(told: Handover, answers: Sequence[HostAnswer], arguments: argparse.Namespace) -> None:
     """The table, and every check of every host."""
     records = {f"{r.target} {r.precision}": r for r in read_bundle(arguments.path).manifest.artifacts}
     rows = []
@@ -81,18 +80,18 @@ def doctor(arguments: argparse.Namespace) -> Exit:
     for answer in answers:
         told = found[answer.host]
         for backend in told.backends if told else ():
-            rows += [(answer.host, *map(printable, cells[1:])) for cells in backend_rows(backend)]
+            rows += [(answer.host, *cells[1:]) for cells in backend_rows(backend)]
         if answer.finished:
-            print(f"{answer.host}: Python {answer.finished.python}, {answer.finished.machine}")
+            say(f"{answer.host}: Python {answer.finished.python}, {answer.finished.machine}")
         for note in told.notes if told else ():
-            print(f"{answer.host}: {printable(note)}")
+            say(f"{answer.host}: {note}")
     if rows:
-        print()
+        say("")
         words.print_table(_BACKENDS, rows)
     return code
 
 
-def _doctor(answer: Answer, found: Mapping[str, Any] | None) -> Doctor | None:
+def _doctor(answer: HostAnswer, found: Mapping[str, Any] | None) -> Doctor | None:
     """What a host's doctor said; ``None``, and an error of the host, where its document isn't as it should be."""
     if found is None:
         return None
@@ -104,12 +103,12 @@ def _doctor(answer: Answer, found: Mapping[str, Any] | None) -> Doctor | None:
         return None
 
 
-def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[Answer], inner: str, code: Exit) -> bool:
+def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[HostAnswer], inner: str, code: Exit) -> bool:
     """Errors on stderr; with ``--json`` everything on stdout, and True."""
     found = {answer.host: document(answer, inner) for answer in answers}
     for answer in answers:
         if answer.error:
-            sys.stderr.write(f"error: {answer.error}\n")
+            complain(answer.error)
     if arguments.json:
         hosts = {
             answer.host: {
@@ -123,7 +122,7 @@ def _told(arguments: argparse.Namespace, schema: str, answers: Sequence[Answer],
     return bool(arguments.json)
 
 
-def _artifacts(answer: Answer) -> list[tuple[str, Evidence | None, str]]:
+def _artifacts(answer: HostAnswer) -> list[tuple[str, Evidence | None, str]]:
     """Label, evidence and error of each artifact; a document that isn't as it should be becomes the host's error."""
     found = []
     for item in _list(document(answer, "ulsam-deploy.verify/1"), "artifacts"):
@@ -137,7 +136,7 @@ def _artifacts(answer: Answer) -> list[tuple[str, Evidence | None, str]]:
     return found
 
 
-def _missed(answer: Answer) -> dict[str, str]:
+def _missed(answer: HostAnswer) -> dict[str, str]:
     """Why each artifact that is below ``--require`` on a host is, by its label."""
     found = document(answer, "ulsam-deploy.verify/1")
     return {
@@ -152,4 +151,4 @@ def _list(found: Mapping[str, Any] | None, key: str) -> list[Mapping[str, Any]]:
 
 def _text(item: Mapping[str, Any], key: str) -> str:
     value = item.get(key)
-    return printable(value) if isinstance(value, str) else ""
+    return shown(value) if isinstance(value, str) else ""

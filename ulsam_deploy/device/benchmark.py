@@ -6,10 +6,8 @@ Standard library, numpy and the engines only; device-safe.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import secrets
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,13 +20,14 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench.board import Board
 from ulsam_deploy.device.bench.intervals import log_times, middle, paired
 from ulsam_deploy.device.bench.process import Subject
-from ulsam_deploy.device.bench.result import Comparison, Measured, Parity, Reason, Result, Settings
-from ulsam_deploy.device.bench.turns import Plan, Timed, take_turns
+from ulsam_deploy.device.bench.result import Caveat, Comparison, Measured, Parity, Result, Settings
+from ulsam_deploy.device.bench.turns import Plan, TimedSubject, take_turns
 from ulsam_deploy.device.bench.watch import worst
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import command
+from ulsam_deploy.device.npz import UnsoundArraysError, read_arrays
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import check_array
 from ulsam_deploy.device.this_machine import proof
@@ -146,9 +145,8 @@ def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapp
     """Arrays (N, ...) by input, and where they came from."""
     if wanted.inputs:
         try:
-            with np.load(io.BytesIO(wanted.inputs.read_bytes()), allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}, wanted.inputs.name
-        except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+            return read_arrays(wanted.inputs, own=True), wanted.inputs.name
+        except UnsoundArraysError as error:
             raise UsageError(
                 f"{wanted.inputs} can't be read: {error}",
                 expected="an .npz of numpy arrays (N, ...) by input name: "
@@ -174,7 +172,7 @@ def _feed(specs: Sequence[TensorSpec], arrays: Mapping[str, Array], batch: int |
     return feed
 
 
-def _result(each: _Prepared, timed: Sequence[Timed], wanted: Wanted, board: Board, session: str) -> Result:
+def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, board: Board, session: str) -> Result:
     failed = {one.subject.label: one.error.found for one in timed if one.error}
     measured = tuple(one.measured() for one in timed if not one.error)
     if not measured:
@@ -208,7 +206,7 @@ def _result(each: _Prepared, timed: Sequence[Timed], wanted: Wanted, board: Boar
     )
 
 
-def _reasons(measured: Sequence[Measured]) -> tuple[Reason, ...]:
+def _reasons(measured: Sequence[Measured]) -> tuple[Caveat, ...]:
     """The reasons of all processes, one of those that differ in their figures only."""
     found = [reason for one in measured for process in one.processes for reason in process.watch.reasons]
     return tuple({re.sub(r"\d+", "", reason.text): reason for reason in reversed(found)}.values())[::-1]

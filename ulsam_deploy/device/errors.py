@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 
+from ulsam_deploy.device.printing import shown
+
 
 class Exit(enum.IntEnum):
     """Exit codes of every command (documented in ``docs/command-line.md``)."""
@@ -38,7 +40,8 @@ def combine(codes: Iterable[int]) -> Exit:
 class UlsamError(Exception):
     """Base of every error that a user is meant to read.
 
-    ``found`` says what was met, ``expected`` what should have been there, ``todo`` what to do next.
+    ``found`` says what was met, ``expected`` what should have been there, ``todo`` what to do next. As text each is one
+    line that a terminal shows and does not obey, whatever names it quotes.
     """
 
     exit_code = Exit.EXPORT_FAILED
@@ -48,12 +51,15 @@ class UlsamError(Exception):
         self.found, self.expected, self.todo = found, expected, todo
 
     def __str__(self) -> str:
-        lines = [self.found]
+        lines = [shown(line) for line in self._found_lines()]
         if self.expected:
-            lines.append(f"  expected: {self.expected}")
+            lines.append(f"  expected: {shown(self.expected)}")
         if self.todo:
-            lines.append(f"  do this:  {self.todo}")
+            lines.append(f"  do this:  {shown(self.todo)}")
         return "\n".join(lines)
+
+    def _found_lines(self) -> list[str]:
+        return [self.found]
 
 
 class UsageError(UlsamError):
@@ -66,6 +72,13 @@ class ExportError(UlsamError):
     """Capture, rewrite, conversion or compilation failed (exit 3)."""
 
     exit_code = Exit.EXPORT_FAILED
+
+
+class ToolError(ExportError):
+    """Another tool failed, in its own words: ``found`` has a line for each of theirs (exit 3)."""
+
+    def _found_lines(self) -> list[str]:
+        return self.found.split("\n")
 
 
 class UnavailableError(UlsamError):

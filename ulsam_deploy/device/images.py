@@ -17,6 +17,7 @@ from ulsam_deploy.device import codec, toml
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import meant
 
 #: Files that are taken for pictures.
@@ -122,9 +123,9 @@ def read_pixels(array: Array, shape: tuple[int, ...], preprocessing: Preprocessi
     if array.shape[-2:] == one[:2] and one[2] == 1:
         array = array[..., None]
     if array.shape[-3:] != one or array.ndim not in (3, 4) or not array.size:
-        given = "x".join(map(str, array.shape))
+        given = shape_text(array.shape)
         raise UsageError(
             f"{what} holds 8-bit pixels of shape {given}",
-            expected="Nx" + "x".join(map(str, one)) + f", channels last, in the order {preprocessing.channels}",
+            expected="Nx" + shape_text(one) + f", channels last, in the order {preprocessing.channels}",
         )
     return preprocessing.normalized(array.reshape(-1, *one))

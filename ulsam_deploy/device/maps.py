@@ -18,8 +18,8 @@ from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.bundle import ArtifactRecord, Manifest
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Step, check_steps
+from ulsam_deploy.device.npz import DAMAGE, read_arrays, write_arrays
 from ulsam_deploy.device.parity import Golden
-from ulsam_deploy.device.parity.npz import DAMAGE, read_arrays
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.device.verify import runtime_for
@@ -65,8 +65,7 @@ class Maps:
         members |= {f"reference_{i}": self.reference[name] for i, name in enumerate(names)}
         for e, label in enumerate(sorted(self.engines)):
             members |= {f"engine_{e}_{names.index(name)}": array for name, array in self.engines[label].items()}
-        with path.open("wb") as file:
-            np.savez_compressed(file, **members)  # type: ignore[arg-type]
+        write_arrays(path, members, compressed=True)
 
     @classmethod
     def load(cls, path: Path) -> Maps:

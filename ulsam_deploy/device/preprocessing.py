@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.shapes import shape_text
 
 if TYPE_CHECKING:  # the command line knows these options, and must not wait for numpy
     pass
@@ -58,9 +59,9 @@ class Preprocessing:
         """
         height, width, channels = _axes(shape, self.layout)
         if channels != len(self.channels):
-            shown = "x".join(map(str, shape))
             raise UsageError(
-                f"the preprocessing gives {len(self.channels)} channels ({self.channels}), and the input is {shown}",
+                f"the preprocessing gives {len(self.channels)} channels ({self.channels}), "
+                f"and the input is {shape_text(shape)}",
                 expected=f"an input of {len(self.channels)} channels in {self.layout}",
                 todo="say channels and layout in the preprocessing file",
             )

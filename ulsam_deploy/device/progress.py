@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from ulsam_deploy.device.bench import peak_rss
+from ulsam_deploy.device.printing import shown
 
 #: Seconds from one word about a running stage to the next: on a terminal, and where every one is a line of its own.
 MOVES, BEATS = 1.0, 10.0
@@ -63,7 +64,7 @@ class Progress:
         if not self._beat:
             yield
             return
-        self._beat = False
+        self._beat, name = False, shown(name)
         console = terminal(self._stream)
         try:
             if console is not None:
@@ -84,7 +85,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line that belongs to no stage."""
-        self._write(text + "\n")
+        self._write(shown(text) + "\n")
 
     def tell(self, words: str, stages: Sequence[Stage]) -> None:
         """What another process has said, in lines, and its stages."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import unknown
 from ulsam_deploy.device.types import Availability, TensorSpec
 
@@ -134,8 +135,8 @@ def check_array(spec: TensorSpec, inputs: ArrayMap) -> Array:
     if spec.name not in inputs:
         raise UsageError(f"input '{spec.name}' is missing", expected=", ".join(sorted(inputs)) or "at least one array")
     array = np.asarray(inputs[spec.name])
-    wanted = "x".join("N" if size is None else str(size) for size in spec.shape)
-    given = "x".join(map(str, array.shape))
+    wanted = shape_text(spec.shape)
+    given = shape_text(array.shape)
     if array.ndim != len(spec.shape) or any(w not in (None, g) for w, g in zip(spec.shape, array.shape)):
         hint = "feed the shape that the artifact was made for"
         if array.ndim == len(spec.shape) and all(w in (None, g) for w, g in zip(spec.shape[1:], array.shape[1:])):

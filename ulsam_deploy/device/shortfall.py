@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ulsam_deploy.device.bench.identity import Proof
+from ulsam_deploy.device.bench.identity import DeviceProof
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.invocation import OURS, command, typed
+from ulsam_deploy.device.printing import shown
 from ulsam_deploy.device.types import Tier
 
 __all__ = ["Shortfall", "shortfall"]
@@ -31,7 +32,7 @@ class Shortfall:
             f"{self.target} {self.precision}: reached '{self.reached.label}', and '{self.required.label}' was asked "
             f"for: {self.why}"
         )
-        return f"{text}\n  do this:  {self.todo}" if self.todo else text
+        return "\n".join([shown(text), *([f"  do this:  {shown(self.todo)}"] if self.todo else [])])
 
 
 def shortfall(
@@ -43,7 +44,7 @@ def shortfall(
     bundle: str,
     error: UlsamError | None = None,
     emulated: bool = False,
-    here: Proof | None = None,
+    here: DeviceProof | None = None,
 ) -> Shortfall | None:
     """What is missing between ``reached`` and ``required``.
 

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import IO
 
-from ulsam_deploy.device.errors import ExportError, UlsamError
+from ulsam_deploy.device.errors import ToolError, UlsamError
 from ulsam_deploy.device.types import Availability
 
 #: Errors of native converters can be whole IR dumps; a person reads about this much.
@@ -80,7 +80,7 @@ class words_of:  # noqa: N801 - a context manager; a class because it stands in 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, UlsamError):
             words = _words(str(error)) or type(error).__name__
-            raise ExportError(f"{self.tool} could not {self.doing}: {words}") from error
+            raise ToolError(f"{self.tool} could not {self.doing}: {words}") from error
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bench.board import Board
-from ulsam_deploy.device.bench.identity import Identities, Identity, Proof, prove
+from ulsam_deploy.device.bench.identity import DeviceProof, Identities, Identity, prove
 from ulsam_deploy.device.errors import UlsamError
 
 __all__ = ["IDENTITIES", "proof"]
@@ -20,12 +20,12 @@ __all__ = ["IDENTITIES", "proof"]
 IDENTITIES = "identities.json"
 
 
-def proof(board: Board | None = None) -> Proof:
+def proof(board: Board | None = None) -> DeviceProof:
     """Which device profile ``board`` (default: this machine) proves to be, or why none."""
     try:
         known = _known()
     except UlsamError as error:  # a broken profile of the user's own stops nobody from checking a bundle
-        return Proof(None, f"the device profiles can't be read: {error.found}")
+        return DeviceProof(None, f"the device profiles can't be read: {error.found}")
     return prove(board or Board(), known)
 
 

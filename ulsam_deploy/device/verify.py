@@ -13,7 +13,7 @@ import numpy as np
 from ulsam_deploy.device import codec, plugins
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench import measure
-from ulsam_deploy.device.bench.identity import Proof
+from ulsam_deploy.device.bench.identity import DeviceProof
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.device.bundle.judged import CODES
 from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UnavailableError
@@ -162,7 +162,9 @@ def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | 
     return [_verify(bundle, record, golden, limits or Limits(), here) for record in bundle.chosen(targets)]
 
 
-def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits, here: Proof) -> Checked:
+def _verify(
+    bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits, here: DeviceProof
+) -> Checked:
     if golden is None:
         return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
     try:
@@ -171,7 +173,7 @@ def _verify(bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limit
         return Checked(record, None, error)
 
 
-def measured(evidence: Evidence, here: Proof) -> Evidence:
+def measured(evidence: Evidence, here: DeviceProof) -> Evidence:
     """``evidence`` of a run on this machine, as of the device that it proves to be, where it does."""
     if here.device is None or evidence.tier is not Tier.EXECUTED or evidence.engine is None:
         return evidence

@@ -83,6 +83,12 @@ def read_budget(path: Path | None, words: Sequence[str] = ()) -> Budget:
 
 def _table(path: Path) -> dict[str, Any]:
     content = toml.read(path, f"the budget '{path}'", expected="TOML with [budget]")
+    if isinstance(content.get("budget"), list):
+        raise UsageError(
+            f"'{path}' holds [[budget]] tables, which are what 'compare' takes",
+            expected="one table [budget], in one bracket, with any of "
+            + ", ".join(field.name for field in fields(Budget)),
+        )
     if set(content) != {"budget"} or not isinstance(content["budget"], dict):
         raise UsageError(f"'{path}' holds {', '.join(sorted(content)) or 'nothing'}", expected="the table [budget]")
     return dict(content["budget"])

@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.cache import key
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
 from ulsam_deploy.device.findings import CalibrationSet, Reason, ReasonKind, Verdict, Word
+from ulsam_deploy.device.npz import read_arrays, write_arrays
 from ulsam_deploy.device.parity import Reading
 from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.progress import Progress
@@ -208,14 +207,13 @@ def _is_undecided(evidence: Evidence) -> bool:
 def _save(built: BuiltArtifact, folder: Path) -> None:
     kept = _Kept(built.artifact, built.evidence, tuple(found or () for found in built.inside))
     (folder / _BUILT).write_text(codec.dumps(codec.encode(kept, _BUILT)))
-    np.savez_compressed(folder / _TWINS, **built.silenced)  # type: ignore[arg-type]
+    write_arrays(folder / _TWINS, built.silenced, compressed=True)
 
 
 def _load(folder: Path) -> BuiltArtifact:
     kept = codec.decode(_Kept, codec.loads((folder / _BUILT).read_bytes(), _BUILT), _BUILT)
-    with np.load(folder / _TWINS, allow_pickle=False) as twins:
-        readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
-        return BuiltArtifact(kept.artifact, kept.evidence, dict(twins), readings)
+    readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
+    return BuiltArtifact(kept.artifact, kept.evidence, read_arrays(folder / _TWINS), readings)
 
 
 def _engine(exporter: Exporter) -> str:

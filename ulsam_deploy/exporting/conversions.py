@@ -13,10 +13,11 @@ from typing import Literal
 
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.shapes import parse_shape
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.exporting import budget as budgets
 from ulsam_deploy.exporting.budget import Budget
-from ulsam_deploy.exporting.options import Recipe, parse_batch, parse_shape
+from ulsam_deploy.exporting.options import Recipe, parse_batch
 
 PathLike = str | os.PathLike[str]
 #: One word, several with commas between them, or a list of words.

@@ -18,8 +18,8 @@ from ulsam_deploy.device.cache import key, source_digest
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.third_party import version
-from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.inputs import calibration, probes
 from ulsam_deploy.inputs.calibration import CalibrationSplit
@@ -175,7 +175,7 @@ def _captured(loaded: source.Source, options: ExportOptions, progress: Progress)
 
     with progress.stage("capture") as said:
         program = capture(loaded.model, loaded.input_shapes, options.batch)
-        said.append(", ".join(f"{spec.name} {_words(spec)}" for spec in program.inputs))
+        said.append(", ".join(f"{spec.name} {shape_text(spec.shape)}" for spec in program.inputs))
     return program
 
 
@@ -199,10 +199,6 @@ def _fused(
     for refusal in program.refusals:
         progress.say(f"  note: {refusal.path} looks like ULSAM and is left as it is: {refusal.reason}")
     return FusedNetwork(program, proof, split)
-
-
-def _words(spec: TensorSpec) -> str:
-    return "x".join("N" if size is None else str(size) for size in spec.shape)
 
 
 def _check_expected(program: Program, loaded: source.Source, options: ExportOptions) -> None:

@@ -142,16 +142,6 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
 }
 
 
-def parse_shape(text: str) -> tuple[int, ...]:
-    """``3x224x224`` as ``(3, 224, 224)``; raises :class:`UsageError`."""
-    parts = text.lower().split("x")
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UsageError(
-            f"'{text}' is not an input shape", expected="positive sizes without the batch, such as 3x224x224"
-        )
-    return tuple(map(int, parts))
-
-
 def parse_batch(text: str) -> int | None:
     """``4`` as 4 and ``dynamic`` as ``None``; raises :class:`UsageError`."""
     if text.lower() == "dynamic":

@@ -16,7 +16,7 @@ from ulsam_deploy.device.precisions import parse_precision
 from ulsam_deploy.device.spelling import unknown
 from ulsam_deploy.device.targets import canonical
 
-__all__ = ["DEFAULT", "LIMITS", "Budget", "budgets_for", "read_budgets"]
+__all__ = ["DEFAULT", "LIMITS", "DeviceBudget", "budgets_for", "read_budgets"]
 
 #: What makes a name a shell pattern.
 _PATTERN = frozenset("*?[")
@@ -28,7 +28,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True)
-class Budget:
+class DeviceBudget:
     """One ``[[budget]]``: whom it is for, and its limits; ``None``: no limit.
 
     ``target``, ``precision`` and ``device`` are shell patterns (``*``, ``?``, ``[...]``); the device's is held against
@@ -61,10 +61,10 @@ class Budget:
 
 
 #: Where nobody gives a file.
-DEFAULT = (Budget(max_regression_percent=5.0),)
+DEFAULT = (DeviceBudget(max_regression_percent=5.0),)
 
 
-def read_budgets(path: Path) -> tuple[Budget, ...]:
+def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
     """The ``[[budget]]`` tables of a TOML file, in their order.
 
     Raises :class:`UsageError` that names the file and the key: unreadable, not TOML, unknown or mistyped keys, a budget
@@ -77,27 +77,31 @@ def read_budgets(path: Path) -> tuple[Budget, ...]:
             raise unknown(f"{path}: unknown key '{key}'", key, ["budget"], expected="[[budget]] tables", todo=todo)
     tables = document.get("budget", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise UsageError(f"{path}: 'budget' is no list of tables", expected="[[budget]], in two brackets")
+        raise UsageError(
+            f"{path}: 'budget' is no list of tables",
+            expected="[[budget]], in two brackets, with any of " + ", ".join(LIMITS),
+            todo="write such tables: a single [budget] is what 'export --precision auto' takes",
+        )
     if not tables:
         raise UsageError(f"{path} holds no budget", expected="at least one [[budget]] table")
     return tuple(_budget(table, f"{path} [[budget]] {number}") for number, table in enumerate(tables, 1))
 
 
-def _budget(table: dict[str, Any], source: str) -> Budget:
-    defaults = {each.name: each.default for each in dataclasses.fields(Budget)}
-    budget = _canonical(codec.decode(Budget, {**defaults, **table}, source, UsageError))
+def _budget(table: dict[str, Any], source: str) -> DeviceBudget:
+    defaults = {each.name: each.default for each in dataclasses.fields(DeviceBudget)}
+    budget = _canonical(codec.decode(DeviceBudget, {**defaults, **table}, source, UsageError))
     if all(getattr(budget, name) is None for name in LIMITS):
         raise UsageError(f"{source} limits nothing", expected=", ".join(LIMITS))
     return budget
 
 
-def _canonical(budget: Budget) -> Budget:
+def _canonical(budget: DeviceBudget) -> DeviceBudget:
     """``budget`` with names as results have them, whatever they are called in the file; patterns stay."""
     target = budget.target if _PATTERN & set(budget.target) else canonical(budget.target)
     precision = budget.precision if _PATTERN & set(budget.precision) else parse_precision(budget.precision)
     return dataclasses.replace(budget, target=target, precision=precision)
 
 
-def budgets_for(budgets: Sequence[Budget], measured: Measured, machine: Machine) -> list[Budget]:
+def budgets_for(budgets: Sequence[DeviceBudget], measured: Measured, machine: Machine) -> list[DeviceBudget]:
     """Those that are about ``measured``: all of them hold, so that the strictest decides."""
     return [budget for budget in budgets if budget.is_for(measured, machine)]

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ulsam_deploy.device.bench.intervals import CONFIDENCE, Interval, log_times, paired, quantile_interval, unpaired
-from ulsam_deploy.device.bench.result import Cause, Condition, Machine, Measured, Reason, Result
+from ulsam_deploy.device.bench.result import Cause, Caveat, Condition, Machine, Measured, Result
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.spelling import meant
-from ulsam_deploy.gate.budgets import Budget, budgets_for
+from ulsam_deploy.gate.budgets import DeviceBudget, budgets_for
 
-__all__ = ["UNDISTURBED", "Finding", "decide", "obstacles"]
+__all__ = ["UNDISTURBED", "LimitFinding", "decide", "obstacles"]
 
 #: Memory differs by what the kernel keeps for itself; more than this is another board.
 MEMORY = 0.05
@@ -27,7 +27,7 @@ _BOTH = 2 * CONFIDENCE - 1
 
 
 @dataclass(frozen=True)
-class Finding:
+class LimitFinding:
     """One limit of one artifact: what was found, what is allowed (both as people say them), and the verdict.
 
     ``text`` is a sentence that stands alone, and empty for a pass.
@@ -42,8 +42,8 @@ class Finding:
 
 
 def decide(
-    baseline: Result, current: Result, budgets: Sequence[Budget], *, allow_unknown: bool = False
-) -> list[Finding]:
+    baseline: Result, current: Result, budgets: Sequence[DeviceBudget], *, allow_unknown: bool = False
+) -> list[LimitFinding]:
     """Every limit of ``budgets`` that is about something that ``current`` measured, in its order.
 
     ``allow_unknown``: go on where the machine doesn't tell its clocks, heat or throttling, as virtual machines don't.
@@ -61,11 +61,13 @@ def decide(
             why = next((why for name, why in current.left_out.items() if name.split()[0] == budget.target), "")
             near = "" if why else meant(budget.target, {one.target for one in current.measured} - {budget.target})
             text = f"There is a budget for {label}, and nothing of that kind was measured. {why or near}".strip()
-            found.append(Finding(label, "measured", "no", "yes", Verdict.INCONCLUSIVE, text))
+            found.append(LimitFinding(label, "measured", "no", "yes", Verdict.INCONCLUSIVE, text))
     return found
 
 
-def _limits(baseline: Result, current: Result, one: Measured, budget: Budget, allow_unknown: bool) -> Iterator[Finding]:
+def _limits(
+    baseline: Result, current: Result, one: Measured, budget: DeviceBudget, allow_unknown: bool
+) -> Iterator[LimitFinding]:
     if budget.max_error is not None:
         error = one.parity.error if one.parity else None
         yield _plain(one, "largest error", error, budget.max_error, "noise floors", far=one.parity is not None)
@@ -88,39 +90,39 @@ def _limits(baseline: Result, current: Result, one: Measured, budget: Budget, al
 
 def _plain(
     one: Measured, name: str, value: float | None, limit: float, unit: str, *, least: bool = False, far: bool = False
-) -> Finding:
+) -> LimitFinding:
     """A figure that is no matter of chance. ``far``: ``None`` means that it was beyond all measure."""
     allowed = f"{'at least' if least else 'at most'} {limit:g} {unit}".strip()
     if value is None:
         verdict = Verdict.FAIL if far else Verdict.INCONCLUSIVE
         found = "far off" if far else "not measured"
-        return Finding(
+        return LimitFinding(
             one.label, name, found, allowed, verdict, f"{one.label}: {name} is {found}; {allowed} is allowed."
         )
     found = f"{value:.4g} {unit}".strip()
     if value >= limit if least else value <= limit:
-        return Finding(one.label, name, found, allowed, Verdict.PASS)
-    return Finding(
+        return LimitFinding(one.label, name, found, allowed, Verdict.PASS)
+    return LimitFinding(
         one.label, name, found, allowed, Verdict.FAIL, f"{one.label}: {name} is {found}; {allowed} is allowed."
     )
 
 
-def _p90(one: Measured, limit: float) -> Finding:
+def _p90(one: Measured, limit: float) -> LimitFinding:
     interval = quantile_interval([times / 1e6 for times in one.times()], 0.90)
     found = f"{interval.estimate:.4g} ms {_bounds(interval)}"
     return _by_interval(one.label, "p90", interval, limit, found, f"at most {limit:g} ms")
 
 
-def _regression(baseline: Result, current: Result, one: Measured, percent: float, allow_unknown: bool) -> Finding:
+def _regression(baseline: Result, current: Result, one: Measured, percent: float, allow_unknown: bool) -> LimitFinding:
     allowed = f"at most {percent:g} % longer"
     before = {each.label: each for each in baseline.measured}.get(one.label)
     if before is None:
         text = f"{one.label}: the baseline has no such artifact."
-        return Finding(one.label, "regression", "not comparable", allowed, Verdict.INCONCLUSIVE, text)
+        return LimitFinding(one.label, "regression", "not comparable", allowed, Verdict.INCONCLUSIVE, text)
     against = obstacles(baseline, current, before, one, allow_unknown=allow_unknown)
     if against:
         text = f"{one.label}: not comparable: {' '.join(against)}"
-        return Finding(one.label, "regression", "not comparable", allowed, Verdict.INCONCLUSIVE, text)
+        return LimitFinding(one.label, "regression", "not comparable", allowed, Verdict.INCONCLUSIVE, text)
     old, new = log_times(before.times(), UNDISTURBED), log_times(one.times(), UNDISTURBED)
     in_turns = _in_turns(baseline, current, before, one)
     interval = paired(new - old) if in_turns else unpaired(old, new)
@@ -129,18 +131,20 @@ def _regression(baseline: Result, current: Result, one: Measured, percent: float
     return _by_interval(one.label, "regression", interval, 1 + percent / 100, found, allowed)
 
 
-def _by_interval(label: str, name: str, interval: Interval, limit: float, found: str, allowed: str) -> Finding:
+def _by_interval(label: str, name: str, interval: Interval, limit: float, found: str, allowed: str) -> LimitFinding:
     if interval.low is None or interval.high is None:
         text = (
             f"{label}: {name}: {interval.blocks} independent blocks of rounds are too few to say; measure more rounds."
         )
-        return Finding(label, name, found, allowed, Verdict.INCONCLUSIVE, text)
+        return LimitFinding(label, name, found, allowed, Verdict.INCONCLUSIVE, text)
     if interval.high <= limit:
-        return Finding(label, name, found, allowed, Verdict.PASS)
+        return LimitFinding(label, name, found, allowed, Verdict.PASS)
     if interval.low > limit:
-        return Finding(label, name, found, allowed, Verdict.FAIL, f"{label}: {name} is {found}; {allowed} is allowed.")
+        return LimitFinding(
+            label, name, found, allowed, Verdict.FAIL, f"{label}: {name} is {found}; {allowed} is allowed."
+        )
     text = f"{label}: {name} is {found}; {allowed} is allowed, which lies within the interval: measure more rounds."
-    return Finding(label, name, found, allowed, Verdict.INCONCLUSIVE, text)
+    return LimitFinding(label, name, found, allowed, Verdict.INCONCLUSIVE, text)
 
 
 def _bounds(interval: Interval) -> str:
@@ -149,13 +153,13 @@ def _bounds(interval: Interval) -> str:
     return f"[{interval.low:.4g}, {interval.high:.4g}] ({_BOTH:.0%})"
 
 
-def _doubted(finding: Finding, one: Measured, allow_unknown: bool) -> Finding:
+def _doubted(finding: LimitFinding, one: Measured, allow_unknown: bool) -> LimitFinding:
     """A disturbed machine is slower, so it can show that a limit holds, and never that it doesn't."""
     in_the_way = _reasons(one, allow_unknown)
     if finding.verdict is not Verdict.FAIL or not in_the_way:
         return finding
     text = f"{finding.text} But the conditions were not clean: {' '.join(in_the_way)}"
-    return Finding(finding.label, finding.limit, finding.found, finding.allowed, Verdict.INCONCLUSIVE, text)
+    return LimitFinding(finding.label, finding.limit, finding.found, finding.allowed, Verdict.INCONCLUSIVE, text)
 
 
 def obstacles(
@@ -216,7 +220,7 @@ def _reasons(one: Measured, allow_unknown: bool, *, load: bool = True) -> list[s
     )
 
 
-def _matters(reason: Reason, allow_unknown: bool, load: bool) -> bool:
+def _matters(reason: Caveat, allow_unknown: bool, load: bool) -> bool:
     if reason.condition is Condition.UNKNOWN and allow_unknown:
         return False
     return load or reason.cause is not Cause.LOAD

@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import OutputKind
 
 from ulsam_deploy.device.errors import ExportError, UsageError
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import Block, Refusal, TensorSpec
 from ulsam_deploy.graph.editing import Editor
 
@@ -143,7 +144,7 @@ def _run_once(flat: _Flat, examples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         with torch.no_grad():
             results: tuple[Tensor, ...] = flat(*examples)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        shapes = ", ".join("x".join(map(str, example.shape[1:])) for example in examples)
+        shapes = ", ".join(shape_text(example.shape[1:]) for example in examples)
         raise UsageError(
             f"the network does not run on input {shapes}: {_first_line(error)}",
             expected="the input that the network was built for",

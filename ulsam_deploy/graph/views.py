@@ -14,6 +14,7 @@ from ulsam_deploy.device.findings import Step
 from ulsam_deploy.device.findings.artifact import MOST_STEPS
 from ulsam_deploy.device.maps import Maps, chosen, pooled
 from ulsam_deploy.device.parity import Added, Golden
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.graph.control_runs import is_built_in
 from ulsam_deploy.graph.editing import constant_leaves, module_paths
 from ulsam_deploy.graph.evaluate import Evaluator, batches
@@ -128,4 +129,4 @@ def _name(node: Node) -> str:
 
 def _shape(value: object) -> str:
     first = value[0] if isinstance(value, (tuple, list)) and value else value
-    return "x".join(str(size) for size in first.shape) if isinstance(first, Tensor) else ""
+    return shape_text(first.shape) if isinstance(first, Tensor) and first.shape else ""

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from ulsam_deploy.device import images
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.npz import UnsoundArraysError, read_array, read_arrays
 from ulsam_deploy.device.parity import make_probes
 from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import unknown
 
 Shapes = Mapping[str, Sequence[int]]
+_Read = TypeVar("_Read")
 
 #: How many probes an export checks on; rounded up to whole batches.
 PROBES = 24
@@ -80,7 +83,7 @@ def _files(path: Path) -> list[Path]:
 
 def _of_file(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing | None) -> Array:
     if file.suffix.lower() == ".npy":
-        return _checked(_load(file), shape, f"'{file.name}'", preprocessing)
+        return _checked(_load(file, read_array), shape, f"'{file.name}'", preprocessing)
     return images.read_image(file, shape, images.stated(preprocessing, f"'{file.name}'"))[None]
 
 
@@ -98,8 +101,7 @@ def digest(path: Path) -> str:
 def _from_npz(
     path: Path, shapes: Shapes, preprocessing: Preprocessing | None
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    found = _load(path)
-    arrays = dict(found) if isinstance(found, Mapping) else {"": found}
+    arrays = _load(path, read_arrays) if zipfile.is_zipfile(path) else {"": _load(path, read_array)}
     if len(shapes) == len(arrays) == 1:
         arrays = dict(zip(shapes, arrays.values()))
     if set(arrays) != set(shapes):
@@ -116,15 +118,10 @@ def _from_npz(
     return probes, tuple(f"yours-{i}" for i in range(counts.pop()))
 
 
-def _load(path: Path) -> Any:
-    """The array of an ``.npy``, or the mapping of an ``.npz``; never a pickle."""
+def _load(path: Path, read: Callable[..., _Read]) -> _Read:
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.lib.npyio.NpzFile):
-            return found
-        with found:
-            return dict(found)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return read(path, own=True)
+    except UnsoundArraysError as error:
         raise _unreadable(path, error) from error
 
 
@@ -133,9 +130,9 @@ def _checked(array: Array, shape: tuple[int, ...], what: str, preprocessing: Pre
     if array.dtype == np.uint8 and (preprocessing is not None or array.shape[-len(shape) :] != shape):
         return images.read_pixels(array, shape, images.stated(preprocessing, what), what)
     probes = array[None] if array.shape == shape else array
-    wanted = "x".join(map(str, shape))
+    wanted = shape_text(shape)
     if probes.shape[1:] != shape or not len(probes):
-        given = "x".join(map(str, array.shape)) or "a single number"
+        given = shape_text(array.shape)
         raise UsageError(f"{what} has shape {given}", expected=f"{wanted}, or Nx{wanted}", todo=_TODO)
     if probes.dtype != np.float32:
         expected = "float32" + (", or a --preprocessing for 8-bit pixels" if probes.dtype == np.uint8 else "")
@@ -155,7 +152,7 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _unreadable(path: Path, error: Exception) -> UsageError:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    why = error.strerror if isinstance(error, OSError) else error
     return UsageError(
         f"'{path}' cannot be read: {why}", expected="an .npz, or a folder of pictures or .npy", todo=_TODO
     )

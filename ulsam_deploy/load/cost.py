@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Counted:
+class ModuleCost:
     """Parameters (trained numbers) and MACs a single image costs."""
 
     parameters: int
@@ -34,10 +34,10 @@ class Census:
     network: str
     inputs: tuple[tuple[int, ...], ...]
     blocks: tuple[Block, ...]
-    costs: tuple[Counted, ...]
+    costs: tuple[ModuleCost, ...]
     refusals: tuple[Refusal, ...]
-    total: Counted
-    backbone: Counted | None
+    total: ModuleCost
+    backbone: ModuleCost | None
 
 
 def count(source: Source) -> Census:
@@ -54,12 +54,12 @@ def count(source: Source) -> Census:
         blocks=raised.blocks,
         costs=costs,
         refusals=raised.refusals,
-        total=Counted(source.parameters, macs[""]),
+        total=ModuleCost(source.parameters, macs[""]),
         backbone=_backbone(source),
     )
 
 
-def _by_module(source: Source, blocks: Sequence[Block], macs: Mapping[str, int]) -> tuple[Counted, ...]:
+def _by_module(source: Source, blocks: Sequence[Block], macs: Mapping[str, int]) -> tuple[ModuleCost, ...]:
     """What the module of each block has and does."""
     modules = dict(source.model.named_modules())
     paths = [_path(block) for block in blocks]
@@ -69,11 +69,11 @@ def _by_module(source: Source, blocks: Sequence[Block], macs: Mapping[str, int])
         # A module used twice costs its parameters once, and MACs in proportion to the positions of each use.
         everywhere = sum(size for other, size in zip(paths, positions) if other == path)
         parameters = _parameters(modules[path]) if path in modules and path not in paths[:number] else 0
-        costs.append(Counted(parameters, macs.get(path, 0) * positions[number] // max(everywhere, 1)))
+        costs.append(ModuleCost(parameters, macs.get(path, 0) * positions[number] // max(everywhere, 1)))
     return tuple(costs)
 
 
-def _as_trained(source: Source, blocks: Sequence[Block]) -> tuple[Counted, ...]:
+def _as_trained(source: Source, blocks: Sequence[Block]) -> tuple[ModuleCost, ...]:
     """What each block costs in the paper's form, by its geometry.
 
     Each subspace has a depthwise and a pointwise 1x1 convolution with biases, and a batch norm behind each.
@@ -84,7 +84,7 @@ def _as_trained(source: Source, blocks: Sequence[Block]) -> tuple[Counted, ...]:
     for number, (path, block) in enumerate(zip(paths, blocks)):
         again = path in named and path in paths[:number]  # where the file has lost its modules, none is used twice
         parameters = 0 if again else 5 * block.channels + 3 * block.subspaces
-        costs.append(Counted(parameters, 2 * block.channels * block.height * block.width))
+        costs.append(ModuleCost(parameters, 2 * block.channels * block.height * block.width))
     return tuple(costs)
 
 
@@ -92,7 +92,7 @@ def _path(block: Block) -> str:
     return block.path.split("#")[0]  # "#2": the second use of the same module
 
 
-def _backbone(source: Source) -> Counted | None:
+def _backbone(source: Source) -> ModuleCost | None:
     if source.network not in plugins.registered(plugins.MODELS):
         return None
     network = plugins.load(plugins.MODELS, source.network)
@@ -100,7 +100,7 @@ def _backbone(source: Source) -> Counted | None:
     if config is None:
         return None
     model = network.build(config)
-    return Counted(_parameters(model), _macs(model, source.input_shapes)[""])
+    return ModuleCost(_parameters(model), _macs(model, source.input_shapes)[""])
 
 
 def _parameters(module: nn.Module) -> int:

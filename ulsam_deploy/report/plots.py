@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from ulsam_deploy.device.printing import shown
+
 _SERIES = 8
 #: A stand-in for each variable of the page's style sheet; nothing else in a plot has these colours.
 _STANDINS = {"--ink": "#010203", "--soft": "#010204", "--line": "#010205"} | {
@@ -34,7 +36,7 @@ _LONGEST = 36
 
 
 @dataclass(frozen=True)
-class Curve:
+class PlotCurve:
     """How long the runs of one artifact took: ``quantiles`` in ms at equal steps from 0 to 1."""
 
     label: str
@@ -43,7 +45,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """One artifact in a plane of cost and error."""
 
     label: str
@@ -56,7 +58,7 @@ def is_drawable(*values: float) -> bool:
     return all(value == 0 or _SMALLEST <= abs(value) <= _LARGEST for value in values)
 
 
-def latency_plot(curves: Sequence[Curve], name: str) -> str:
+def latency_plot(curves: Sequence[PlotCurve], name: str) -> str:
     """Which share of the runs took at most how long, a curve an artifact; percentiles are marked."""
 
     def draw(axes: Any) -> None:
@@ -73,7 +75,7 @@ def latency_plot(curves: Sequence[Curve], name: str) -> str:
 
 
 def pareto_plot(
-    points: Sequence[Point], cost: str, name: str, error: str = "error, in noise floors of its precision"
+    points: Sequence[PlotPoint], cost: str, name: str, error: str = "error, in noise floors of its precision"
 ) -> str:
     """Cost against error, a mark an artifact; those that no other one beats in both are joined."""
 
@@ -108,14 +110,14 @@ def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str
     return _svg(draw, f"{what} over {', '.join(files)}", name)
 
 
-def _beats(one: Point, other: Point) -> bool:
+def _beats(one: PlotPoint, other: PlotPoint) -> bool:
     return one.cost <= other.cost and one.error <= other.error and (one.cost, one.error) != (other.cost, other.error)
 
 
 def _label(text: str) -> str:
-    """``text`` as it can stand in a plot: what has no shape is a question mark, and a long one is cut off."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text[: _LONGEST + 1])
-    return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 3]}..."
+    """``text`` as it can stand in a plot: what has no shape is escaped, and a long one is cut off."""
+    label = shown(text)
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 3]}..."
 
 
 def _look(i: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ulsam_deploy.device.findings import AutoPoint, BlockCheck, Step, Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.maps import MAPS, Maps, step_counts
 from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.comparison import Figures
@@ -31,7 +32,7 @@ _OPENED, _JUDGED = (".onnx", ".xml", ".tflite"), ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
-class Subject(Part):
+class BundlePart(Part):
     """One bundle in a report. ``maps`` and ``golden`` are what its attention viewer shows, ``None`` for none."""
 
     name: str
@@ -90,7 +91,7 @@ class Subject(Part):
         blocks = f"{len(card.blocks)} ULSAM blocks" if len(card.blocks) != 1 else "one ULSAM block"
         return f"{card.network}, {card.parameters:,} parameters, {blocks}"
 
-    def without_maps(self) -> Subject:
+    def without_maps(self) -> BundlePart:
         """The same without what is large."""
         return dataclasses.replace(self, maps=None, golden=None)
 
@@ -157,12 +158,12 @@ class Subject(Part):
         }
 
 
-def of_bundle(manifest: Manifest, folder: Path, name: str) -> Subject:
+def of_bundle(manifest: Manifest, folder: Path, name: str) -> BundlePart:
     """The bundle in ``folder`` as far as it is written."""
     maps = folder / MAPS
     if not maps.is_file() or manifest.golden is None:
-        return Subject(name, manifest)
-    return Subject(name, manifest, Maps.load(maps), Golden.load(folder / manifest.golden.path))
+        return BundlePart(name, manifest)
+    return BundlePart(name, manifest, Maps.load(maps), Golden.load(folder / manifest.golden.path))
 
 
 def title(record: ArtifactRecord) -> str:
@@ -253,7 +254,7 @@ def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any,
     yield from _searches(records, place)
     timed = [(title(record), record.evidence.latency) for record in records]
     curves = [
-        plots.Curve(label, latency.quantiles, marks)
+        plots.PlotCurve(label, latency.quantiles, marks)
         for label, latency in timed
         if latency and len(latency.quantiles) > 1
         if plots.is_drawable(*latency.quantiles, *(marks := latency.percentiles()).values())
@@ -263,7 +264,7 @@ def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any,
     caption = "How long single runs took where the bundle was made: higher and further left is better."
     yield Markup(plots.latency_plot(curves, f"{place}latency")), caption
     points = [
-        plots.Point(title(record), latency.p50, max(errors))
+        plots.PlotPoint(title(record), latency.p50, max(errors))
         for record in records
         if (latency := record.evidence.latency) and latency.p50 and (errors := _errors(record))
         if plots.is_drawable(latency.p50, max(errors))
@@ -280,7 +281,7 @@ def _searches(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[A
     for record in records:
         auto = record.facts.auto
         points = [
-            plots.Point(_recipe_words(point), point.ratio.estimate, point.deviation)
+            plots.PlotPoint(_recipe_words(point), point.ratio.estimate, point.deviation)
             for point in (auto.points if auto else ())
             if point.deviation is not None and plots.is_drawable(point.ratio.estimate, point.deviation)
         ]
@@ -313,7 +314,7 @@ def _environment(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "checkpoint", f"{card.name}, SHA-256 {card.sha256}"
     yield (
         "inputs",
-        ", ".join(f"{s.name} " + "x".join("N" if n is None else str(n) for n in s.shape) for s in card.inputs),
+        ", ".join(f"{spec.name} {shape_text(spec.shape)}" for spec in card.inputs),
     )
     if card.preprocessing:
         words = dataclasses.asdict(card.preprocessing)

@@ -30,7 +30,7 @@ _CONDITIONS = {
 
 
 @dataclass(frozen=True)
-class Timed(Part):
+class TimedPart(Part):
     """One result file in a report."""
 
     name: str
@@ -75,7 +75,7 @@ class Timed(Part):
             for one in self.result.measured
         }
 
-    def without_maps(self) -> Timed:
+    def without_maps(self) -> TimedPart:
         """The same: there are none."""
         return self
 
@@ -121,10 +121,10 @@ def _card(one: Measured) -> dict[str, Any]:
     }
 
 
-def _curve(one: Measured) -> plots.Curve:
+def _curve(one: Measured) -> plots.PlotCurve:
     times = np.concatenate(one.times()) / 1e6
     quantiles = np.quantile(times, np.linspace(0, 1, _QUANTILES)).tolist()
-    return plots.Curve(one.label, quantiles, one.latency.percentiles())
+    return plots.PlotCurve(one.label, quantiles, one.latency.percentiles())
 
 
 def _left_out(result: Result) -> Iterator[str]:

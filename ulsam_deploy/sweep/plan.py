@@ -18,9 +18,10 @@ from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.precisions import AUTO, CALIBRATED, parse_precisions
 from ulsam_deploy.device.profiles import device
+from ulsam_deploy.device.shapes import parse_shape, shape_text
 from ulsam_deploy.device.spelling import other_number, unknown
 from ulsam_deploy.device.targets import check_targets, parse_targets
-from ulsam_deploy.exporting.options import ExportOptions, parse_shape
+from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.inputs import probes
 from ulsam_deploy.load import source
 from ulsam_deploy.sweep.store import fetched, is_url
@@ -74,7 +75,7 @@ class Cell:
     @property
     def size(self) -> str:
         """The input's shape as the file writes it; empty: what the checkpoint says."""
-        return "x".join(map(str, self.options.inputs[0])) if self.options.inputs else ""
+        return shape_text(self.options.inputs[0]) if self.options.inputs else ""
 
     @property
     def words(self) -> str:

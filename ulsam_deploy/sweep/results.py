@@ -11,7 +11,7 @@ from ulsam_deploy.device.commands.labelled import percent
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.errors import Exit, combine
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.sweep.work import SETTLED, Result
+from ulsam_deploy.sweep.work import SETTLED, CellResult
 
 COLUMNS = (
     *("checkpoint", "target", "precision", "input", "device", "evidence", "error", "liveness", "top-1", "size"),
@@ -23,7 +23,7 @@ COLUMNS = (
 class Row:
     """One cell: its result, how often it was begun, and where its bundle lies."""
 
-    result: Result
+    result: CellResult
     attempts: int
     bundle: str
 

@@ -10,7 +10,7 @@ from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.sweep.plan import Cell, Sweep
 from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.store import Store
-from ulsam_deploy.sweep.work import BUNDLE, SETTLED, Result, do_cell, lost, result_of
+from ulsam_deploy.sweep.work import BUNDLE, SETTLED, CellResult, do_cell, lost, result_of
 
 
 class Run:
@@ -19,7 +19,7 @@ class Run:
     def __init__(self, sweep: Sweep, progress: Progress) -> None:
         self.sweep, self._progress = sweep, progress
         self._store = Store(sweep.output)
-        self._results: dict[int, Result] = {}
+        self._results: dict[int, CellResult] = {}
         self._started, self._made = time.perf_counter(), 0
         self.found = 0  # so many cells were done before this run
 
@@ -39,7 +39,7 @@ class Run:
         if self.found:
             self._progress.say(f"{self.found} of {len(self.sweep.cells)} cells are done already")
 
-    def _take_result(self, number: int, future: Future[Result]) -> None:
+    def _take_result(self, number: int, future: Future[CellResult]) -> None:
         cell = self.sweep.cells[number]
         try:
             result = future.result()

@@ -44,7 +44,7 @@ _ONE = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Result:
+class CellResult:
     """What became of a cell. ``found`` is the same wherever it is made; ``run`` is about this once, and is not.
 
     ``found``: who (checkpoint, sha256, target, ...), ``exit_code``, ``tier``, ``verdict``, ``reasons``, ``blocks``
@@ -63,13 +63,13 @@ class Result:
         return Exit(self.found["exit_code"])
 
 
-def result_of(store: Store, key: str) -> Result | None:
+def result_of(store: Store, key: str) -> CellResult | None:
     """The result under ``key``, where the cell is done; raises :class:`RefusedError` for one that is no result."""
     data = store.read(f"cells/{key}/{RESULT}")
-    return None if data is None else codec.decode(Result, codec.loads(data, RESULT), RESULT)
+    return None if data is None else codec.decode(CellResult, codec.loads(data, RESULT), RESULT)
 
 
-def do_cell(cell: Cell, output: str) -> Result:
+def do_cell(cell: Cell, output: str) -> CellResult:
     """Export, check and keep one cell below ``output``; what is done already is found, and not done again.
 
     Never raises for what is wrong with this cell: that is in the result, and the others go on.
@@ -113,7 +113,7 @@ def _worker() -> str:
     return f"{platform.node() or 'host'}-{os.getpid()}"
 
 
-def _made(cell: Cell, store: Store, started: float) -> Result:
+def _made(cell: Cell, store: Store, started: float) -> CellResult:
     if cell.code != _own_code():
         raise UnavailableError(
             "this worker has another version of ulsam-deploy than the one that made the plan",
@@ -175,7 +175,7 @@ def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Mapping[str, Any] |
 
 def _described(
     cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence, right: Mapping[str, Any] | None
-) -> Result:
+) -> CellResult:
     """``evidence`` decides; the time of a run is from ``here``, for an emulator's time means nothing."""
     (record,) = bundle.manifest.artifacts
     parity = evidence.parity
@@ -199,7 +199,7 @@ def _described(
     )
 
 
-def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, **found: Any) -> Result:
+def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, **found: Any) -> CellResult:
     nothing = {"tier": Tier.EXPORTED.label, "verdict": Verdict.UNVERIFIED.value, "blocks": 0, "refused": 0}
     who = {
         "checkpoint": cell.options.model.name,
@@ -219,10 +219,10 @@ def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, *
         "p50": None,
         "accuracy": None,
     }
-    return Result(cell.key, {**who, **nothing, "files": {}, "bytes": 0, **found}, {**run, **(seen or {})})
+    return CellResult(cell.key, {**who, **nothing, "files": {}, "bytes": 0, **found}, {**run, **(seen or {})})
 
 
-def lost(cell: Cell, error: BaseException) -> Result:
+def lost(cell: Cell, error: BaseException) -> CellResult:
     """What is said of a cell whose workers died, or whose executor was lost; ``error`` has the executor's words."""
     reason = str(error) if isinstance(error, UlsamError) else f"{type(error).__name__}: {error}"
     result = _result(cell, time.perf_counter(), exit_code=int(Exit.EXPORT_FAILED), reasons=[reason])

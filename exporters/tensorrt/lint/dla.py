@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx
 
-from .graph import Finding, Graph, attributes, label
+from .graph import LintFinding, LintGraph, attributes, label
 
 #: As many loadables fit one core at once.
 MOST_LOADABLES = 16
@@ -34,45 +34,45 @@ class DlaPlan:
 
     loadables: int
     placed: int
-    fallbacks: tuple[Finding, ...]
-    doubts: tuple[Finding, ...]
-    findings: tuple[Finding, ...]
+    fallbacks: tuple[LintFinding, ...]
+    doubts: tuple[LintFinding, ...]
+    findings: tuple[LintFinding, ...]
 
 
 def plan_dla(model: onnx.ModelProto) -> DlaPlan:
     """Forecast how TensorRT places ``model`` on a DLA with ``--allowGPUFallback``."""
-    graph = Graph.of(model)
+    graph = LintGraph.of(model)
     fallbacks, doubts, on_dla = [], [], []
     for node in model.graph.node:
         if node.op_type in FREE:
             continue
         if reason := _refusal(graph, node):
-            fallbacks.append(Finding(node.op_type, label(node), reason))
+            fallbacks.append(LintFinding(node.op_type, label(node), reason))
             continue
         on_dla.append(node)
         if doubt := _doubt(graph, node):
-            doubts.append(Finding(node.op_type, label(node), doubt))
+            doubts.append(LintFinding(node.op_type, label(node), doubt))
     loadables = _loadables(model, {label(node) for node in on_dla})
     found = _forbidden(graph)
     if loadables > MOST_LOADABLES:
-        found.append(Finding("loadables", "", f"{loadables} loadables; a core holds {MOST_LOADABLES}"))
+        found.append(LintFinding("loadables", "", f"{loadables} loadables; a core holds {MOST_LOADABLES}"))
     return DlaPlan(loadables, len(on_dla), tuple(fallbacks), tuple(doubts), tuple(found))
 
 
-def _forbidden(graph: Graph) -> list[Finding]:
+def _forbidden(graph: LintGraph) -> list[LintFinding]:
     found = []
     for value in graph.model.graph.input:
         shape = graph.shapes.get(value.name, ())
         if any(size < 0 for size in shape):
-            found.append(Finding("dynamic", value.name, f"input '{value.name}' has dynamic sizes; a DLA has none"))
+            found.append(LintFinding("dynamic", value.name, f"input '{value.name}' has dynamic sizes; a DLA has none"))
         elif shape and shape[0] > LARGEST_BATCH:
-            found.append(Finding("batch", value.name, f"batch {shape[0]}; a DLA takes at most {LARGEST_BATCH}"))
+            found.append(LintFinding("batch", value.name, f"batch {shape[0]}; a DLA takes at most {LARGEST_BATCH}"))
     if not any(graph.type_name(name) in ("FLOAT16", "INT8") for name in graph.constants):
-        found.append(Finding("precision", "", "the weights are float32; a DLA computes in float16 or int8"))
+        found.append(LintFinding("precision", "", "the weights are float32; a DLA computes in float16 or int8"))
     return found
 
 
-def _refusal(graph: Graph, node: onnx.NodeProto) -> str:
+def _refusal(graph: LintGraph, node: onnx.NodeProto) -> str:
     """Why ``node`` falls back to the GPU, or an empty string."""
     if node.op_type not in RULES:
         return f"a DLA has no {node.op_type}"
@@ -88,7 +88,7 @@ def _outside(values: Any, low: int, high: int) -> bool:
     return any(not low <= value <= high for value in values)
 
 
-def _conv(graph: Graph, node: onnx.NodeProto) -> str:
+def _conv(graph: LintGraph, node: onnx.NodeProto) -> str:
     found = attributes(node)
     kernel = graph.shapes.get(node.input[1], ())[2:]
     pads = found.get("pads", [0])
@@ -105,7 +105,7 @@ def _conv(graph: Graph, node: onnx.NodeProto) -> str:
     return "Conv with padding as large as its kernel" if max(pads) >= max(kernel, default=1) > 1 else ""
 
 
-def _pool(graph: Graph, node: onnx.NodeProto) -> str:  # noqa: ARG001
+def _pool(graph: LintGraph, node: onnx.NodeProto) -> str:  # noqa: ARG001
     found = attributes(node)
     limits = (("window", "kernel_shape", 1, 8), ("stride", "strides", 1, 16), ("padding", "pads", 0, 7))
     for what, name, low, high in limits:
@@ -114,7 +114,7 @@ def _pool(graph: Graph, node: onnx.NodeProto) -> str:  # noqa: ARG001
     return ""
 
 
-def _softmax(graph: Graph, node: onnx.NodeProto) -> str:
+def _softmax(graph: LintGraph, node: onnx.NodeProto) -> str:
     shape = graph.shapes.get(node.input[0], ())
     if not shape:
         return ""
@@ -125,18 +125,18 @@ def _softmax(graph: Graph, node: onnx.NodeProto) -> str:
     return ""
 
 
-def _anywhere(graph: Graph, node: onnx.NodeProto) -> str:  # noqa: ARG001
+def _anywhere(graph: LintGraph, node: onnx.NodeProto) -> str:  # noqa: ARG001
     return ""
 
 
-def _reshape(graph: Graph, node: onnx.NodeProto) -> str:
+def _reshape(graph: LintGraph, node: onnx.NodeProto) -> str:
     source, target = (graph.shapes.get(name, ()) for name in (node.input[0], node.output[0]))
     if len(source) != 4 or len(target) != 4:
         return f"a reshape from rank {len(source)} to rank {len(target)}; a DLA works on [N, C, H, W]"
     return "a reshape that takes in the batch axis" if source[0] != target[0] else ""
 
 
-RULES: dict[str, Callable[[Graph, onnx.NodeProto], str]] = {
+RULES: dict[str, Callable[[LintGraph, onnx.NodeProto], str]] = {
     "Conv": _conv,
     "MaxPool": _pool,
     "AveragePool": _pool,
@@ -146,7 +146,7 @@ RULES: dict[str, Callable[[Graph, onnx.NodeProto], str]] = {
 }
 
 
-def _doubt(graph: Graph, node: onnx.NodeProto) -> str:
+def _doubt(graph: LintGraph, node: onnx.NodeProto) -> str:
     """What the documents leave open about a node that no rule forbids."""
     if node.op_type == "Reshape":
         return "no documented rule says that this reshape runs on a DLA; it may split a loadable"

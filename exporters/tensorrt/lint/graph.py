@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 @dataclass(frozen=True)
-class Finding:
+class LintFinding:
     """One thing that a device will refuse: the ``rule``, the ``node`` or tensor (empty: the model), and a sentence."""
 
     rule: str
@@ -20,7 +20,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Graph:
+class LintGraph:
     """Element types and shapes by tensor name (an unknown or dynamic size is -1), and the constants."""
 
     model: onnx.ModelProto
@@ -29,7 +29,7 @@ class Graph:
     constants: Mapping[str, onnx.TensorProto]
 
     @classmethod
-    def of(cls, model: onnx.ModelProto) -> Graph:
+    def of(cls, model: onnx.ModelProto) -> LintGraph:
         """Read ``model``, with shapes inferred as far as ONNX can."""
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         constants = {tensor.name: tensor for tensor in graph.initializer}

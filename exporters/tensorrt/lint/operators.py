@@ -13,7 +13,7 @@ import onnx
 
 from ulsam_deploy.device.profiles import TensorRTProfile
 
-from .graph import Finding, Graph, attributes, label
+from .graph import LintFinding, LintGraph, attributes, label
 
 FLOATS = frozenset({"FLOAT", "FLOAT16", "BFLOAT16"})
 KNOWN = FLOATS | {"INT8", "INT32", "INT64", "BOOL"}
@@ -24,35 +24,37 @@ FLOATING = frozenset({"Conv", "Gemm", "Clip", "Softmax", "MaxPool", "AveragePool
 #: Operators whose operands must be of one type.
 SAME_TYPE = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Conv", "Gemm", "MatMul", "Concat"})
 
-Rule = Callable[[Graph, onnx.NodeProto], str]
+Rule = Callable[[LintGraph, onnx.NodeProto], str]
 
 
-def lint_tensorrt(model: onnx.ModelProto, profile: TensorRTProfile) -> tuple[Finding, ...]:
+def lint_tensorrt(model: onnx.ModelProto, profile: TensorRTProfile) -> tuple[LintFinding, ...]:
     """Everything in ``model`` that a device with ``profile`` is documented to refuse."""
-    graph = Graph.of(model)
+    graph = LintGraph.of(model)
     found = list(_model_findings(graph, profile))
     for node in model.graph.node:
         for name, rule in RULES.items():
             if message := rule(graph, node):
-                found.append(Finding(name, label(node), message))
+                found.append(LintFinding(name, label(node), message))
     return tuple(found)
 
 
-def _model_findings(graph: Graph, profile: TensorRTProfile) -> Iterator[Finding]:
+def _model_findings(graph: LintGraph, profile: TensorRTProfile) -> Iterator[LintFinding]:
     low, high = profile.opsets
     if not low <= graph.opset <= high:
-        yield Finding(
+        yield LintFinding(
             "opset", "", f"the model has opset {graph.opset}; TensorRT {profile.version} reads {low} to {high}"
         )
     for name in graph.types:
         kind = graph.type_name(name)
         if kind not in KNOWN and kind != "unknown":
-            yield Finding("type", name, f"tensor '{name}' is {kind}, which TensorRT does not compute in")
+            yield LintFinding("type", name, f"tensor '{name}' is {kind}, which TensorRT does not compute in")
         elif kind == "BFLOAT16" and not profile.bf16:
-            yield Finding("type", name, f"tensor '{name}' is BFLOAT16, which TensorRT {profile.version} does not have")
+            yield LintFinding(
+                "type", name, f"tensor '{name}' is BFLOAT16, which TensorRT {profile.version} does not have"
+            )
 
 
-def _max_pool(graph: Graph, node: onnx.NodeProto) -> str:
+def _max_pool(graph: LintGraph, node: onnx.NodeProto) -> str:
     if node.op_type != "MaxPool":
         return ""
     if len(node.output) > 1 and node.output[1]:
@@ -64,27 +66,27 @@ def _max_pool(graph: Graph, node: onnx.NodeProto) -> str:
     return "" if rank in (4, 5) else f"MaxPool on a tensor of rank {rank}; 2-D and 3-D pooling are supported"
 
 
-def _one_type(graph: Graph, node: onnx.NodeProto) -> str:
+def _one_type(graph: LintGraph, node: onnx.NodeProto) -> str:
     kinds = dict.fromkeys(graph.type_name(name) for name in node.input if name)
     if node.op_type not in SAME_TYPE or len(set(kinds) - {"unknown"}) < 2:
         return ""
     return f"{node.op_type} has operands of different types: {', '.join(kinds)}"
 
 
-def _floating(graph: Graph, node: onnx.NodeProto) -> str:
+def _floating(graph: LintGraph, node: onnx.NodeProto) -> str:
     kind = graph.type_name(node.input[0]) if node.input else "unknown"
     if node.op_type not in FLOATING or kind in FLOATS or kind == "unknown":
         return ""
     return f"{node.op_type} on {kind}; it computes in floating point alone"
 
 
-def _integer_form(graph: Graph, node: onnx.NodeProto) -> str:  # noqa: ARG001
+def _integer_form(graph: LintGraph, node: onnx.NodeProto) -> str:  # noqa: ARG001
     if node.op_type not in INTEGER_FORM:
         return ""
     return f"{node.op_type} is not supported: int8 is expressed by QuantizeLinear and DequantizeLinear"
 
 
-def _quantized(graph: Graph, node: onnx.NodeProto) -> str:
+def _quantized(graph: LintGraph, node: onnx.NodeProto) -> str:
     if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
         return ""
     if node.op_type == "DequantizeLinear" and graph.type_name(node.input[0]) == "INT32":
@@ -97,12 +99,12 @@ def _quantized(graph: Graph, node: onnx.NodeProto) -> str:
     return f"{node.op_type} to UINT8: quantize to INT8" if zero.dtype == np.uint8 else ""
 
 
-def _batch_norm(graph: Graph, node: onnx.NodeProto) -> str:  # noqa: ARG001
+def _batch_norm(graph: LintGraph, node: onnx.NodeProto) -> str:  # noqa: ARG001
     training = node.op_type == "BatchNormalization" and attributes(node).get("training_mode", 0)
     return "BatchNormalization in training mode: export the network in evaluation mode" if training else ""
 
 
-def _slice(graph: Graph, node: onnx.NodeProto) -> str:
+def _slice(graph: LintGraph, node: onnx.NodeProto) -> str:
     computed = (
         node.op_type == "Slice" and len(node.input) > 3 and node.input[3] and node.input[3] not in graph.constants
     )

@@ -127,9 +127,9 @@ def test_what_hosts_say_is_held_against_the_type(
     good = json.loads(capsys.readouterr().out)
     said = {"kitchen": good, "bench": {**good, "backends": [{"does": "run", "name": "onnxruntime"}]}}
 
-    def at_hosts(arguments: object, folder: Path, words: object) -> list[hosts.Answer]:
+    def at_hosts(arguments: object, folder: Path, words: object) -> list[hosts.HostAnswer]:
         finished = {name: Finished(0, json.dumps(told), "", {}, "3.13.5", "aarch64") for name, told in said.items()}
-        return [hosts.Answer(name, done, None, Exit.OK) for name, done in finished.items()]
+        return [hosts.HostAnswer(name, done, None, Exit.OK) for name, done in finished.items()]
 
     monkeypatch.setattr(verify_hosts, "at_hosts", at_hosts)
     assert main(["doctor", "--host", "kitchen", "--host", "bench"]) == 6

@@ -52,6 +52,7 @@ def test_limits_that_make_no_sense(word: str, said: str) -> None:
         ("[budget]\n[more]\n", "holds budget, more"),
         ('[budget]\ndrop = "1"\n', "drop is '1'"),
         ("[budget]\nsize = 40\n", "size is 40"),
+        ("[[budget]]\nmax_size_mb = 1\n", "what 'compare' takes"),
         ("[budget]\nliveness = true\n", "liveness is True"),
         ("[budget", "isn't valid TOML"),
         ("", "holds nothing"),

@@ -12,21 +12,21 @@ import pytest
 from ulsam_deploy.device.bench.result import Condition, Energy, Parity
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.gate import DEFAULT, Budget, Finding, decide, read_budgets
+from ulsam_deploy.gate import DEFAULT, DeviceBudget, LimitFinding, decide, read_budgets
 
 from ..device.bench.results import BUSY, NO_CLOCKS, PI, THROTTLED, measured, noisy, result
 
 OLD = noisy(16, 0)
 
 
-def one(old: Any, new: Any, budget: Budget, **more: Any) -> Finding:
+def one(old: Any, new: Any, budget: DeviceBudget, **more: Any) -> LimitFinding:
     (finding,) = decide(old, new, [budget], **more)
     return finding
 
 
-def regression(scale: float, percent: float = 5.0, rounds: int = 16) -> Finding:
+def regression(scale: float, percent: float = 5.0, rounds: int = 16) -> LimitFinding:
     old, new = result(measured(noisy(rounds, 0))), result(measured(noisy(rounds, 1, scale)), session="1" * 16)
-    return one(old, new, Budget(max_regression_percent=percent))
+    return one(old, new, DeviceBudget(max_regression_percent=percent))
 
 
 def test_a_regression_fails_an_equal_build_passes_and_between_nobody_knows() -> None:
@@ -51,7 +51,7 @@ def test_rounds_in_turns_cancel_what_hits_both() -> None:
     drift = [1 + 0.3 * turn / 15 for turn in range(16)]
     old = [(times * d).astype("int64") for times, d in zip(noisy(16, 0), drift)]
     new = [(times * d).astype("int64") for times, d in zip(noisy(16, 1, 1.06), drift)]
-    budget = Budget(max_regression_percent=1.0)
+    budget = DeviceBudget(max_regression_percent=1.0)
     apart = one(result(measured(old)), result(measured(new), session="1" * 16), budget)
     in_turns = one(result(measured(old)), result(measured(new)), budget)
     assert apart.verdict is Verdict.INCONCLUSIVE
@@ -133,7 +133,7 @@ def test_an_artifact_that_the_baseline_lacks() -> None:
 )
 def test_every_limit_holds_and_breaks(budget: dict[str, float], holds: bool, words: str) -> None:
     now = result(measured(OLD))
-    finding = one(now, now, Budget(**budget))
+    finding = one(now, now, DeviceBudget(**budget))
     assert finding.verdict is (Verdict.PASS if holds else Verdict.FAIL)
     assert words in finding.text
 
@@ -142,38 +142,38 @@ def test_a_p90_that_lies_about_at_the_limit_is_inconclusive() -> None:
     now = result(measured(OLD))
     limit = now.measured[0].latency.p90
     assert limit is not None
-    assert one(now, now, Budget(max_p90_ms=limit)).verdict is Verdict.INCONCLUSIVE
+    assert one(now, now, DeviceBudget(max_p90_ms=limit)).verdict is Verdict.INCONCLUSIVE
 
 
 def test_what_was_not_measured_is_inconclusive_and_an_endless_error_fails() -> None:
     blank = measured(OLD, parity=None, peak_rss=None, energy=None)
     now = result(blank)
     for name in ("max_error", "min_liveness", "max_rss_mb", "max_energy_mj"):
-        finding = one(now, now, Budget(**{name: 1e9}))
+        finding = one(now, now, DeviceBudget(**{name: 1e9}))
         assert (finding.verdict, finding.found) == (Verdict.INCONCLUSIVE, "not measured")
     broken = result(measured(OLD, parity=Parity(Verdict.FAIL, None, None)))
-    assert one(broken, broken, Budget(max_error=1e9)).verdict is Verdict.FAIL
+    assert one(broken, broken, DeviceBudget(max_error=1e9)).verdict is Verdict.FAIL
 
 
 def test_a_disturbed_machine_can_show_that_a_limit_holds_and_not_that_it_does_not() -> None:
     now = result(measured(OLD, THROTTLED))
-    assert one(now, now, Budget(max_p90_ms=1.2)).verdict is Verdict.PASS
-    doubt = one(now, now, Budget(max_p90_ms=0.9))
+    assert one(now, now, DeviceBudget(max_p90_ms=1.2)).verdict is Verdict.PASS
+    doubt = one(now, now, DeviceBudget(max_p90_ms=0.9))
     assert doubt.verdict is Verdict.INCONCLUSIVE
     assert "Throttled happened once." in doubt.text
     energy = result(measured(OLD, NO_CLOCKS, energy=Energy("s", 1.0, 2.0, 9.0, 1.0, 2)))
-    assert one(energy, energy, Budget(max_energy_mj=1)).verdict is Verdict.INCONCLUSIVE
-    assert one(energy, energy, Budget(max_energy_mj=1), allow_unknown=True).verdict is Verdict.FAIL
+    assert one(energy, energy, DeviceBudget(max_energy_mj=1)).verdict is Verdict.INCONCLUSIVE
+    assert one(energy, energy, DeviceBudget(max_energy_mj=1), allow_unknown=True).verdict is Verdict.FAIL
 
 
 def test_budgets_choose_by_target_precision_and_device() -> None:
     now = result(measured(OLD), measured(noisy(16, 2), target="tflite"))
     chosen = [
-        Budget(target="onnx", max_size_mb=1),
-        Budget(target="t*", max_rss_mb=1),
-        Budget(device="Raspberry Pi 5*", max_energy_mj=1),
-        Budget(device="*Orin*", target="trt", max_p90_ms=1),
-        Budget(precision="int8", device="*Orin*", max_error=1),
+        DeviceBudget(target="onnx", max_size_mb=1),
+        DeviceBudget(target="t*", max_rss_mb=1),
+        DeviceBudget(device="Raspberry Pi 5*", max_energy_mj=1),
+        DeviceBudget(device="*Orin*", target="trt", max_p90_ms=1),
+        DeviceBudget(precision="int8", device="*Orin*", max_error=1),
     ]
     found = [(finding.label, finding.limit) for finding in decide(now, now, chosen)]
     assert found == [
@@ -183,7 +183,7 @@ def test_budgets_choose_by_target_precision_and_device() -> None:
 
 def test_a_budget_whose_artifact_was_not_measured_is_not_forgotten() -> None:
     now = dataclasses.replace(result(measured(OLD)), left_out={"openvino fp32": "not installed"})
-    finding = one(now, now, Budget(target="openvino", max_p90_ms=1))
+    finding = one(now, now, DeviceBudget(target="openvino", max_p90_ms=1))
     assert finding.verdict is Verdict.INCONCLUSIVE
     assert "nothing of that kind was measured. not installed" in finding.text
 
@@ -196,8 +196,8 @@ def write(folder: Path, text: str) -> Path:
 def test_budgets_are_read(tmp_path: Path) -> None:
     text = '[[budget]]\ntarget = "onnx"\nmax_p90_ms = 5\n[[budget]]\ndevice = "*Pi 5*"\nmin_liveness = 0.9\n'
     assert read_budgets(write(tmp_path, text)) == (
-        Budget(target="onnx", max_p90_ms=5.0),
-        Budget(device="*Pi 5*", min_liveness=0.9),
+        DeviceBudget(target="onnx", max_p90_ms=5.0),
+        DeviceBudget(device="*Pi 5*", min_liveness=0.9),
     )
 
 
@@ -213,6 +213,7 @@ def test_budgets_are_read(tmp_path: Path) -> None:
         ("[[budget]]\nmax_p90_ms = true\n", "a number"),
         ("[[budget]]\ntarget = 'onnx'\n", "limits nothing"),
         ("[budget]\nmax_p90_ms = 1\n", "no list of tables"),
+        ("[budget]\ndrop = 1\n", r"max_p90_ms(.|\n)*a single \[budget\] is what 'export --precision auto' takes"),
         ("budget = [1]\n", "no list of tables"),
         ("", "holds no budget"),
         ("[[budget]", "isn't valid TOML"),
@@ -245,6 +246,6 @@ def test_a_budget_names_things_as_people_do(tmp_path: Path) -> None:
     text = '[[budget]]\ntarget = "TensorRT"\nprecision = "half"\nmax_p90_ms = 5\n'
     text += '[[budget]]\ntarget = "t*"\nmax_size_mb = 1\n'
     assert read_budgets(write(tmp_path, text)) == (
-        Budget(target="trt", precision="fp16", max_p90_ms=5.0),
-        Budget(target="t*", max_size_mb=1.0),
+        DeviceBudget(target="trt", precision="fp16", max_p90_ms=5.0),
+        DeviceBudget(target="t*", max_size_mb=1.0),
     )

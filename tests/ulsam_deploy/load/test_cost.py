@@ -60,7 +60,7 @@ def test_a_plain_export_counts_as_the_module(tmp_path: Path) -> None:
     module = nn.Sequential(block())
     network = source.Source(module, "x", {}, ((CHANNELS, SIZE, SIZE),), 1, ())
     (trained,) = cost.count(network).costs
-    assert trained == cost.Counted(5 * CHANNELS + 3 * SUBSPACES, 2 * CHANNELS * SIZE * SIZE)
+    assert trained == cost.ModuleCost(5 * CHANNELS + 3 * SUBSPACES, 2 * CHANNELS * SIZE * SIZE)
     assert counted(module, tmp_path / "plain.onnx").costs == (trained,)
 
 
@@ -69,7 +69,7 @@ def test_every_form_of_ours_counts_as_the_module(tmp_path: Path) -> None:
     found = counted(Lowered().eval(), tmp_path / "ours.onnx")
     assert found.refusals == ()
     assert len(found.blocks) == len(NAMES)
-    assert set(found.costs) == {cost.Counted(5 * CHANNELS + 3 * SUBSPACES, 2 * CHANNELS * SIZE * SIZE)}
+    assert set(found.costs) == {cost.ModuleCost(5 * CHANNELS + 3 * SUBSPACES, 2 * CHANNELS * SIZE * SIZE)}
     assert {dataclasses.astuple(one)[1:] for one in found.blocks} == {(CHANNELS, SUBSPACES, SIZE, SIZE)}
 
 

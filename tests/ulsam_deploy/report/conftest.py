@@ -28,7 +28,7 @@ from ulsam_deploy.device.findings import (
 from ulsam_deploy.device.maps import Maps
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.types import Block, Refusal, TensorSpec, Tier
-from ulsam_deploy.report.subject import Subject
+from ulsam_deploy.report.subject import BundlePart
 
 INPUT, OUTPUT = TensorSpec("x", (1, 3, 32, 32)), TensorSpec("logits", (1, 10))
 BLOCKS = {"stage.1": (4, 16, 16), "stage.2": (2, 8, 8)}
@@ -123,5 +123,5 @@ def golden() -> Golden:
 
 
 @pytest.fixture
-def subject() -> Subject:
-    return Subject("digits", manifest(), maps(), golden())
+def subject() -> BundlePart:
+    return BundlePart("digits", manifest(), maps(), golden())

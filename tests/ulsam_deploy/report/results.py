@@ -6,12 +6,12 @@ import numpy as np
 
 from ulsam_deploy.device.bench.result import (
     Cause,
+    Caveat,
     Comparison,
     Condition,
     Machine,
     Measured,
     Process,
-    Reason,
     Result,
     Settings,
     Watch,
@@ -20,7 +20,7 @@ from ulsam_deploy.device.bench.result import (
 from ulsam_deploy.device.bench.statistics import summarize
 from ulsam_deploy.device.findings import EngineFacts
 
-SLOWED = Reason(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
+SLOWED = Caveat(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
 
 
 def measured(target: str, milliseconds: float, condition: Condition) -> Measured:

@@ -11,8 +11,8 @@ import pytest
 
 from ulsam_deploy.report import page
 from ulsam_deploy.report.comparison import comparison
-from ulsam_deploy.report.subject import Subject
-from ulsam_deploy.report.timed import Timed
+from ulsam_deploy.report.subject import BundlePart
+from ulsam_deploy.report.timed import TimedPart
 
 from ... import needs
 from .conftest import golden, manifest, maps
@@ -53,8 +53,8 @@ return found;
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
-    subject = Subject("digits", manifest(), maps(), golden())
-    parts = [subject, Timed("old", result()), Timed("new", result(1.5))]
+    subject = BundlePart("digits", manifest(), maps(), golden())
+    parts = [subject, TimedPart("old", result()), TimedPart("new", result(1.5))]
     texts = {
         "one": page.page("digits", [subject]),
         "several": page.page("three", parts, comparison([(part.name, part.figures()) for part in parts])),

@@ -20,7 +20,7 @@ from ulsam_deploy.device.findings import Step
 from ulsam_deploy.device.maps import Maps
 from ulsam_deploy.report import drawing, plots, viewer
 from ulsam_deploy.report.comparison import Figures, comparison
-from ulsam_deploy.report.timed import Timed
+from ulsam_deploy.report.timed import TimedPart
 
 from .conftest import BLOCKS, golden
 from .conftest import maps as handmade
@@ -52,8 +52,8 @@ def test_boxes_hold_their_words_and_never_touch_and_edges_lead_down(steps: list[
     assert all(y1 < y2 for _, y1, _, y2 in picture["edges"])
 
 
-CURVES = [plots.Curve(f"artifact {i}", np.linspace(1 + i, 2 + i, 41).tolist(), {"p50": 1.5 + i}) for i in range(3)]
-POINTS = [plots.Point("fast", 1, 9), plots.Point("exact", 9, 1), plots.Point("neither", 9.5, 9.5)]
+CURVES = [plots.PlotCurve(f"artifact {i}", np.linspace(1 + i, 2 + i, 41).tolist(), {"p50": 1.5 + i}) for i in range(3)]
+POINTS = [plots.PlotPoint("fast", 1, 9), plots.PlotPoint("exact", 9, 1), plots.PlotPoint("neither", 9.5, 9.5)]
 
 
 def drawings(name: str) -> list[str]:
@@ -158,7 +158,11 @@ def test_a_trend_leaves_a_gap_where_a_file_lacks_an_artifact() -> None:
 
 
 def test_times_of_different_machines_are_called_that() -> None:
-    parts = [Timed("a", result()), Timed("b", result(1.0, Condition.UNKNOWN, "Another Pi")), Timed("c", result(1.5))]
+    parts = [
+        TimedPart("a", result()),
+        TimedPart("b", result(1.0, Condition.UNKNOWN, "Another Pi")),
+        TimedPart("c", result(1.5)),
+    ]
     held = comparison([(p.name, p.figures()) for p in parts])
     assert any("different machines" in note for note in held["notes"])
     svg = held["plots"][0][0]

@@ -11,8 +11,8 @@ import pytest
 from ulsam_deploy.device.bundle import Manifest, RunFacts
 from ulsam_deploy.device.findings import Report, Verdict
 from ulsam_deploy.report import page
-from ulsam_deploy.report.subject import Subject
-from ulsam_deploy.report.timed import Timed
+from ulsam_deploy.report.subject import BundlePart
+from ulsam_deploy.report.timed import TimedPart
 
 from .conftest import FAULT, artifact, golden, manifest, maps, records
 from .reading import Page
@@ -21,7 +21,7 @@ from .results import result
 HOSTILE = "</script><img src=x onerror=alert(1)>&{{7*7}}'\""
 
 
-def test_it_says_everything(subject: Subject) -> None:
+def test_it_says_everything(subject: BundlePart) -> None:
     read = Page(page.page("digits", [subject]))
     said = read.text
     assert "onnx fp32 computes what the PyTorch model computes" in said
@@ -39,14 +39,14 @@ def test_it_says_everything(subject: Subject) -> None:
     ]  # fmt: skip
 
 
-def test_a_failure_says_how_to_see_it_again(subject: Subject) -> None:
+def test_a_failure_says_how_to_see_it_again(subject: BundlePart) -> None:
     said = Page(page.page("digits", [subject])).text
     assert "ulsam-deploy verify digits.bundle --target tflite" in said
     assert "--against MODEL digits.bundle/tflite/model.tflite --precision fp32 --reproduce case" in said
     assert "verify digits.bundle --target onnx" not in said, "what passed needs no repeating"
 
 
-def test_every_link_within_the_page_leads_somewhere_and_none_leads_out(subject: Subject) -> None:
+def test_every_link_within_the_page_leads_somewhere_and_none_leads_out(subject: BundlePart) -> None:
     read = Page(page.page("two", [subject, replace(subject, name="other")], {"columns": (), "rows": (), "plots": (),
                                                                              "notes": ()}))  # fmt: skip
     identifiers = read.attribute("id")
@@ -60,7 +60,7 @@ def test_every_link_within_the_page_leads_somewhere_and_none_leads_out(subject: 
     assert not {"img", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in read.elements}
 
 
-def test_whatever_things_are_called_nothing_of_it_is_markup(subject: Subject) -> None:
+def test_whatever_things_are_called_nothing_of_it_is_markup(subject: BundlePart) -> None:
     plain = Page(page.page("digits", [subject]))
     evil = {"x": HOSTILE, HOSTILE: HOSTILE}
     first, *others = records()
@@ -76,7 +76,7 @@ def test_whatever_things_are_called_nothing_of_it_is_markup(subject: Subject) ->
         missing={HOSTILE: HOSTILE},
     )
     run = RunFacts(left_out=evil, machine=HOSTILE)
-    hostile = Subject(HOSTILE, manifest(artifacts=(made, *others), model=card, run=run), named, golden())
+    hostile = BundlePart(HOSTILE, manifest(artifacts=(made, *others), model=card, run=run), named, golden())
     read = Page(page.page(HOSTILE, [hostile]))
     assert len(read.all("script")) == len(plain.all("script"))
     assert read.all("img") == []
@@ -84,7 +84,7 @@ def test_whatever_things_are_called_nothing_of_it_is_markup(subject: Subject) ->
     assert "49" not in re.findall(r"\d+", read.text), "a name was run as a template"
 
 
-def test_the_viewer_is_given_what_json_reads_back(subject: Subject) -> None:
+def test_the_viewer_is_given_what_json_reads_back(subject: BundlePart) -> None:
     text = page.page("digits", [subject])
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
     assert data["blocks"] == ["stage.1", "stage.2"]
@@ -92,13 +92,13 @@ def test_the_viewer_is_given_what_json_reads_back(subject: Subject) -> None:
     assert data["engines"][1]["maps"][1] is None
 
 
-def test_the_same_bundle_gives_the_same_bytes(subject: Subject) -> None:
-    again = Subject("digits", Manifest.from_json(manifest().to_json()), maps(), golden())
+def test_the_same_bundle_gives_the_same_bytes(subject: BundlePart) -> None:
+    again = BundlePart("digits", Manifest.from_json(manifest().to_json()), maps(), golden())
     assert page.page("digits", [subject]) == page.page("digits", [again])
 
 
 def test_a_page_that_is_too_large_leaves_out_later_maps_first(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    subject: BundlePart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both = [subject, replace(subject, name="other")]
     held = {"columns": (), "rows": (), "plots": (), "notes": ()}
@@ -117,7 +117,7 @@ def test_a_page_that_is_too_large_leaves_out_later_maps_first(
 )
 def test_the_verdict_is_the_worst_of_what_was_run(kept: tuple[int, ...], verdict: Verdict) -> None:
     chosen = tuple(records()[i] for i in kept)
-    subject = Subject("digits", manifest(artifacts=chosen))
+    subject = BundlePart("digits", manifest(artifacts=chosen))
     assert subject.verdict is verdict
     assert f'class="verdict {verdict.value}"' in page.page("digits", [subject])
 
@@ -132,13 +132,15 @@ def test_a_network_without_attention_has_no_viewer_and_no_graph() -> None:
     only = artifact("onnx", replace(records()[0].evidence, parity=Report(Verdict.PASS, 8.0, (), (), None, ())))
     plain = replace(maps(), shapes={}, reference={}, naive=(), engines={}, missing={})
     read = Page(
-        page.page("plain", [Subject("plain", manifest(model=card, artifacts=(only,), run=RunFacts()), plain, golden())])
+        page.page(
+            "plain", [BundlePart("plain", manifest(model=card, artifacts=(only,), run=RunFacts()), plain, golden())]
+        )
     )
     assert [attributes["id"] for attributes in read.all("section")] == ["artifacts", "time", "environment"]
 
 
 def test_a_result_file_has_a_page_too() -> None:
-    read = Page(page.page("run", [Timed("run", result())]))
+    read = Page(page.page("run", [TimedPart("run", result())]))
     for words in ("onnx fp32 is the fastest on Kitchen Pi", "nothing disturbed the run", "1.500 times as long"):
         assert words in read.text, words
     assert [attributes["id"] for attributes in read.all("section")] == ["artifacts", "time", "lints", "environment"]

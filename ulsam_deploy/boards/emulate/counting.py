@@ -10,7 +10,7 @@ from typing import Any
 
 from ulsam_deploy.boards.emulate import kernels, plugin, tools
 from ulsam_deploy.boards.emulate.guest import FIRST, LOAD, STEADY
-from ulsam_deploy.boards.emulate.machine import Machine, emulated
+from ulsam_deploy.boards.emulate.machine import EmulatedMachine, emulated
 from ulsam_deploy.boards.emulate.several import each, records
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
@@ -95,7 +95,7 @@ def count_bundle(
     return [Counted(record, counts, error) for record, counts, error in done]
 
 
-def _settle(machine: Machine, target: str, verb: Sequence[str | Path]) -> None:
+def _settle(machine: EmulatedMachine, target: str, verb: Sequence[str | Path]) -> None:
     """Run once uncounted where Python's compiled files aren't there yet: making them changes heap and counts."""
     settled = machine.sysroot.pycache / f"{machine.runner.name}-{target}.settled"
     if not settled.exists():
@@ -103,7 +103,7 @@ def _settle(machine: Machine, target: str, verb: Sequence[str | Path]) -> None:
         settled.touch()
 
 
-def _counts(machine: Machine, record: ArtifactRecord, tally: plugin.Tally, answer: Mapping[str, Any]) -> Counts:
+def _counts(machine: EmulatedMachine, record: ArtifactRecord, tally: plugin.Tally, answer: Mapping[str, Any]) -> Counts:
     runs = tally.phases[STEADY]
     typical = sorted(runs)[len(runs) // 2]
     return Counts(

@@ -25,7 +25,7 @@ from ulsam_deploy.device.files import staging
 from ulsam_deploy.device.profiles import ArmProfile, device
 from ulsam_deploy.device.progress import Progress
 
-__all__ = ["Machine", "TrapError", "cpuinfo", "emulated", "profile_of"]
+__all__ = ["EmulatedMachine", "TrapError", "cpuinfo", "emulated", "profile_of"]
 
 #: Seconds for one artifact; a large network with all its probes takes about one minute.
 PATIENCE = 1800
@@ -56,7 +56,7 @@ def profile_of(board: str) -> ArmProfile:
 
 
 @dataclass(frozen=True)
-class Machine:
+class EmulatedMachine:
     """A board ready to run. ``root`` is what qemu shows as ``/``: links into the sysroot, and the board's own files."""
 
     board: str
@@ -124,7 +124,7 @@ class Machine:
 
 
 @contextlib.contextmanager
-def emulated(board: str, progress: Progress) -> Iterator[Machine]:
+def emulated(board: str, progress: Progress) -> Iterator[EmulatedMachine]:
     """The board called ``board``, its software fetched or taken out of the cache.
 
     Raises :class:`UsageError` for an unknown one, :class:`UnavailableError` where emulation isn't possible here.
@@ -140,7 +140,7 @@ def emulated(board: str, progress: Progress) -> Iterator[Machine]:
             if entry.name not in ("proc", "sys"):
                 (root / entry.name).symlink_to(entry)
         _describe(root, profile)
-        yield Machine(board, profile, tuple(release.wheels), software, root, _runner(software))
+        yield EmulatedMachine(board, profile, tuple(release.wheels), software, root, _runner(software))
 
 
 def cpuinfo(profile: ArmProfile) -> str:

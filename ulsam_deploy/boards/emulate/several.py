@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ulsam_deploy.boards.emulate.machine import Machine
+from ulsam_deploy.boards.emulate.machine import EmulatedMachine
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.progress import Progress
@@ -30,7 +30,7 @@ def records(bundle: Bundle, targets: Sequence[str]) -> list[ArtifactRecord]:
 
 
 def each(
-    machine: Machine,
+    machine: EmulatedMachine,
     wanted: Sequence[ArtifactRecord],
     work: Callable[[ArtifactRecord], T],
     progress: Progress | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ulsam_deploy.boards.emulate.machine import Machine, emulated
+from ulsam_deploy.boards.emulate.machine import EmulatedMachine, emulated
 from ulsam_deploy.boards.emulate.several import each, records
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
@@ -34,7 +34,7 @@ def verify_bundle(
     return [Checked(record, evidence, error) for record, evidence, error in done]
 
 
-def _verify(machine: Machine, bundle: Bundle, record: ArtifactRecord) -> Evidence:
+def _verify(machine: EmulatedMachine, bundle: Bundle, record: ArtifactRecord) -> Evidence:
     answer = machine.run(["verify", bundle.root, record.target, record.precision])
     found = codec.decode(Evidence, answer, "evidence", UnavailableError)
     engine = found.engine and replace(found.engine, device=machine.board, emulated=f"qemu {machine.profile.cpu}")

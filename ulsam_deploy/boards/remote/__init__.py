@@ -1,6 +1,6 @@
 """Boards behind SSH: nothing is installed there, nothing is left there."""
 
 from ulsam_deploy.boards.remote.job import Finished, Order, run_job
-from ulsam_deploy.boards.remote.link import Link, StoppedError, check_host, printable
+from ulsam_deploy.boards.remote.link import Link, StoppedError, check_host
 
-__all__ = ["Finished", "Link", "Order", "StoppedError", "check_host", "printable", "run_job"]
+__all__ = ["Finished", "Link", "Order", "StoppedError", "check_host", "run_job"]

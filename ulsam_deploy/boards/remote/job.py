@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.boards.remote.link import Link, printable
+from ulsam_deploy.boards.remote.link import Link
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
+from ulsam_deploy.device.printing import shown, shown_lines
 
 __all__ = ["Finished", "Order", "run_job"]
 
@@ -55,7 +56,7 @@ def run_job(link: Link, order: Order, tell: Callable[[str], None]) -> Finished:
     def hear(answer: dict[str, Any]) -> None:
         if "text" in answer:
             err.append(str(answer["text"]))
-            tell(printable(err[-1]))
+            tell(shown_lines(err[-1]))
         else:
             (begun if answer.get("state") == "began" else last).update(answer)
 
@@ -72,8 +73,8 @@ def run_job(link: Link, order: Order, tell: Callable[[str], None]) -> Finished:
         out=str(last["out"]),
         err="".join(err),
         files={name: str(text) for name, text in last["files"].items() if text is not None},
-        python=printable(str(begun.get("python"))),
-        machine=printable(str(begun.get("machine"))),
+        python=shown(str(begun.get("python"))),
+        machine=shown(str(begun.get("machine"))),
     )
 
 
@@ -90,17 +91,17 @@ def _obstacle(host: str, answer: dict[str, Any], order: Order) -> UlsamError:
     room = f"{free / 1e6:.0f} MB" if isinstance(free, int) else "too little"
     errors: dict[Any, UlsamError] = {
         "old": UnavailableError(
-            f"{host} has Python {printable(str(answer.get('python')))}",
+            f"{host} has Python {shown(str(answer.get('python')))}",
             expected="Python 3.10 or newer (JetPack 5 and Debian 11 have older ones)",
             todo="install a newer one there and name it with --host-python",
         ),
         "full": UnavailableError(
-            f"{host} has {room} free in {printable(str(answer.get('place')))}",
+            f"{host} has {room} free in {shown(str(answer.get('place')))}",
             expected="room for the bundle and 16 MiB more",
             todo="free some space there",
         ),
         "busy": UnavailableError(
-            f"{host} is in use by {printable(str(answer.get('owner'))) or 'another run'}",
+            f"{host} is in use by {shown(str(answer.get('owner'))) or 'another run'}",
             todo="wait until that is done",
         ),
         "lost": UnavailableError(f"{host} heard nothing from here for a minute and stopped", todo="run it again"),

@@ -24,7 +24,7 @@ from typing import IO, Any
 from ulsam_deploy.boards.remote import board
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError, UsageError
 
-__all__ = ["Link", "StoppedError", "check_host", "printable"]
+__all__ = ["Link", "StoppedError", "check_host"]
 
 CONNECT_SECONDS = 15
 #: A silent link is given up after three of these; the board hears from us as often.
@@ -50,11 +50,6 @@ def check_host(host: str) -> str:
             todo="put ports, IPv6 addresses and jump hosts into ~/.ssh/config under a Host name of their own",
         )
     return host
-
-
-def printable(text: str) -> str:
-    """``text`` from a board, without what would do things to a terminal."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 @dataclass
@@ -190,7 +185,7 @@ def _answer(text: str, host: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not {"state", "text"} & found.keys():
-        raise UnavailableError(f"{host} gave an answer that makes no sense: {printable(text[:200])!a}")
+        raise UnavailableError(f"{host} gave an answer that makes no sense: {text[:200]!a}")
     return found
 
 
@@ -209,5 +204,5 @@ def _host_key(host: str, changed: bool) -> RefusedError:
 
 
 def _last_line(err: str) -> str:
-    lines = [line.strip() for line in printable(err).splitlines() if line.strip()]
+    lines = [line.strip() for line in err.splitlines() if line.strip()]
     return lines[-1] if lines else "it said nothing"

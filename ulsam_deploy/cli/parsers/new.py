@@ -7,7 +7,7 @@ from typing import Any
 
 from ulsam_deploy.device.commands.arguments import add_force, command, value
 from ulsam_deploy.device.errors import UsageError
-from ulsam_deploy.exporting import options
+from ulsam_deploy.device.shapes import parse_shape
 
 
 def add(commands: Any) -> None:
@@ -25,7 +25,7 @@ def add(commands: Any) -> None:
     parser.add_argument("--classes", type=int, metavar="K", help="number of classes (default 1000)")
     parser.add_argument("--in-channels", type=int, metavar="C", help="channels of the image (default 3)")
     parser.add_argument(
-        "--input", type=value(options.parse_shape), metavar="CxHxW", help="input shape to remember (default 224x224)"
+        "--input", type=value(parse_shape), metavar="CxHxW", help="input shape to remember (default 224x224)"
     )
     parser.add_argument("--seed", type=value(_seed), default=0, help="seed of the initial weights (default 0)")
 

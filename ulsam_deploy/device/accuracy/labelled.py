@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import abc
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.hashing import digest_of
+from ulsam_deploy.device.npz import ArrayFile, Rows, UnsoundArraysError, read_array
 from ulsam_deploy.device.preprocessing import Preprocessing
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import TensorSpec
 
 __all__ = ["Labelled", "open_labelled"]
@@ -31,8 +28,6 @@ Feed = dict[str, Array]
 #: The array of an ``.npz`` that holds the classes.
 LABELS = "labels"
 _TODO = f"save them with numpy.savez: one array for each input, and '{LABELS}', whole numbers from 0 on"
-#: What damaged bytes can raise on the way through zip, zlib and npy.
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 class Labelled(abc.ABC):
@@ -111,8 +106,8 @@ class _Folder(Labelled):
         shape = _shape(self._input)
         if file.suffix.lower() == ".npy":
             try:
-                array = np.load(file, allow_pickle=False)
-            except _DAMAGE as error:
+                array = read_array(file, own=True)
+            except UnsoundArraysError as error:
                 raise _unreadable(file, error) from error
             one: Array = _checked(array[None], self._input, self._how, f"'{file.name}'")[0]
             return one
@@ -148,59 +143,41 @@ class _Npz(Labelled):
     ) -> None:
         self._path, self._inputs, self._how = path, inputs, preprocessing
         try:
-            with zipfile.ZipFile(path) as archive:
-                present = [name.removesuffix(".npy") for name in archive.namelist()]
-                if LABELS not in present:
-                    held = ", ".join(sorted(present)) or "no arrays"
+            with ArrayFile(path) as file:
+                if LABELS not in file.names:
+                    held = ", ".join(sorted(file.names)) or "no arrays"
                     raise UsageError(f"'{path.name}' holds {held}", expected=f"'{LABELS}' as well", todo=_TODO)
-                with archive.open(f"{LABELS}.npy") as stream:
-                    labels = npy.read_array(stream, allow_pickle=False)
-        except _DAMAGE as error:
+                present, labels = file.names, file.read(LABELS)
+        except UnsoundArraysError as error:
             raise _unreadable(path, error) from error
         self._members = _members(path, inputs, [name for name in present if name != LABELS])
         self.labels = _checked_labels(labels, classes, path)
 
     def batches(self, size: int) -> Iterator[tuple[Feed, Array]]:
-        with ExitStack() as stack:
-            try:
-                archive = stack.enter_context(zipfile.ZipFile(self._path))
-                arrays = {
-                    spec.name: _Rows(stack.enter_context(archive.open(f"{member}.npy")), f"'{member}'", self.count)
-                    for spec, member in zip(self._inputs, self._members)
-                }
+        try:
+            with ArrayFile(self._path) as file:
+                arrays = [_rows(file, member, self.count) for member in self._members]
                 for start in range(0, self.count, size):
                     count = min(size, self.count - start)
                     feed = {
-                        spec.name: _checked(arrays[spec.name].read(count), spec, self._how, f"'{spec.name}'")
-                        for spec in self._inputs
+                        spec.name: _checked(rows.read(count), spec, self._how, f"'{spec.name}'")
+                        for spec, rows in zip(self._inputs, arrays)
                     }
                     yield feed, self.labels[start : start + count]
-            except _DAMAGE as error:
-                raise _unreadable(self._path, error) from error
+        except UnsoundArraysError as error:
+            raise _unreadable(self._path, error) from error
 
     def digest(self) -> str:
         return digest_of(self._path)
 
 
-class _Rows:
-    """An array in a stream, a few rows at a time."""
-
-    def __init__(self, stream: IO[bytes], what: str, count: int) -> None:
-        self._stream = stream
-        version = npy.read_magic(stream)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, self._dtype = read(stream)
-        if fortran or self._dtype.hasobject or not shape or shape[0] != count:
-            given = f"{self._dtype} of shape {shape}" + (", columns first" if fortran else "")
-            raise UsageError(f"{what} holds {given}", expected=f"{count} samples along the first axis", todo=_TODO)
-        self._row = tuple(shape[1:])
-
-    def read(self, count: int) -> Array:
-        wanted = count * int(np.prod(self._row, dtype=np.int64)) * self._dtype.itemsize
-        data = self._stream.read(wanted)
-        if len(data) < wanted:
-            raise EOFError("the array ends too early")
-        return np.frombuffer(data, self._dtype).reshape(count, *self._row)
+def _rows(file: ArrayFile, member: str, count: int) -> Rows:
+    """The array ``member``, one row for each of ``count`` samples."""
+    rows = file.rows(member)
+    if rows.fortran or rows.shape[:1] != (count,):
+        given = f"{rows.dtype} of shape {shape_text(rows.shape)}" + (", columns first" if rows.fortran else "")
+        raise UsageError(f"'{member}' holds {given}", expected=f"{count} samples along the first axis", todo=_TODO)
+    return rows
 
 
 def _members(path: Path, inputs: Sequence[TensorSpec], present: Sequence[str]) -> tuple[str, ...]:
@@ -219,7 +196,7 @@ def _members(path: Path, inputs: Sequence[TensorSpec], present: Sequence[str]) -
 def _checked_labels(labels: Array, classes: int, path: Path) -> Array:
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         raise UsageError(
-            f"'{LABELS}' in '{path.name}' is {labels.dtype} of shape {labels.shape}",
+            f"'{LABELS}' in '{path.name}' is {labels.dtype} of shape {shape_text(labels.shape)}",
             expected="one whole number a sample",
             todo=_TODO,
         )
@@ -244,20 +221,17 @@ def _checked(rows: Array, spec: TensorSpec, how: Preprocessing | None, what: str
 
         return images.read_pixels(rows, shape, how, what)
     if rows.shape[1:] != shape or rows.dtype != np.float32:
-        given = f"{rows.dtype} of shape " + "x".join(map(str, rows.shape[1:]))
+        given = f"{rows.dtype} of shape " + shape_text(rows.shape[1:])
         more = ", or a bundle that states its preprocessing" if rows.dtype == np.uint8 else ""
-        raise UsageError(
-            f"{what} holds {given} a sample", expected="float32 of shape " + "x".join(map(str, shape)) + more
-        )
+        raise UsageError(f"{what} holds {given} a sample", expected="float32 of shape " + shape_text(shape) + more)
     if not np.isfinite(rows).all():
         raise UsageError(f"{what} has values that are not finite", expected="numbers")
     return rows
 
 
 def _unreadable(path: Path, error: Exception) -> UsageError:
-    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0:1]
     return UsageError(
-        f"'{path}' cannot be read: {why if isinstance(why, str) else ''.join(why) or type(error).__name__}",
+        f"'{path}' cannot be read: {error}",
         expected=f"a folder a class, or an .npz with '{LABELS}'",
         todo=_TODO,
     )

@@ -15,6 +15,7 @@ from ulsam_deploy.device.accuracy.labelled import Labelled
 from ulsam_deploy.device.accuracy.statistics import Paired, paired, wilson
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import TensorSpec
 
 __all__ = ["Accuracy", "Hits", "class_count", "hits", "judged", "ranks"]
@@ -64,9 +65,8 @@ def class_count(outputs: Sequence[TensorSpec]) -> int:
     """How many classes a network tells apart; raises :class:`UsageError` where its output is no row of scores."""
     first = outputs[0]
     if len(first.shape) != 2 or (first.shape[1] or 0) < 2:
-        shape = "x".join("N" if size is None else str(size) for size in first.shape)
         raise UsageError(
-            f"the output '{first.name}' is {shape}: accuracy on labels means nothing there",
+            f"the output '{first.name}' is {shape_text(first.shape)}: accuracy on labels means nothing there",
             expected="a row of class scores for each sample",
         )
     return int(first.shape[1] or 0)

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from ulsam_deploy.device.bench.board import Board
 
-__all__ = ["Identities", "Identity", "Proof", "prove"]
+__all__ = ["DeviceProof", "Identities", "Identity", "prove"]
 
 #: Of the Python that runs the engine: on a 64-bit kernel it may be a 32-bit one.
 BITS = 64 if sys.maxsize > 2**32 else 32
@@ -53,14 +53,14 @@ class Identities:
 
 
 @dataclass(frozen=True)
-class Proof:
+class DeviceProof:
     """The device profile that a machine proves to be, or ``None``; ``why``, in words without a full stop."""
 
     device: str | None
     why: str
 
 
-def prove(board: Board, known: Mapping[str, Identity], bits: int = BITS) -> Proof:
+def prove(board: Board, known: Mapping[str, Identity], bits: int = BITS) -> DeviceProof:
     """Which of ``known`` the machine is.
 
     Args:
@@ -73,15 +73,15 @@ def prove(board: Board, known: Mapping[str, Identity], bits: int = BITS) -> Proo
     """
     model = board.model
     if model is None:
-        return Proof(None, "this machine does not say which board it is")
+        return DeviceProof(None, "this machine does not say which board it is")
     doubts = {name: each.doubt(board, bits) for name, each in known.items() if _fits(model, each.models)}
     for name, doubt in doubts.items():
         if not doubt:
-            return Proof(name, f"this machine is '{model}'")
+            return DeviceProof(name, f"this machine is '{model}'")
     if doubts:
         told = "; ".join(f"it is not {name}, because {doubt}" for name, doubt in doubts.items())
-        return Proof(None, f"this machine says that it is '{model}'; {told}")
-    return Proof(None, f"this machine is '{model}', and no device profile is about that")
+        return DeviceProof(None, f"this machine says that it is '{model}'; {told}")
+    return DeviceProof(None, f"this machine is '{model}', and no device profile is about that")
 
 
 def _fits(text: str, patterns: tuple[str, ...]) -> bool:

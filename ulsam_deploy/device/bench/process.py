@@ -20,14 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import numpy as np
-
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench.result import Parity
 from ulsam_deploy.device.errors import ExportError, UlsamError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.invocation import command
+from ulsam_deploy.device.npz import write_arrays
 from ulsam_deploy.device.types import TensorSpec
 
 __all__ = ["FreshProcess", "Subject"]
@@ -78,7 +77,7 @@ class FreshProcess:
         self, subject: Subject, *, threads: int | None, cpus: Sequence[int], warmup: int, warmup_seconds: float
     ) -> None:
         packed = io.BytesIO()
-        np.savez(packed, allow_pickle=False, **subject.feed)
+        write_arrays(packed, subject.feed)
         self._label = subject.label
         self._job = {
             "runtime": subject.runtime,

@@ -24,7 +24,7 @@ from ulsam_deploy.device.bench.worker import TIMED
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import EngineFacts
 
-__all__ = ["Plan", "Timed", "order", "take_turns"]
+__all__ = ["Plan", "TimedSubject", "order", "take_turns"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Plan:
 
 
 @dataclass
-class Timed:
+class TimedSubject:
     """One subject while it is timed; ``error`` says why it was given up."""
 
     subject: Subject
@@ -81,9 +81,9 @@ def order(count: int, rounds: int) -> Iterator[tuple[int, int, int]]:
 
 def take_turns(
     subjects: Sequence[Subject], plan: Plan, board: Board, tell: Callable[[str], None] = lambda _: None
-) -> list[Timed]:
+) -> list[TimedSubject]:
     """Time every subject; one whose process fails is given up, and the others go on. ``tell`` hears of each process."""
-    timed = [Timed(subject) for subject in subjects]
+    timed = [TimedSubject(subject) for subject in subjects]
     meter = power.meter(board)
     idle = power.draw(meter, plan.profile.energy_seconds) if meter else None
     rounds = plan.profile.rounds
@@ -100,7 +100,7 @@ def take_turns(
 
 
 def _one_process(
-    each: Timed,
+    each: TimedSubject,
     turn: int,
     position: int,
     plan: Plan,

@@ -19,12 +19,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TextIO
 
-import numpy as np
-
 from ulsam_deploy.device import codec, plugins
 from ulsam_deploy.device.bench.measure import collect, peak_rss, warm_up
 from ulsam_deploy.device.bench.result import pack_samples
 from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.npz import read_arrays
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import TensorSpec
 
@@ -57,8 +56,7 @@ def _serve(job: dict[str, Any], answers: TextIO) -> None:
     began = perf_counter()
     with engine([Path(file) for file in job["files"]], *ports, threads=job["threads"]) as runtime:
         load = perf_counter() - began
-        with np.load(io.BytesIO(base64.b64decode(job["feed"])), allow_pickle=False) as feed:
-            run = runtime.prepared({name: feed[name] for name in feed.files})
+        run = runtime.prepared(read_arrays(io.BytesIO(base64.b64decode(job["feed"]))))
         first = warm_up(run, job["warmup"], job["warmup_seconds"])
         facts = codec.encode(runtime.facts(), "what the engine tells")
         _answer(answers, {"load_ms": load * 1e3, "first_ms": first / 1e6, "facts": facts})

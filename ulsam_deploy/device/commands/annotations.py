@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.printing import shown, shown_lines
 
 #: A step shows this many annotations of a kind and drops the rest without a word.
 MOST = 10
@@ -42,7 +43,7 @@ def _of(checks: Sequence[Check], verdict: Verdict, command: str) -> list[str]:
 
 
 def _line(command: str, title: str, message: str) -> str:
-    return f"::{command} title={_property(title[:LONGEST_TITLE])}::{_data(message[:LONGEST])}"
+    return f"::{command} title={_property(shown(title[:LONGEST_TITLE]))}::{_data(shown_lines(message[:LONGEST]))}"
 
 
 def _data(text: str) -> str:

@@ -20,6 +20,7 @@ from ulsam_deploy.device.commands import timings, words
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, UsageError, combine
+from ulsam_deploy.device.printing import say
 
 
 def run(arguments: argparse.Namespace) -> Exit:
@@ -40,12 +41,12 @@ def run(arguments: argparse.Namespace) -> Exit:
     else:
         words.print_table(told.columns, told.rows)
         for name, result in named.items():
-            print(timings.remarks(result, name))
+            say(*timings.remarks(result, name).split("\n"))
     return combine(_code(result, arguments) for result in results)
 
 
 def _tell(text: str) -> None:
-    sys.stderr.write(text)
+    say(*text.splitlines(), error=True)
 
 
 def _code(result: Result, arguments: argparse.Namespace) -> Exit:

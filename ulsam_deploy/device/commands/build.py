@@ -9,6 +9,7 @@ from ulsam_deploy.device.bundle import MANIFEST
 from ulsam_deploy.device.bundle.output import check_folder
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.printing import say
 
 #: What makes a folder a kit.
 RECIPE = "build.json"
@@ -33,5 +34,5 @@ def run(arguments: argparse.Namespace) -> Exit:
     if arguments.json:
         words.print_json("build", {"engine": str(plan)})
     else:
-        print(f"The engine is {plan}")
+        say(f"The engine is {plan}")
     return Exit.OK

@@ -17,6 +17,7 @@ from ulsam_deploy._version import __version__
 from ulsam_deploy.device import codec, plugins
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.errors import Exit, UlsamError
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Availability
 
@@ -81,14 +82,14 @@ def show(found: Doctor, as_json: bool, *about: str) -> Exit:
     if as_json:
         words.print_json("doctor", codec.encode(found, "doctor"))
         return Exit.OK
-    print(f"ulsam-deploy {found.version}, Python {found.python}, {platform.system()} {platform.machine()}")
+    say(f"ulsam-deploy {found.version}, Python {found.python}, {platform.system()} {platform.machine()}")
     for line in about:
-        print(line)
-    print()
+        say(line)
+    say("")
     words.print_table(_COLUMNS, [row for backend in found.backends for row in rows(backend)] + _tool_rows(found.tools))
-    print(f"\nPrecisions possible here: {possible(found.backends) or 'none'}")
+    say("", f"Precisions possible here: {possible(found.backends) or 'none'}")
     for note in found.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     return Exit.OK
 
 

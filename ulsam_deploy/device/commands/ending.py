@@ -11,7 +11,6 @@ import errno
 import os
 import platform
 import shlex
-import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from ulsam_deploy._version import __version__
 from ulsam_deploy.device.errors import DefectError, ExportError, InterruptedRunError, UlsamError, UsageError
+from ulsam_deploy.device.printing import complain, say
 
 __all__ = ["defect", "ended", "in_words"]
 
@@ -44,16 +44,11 @@ def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namesp
     """
     if isinstance(error, KeyboardInterrupt):
         told: UlsamError = InterruptedRunError("interrupted: nothing was left half-written")
-        sys.stderr.write(f"{told}\n")
+        say(told, error=True)
         return told
     told = in_words(error, _typed(arguments)) or defect(error, words)
-    sys.stderr.write(f"error: {_shown(str(told))}\n")
+    complain(told)
     return told
-
-
-def _shown(text: str) -> str:
-    """``text`` with what steers a terminal escaped: a stranger's file may be called anything."""
-    return "".join(one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode() for one in text)
 
 
 def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | None:

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Part", "laid_out"]
+__all__ = ["TablePart", "laid_out"]
 
 #: A cell of several words isn't broken to fewer characters than this, where that can be helped.
 _NARROW = 24
@@ -19,7 +19,7 @@ Rows = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Part:
+class TablePart:
     """Some columns of a table; a cell is its lines, each at most as long as its column is wide."""
 
     widths: tuple[int, ...]
@@ -27,7 +27,7 @@ class Part:
     rows: tuple[tuple[tuple[str, ...], ...], ...]
 
 
-def laid_out(columns: Sequence[str], rows: Rows, width: int, gap: int = 2, frame: int = 0) -> list[Part]:
+def laid_out(columns: Sequence[str], rows: Rows, width: int, gap: int = 2, frame: int = 0) -> list[TablePart]:
     """The table in parts that fit.
 
     Args:
@@ -77,14 +77,14 @@ def _keys(rows: Rows, count: int) -> int:
 
 def _part(
     columns: Sequence[str], rows: Rows, chosen: Sequence[int], whole: Sequence[int], least: Sequence[int], room: int
-) -> Part:
+) -> TablePart:
     """The columns ``chosen``, those that want to be wider than they must be sharing what is left of ``room``."""
     widths = {i: least[i] for i in chosen}
     for left, i in enumerate(sorted(chosen, key=lambda i: whole[i] - least[i])):
         share = max(room - sum(widths.values()), 0) // (len(chosen) - left)
         widths[i] += min(whole[i] - least[i], share)
     lines = [tuple(tuple(_broken(row[i], widths[i])) for i in chosen) for row in rows]
-    return Part(tuple(widths[i] for i in chosen), tuple(columns[i] for i in chosen), tuple(lines))
+    return TablePart(tuple(widths[i] for i in chosen), tuple(columns[i] for i in chosen), tuple(lines))
 
 
 def _broken(cell: str, width: int) -> list[str]:

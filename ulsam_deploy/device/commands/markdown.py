@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ulsam_deploy.device.bundle.kinds import MARKDOWN_MARK
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.printing import shown, shown_lines
 
 #: GitHub refuses a step's summary of more than 1 MiB; a little is left for the last line.
 LIMIT = 1 << 20
@@ -39,14 +40,14 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """``text`` as Markdown that shows just it, on one line: no markup, links, mentions or table bars of its own."""
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = shown(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", plain).replace("@", "&#64;").replace("://", ":&#47;&#47;")
 
 
 def _fenced(text: str) -> str:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{text}\n{fence}\n" if text else ""
+    return f"{fence}text\n{shown_lines(text)}\n{fence}\n" if text else ""
 
 
 def _within(parts: Sequence[str]) -> str:

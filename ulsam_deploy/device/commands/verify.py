@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import OURS, command, in_runner, typed
+from ulsam_deploy.device.printing import complain, say
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.shortfall import Shortfall, shortfall
 from ulsam_deploy.device.this_machine import proof
@@ -98,15 +98,15 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Exit
         return code
     words.print_table(told.columns, told.rows)
     if signed:
-        print(f"signed by {signed}")
+        say(f"signed by {signed}")
     for item in checked:
         for reason in item.evidence.reasons if item.evidence else ():
-            print(f"{_subject(item)}: {reason}")
+            say(f"{_subject(item)}: {reason}")
         if item.error:
-            sys.stderr.write(f"{_subject(item)}: {_not_run(means)}: {item.error}\n")
+            complain(item.error, f"{_subject(item)}: {_not_run(means)}")
     for each in missed.values():
-        sys.stderr.write(f"{each}\n")
-    print(f"\nProven: {told.sentence}")
+        say(*str(each).split("\n"), error=True)
+    say("", f"Proven: {told.sentence}")
     _say_next(checked, code, arguments, missed)
     return code
 
@@ -123,7 +123,7 @@ def _say_next(
         # A board has no checkpoint and no exporters: that command is the host's.
         words.say_next([OURS, *again], f"{why}, on the host" if in_runner() else why, on_host=True)
     elif todo := next((each.todo for each in missed.values() if each.todo), ""):
-        print(f"Next:   {todo}")
+        say(f"Next:   {todo}")
     elif code is not Exit.OK:
         words.say_next([OURS, "doctor"])
     elif in_runner():

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.bundle import ArtifactRecord, Evidence
-from ulsam_deploy.device.commands.layout import Part, laid_out
+from ulsam_deploy.device.commands.layout import TablePart, laid_out
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.printing import say, shown
 from ulsam_deploy.device.progress import terminal
 
 if TYPE_CHECKING:
@@ -39,26 +40,27 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     On a terminal it is as wide as that at most; what isn't one has lines as long as they are, for other programs.
     """
+    rows = [[shown(cell) for cell in row] for row in rows]
     console = terminal(sys.stdout)
     if not sys.stdout.isatty():
-        print(table(columns, rows))
+        say(*table(columns, rows).split("\n"))
         return
     width = shutil.get_terminal_size().columns
     drawn = laid_out(columns, rows, width, gap=3, frame=4)
     if console is None or any(sum(part.widths) + 3 * len(part.widths) + 1 > width for part in drawn):
-        print("\n\n".join(_plain(part) for part in laid_out(columns, rows, width)))
+        say(*"\n\n".join(_plain(part) for part in laid_out(columns, rows, width)).split("\n"))
         return
     for part in drawn:
         console.print(_drawn(part))
 
 
-def _plain(part: Part) -> str:
+def _plain(part: TablePart) -> str:
     """A part of a table; a cell's further lines are rows in which others have nothing."""
     rows = [cells for row in part.rows for cells in itertools.zip_longest(*row, fillvalue="")]
     return table(part.columns, rows)
 
 
-def _drawn(part: Part) -> Table:
+def _drawn(part: TablePart) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -72,8 +74,8 @@ def _drawn(part: Part) -> Table:
 def say_next(command: Sequence[object], why: str = "", *, on_host: bool = False) -> None:
     """The last line of a command: what to type now, just as it has to be typed; ``why`` is a line before it."""
     if why:
-        print(f"{why}:")
-    print(f"Next:   {typed(*command, on_host=on_host)}")
+        say(f"{why}:")
+    say(f"Next:   {typed(*command, on_host=on_host)}")
 
 
 def proven(evidence: Sequence[Evidence]) -> str:

@@ -33,6 +33,7 @@ from ulsam_deploy.device.parity.inside import Reading
 from ulsam_deploy.device.parity.liveness import by_twins, classify, concluded, is_beyond, liveness, map_shape, overall
 from ulsam_deploy.device.parity.noise import drift, explain, relative, scales
 from ulsam_deploy.device.parity.sketch import compact
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.thresholds import TOLERANCE
 
 #: Removing a block's attention must move an output by this many tolerances for the tolerance alone to guard it.
@@ -130,7 +131,7 @@ def _inadmissible(golden: Golden, name: str, shape: tuple[int, ...], produced: A
     if array.dtype.kind not in "fiub":
         return f"has dtype {array.dtype}, which is not a number"
     if array.shape != wanted:
-        return f"has shape {array.shape}; the reference has {wanted}"
+        return f"has shape {shape_text(array.shape)}; the reference has {shape_text(wanted)}"
     if not np.all(np.isfinite(array)):
         bad = ~np.isfinite(array).reshape(len(golden.probes), -1).all(1)
         return f"is not finite on {bad.sum()} of {len(bad)} probes, first on '{_blown(golden, array)}'"

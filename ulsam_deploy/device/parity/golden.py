@@ -16,10 +16,11 @@ import numpy as np
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Floor, Statistic
+from ulsam_deploy.device.npz import DAMAGE, UnsoundArraysError, read_arrays, write_arrays
 from ulsam_deploy.device.parity.inside import Reading
 from ulsam_deploy.device.parity.noise import as_json, noise_floors
-from ulsam_deploy.device.parity.npz import DAMAGE, read_arrays
 from ulsam_deploy.device.parity.sketch import LIMIT, compact
+from ulsam_deploy.device.shapes import shape_text
 
 _SCHEMA = "ulsam-deploy/golden/3"
 
@@ -166,8 +167,7 @@ class Golden:
         members |= {f"evened_{i}": self.evened[name] for i, name in enumerate(self.outputs) if self.evened}
         for i, found in enumerate(self.silenced.values()):
             members |= {f"silenced_{i}_{j}": found[name] for j, name in enumerate(self.outputs)}
-        with path.open("wb") as file:
-            np.savez_compressed(file, **members)  # type: ignore[arg-type]
+        write_arrays(path, members, compressed=True)
 
     @classmethod
     def load(cls, path: Path) -> Golden:
@@ -175,6 +175,8 @@ class Golden:
 
         Raises :class:`UsageError` when there is no such file, :class:`RefusedError` when it is not a sound golden set.
         """
+        if not path.exists():
+            raise UsageError(f"there is no file '{path}'", expected="a golden set (golden.npz)")
         try:
             members = read_arrays(path)
             meta = json.loads(members["meta"].tobytes())
@@ -201,10 +203,9 @@ class Golden:
                 },
                 inside={artifact: tuple(map(_reading, found)) for artifact, found in meta["inside"].items()},
             )
-        except FileNotFoundError as error:
-            raise UsageError(f"there is no file '{path}'", expected="a golden set (golden.npz)") from error
         except (*DAMAGE, ExportError) as error:
-            why = error.found if isinstance(error, ExportError) else f"{type(error).__name__}: {error}"
+            in_words = isinstance(error, (UnsoundArraysError, ExportError))
+            why = str(error) if in_words else f"{type(error).__name__}: {error}"
             raise RefusedError(
                 f"'{path.name}' is not a sound golden set: {why}",
                 expected="the golden.npz of a bundle, unchanged",
@@ -243,7 +244,8 @@ def _problem(golden: Golden) -> str:
             return f"its parts name different outputs: {sorted(what)} and {sorted(golden.outputs)}"
     for name, array in golden.inputs.items():
         if array.shape[:1] != (count,) or not _is_finite(array):
-            return f"input '{name}' has shape {array.shape} or values that are not finite; {count} probes are named"
+            shape = shape_text(array.shape)
+            return f"input '{name}' has shape {shape} or values that are not finite; {count} probes are named"
     words = (_output_problem(golden, name) or _precision_problem(golden, name) for name in golden.outputs)
     return next((found for found in words if found), "")
 
@@ -261,7 +263,8 @@ def _output_problem(golden: Golden, name: str) -> str:
     )
     for what, array, right, dtype in wanted:
         if array.shape != right or array.dtype != dtype:
-            return f"the {what} '{name}' is {array.dtype}{array.shape}, not {np.dtype(dtype)}{right}"
+            found, expected = shape_text(array.shape), shape_text(right)
+            return f"the {what} '{name}' is {array.dtype} {found}, not {np.dtype(dtype)} {expected}"
         if not _is_finite(array):
             return f"the {what} '{name}' has values that are not finite"
     if not _is_positive(floor):

@@ -15,7 +15,7 @@ from ulsam_deploy.device.bench.identity import Identity
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.profiles.profile import (
     ArmProfile,
-    Budget,
+    BoardLimits,
     Device,
     Release,
     TensorRTProfile,
@@ -27,7 +27,7 @@ from ulsam_deploy.device.spelling import unknown
 
 __all__ = [
     "ArmProfile",
-    "Budget",
+    "BoardLimits",
     "Device",
     "Release",
     "TensorRTProfile",

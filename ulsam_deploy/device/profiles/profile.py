@@ -71,7 +71,7 @@ class ArmProfile:
 
 
 @dataclass(frozen=True)
-class Budget:
+class BoardLimits:
     """What one artifact may cost on the device; ``None``: no limit. Size in MB, instructions in millions a run."""
 
     size_mb: float | None = None
@@ -88,12 +88,12 @@ class Device:
     title: str
     tensorrt: TensorRTProfile | None = None
     arm: ArmProfile | None = None
-    budget: Budget = Budget()
+    budget: BoardLimits = BoardLimits()
     identity: Identity | None = None
 
 
 _PARTS: Mapping[str, type[Any]] = {
-    "tensorrt": TensorRTProfile, "arm": ArmProfile, "budget": Budget, "identity": Identity,
+    "tensorrt": TensorRTProfile, "arm": ArmProfile, "budget": BoardLimits, "identity": Identity,
 }  # fmt: skip
 
 

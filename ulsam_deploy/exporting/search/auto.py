@@ -19,7 +19,7 @@ from ulsam_deploy.device.types import Tier
 from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.exporting.build import Builder
 from ulsam_deploy.exporting.options import Recipe
-from ulsam_deploy.exporting.search.strategy import Part, parts_of, smallest_keep
+from ulsam_deploy.exporting.search.strategy import NetworkPart, parts_of, smallest_keep
 from ulsam_deploy.exporting.search.trial import Trial, fastest, misses, undominated
 from ulsam_deploy.exporting.search.trials import Trials
 from ulsam_deploy.graph.interfaces import Exporter
@@ -136,7 +136,7 @@ class _Damage:
     parts: Mapping[str, float]
 
 
-def _damage(builder: Builder, parts: Sequence[Part], alive: Sequence[str]) -> Mapping[str, float]:
+def _damage(builder: Builder, parts: Sequence[NetworkPart], alive: Sequence[str]) -> Mapping[str, float]:
     """By part, what it alone does in int8: attention lost from the blocks ``alive``, and error in tolerances."""
 
     def compute() -> _Damage:

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Part", "parts_of", "smallest_keep"]
+__all__ = ["NetworkPart", "parts_of", "smallest_keep"]
 
 #: A network is first searched in about so many parts, and then module by module inside those that must be kept.
 ENOUGH = 8
 
 
 @dataclass(frozen=True)
-class Part:
+class NetworkPart:
     """Some modules that are kept together: their common path, and MACs by path of each module in it."""
 
     path: str
@@ -27,7 +27,7 @@ class Part:
         return sum(self.modules.values())
 
 
-def parts_of(modules: Mapping[str, int]) -> tuple[Part, ...]:
+def parts_of(modules: Mapping[str, int]) -> tuple[NetworkPart, ...]:
     """``modules`` (MACs by path, in order) by common path: as short a one as gives :data:`ENOUGH` parts.
 
     Where no length does, the shortest that gives the most.
@@ -42,11 +42,11 @@ def parts_of(modules: Mapping[str, int]) -> tuple[Part, ...]:
             best = found
         if len(best) >= ENOUGH:
             break
-    return tuple(Part(path, inside) for path, inside in best.items())
+    return tuple(NetworkPart(path, inside) for path, inside in best.items())
 
 
 def smallest_keep(
-    parts: Sequence[Part], damage: Mapping[str, float], holds: Callable[[tuple[str, ...]], bool]
+    parts: Sequence[NetworkPart], damage: Mapping[str, float], holds: Callable[[tuple[str, ...]], bool]
 ) -> tuple[str, ...] | None:
     """The paths to keep, in the order of ``parts``; ``None`` where not even keeping all of them holds.
 
@@ -74,8 +74,8 @@ def smallest_keep(
 
 
 def _beginning(
-    ranked: Sequence[Part], parts: Sequence[Part], holds: Callable[[tuple[str, ...]], bool]
-) -> list[Part] | None:
+    ranked: Sequence[NetworkPart], parts: Sequence[NetworkPart], holds: Callable[[tuple[str, ...]], bool]
+) -> list[NetworkPart] | None:
     low, high = 1, len(ranked)
     while low < high:
         middle = (low + high) // 2
@@ -84,11 +84,11 @@ def _beginning(
     return chosen if chosen and holds(_paths(parts, _whole(chosen))) else None
 
 
-def _whole(parts: Sequence[Part]) -> dict[str, list[str]]:
+def _whole(parts: Sequence[NetworkPart]) -> dict[str, list[str]]:
     return {part.path: list(part.modules) for part in parts}
 
 
-def _paths(parts: Sequence[Part], kept: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+def _paths(parts: Sequence[NetworkPart], kept: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """A part's own path where all of its modules are kept, else theirs: one spelling for one choice."""
     found: list[str] = []
     for part in parts:

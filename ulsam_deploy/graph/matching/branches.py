@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.graph.editing import Constants, shape_of
 from ulsam_deploy.graph.matching.movement import Origins, only_source, reached, sources
 
@@ -229,13 +230,10 @@ def _check_pool(pool: Node) -> Node:
     kernel = pair(1, [3])
     stride, padding, dilation = pair(2, []) or kernel, pair(3, [0]), pair(4, [1])
     if (kernel, stride, padding, dilation) != ([3, 3], [1, 1], [1, 1], [1, 1]):
-        sizes = f"{_by(kernel)} stride {_by(stride)} padding {_by(padding)} dilation {_by(dilation)}"
+        found = zip(("", "stride ", "padding ", "dilation "), (kernel, stride, padding, dilation))
+        sizes = " ".join(what + shape_text(pair) for what, pair in found)
         raise NotUlsamError(f"its max pool is {sizes}, not 3x3 stride 1x1 padding 1x1 dilation 1x1")
     return pool.all_input_nodes[0]
-
-
-def _by(pair: Sequence[int]) -> str:
-    return "x".join(map(str, pair))
 
 
 def _is_pointwise(conv: Node) -> bool:

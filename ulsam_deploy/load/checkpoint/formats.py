@@ -20,6 +20,7 @@ from typing import Any
 
 from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.printing import shown
 from ulsam_deploy.load.checkpoint import pickles
 
 EXPECTED = "a state_dict written by torch.save, or a .safetensors file"
@@ -71,7 +72,7 @@ def decode(data: bytes, name: str, *, trust: bool, allow: Collection[str]) -> tu
 def broken(name: str, why: object) -> ExportError:
     """The error for a file that is damaged or cut short."""
     return ExportError(
-        f"'{name}' cannot be read: {_printable(why) or type(why).__name__}",
+        f"'{name}' cannot be read: {_short(why) or type(why).__name__}",
         expected=EXPECTED,
         todo="it may be damaged or cut short: copy or save it again",
     )
@@ -80,16 +81,16 @@ def broken(name: str, why: object) -> ExportError:
 def refused(name: str, why: str, flags: str) -> RefusedError:
     """The error for a file that can only be read by trusting whoever made it."""
     return RefusedError(
-        f"'{name}' is refused: {_printable(why)}",
+        f"'{name}' is refused: {_short(why)}",
         expected="weights only: reading a checkpoint must not run code",
-        todo=f"save model.state_dict() instead, or, only if you trust whoever made this file: {_printable(flags)}",
+        todo=f"save model.state_dict() instead, or, only if you trust whoever made this file: {_short(flags)}",
     )
 
 
-def _printable(text: object) -> str:
+def _short(text: object) -> str:
     """One short line: words out of a stranger's file reach a terminal."""
     line = " ".join(str(text).split())[:500]
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return shown(line)
 
 
 # --- the zip that torch.save writes -----------------------------------------------------------------------------------
@@ -106,18 +107,16 @@ def _check_archive(data: bytes, name: str, *, trust: bool) -> None:
     _refuse_programs(names, name, trust=trust)
     tops = {entry.removesuffix("data.pkl") for entry in names if entry.split("/", 1)[-1] == "data.pkl"}
     if not tops:
-        shown = ", ".join(names[:4]) or "nothing"
-        raise ExportError(
-            f"'{name}' is a zip archive that holds {_printable(shown)}, not a checkpoint", expected=EXPECTED
-        )
+        held = ", ".join(names[:4]) or "nothing"
+        raise ExportError(f"'{name}' is a zip archive that holds {_short(held)}, not a checkpoint", expected=EXPECTED)
     if sum(member.file_size for member in members) > len(data) or any(member.compress_type for member in members):
         raise broken(name, "its members claim more bytes than the file has, or are compressed (torch.save never does)")
     top = min(tops)
     odd = [entry for entry in names if not (entry.startswith(top) and _MEMBER.fullmatch(entry[len(top) :]))]
     odd += [entry for entry, count in Counter(names).items() if count > 1]
     if odd and not trust:
-        shown = ", ".join(odd[:5])
-        raise refused(name, f"it has members that torch.save does not write: {shown}", "--trust-pickle")
+        told = ", ".join(odd[:5])
+        raise refused(name, f"it has members that torch.save does not write: {told}", "--trust-pickle")
 
 
 def _refuse_programs(names: list[str], name: str, *, trust: bool) -> None:

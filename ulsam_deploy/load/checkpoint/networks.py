@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import ExportError, UsageError
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import nearest, unknown
 from ulsam_deploy.graph.interfaces import Network
 from ulsam_deploy.load.checkpoint.reading import Checkpoint
@@ -68,11 +69,11 @@ def input_shape(
     elif not isinstance(told, list) or len(told) != 3 or any(type(size) is not int for size in told):
         why = f"what '{checkpoint.name}' says about it is no shape"
     elif told[0] != usual[0] or not all(1 <= size <= MAX_SIDE for size in told[1:]):
-        why = f"'{checkpoint.name}' says {_by(tuple(told))}, which {network.name} cannot take"
+        why = f"'{checkpoint.name}' says {shape_text(tuple(told))}, which {network.name} cannot take"
     else:
         return (told[0], told[1], told[2]), ""
     return usual, (
-        f"an input of {_by(usual)} was assumed, the usual one of {network.name}: {why}; "
+        f"an input of {shape_text(usual)} was assumed, the usual one of {network.name}: {why}; "
         f"if it is another one, say it with --input {usual[0]}xHxW"
     )
 
@@ -84,9 +85,9 @@ def check_shape(network: Network, config: Mapping[str, Any], shape: Sequence[int
         return
     turned = (shape[-1], *shape[:-1]) if len(shape) == 3 and shape[-1] == usual[0] else usual
     raise UsageError(
-        f"{network.name} cannot take an input of {_by(tuple(shape))}",
+        f"{network.name} cannot take an input of {shape_text(tuple(shape))}",
         expected=f"channels x height x width, {usual[0]} channels here, and at most {MAX_SIDE} a side",
-        todo=f"say, for example, --input {_by(turned)}",
+        todo=f"say, for example, --input {shape_text(turned)}",
     )
 
 
@@ -125,7 +126,7 @@ def _differences(wanted: Shapes, given: Shapes) -> list[str]:
     misshaped = [key for key in wanted if key in given and wanted[key] != given[key]]
     lines = _listed(f"{len(missing)} missing", [_with_guess(key, surplus) for key in missing[:_LISTED]], len(missing))
     lines += _listed(f"{len(surplus)} unexpected", [_with_guess(k, missing) for k in surplus[:_LISTED]], len(surplus))
-    shapes = [f"{key} is {_by(given[key])}, not {_by(wanted[key])}" for key in misshaped[:_LISTED]]
+    shapes = [f"{key} is {shape_text(given[key])}, not {shape_text(wanted[key])}" for key in misshaped[:_LISTED]]
     return lines + _listed(f"{len(misshaped)} of another shape", shapes, len(misshaped))
 
 
@@ -137,10 +138,6 @@ def _listed(title: str, shown: list[str], total: int) -> list[str]:
 def _with_guess(key: str, others: list[str]) -> str:
     near = nearest(key, others[:2000], cutoff=0.75)
     return f"{key} (nearest: {near})" if near else key
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "a single number"
 
 
 # --- choosing ---------------------------------------------------------------------------------------------------------

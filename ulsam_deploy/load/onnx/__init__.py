@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.third_party import installed
-from ulsam_deploy.load.onnx.reading import Graph, Port, digest, is_onnx, read
+from ulsam_deploy.load.onnx.reading import Graph, digest, is_onnx, read
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -49,7 +50,7 @@ def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1
     if not (here := installed("torch", extra="export")).usable:
         raise UnavailableError(f"reading an ONNX model needs PyTorch: {here.detail}", todo=here.todo)
     graph = read(path)
-    from ulsam_deploy.load.onnx.network import Network, sized, unknown_operators
+    from ulsam_deploy.load.onnx.network import OnnxNetwork, sized, unknown_operators
     from ulsam_deploy.load.onnx.reference import Reference
 
     if unknown := unknown_operators(graph):
@@ -60,7 +61,7 @@ def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1
         )
     wanted = _shapes(graph, path, shapes)
     _check_batch(graph, path, batch)
-    model = Network(graph).eval()
+    model = OnnxNetwork(graph).eval()
     sized(model, [(batch or 2, *shape) for shape in wanted])
     return Imported(model, wanted, graph.opset, graph.producer, Reference(graph).run, graph.notes)
 
@@ -71,8 +72,9 @@ def _shapes(graph: Graph, path: Path, given: Sequence[Sequence[int]]) -> tuple[t
     fits = len(chosen) == len(told) and all(map(_fits, chosen, told))
     if fits and all(size > 0 for shape in chosen for size in shape):
         return tuple(chosen)
+    wanted = (shape_text(size or None for size in port.shape[1:]) for port in graph.inputs)
     raise UsageError(
-        f"'{path.name}' takes " + ", ".join(map(_by, graph.inputs)),
+        f"'{path.name}' takes {', '.join(wanted)}",
         expected="one --input for each input, with a size for each axis that the file leaves open",
         todo="add, for example, --input 3x224x224",
     )
@@ -80,10 +82,6 @@ def _shapes(graph: Graph, path: Path, given: Sequence[Sequence[int]]) -> tuple[t
 
 def _fits(shape: Sequence[int], told: Sequence[int | None]) -> bool:
     return len(shape) == len(told) and all(size in (None, mine) for mine, size in zip(shape, told))
-
-
-def _by(port: Port) -> str:
-    return "x".join(str(size or "?") for size in port.shape[1:])
 
 
 def _check_batch(graph: Graph, path: Path, batch: int | None) -> None:

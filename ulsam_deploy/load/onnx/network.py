@@ -37,7 +37,7 @@ class Scope(nn.Module):
         return child(path[1:], *values) if len(path) > 1 else child(*values)
 
 
-class Step(nn.Module):
+class NetworkStep(nn.Module):
     """One operator with its weights: parameters, or buffers for a batch norm's statistics."""
 
     def __init__(self, node: Node, opset: int, weights: Mapping[str, nn.Parameter]) -> None:
@@ -86,7 +86,7 @@ def _take(_: Mapping[str, Any], x: Tensor, taken: Tensor, bias: object) -> Tenso
     return torch.index_select(x, 1, taken) + 1
 
 
-class Network(Scope):
+class OnnxNetwork(Scope):
     """``graph`` as a network: its inputs in order, a mapping of its outputs by name."""
 
     def __init__(self, graph: Graph) -> None:
@@ -114,7 +114,7 @@ class Network(Scope):
             scope = scope.get_submodule(name)
             path.append(name)
         leaf = _free(scope, node.path[-1], None)
-        scope.add_module(leaf, Step(node, self.graph.opset, tensors))
+        scope.add_module(leaf, NetworkStep(node, self.graph.opset, tensors))
         return (*path, leaf)
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
@@ -190,8 +190,8 @@ def unknown_operators(graph: Graph) -> list[str]:
     return list(first.values())
 
 
-def sized(network: Network, shapes: Sequence[Sequence[int]]) -> None:
+def sized(network: OnnxNetwork, shapes: Sequence[Sequence[int]]) -> None:
     """Run ``network`` on inputs of ``shapes`` by sizes alone, which takes no memory; raises what running it would."""
-    copy = Network(network.graph).to("meta")
+    copy = OnnxNetwork(network.graph).to("meta")
     with torch.no_grad(), torch.device("meta"):
         copy(*(torch.empty(*shape) for shape in shapes))

@@ -16,6 +16,7 @@ import numpy as np
 from ulsam_deploy.device import external_data
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.printing import shown
 from ulsam_deploy.device.third_party import installed, words_of
 from ulsam_deploy.load.onnx import names
 
@@ -162,7 +163,7 @@ def _broken(path: Path, why: str) -> ExportError:
 def _line(text: object) -> str:
     """One short line: words out of a stranger's file reach a terminal."""
     line = " ".join(str(text).split())[:300]
-    return "".join(letter if letter.isprintable() else "?" for letter in line)
+    return shown(line)
 
 
 def _load_external(model: ModelProto, path: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from ulsam_deploy.boards.remote import Finished
 from ulsam_deploy.cli import main, verify_hosts
-from ulsam_deploy.cli.hosts import Answer
+from ulsam_deploy.cli.hosts import HostAnswer
 from ulsam_deploy.device import codec, this_machine
 from ulsam_deploy.device import verify as evidence
-from ulsam_deploy.device.bench.identity import Proof, prove
+from ulsam_deploy.device.bench.identity import DeviceProof, prove
 from ulsam_deploy.device.bench.profiles import Profile
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bench.turns import Plan
@@ -105,14 +105,14 @@ def test_a_profile_of_the_users_own_says_what_its_board_is(tmp_path: Path, monke
 
 
 def test_what_ran_is_measured_on_the_device_that_the_machine_is() -> None:
-    here, ran = Proof("rpi5", "it is one"), Evidence(Tier.EXECUTED, engine=EngineFacts("LiteRT", "2"))
+    here, ran = DeviceProof("rpi5", "it is one"), Evidence(Tier.EXECUTED, engine=EngineFacts("LiteRT", "2"))
     found = evidence.measured(ran, here)
     assert (found.tier, found.engine) == (Tier.MEASURED_ON_DEVICE, EngineFacts("LiteRT", "2", device="rpi5"))
-    assert evidence.measured(ran, Proof(None, "it is none")) == ran
+    assert evidence.measured(ran, DeviceProof(None, "it is none")) == ran
     assert evidence.measured(Evidence(Tier.COMPILED), here).tier is Tier.COMPILED
 
 
-HERE = Proof(None, "this machine is no board")
+HERE = DeviceProof(None, "this machine is no board")
 LACKING = UnavailableError("no engine here can run 'trt' artifacts", todo="install one")
 
 
@@ -156,7 +156,9 @@ def test_a_result_of_bench_names_the_device(bundle: Path, tmp_path: Path) -> Non
 @pytest.fixture
 def is_pi5(monkeypatch: pytest.MonkeyPatch) -> None:
     for place in (evidence, verify):
-        monkeypatch.setattr(place, "proof", lambda: Proof("rpi5", "this machine is 'Raspberry Pi 5 Model B Rev 1.0'"))
+        monkeypatch.setattr(
+            place, "proof", lambda: DeviceProof("rpi5", "this machine is 'Raspberry Pi 5 Model B Rev 1.0'")
+        )
 
 
 @pytest.mark.usefixtures("is_pi5")
@@ -175,7 +177,7 @@ def test_a_level_that_was_not_reached_is_named_with_its_reason(
 ) -> None:
     why = "this machine is 'Maker Desk 9', and no device profile is about that"
     for place in (evidence, verify):
-        monkeypatch.setattr(place, "proof", lambda: Proof(None, why))
+        monkeypatch.setattr(place, "proof", lambda: DeviceProof(None, why))
     words = ["verify", str(bundle), "--require", "measured-on-device", "--junit", str(tmp_path / "j.xml")]
     assert main(words) == 4
     told = capsys.readouterr().err
@@ -241,14 +243,14 @@ def test_a_board_behind_ssh_earns_it_by_what_it_is(
 ) -> None:
     """The link is left out: what was sent is done by the same code in this process, on a machine that is ``device``."""
     for place in (evidence, verify):
-        monkeypatch.setattr(place, "proof", lambda: Proof(device, "this machine is no board"))
+        monkeypatch.setattr(place, "proof", lambda: DeviceProof(device, "this machine is no board"))
 
-    def there(arguments: object, folder: Path, words: list[str]) -> list[Answer]:
+    def there(arguments: object, folder: Path, words: list[str]) -> list[HostAnswer]:
         said = io.StringIO()
         monkeypatch.chdir(folder)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
             code = main(words)
-        return [Answer("kitchen", Finished(code, said.getvalue(), "", {}, "3.11", "aarch64"), None, Exit(code))]
+        return [HostAnswer("kitchen", Finished(code, said.getvalue(), "", {}, "3.11", "aarch64"), None, Exit(code))]
 
     monkeypatch.setattr(verify_hosts, "at_hosts", there)
     words = ["verify", str(bundle), "--host", "kitchen", "--require", "measured-on-device"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulsam_deploy.exporting.search.strategy import Part, parts_of, smallest_keep
+from ulsam_deploy.exporting.search.strategy import NetworkPart, parts_of, smallest_keep
 
 MODULES = {f"features.{i}.conv.{j}": 100 + 10 * i + j for i in range(10) for j in range(3)} | {"classifier": 7}
 
@@ -77,5 +77,5 @@ def test_without_monotony_what_comes_back_was_seen_to_hold() -> None:
 
 
 def test_one_spelling_for_one_choice() -> None:
-    part = Part("a", {"a.0": 1, "a.1": 2})
-    assert smallest_keep((part, Part("b", {"b": 1})), {"a": 1.0, "b": 0.0}, lambda kept: "a" in kept) == ("a",)
+    part = NetworkPart("a", {"a.0": 1, "a.1": 2})
+    assert smallest_keep((part, NetworkPart("b", {"b": 1})), {"a": 1.0, "b": 0.0}, lambda kept: "a" in kept) == ("a",)
