@@ -18,7 +18,7 @@ from typing import Any
 from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, printable, run_job
 from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.device.bundle import read_bundle
-from ulsam_deploy.device.commands.ending import defect, in_words
+from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
 

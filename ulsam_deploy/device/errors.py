@@ -68,6 +68,10 @@ class ExportError(UlsamError):
     exit_code = Exit.EXPORT_FAILED
 
 
+class OutOfMemoryError(ExportError):
+    """There is less memory than the work takes (exit 3)."""
+
+
 class UnavailableError(UlsamError):
     """A backend, a device or an evidence tier that was asked for is not to be had here (exit 4)."""
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass
 from typing import Any
 
 from ulsam_deploy.device.errors import Exit, UlsamError
 from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.exporting.workers import Pool
 from ulsam_deploy.sweep.accuracy import Counts
 from ulsam_deploy.sweep.plan import Cell, Shard, Sweep
 from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.store import Store
-from ulsam_deploy.sweep.work import BUNDLE, Result, do_cell, do_shard, lost, result_of
+from ulsam_deploy.sweep.work import BUNDLE, CellTask, Result, ShardTask, do_cell, do_shard, lost, result_of
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,19 @@ class Run:
         self._started, self._made = time.perf_counter(), 0
         self.found = 0  # so many cells were done before this run
 
-    def go(self, executor: Executor) -> None:
+    def go(self, pool: Pool) -> None:
         """Do everything that is left."""
         waiting: dict[Future[Any], _Task] = {}
         for task in self._to_make():
-            waiting[executor.submit(do_cell, task.cell, self.sweep.output)] = task
+            waiting[pool.submit(do_cell, CellTask(task.cell, self.sweep.output))] = task
         for number in self._results:
-            self._hand_out(executor, waiting, number)
+            self._hand_out(pool, waiting, number)
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 task = waiting.pop(future)
                 if task.shard is None:
                     self._take_result(task, future)
-                    self._hand_out(executor, waiting, task.number)
+                    self._hand_out(pool, waiting, task.number)
                 else:
                     self._take_counts(task, future)
 
@@ -64,18 +65,18 @@ class Run:
         if self.found:
             self._progress.say(f"{self.found} of {len(self.sweep.cells)} cells are done already")
 
-    def _hand_out(self, executor: Executor, waiting: dict[Future[Any], _Task], number: int) -> None:
+    def _hand_out(self, pool: Pool, waiting: dict[Future[Any], _Task], number: int) -> None:
         """The shards for a cell that is made."""
         cell = self.sweep.cells[number]
         if not self._results[number].found["files"]:
             return
         for shard in self.sweep.shards:
-            waiting[executor.submit(do_shard, cell.key, shard, self.sweep.output)] = _Task(number, cell, shard)
+            waiting[pool.submit(do_shard, ShardTask(cell.key, shard, self.sweep.output))] = _Task(number, cell, shard)
 
     def _take_result(self, task: _Task, future: Future[Any]) -> None:
         try:
             result = future.result()
-        except (Exception, CancelledError) as error:  # the worker's death, in the executor's own words
+        except (Exception, CancelledError) as error:  # the worker's death, in the pool's own words
             result = lost(task.cell, error)
         self._results[task.number] = result
         self._made += 1

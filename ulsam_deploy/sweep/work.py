@@ -65,17 +65,35 @@ class Result:
         return Exit(self.found["exit_code"])
 
 
+@dataclass(frozen=True)
+class CellTask:
+    """A cell to be made below ``output``."""
+
+    cell: Cell
+    output: str
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A shard to be run on the artifact of the cell under ``key`` below ``output``."""
+
+    key: str
+    shard: Shard
+    output: str
+
+
 def result_of(store: Store, key: str) -> Result | None:
     """The result under ``key``, where the cell is done; raises :class:`RefusedError` for one that is no result."""
     data = store.read(f"cells/{key}/{RESULT}")
     return None if data is None else codec.decode(Result, codec.loads(data, RESULT), RESULT)
 
 
-def do_cell(cell: Cell, output: str) -> Result:
-    """Export, check and keep one cell below ``output``; what is done already is found, and not done again.
+def do_cell(task: CellTask) -> Result:
+    """Export, check and keep one cell; what is done already is found, and not done again.
 
     Never raises for what is wrong with this cell: that is in the result, and the others go on.
     """
+    cell, output = task.cell, task.output
     with _ONE:
         started = time.perf_counter()
         try:
@@ -200,17 +218,18 @@ def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, *
 
 
 def lost(cell: Cell, error: BaseException) -> Result:
-    """What is said of a cell whose workers died, or whose executor was lost; ``error`` has the executor's words."""
+    """What is said of a cell whose workers died, or whose cluster was lost; ``error`` has its words."""
     reason = str(error) if isinstance(error, UlsamError) else f"{type(error).__name__}: {error}"
     result = _result(cell, time.perf_counter(), exit_code=int(Exit.EXPORT_FAILED), reasons=[reason])
     return replace(result, run={**result.run, "worker": "-"})
 
 
-def do_shard(key: str, shard: Shard, output: str) -> Counts:
-    """Run the artifact under ``key`` on one shard of the labelled set; found where it is done already.
+def do_shard(task: ShardTask) -> Counts:
+    """Run an artifact on one shard of the labelled set; found where it is done already.
 
     Raises :class:`UlsamError` in words for a shard that does not fit the artifact, and without the engine.
     """
+    key, shard, output = task.key, task.shard, task.output
     with _ONE:
         store, name = Store(output), f"cells/{key}/accuracy/{shard.sha256}.json"
         if data := store.read(name):

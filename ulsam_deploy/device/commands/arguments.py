@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
-from ulsam_deploy.device.subprocesses import Limits
 from ulsam_deploy.device.targets import parse_targets
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,11 +25,13 @@ DAMAGE = (
 )  # fmt: skip
 
 
-def read_arrays(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path | IO[bytes]) -> dict[str, Array]:
     """Every array of the file by name; raises one of :data:`DAMAGE` for anything but a sound npz of plain arrays."""
     with zipfile.ZipFile(path) as archive:
         size = sum(info.file_size for info in archive.infolist())
     if size > MAX_BYTES:
         raise ValueError(f"it would unpack to {size} bytes, more than {MAX_BYTES}")
+    if not isinstance(path, Path):
+        path.seek(0)
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

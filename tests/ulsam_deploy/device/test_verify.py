@@ -13,14 +13,25 @@ import pytest
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.bundle import MANIFEST, Bundle, read_bundle
+from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit
-from ulsam_deploy.device.subprocesses import Limits
+from ulsam_deploy.device.parity import npz
 from ulsam_deploy.device.verify import verify_bundle
 
 from ..against.test_guard import PLUGIN
 from ..handmade import make_bundle
 
 pytest.importorskip("onnx")
+
+
+#: An answer that no process of ours gives.
+FORGED = """
+import json, numpy
+told = json.dumps({{'value': {value}, 'arrays': {{}}, 'failure': {failure}, 'traceback': ''}})
+numpy.savez('answer.npz', words=numpy.frombuffer(told.encode(), 'u1'){more})
+os._exit(0)
+"""
+SUCCESS = {"kind": "x", "exit_code": 0, "found": "", "expected": "", "todo": ""}
 
 
 @pytest.fixture
@@ -56,8 +67,12 @@ def unruly(bundle: Bundle, does: str) -> Path:
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed (signal SIGSEGV)"),
         ("os._exit(0)", "crashed"),
-        ("pathlib.Path('answer.json').write_text('{\"evidence\": 7}'); os._exit(0)", "evidence"),
-        ("pathlib.Path('answer.json').write_text('[]'); os._exit(0)", "crashed"),
+        (FORGED.format(value=7, failure=None, more=""), "Evidence: at $: 7 has the wrong type"),
+        (FORGED.format(value={}, failure=None, more=""), "Evidence: at $: the key 'tier' is missing"),
+        (FORGED.format(value=None, failure=SUCCESS, more=""), "an error with the exit code of success"),
+        (FORGED.format(value=None, failure=None, more=", n=numpy.zeros(1)"), "no message that can be read"),
+        (FORGED.format(value="'7' * (65 << 20)", failure=None, more=""), "bytes of words are more than 67108864"),
+        ("pathlib.Path('answer.npz').write_text('[]'); os._exit(0)", "crashed"),
         ("bytearray(9 << 30)", "more memory than the 1 GiB allowed"),
         ("raise KeyError('oops')", "KeyError: 'oops'"),
     ],
@@ -68,6 +83,13 @@ def test_harm_ends_in_words(bundle: Bundle, does: str, words: str, capsys: pytes
     said = capsys.readouterr().err
     assert words in said
     assert "unruly fp32: not run here: " in said
+
+
+def test_an_answer_with_too_large_arrays_is_not_read(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = unruly(bundle, "import numpy; numpy.savez('answer.npz', words=numpy.zeros(9 << 20, 'u1')); os._exit(0)")
+    monkeypatch.setattr(npz, "MAX_BYTES", 8 << 20)
+    (found,) = verify_bundle(read_bundle(root))
+    assert "would unpack to 9437312 bytes, more than 8388608" in str(found.error)
 
 
 def test_an_endless_artifact_is_stopped(bundle: Bundle) -> None:
