@@ -73,6 +73,7 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     found += ["--target", ",".join(targets)] if targets else []
     found += ["--cpus", ",".join(map(str, arguments.cpus))] if arguments.cpus else []
     found += ["--inputs", "inputs.npz"] if arguments.inputs else []
+    found += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
     return [*found, *(["--configure-device"] if arguments.configure_device else [])]
 
 

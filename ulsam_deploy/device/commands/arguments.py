@@ -98,6 +98,17 @@ def positive(text: str) -> float:
     return number
 
 
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """What a process may take that opens an artifact; read by :func:`limits`."""
+    bounds = parser.add_argument_group("what an artifact may take in the process of its own that it is opened in")
+    bounds.add_argument(
+        "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
+    )
+    bounds.add_argument(
+        "--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)"
+    )
+
+
 def limits(arguments: argparse.Namespace) -> Limits:
     """What ``--time-limit`` and ``--memory-limit`` say."""
     return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device.bench.profiles import PROFILES
-from ulsam_deploy.device.commands.arguments import add_ci_options, add_target, command, value
+from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_target, command, value
 from ulsam_deploy.device.errors import UsageError
 
 
@@ -53,6 +53,7 @@ def add_words(commands: Any) -> argparse.ArgumentParser:
         action="store_true",
         help="hold the highest clocks meanwhile (takes root); everything is restored, whatever happens",
     )
+    add_limits(parser)
     return parser
 
 
