@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import check_host, printable
-from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
+from ulsam_deploy.cli.hosts import Answer, at_hosts, overall, sent, stopped
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle.kinds import RESULT
@@ -17,7 +17,7 @@ from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands import timings, words
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import handover
-from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError
+from ulsam_deploy.device.errors import Exit, RefusedError
 from ulsam_deploy.device.findings import Verdict
 
 _RESULT = "result.json"
@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> Exit:
 
 def _words(arguments: argparse.Namespace) -> list[str]:
     """The same command for the board, without what is done with its results here."""
-    found = ["bench", "bundle", "-o", _RESULT, "--profile", arguments.profile]
+    found = ["bench", "bundle", "-o", _RESULT, "--json", "--profile", arguments.profile]  # an error is a document so
     for name in ("rounds", "threads", "batch"):
         given = getattr(arguments, name)
         found += [f"--{name}", str(given)] if given else []
@@ -83,8 +83,8 @@ def _result(answer: Answer) -> Result | None:
         return None
     text = answer.finished.files.get(_RESULT)
     if text is None:
-        answer.error = answer.error or UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
-        answer.code = Exit.UNAVAILABLE if answer.code is Exit.OK else answer.code
+        answer.error = answer.error or stopped(answer)
+        answer.code = Exit(answer.error.exit_code)
         return None
     try:
         return Result.from_json(text, f"the result of {answer.host}")

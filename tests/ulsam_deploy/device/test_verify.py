@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ulsam_deploy.cli import main
@@ -51,11 +56,11 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bundle]:
 
 
 def unruly(bundle: Bundle, does: str) -> Path:
-    """Make the artifact of ``bundle`` one that does this; the manifest fits it."""
-    path = bundle.root / "onnx" / "model.onnx"
+    """Make the last artifact of ``bundle`` one that does this; the manifest fits it."""
+    path = bundle.files(bundle.manifest.artifacts[-1])[0]
     path.write_text(does)
     plain = json.loads((bundle.root / MANIFEST).read_text())
-    (record,) = plain["artifacts"]
+    record = plain["artifacts"][-1]
     record["target"] = "unruly"
     record["files"][0].update(sha256=hashlib.sha256(does.encode()).hexdigest(), size=len(does))
     (bundle.root / MANIFEST).write_text(json.dumps(plain))
@@ -96,3 +101,98 @@ def test_an_endless_artifact_is_stopped(bundle: Bundle) -> None:
     root = unruly(bundle, "time.sleep(600)")
     (found,) = verify_bundle(read_bundle(root), limits=Limits(4))
     assert "took longer than 4 seconds" in str(found.error)
+
+
+@pytest.fixture
+def two(bundle: Bundle) -> Bundle:
+    """A bundle with a sound artifact, and one more."""
+    pytest.importorskip("openvino")
+    return make_bundle(bundle.root.with_name("two.bundle"), targets=("onnx", "openvino"), width=8, batch=1)
+
+
+#: Gives something, so that there is a verdict, and then does this where it is not checked but run on labelled data.
+ON_DATA = """
+self._run = lambda inputs: {'y': __import__('numpy').zeros((1, 8), 'f4')}
+if b'labelled:_right' in pathlib.Path('question.npz').read_bytes():
+    %s
+"""
+#: The same where it is timed: there is no job's folder then.
+TIMED = """
+self._run = lambda inputs: {'y': __import__('numpy').zeros((1, 8), 'f4')}
+if not pathlib.Path('question.npz').exists():
+    %s
+"""
+SEGFAULT, HUNGRY = "os.kill(os.getpid(), signal.SIGSEGV)", "bytearray(9 << 30)"
+
+
+@pytest.mark.parametrize(
+    ("does", "words"),
+    [
+        (SEGFAULT, "unruly fp32: unruly on openvino/model.xml crashed (signal SIGSEGV)"),
+        (HUNGRY, "unruly fp32: unruly on openvino/model.xml needed more memory than the 1 GiB allowed"),
+        (TIMED % SEGFAULT, "unruly fp32: timing 'unruly fp32' crashed (signal SIGSEGV)"),
+        (TIMED % HUNGRY, "unruly fp32: timing 'unruly fp32' needed more memory than the 1 GiB allowed"),
+        (TIMED % "{}['oops']", "unruly fp32: timing 'unruly fp32' crashed: KeyError: 'oops'"),
+    ],
+)
+def test_harm_in_one_artifact_is_told_by_bench_and_the_other_is_timed(
+    two: Bundle, does: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = unruly(two, does)
+    asked = ["--profile", "quick", "--rounds", "1", "--memory-limit", "1"]
+    assert main(["bench", str(root), *asked]) == Exit.EXPORT_FAILED
+    said = capsys.readouterr().out
+    assert f"Left out: {words}" in said
+    assert "onnx fp32 takes" in said
+    assert main(["bench", str(root), "--target", "unruly", *asked]) == Exit.EXPORT_FAILED, "nothing to time is no less"
+
+
+def test_harm_on_labelled_data_is_told_and_the_other_artifact_has_its_accuracy(
+    two: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32), np.arange(20) % 8
+    np.savez(tmp_path / "data.npz", x=images, labels=labels)
+    root = unruly(two, ON_DATA % SEGFAULT)
+    assert main(["verify", str(root), "--data", str(tmp_path / "data.npz"), "--json"]) == Exit.EXPORT_FAILED
+    good, bad = json.loads(capsys.readouterr().out)["artifacts"]
+    assert good["accuracy"]["count"] == 20
+    assert good["error"] is None
+    assert bad["accuracy"] is None
+    assert bad["evidence"]["verdict"] == "fail"
+    assert bad["error"].startswith("unruly on openvino/model.xml with the labelled data crashed (signal SIGSEGV)")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["verify", "bench"])
+def test_nothing_is_left_running_when_the_command_ends(
+    bundle: Bundle, tmp_path: Path, command: str, number: signal.Signals
+) -> None:
+    """Neither the process that hangs in the engine nor the one that it started."""
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    hang = f"os.fork(); pathlib.Path({str(marks)!r}, str(os.getpid())).touch(); time.sleep(600)"
+    root = unruly(bundle, hang if command == "verify" else TIMED % hang)
+    with subprocess.Popen(
+        [sys.executable, "-m", "ulsam_deploy", command, str(root)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as running:
+        until(lambda: len(list(marks.iterdir())) == 2)
+        running.send_signal(number)
+        running.wait(60)
+    until(lambda: not any(is_running(int(mark.name)) for mark in marks.iterdir()))
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline, "it did not come to be"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.device import plugins
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
@@ -107,10 +108,8 @@ def test_what_nobody_foresaw_in_one_target_ends_that_one_only(
     if abreast:
         monkeypatch.setattr(parallel, "_task", forgets_openvino)
     else:
-        from exporters.openvino.exporter import OpenVinoExporter
-
         monkeypatch.setattr(parallel, "SMALL", 10**9)
-        monkeypatch.setattr(OpenVinoExporter, "export", lambda *_: {}["planted"])
+        monkeypatch.setattr(plugins.load(plugins.EXPORTERS, "openvino"), "export", lambda *_: {}["planted"])
     found, _ = exported(checkpoint, tmp_path / "m.bundle")
     good, bad = found.outcomes
     assert good.built
