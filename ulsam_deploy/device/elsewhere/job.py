@@ -102,6 +102,8 @@ def main(memory: str) -> None:
 
 
 def serve() -> None:
-    """The question in the working directory, answered there."""
-    with Path(QUESTION).open("rb") as question, Path(ANSWER).open("wb") as told:
+    """The question in the working directory, answered there, whole or not at all."""
+    half = Path(f"{ANSWER}.half")
+    with Path(QUESTION).open("rb") as question, half.open("wb") as told:
         perform(question, told)
+    half.rename(ANSWER)
