@@ -29,8 +29,8 @@ class Case:
         ``without``: of its twin in which the softmaxes of these numbers, in running order, give zero.
         """
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
-        produced, facts = self.guarded.run(*ports, self.feed(inputs), without)
-        return {name: produced[port.name] for name, port in self.outputs.items()}, facts
+        found = self.guarded.run(*ports, self.feed(inputs), without)
+        return {name: found.arrays[port.name] for name, port in self.outputs.items()}, found.facts
 
     def values(self, inputs: ArrayMap, size: int, without: range | None = None) -> list[dict[str, Array]]:
         """Every tensor inside the artifact, or such a twin of it, for each ``size`` rows of ``inputs``."""

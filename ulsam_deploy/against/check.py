@@ -16,13 +16,13 @@ from ulsam_deploy.against.guard import Guarded
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.parity import Golden, Word, check, is_mixed_up, tolerance_of
 from ulsam_deploy.device.precisions import CALIBRATED, NO_CALIBRATION
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.subprocesses import Limits
 from ulsam_deploy.device.types import Block, TensorSpec, Tier
 from ulsam_deploy.device.verify import verdict_code, worst_batch
 from ulsam_deploy.exporting.ablation import Shown, Twins, gathered
@@ -83,8 +83,9 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
         reproduction.check_folder(question.reproduce)
     guarded = Guarded(engine, question.artifact, question.limits)
     with progress.stage("open") as said:
-        inputs, outputs, files = guarded.open()
+        stated = guarded.open()
         said.append(f"by {engine.name}, in a process of its own")
+    inputs, outputs = stated.inputs, stated.outputs
     precision = question.precision or _precision((*inputs, *outputs))
     _check_calibration(options, precision)
     judged = dataclasses.replace(options, batch=ports.batch_of(inputs) or 1, precisions=(precision,))
@@ -93,7 +94,7 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
         wanted = prepared.card
         mapped = ports.map_inputs(inputs, wanted.inputs, question.layout)
         named = dict(zip((spec.name for spec in wanted.inputs), mapped))
-        case = Case(guarded, files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
+        case = Case(guarded, stated.files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
         evidence, reproduced = _judge(prepared, case, precision, question.reproduce, progress)
         notes = (*prepared.notes, *_notes(case, len(outputs), precision, question))
     return Foreign(engine.target, precision, case, evidence, notes, reproduced)

@@ -1,54 +1,121 @@
-"""The process in which a file of unknown origin is opened: it limits itself, does one job, and leaves numbers.
+"""What is done with a file of unknown origin in the process that opens it, for :mod:`ulsam_deploy.against.guard`.
 
-Run by :mod:`ulsam_deploy.against.guard` as ``python -m``, in the folder of the job. Standard library, numpy and the
-engine; device-safe. The job is ``job.json`` and ``feed.npz``; the answer is ``answer.json`` and ``arrays.npz``, arrays
-by number. Where it says ``without``, the file's twin without these softmaxes is made and opened instead: only then are
-the packages that its exporter needs, too.
+Standard library, numpy and the engine; device-safe. Where it says ``without``, the file's twin without these softmaxes
+is made and opened instead: only then are the packages that its exporter needs, too.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ulsam_deploy.device import codec, plugins
-from ulsam_deploy.device.arrays import Array
-from ulsam_deploy.device.errors import ExportError, UlsamError, UnavailableError
-from ulsam_deploy.device.npz import read_arrays, write_arrays
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.errors import UnavailableError
+from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.subprocesses import limit, told
 from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.device.verify import produce
 from ulsam_deploy.graph.interfaces import Exporter
 
-
-def work(job: dict[str, Any], feed: dict[str, Array]) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Do one job: its facts, and the arrays that came out of it by name."""
-    engine: type[Runtime] = plugins.load(plugins.RUNTIMES, job["engine"])
-    files = engine.files_of(Path(job["path"]))
-    if job["action"] == "softmaxes":
-        return {"softmaxes": _exporter(engine).softmaxes(files[0])}, {}
-    if job["without"]:
-        files = _twin(engine, files, range(*job["without"]))
-    inputs, outputs = (tuple(_spec(plain) for plain in job[kind]) for kind in ("inputs", "outputs"))
-    with engine(files, inputs, outputs) as runtime:
-        if job["action"] == "open":
-            found = runtime.ports()
-            ports = {kind: [asdict(spec) for spec in specs] for kind, specs in zip(("inputs", "outputs"), found)}
-            return {**ports, "files": [str(file) for file in files]}, {}
-        if job["action"] == "values":
-            return {}, _values(runtime, feed, job["size"])
-        return {"facts": codec.encode(runtime.facts(), "what the engine tells")}, produce(runtime, feed)
+__all__ = ["Fed", "File", "Outputs", "Ports", "Softmaxes", "Values", "open_file", "run", "softmaxes", "values"]
 
 
-def _values(runtime: Runtime, feed: dict[str, Array], size: int) -> dict[str, Array]:
+@dataclass(frozen=True)
+class File:
+    """The file at ``path`` and the name of its engine."""
+
+    engine: str
+    path: Path
+
+    def runtime(self) -> type[Runtime]:
+        """The engine."""
+        found: type[Runtime] = plugins.load(plugins.RUNTIMES, self.engine)
+        return found
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Inputs and outputs as a file states them, and all files that belong to it."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Fed:
+    """A file with all of ``feed``, (P, ...) by input, ``size`` rows at once where values are asked for.
+
+    ``without``: the softmaxes, by number, that give zero in its twin; empty: the file itself.
+    """
+
+    file: File
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    feed: ArrayMap
+    without: tuple[int, ...]
+    size: int = 1
+
+    def files(self) -> tuple[Path, ...]:
+        """What is opened."""
+        engine = self.file.runtime()
+        files = engine.files_of(self.file.path)
+        return _twin(engine, files, self.without) if self.without else files
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What came out, (P, ...) by output, and what the engine says of itself."""
+
+    arrays: ArrayMap
+    facts: EngineFacts
+
+
+@dataclass(frozen=True)
+class Values:
     """Every value, by the number of its batch and its name: ``0/conv``."""
-    starts = range(0, len(next(iter(feed.values()))), size)
-    found = (runtime.values({name: array[start : start + size] for name, array in feed.items()}) for start in starts)
-    return {f"{number}/{name}": array for number, values in enumerate(found) for name, array in values.items()}
+
+    arrays: ArrayMap
+
+
+@dataclass(frozen=True)
+class Softmaxes:
+    """How many there are."""
+
+    count: int
+
+
+def open_file(file: File) -> Ports:
+    """What a file states about itself."""
+    engine = file.runtime()
+    files = engine.files_of(file.path)
+    with engine(files, (), ()) as runtime:
+        return Ports(*runtime.ports(), files)
+
+
+def run(fed: Fed) -> Outputs:
+    """What a file gives."""
+    with fed.file.runtime()(fed.files(), fed.inputs, fed.outputs) as runtime:
+        return Outputs(produce(runtime, fed.feed), runtime.facts())
+
+
+def values(fed: Fed) -> Values:
+    """What a file holds inside."""
+    starts = range(0, len(next(iter(fed.feed.values()))), fed.size)
+    with fed.file.runtime()(fed.files(), fed.inputs, fed.outputs) as runtime:
+        found = [
+            runtime.values({name: array[start : start + fed.size] for name, array in fed.feed.items()})
+            for start in starts
+        ]
+    return Values({f"{number}/{name}": array for number, batch in enumerate(found) for name, array in batch.items()})
+
+
+def softmaxes(file: File) -> Softmaxes:
+    """How many softmaxes a file has; 0 where that cannot be told."""
+    engine = file.runtime()
+    return Softmaxes(_exporter(engine).softmaxes(engine.files_of(file.path)[0]))
 
 
 def _exporter(engine: type[Runtime]) -> Exporter:
@@ -56,35 +123,10 @@ def _exporter(engine: type[Runtime]) -> Exporter:
     return found
 
 
-def _twin(engine: type[Runtime], files: Sequence[Path], softmaxes: range) -> tuple[Path, ...]:
-    """The files, in this folder, of the twin without ``softmaxes``."""
+def _twin(engine: type[Runtime], files: Sequence[Path], numbers: Sequence[int]) -> tuple[Path, ...]:
+    """The files, in the folder of the job, of the twin without the softmaxes of these ``numbers``."""
     into = Path("twin")
     into.mkdir()
-    if not _exporter(engine).silence(files[0], softmaxes, into):
+    if not _exporter(engine).silence(files[0], range(numbers[0], numbers[-1] + 1), into):
         raise UnavailableError("no twin can be made of this file")
     return tuple(engine.files_of(into / files[0].name))
-
-
-def _spec(plain: dict[str, Any]) -> TensorSpec:
-    return TensorSpec(**{**plain, "shape": tuple(plain["shape"])})
-
-
-def main() -> None:
-    """The job of the working directory, answered there; an error in words is an answer too."""
-    job = json.loads(Path("job.json").read_text())
-    limit(job["memory"])
-    try:
-        file = read_arrays(Path("feed.npz"), own=True)
-        feed = {name: file[f"{index}"] for index, name in enumerate(job["feed"])}
-        facts, arrays = work(job, feed)
-    except MemoryError:
-        error = ExportError("out of memory")
-        facts, arrays = {"error": told(error), "memory": True}, {}
-    except UlsamError as error:
-        facts, arrays = {"error": told(error)}, {}
-    write_arrays(Path("arrays.npz"), {f"{index}": array for index, array in enumerate(arrays.values())})
-    Path("answer.json").write_text(json.dumps({**facts, "arrays": list(arrays)}))
-
-
-if __name__ == "__main__":
-    main()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import check_host
-from ulsam_deploy.cli.hosts import HostAnswer, at_hosts, last_words, overall, sent
+from ulsam_deploy.cli.hosts import HostAnswer, at_hosts, overall, sent, stopped
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle.kinds import RESULT
@@ -16,7 +16,7 @@ from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands import timings, words
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import handover
-from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError
+from ulsam_deploy.device.errors import Exit, RefusedError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.printing import complain, say
 
@@ -65,14 +65,16 @@ def run(arguments: argparse.Namespace) -> Exit:
 
 def _words(arguments: argparse.Namespace) -> list[str]:
     """The same command for the board, without what is done with its results here."""
-    found = ["bench", "bundle", "-o", _RESULT, "--profile", arguments.profile]
+    found = ["bench", "bundle", "-o", _RESULT, "--json", "--profile", arguments.profile]  # an error is a document so
     for name in ("rounds", "threads", "batch"):
         given = getattr(arguments, name)
         found += [f"--{name}", str(given)] if given else []
     targets = targets_of(arguments)
     found += ["--target", ",".join(targets)] if targets else []
     found += ["--cpus", ",".join(map(str, arguments.cpus))] if arguments.cpus else []
-    return [*found, *(["--inputs", "inputs.npz"] if arguments.inputs else [])]
+    found += ["--inputs", "inputs.npz"] if arguments.inputs else []
+    found += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
+    return found
 
 
 def _result(answer: HostAnswer) -> Result | None:
@@ -81,8 +83,8 @@ def _result(answer: HostAnswer) -> Result | None:
         return None
     text = answer.finished.files.get(_RESULT)
     if text is None:
-        answer.error = answer.error or UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
-        answer.code = Exit.UNAVAILABLE if answer.code is Exit.OK else answer.code
+        answer.error = answer.error or stopped(answer)
+        answer.code = Exit(answer.error.exit_code)
         return None
     try:
         return Result.from_json(text, f"the result of {answer.host}")

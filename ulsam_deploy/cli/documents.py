@@ -16,8 +16,9 @@ from ulsam_deploy.boards.emulate import Counts
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.accuracy import Accuracy
 from ulsam_deploy.device.bundle import Evidence, Manifest
-from ulsam_deploy.device.commands.answer import ERROR, Failure
+from ulsam_deploy.device.commands.answer import ERROR
 from ulsam_deploy.device.commands.doctor import Doctor
+from ulsam_deploy.device.elsewhere.failure import Failure
 from ulsam_deploy.device.findings import AutoFacts, Verdict
 from ulsam_deploy.device.shortfall import Shortfall
 from ulsam_deploy.device.types import TensorSpec

@@ -17,13 +17,19 @@ from typing import Any
 
 from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, run_job
 from ulsam_deploy.boards.runner import runner_bytes
+from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import read_bundle
-from ulsam_deploy.device.commands.ending import defect, in_words
+from ulsam_deploy.device.commands.answer import ERROR
+from ulsam_deploy.device.elsewhere.failure import Failure
+from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.printing import say, shown_lines
 
-__all__ = ["HostAnswer", "at_hosts", "document", "last_words", "overall", "sent"]
+__all__ = ["HostAnswer", "at_hosts", "document", "overall", "sent", "stopped"]
+
+
+_ERROR = f"ulsam-deploy.{ERROR}/1"
 
 
 @dataclass
@@ -149,15 +155,38 @@ def document(answer: HostAnswer, schema: str) -> dict[str, Any] | None:
     """
     if answer.finished is None or answer.error:
         return None
-    try:
-        found = json.loads(answer.finished.out)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict) and found.get("schema") == schema:
+    found = _parsed(answer.finished)
+    if found.get("schema") == schema:
         return found
-    if answer.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
+    is_error = found.get("schema") == _ERROR
+    if not is_error and answer.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
         answer.error = RefusedError(f"{answer.host}: its answer is no {schema} document")
         answer.code = Exit.REFUSED
     else:
-        answer.error = UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
+        answer.error = stopped(answer)
+        answer.code = Exit(answer.error.exit_code)
     return None
+
+
+def stopped(answer: HostAnswer) -> UlsamError:
+    """What ended a job without its document: the error that it printed in place of that, or else its last words."""
+    assert answer.finished is not None
+    found = _parsed(answer.finished)
+    if found.pop("schema", "") != _ERROR:
+        return UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
+    try:
+        error = codec.decode(Failure, found, f"the answer of {answer.host}").error()
+    except RefusedError as refused:
+        return refused
+    error.found, error.expected, error.todo = map(shown_lines, (error.found, error.expected, error.todo))
+    error.found = f"{answer.host}: {error.found}"
+    return error
+
+
+def _parsed(finished: Finished) -> dict[str, Any]:
+    """The JSON object that a job printed; empty where it printed none."""
+    try:
+        found = json.loads(finished.out)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # numpy stays out of the command line's own words
     #: Arrays by the name of the input or output that they are for.
     ArrayMap: TypeAlias = Mapping[str, Array]
 else:
-    Array, ArrayMap = object, Mapping
+    Array = object
+    ArrayMap = Mapping[str, Array]
 
 __all__ = ["Array", "ArrayMap"]

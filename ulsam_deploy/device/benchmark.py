@@ -23,8 +23,9 @@ from ulsam_deploy.device.bench.process import Subject
 from ulsam_deploy.device.bench.result import Caveat, Comparison, Measured, Parity, Result, Settings
 from ulsam_deploy.device.bench.turns import Plan, TimedSubject, take_turns
 from ulsam_deploy.device.bench.watch import worst
-from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
-from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
+from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.npz import UnsoundArraysError, read_arrays
@@ -32,9 +33,9 @@ from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import check_array
 from ulsam_deploy.device.this_machine import proof
 from ulsam_deploy.device.types import TensorSpec
-from ulsam_deploy.device.verify import execute, runtime_for
+from ulsam_deploy.device.verify import bounds, execute_elsewhere, runtime_for
 
-__all__ = ["Wanted", "bench_bundles", "compared"]
+__all__ = ["Benched", "Wanted", "bench_bundles", "compared"]
 
 
 #: Of the intervals between engines: both bounds hold together in 95 % of runs.
@@ -43,12 +44,25 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked: ``targets`` empty means all; ``inputs`` is an ``.npz`` with arrays by input name."""
+    """What was asked: ``targets`` empty means all; ``inputs`` is an ``.npz`` with arrays by input name.
+
+    ``limits``: what a process may take that opens an artifact; one
+    for timing, so long for each call of the engine.
+    """
 
     plan: Plan
     targets: tuple[str, ...] = ()
     batch: int | None = None
     inputs: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Benched:
+    """The result of one bundle, and by label what stopped the artifacts that it leaves out."""
+
+    result: Result
+    left_out: Mapping[str, UlsamError]
 
 
 @dataclass
@@ -58,26 +72,23 @@ class _Prepared:
     bundle: Bundle
     fed: str
     subjects: list[Subject] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    todo: str = ""  # what the first of those would need
+    left_out: dict[str, UlsamError] = field(default_factory=dict)
 
 
 def bench_bundles(
     bundles: Sequence[Bundle], wanted: Wanted, board: Board, tell: Callable[[str], None] = lambda _: None
-) -> list[Result]:
+) -> list[Benched]:
     """A result for each of ``bundles``, all artifacts of all of them timed in one session of turns.
 
-    Raises :class:`RefusedError` for a bundle that was altered, :class:`UsageError` for inputs that don't fit, and
-    :class:`UnavailableError` when nothing at all can run here.
+    Each artifact is opened in processes of its own, to be checked and to be timed. Raises :class:`RefusedError` for a
+    bundle that was altered, :class:`UsageError` for inputs that don't fit, and when nothing at all can be timed here an
+    error of the class of the worst reason: :class:`UnavailableError` without an engine.
     """
     prepared = [_prepare(bundle, wanted, tell) for bundle in bundles]
     subjects = [subject for each in prepared for subject in each.subjects]
     for each in prepared:
         if not each.subjects:
-            raise UnavailableError(
-                f"nothing of '{each.bundle.manifest.model.name}' can be timed here: {_listed(each.left_out)}",
-                todo=each.todo or f"to see what can run here: {command('doctor')}",
-            )
+            raise _nothing(each)
     timed = take_turns(subjects, wanted.plan, board, tell)
     session = secrets.token_hex(8)
     remaining = iter(timed)
@@ -96,17 +107,21 @@ def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Pr
         try:
             runtime = _entry_point(record.target)
             tell(f"checking {bundle.manifest.model.name} {label}\n")
-            parity = _parity(bundle, record, golden, wanted.plan.threads) if golden else None
+            parity = _parity(bundle, record, wanted) if golden else None
         except UlsamError as error:
-            prepared.left_out[label] = error.found
-            prepared.todo = prepared.todo or error.todo
+            prepared.left_out[label] = error
             continue
-        prepared.subjects.append(_subject(bundle, record, runtime, feed, parity))
+        prepared.subjects.append(_subject(bundle, record, runtime, feed, parity, wanted.limits))
     return prepared
 
 
 def _subject(
-    bundle: Bundle, record: ArtifactRecord, runtime: str, feed: Mapping[str, Array], parity: Parity | None
+    bundle: Bundle,
+    record: ArtifactRecord,
+    runtime: str,
+    feed: Mapping[str, Array],
+    parity: Parity | None,
+    limits: Limits,
 ) -> Subject:
     digests = "".join(file.sha256 for file in record.files)
     one = len(record.files) == 1
@@ -122,6 +137,7 @@ def _subject(
         sha256=digests if one else hashlib.sha256(digests.encode()).hexdigest(),
         size=sum(file.size for file in record.files),
         parity=parity,
+        limits=bounds(runtime_for(record.target), limits),
     )
 
 
@@ -131,11 +147,8 @@ def _entry_point(target: str) -> str:
     return next(name for name, found in plugins.loaded(plugins.RUNTIMES).items() if found is engine)
 
 
-def _parity(bundle: Bundle, record: ArtifactRecord, golden: Golden, threads: int | None) -> Parity:
-    files, precision = bundle.files(record), record.precision
-    evidence: Evidence = execute(
-        record.target, files, record.inputs, record.outputs, golden, precision=precision, timed=False, threads=threads
-    )
+def _parity(bundle: Bundle, record: ArtifactRecord, wanted: Wanted) -> Parity:
+    evidence = execute_elsewhere(bundle, record, wanted.limits, timed=False, threads=wanted.plan.threads)
     found = evidence.parity
     alive = found.livenesses if found else ()
     return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None))
@@ -172,14 +185,14 @@ def _feed(specs: Sequence[TensorSpec], arrays: Mapping[str, Array], batch: int |
     return feed
 
 
-def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, board: Board, session: str) -> Result:
-    failed = {one.subject.label: one.error.found for one in timed if one.error}
+def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, board: Board, session: str) -> Benched:
+    left_out = {**each.left_out, **{one.subject.label: one.error for one in timed if one.error}}
     measured = tuple(one.measured() for one in timed if not one.error)
     if not measured:
         raise next(one.error for one in timed if one.error)
     comparisons, fastest = compared(measured)
     profile, card = wanted.plan.profile, each.bundle.manifest.model
-    return Result(
+    result = Result(
         model=card.name,
         sha256=card.sha256,
         tool=f"ulsam-deploy {__version__}",
@@ -202,8 +215,9 @@ def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, boar
         fastest=fastest,
         condition=worst(one.condition for one in measured),
         reasons=_reasons(measured),
-        left_out={**each.left_out, **failed},
+        left_out={label: error.found for label, error in left_out.items()},
     )
+    return Benched(result, left_out)
 
 
 def _reasons(measured: Sequence[Measured]) -> tuple[Caveat, ...]:
@@ -242,5 +256,15 @@ def compared(measured: Sequence[Measured]) -> tuple[tuple[Comparison, ...], str 
     return tuple(comparisons), best.label if sure and len(sound) > 1 else None
 
 
-def _listed(left_out: Mapping[str, str]) -> str:
-    return "; ".join(f"{label}: {why}" for label, why in left_out.items()) or "it has no such artifact"
+def _nothing(each: _Prepared) -> UlsamError:
+    """The error for a bundle of which nothing can be timed, of the class of the worst reason."""
+    errors = each.left_out.values()
+    worst_code = combine(error.exit_code for error in errors)
+    first = next(
+        (error for error in errors if error.exit_code is worst_code), UnavailableError("it has no such artifact")
+    )
+    why = "; ".join(f"{label}: {error.found}" for label, error in each.left_out.items()) or first.found
+    return type(first)(
+        f"nothing of '{each.bundle.manifest.model.name}' can be timed here: {why}",
+        todo=first.todo or f"to see what can run here: {command('doctor')}",
+    )

@@ -4,7 +4,8 @@ Standard library only; device-safe. One small walker in each direction, so that 
 key is required (a default would let a truncated document pass) and unknown keys are errors. A field may narrow what it
 takes with ``field(metadata=...)``: text by ``pattern`` (a regular expression), numbers by ``minimum`` and ``maximum``,
 and how many items a list or an object may have by ``longest``. In a union (``int | str | None``), the member of the
-value's own JSON type is taken. What a class refuses beyond types, it says as :class:`ValueError` when it is made.
+value's own JSON type is taken. A path is the bytes of its name, one character each, so that any name survives. What a
+class refuses beyond types, it says as :class:`ValueError` when it is made.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import dataclasses
 import enum
 import json
 import math
+import os
 import re
 import types
 import typing
 from collections.abc import Mapping, Sequence, Sized
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 from ulsam_deploy.device.errors import ExportError, RefusedError, UlsamError
@@ -36,8 +39,8 @@ MAX_INTEGER = 2**64
 #: Type hints by class, because evaluating the text of an annotation is most of the time that reading takes.
 _HINTS: dict[type[Any], dict[str, Any]] = {}
 
-_SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-_SCHEMA_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_SCALARS = {str: "text", Path: "a path", int: "a whole number", float: "a number", bool: "true or false"}
+_SCHEMA_TYPES = {str: "string", Path: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def loads(data: bytes, document: str, error: type[UlsamError] = RefusedError) -> Any:
@@ -179,9 +182,10 @@ class _Decoder:
 
     def scalar(self, kind: type[Any], value: Any, where: str, rules: Mapping[str, Any]) -> Any:
         # bool is a subclass of int, and JSON writes 1.0 as 1 at will: the first must not pass, the second must.
-        accepted = (int, float) if kind is float else (kind,)
-        if type(value) not in accepted:
+        if type(value) not in _accepted(kind):
             self.fail(where, f"{_show(value)} has the wrong type", _SCALARS[kind])
+        if kind is Path:
+            return self.path(value, where)
         if "pattern" in rules and not re.fullmatch(rules["pattern"], value):
             self.fail(where, f"{_show(value)} isn't allowed here", rules.get("words", rules["pattern"]))
         if "minimum" in rules and value < rules["minimum"]:
@@ -189,6 +193,17 @@ class _Decoder:
         if "maximum" in rules and value > rules["maximum"]:
             self.fail(where, f"{value} is too large", f"at most {rules['maximum']}")
         return kind(value)
+
+    def path(self, value: str, where: str) -> Path:
+        try:
+            return Path(os.fsdecode(value.encode("latin-1")))
+        except ValueError:
+            return self.fail(where, f"{_show(value)} isn't a path", "a character for each byte of its name")
+
+
+def _accepted(kind: Any) -> tuple[Any, ...]:
+    """The types that JSON's own values of ``kind`` have."""
+    return (int, float) if kind is float else (str,) if kind is Path else (kind,)
 
 
 def _takes(kind: Any, value: Any) -> bool:
@@ -200,7 +215,7 @@ def _takes(kind: Any, value: Any) -> bool:
         return isinstance(value, dict)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return any(_label(member) == value for member in kind)
-    return type(value) in ((int, float) if kind is float else (kind,))
+    return type(value) in _accepted(kind)
 
 
 def _words(kind: Any) -> str:
@@ -247,6 +262,8 @@ def _scalar_problem(value: Any) -> str:
 def _to_plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return _label(value)
+    if isinstance(value, PurePath):
+        return os.fsencode(value).decode("latin-1")
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

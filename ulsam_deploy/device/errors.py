@@ -81,6 +81,10 @@ class ToolError(ExportError):
         return self.found.split("\n")
 
 
+class OutOfMemoryError(ExportError):
+    """There is less memory than the work takes (exit 3)."""
+
+
 class UnavailableError(UlsamError):
     """A backend, a device or an evidence tier that was asked for is not to be had here (exit 4)."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ulsam_deploy.device import codec, plugins
+from ulsam_deploy.device import plugins
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench import measure
 from ulsam_deploy.device.bench.identity import DeviceProof
-from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bundle
 from ulsam_deploy.device.bundle.judged import CODES
-from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UnavailableError
-from ulsam_deploy.device.files import scratch
+from ulsam_deploy.device.elsewhere import job
+from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Latency
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.subprocesses import Limits, answer, visit
 from ulsam_deploy.device.this_machine import proof
 from ulsam_deploy.device.types import Availability, TensorSpec, Tier
 
@@ -168,7 +167,7 @@ def _verify(
     if golden is None:
         return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
     try:
-        return Checked(record, measured(_elsewhere(bundle, record, limits), here))
+        return Checked(record, measured(execute_elsewhere(bundle, record, limits), here))
     except UlsamError as error:
         return Checked(record, None, error)
 
@@ -181,15 +180,41 @@ def measured(evidence: Evidence, here: DeviceProof) -> Evidence:
     return replace(evidence, tier=Tier.MEASURED_ON_DEVICE, engine=engine)
 
 
-def _elsewhere(bundle: Bundle, record: ArtifactRecord, limits: Limits) -> Evidence:
-    """The evidence of one artifact, from a process of its own; its memory isn't limited where a GPU maps all it has."""
+@dataclass(frozen=True)
+class Execution:
+    """One artifact of the bundle in the folder ``bundle``, to be run as :func:`execute` does."""
+
+    bundle: Path
+    target: str
+    precision: str
+    timed: bool
+    threads: int | None
+
+
+def execute_elsewhere(
+    bundle: Bundle, record: ArtifactRecord, limits: Limits, *, timed: bool = True, threads: int | None = None
+) -> Evidence:
+    """:func:`execute` of one artifact of ``bundle``, which has a golden set, in a process of its own within ``limits``.
+
+    Raises :class:`UlsamError` as the engine does, and :class:`~ulsam_deploy.device.errors.ExportError` where the
+    process crashed or took more than it may.
+    """
+    asked = Execution(bundle.root, record.target, record.precision, timed, threads)
     engine = runtime_for(record.target)
-    if engine.native:
-        limits = replace(limits, memory=None)
-    doing = f"{engine.name} on {record.files[0].path}"
-    job = {"bundle": str(bundle.root), "target": record.target, "precision": record.precision, "memory": limits.memory}
-    with scratch() as folder:
-        (folder / "job.json").write_text(json.dumps(job))
-        said = visit("ulsam_deploy.device.verify_job", folder, limits, doing)
-        found = answer(folder, said, limits, doing)
-    return codec.decode(Evidence, found.get("evidence"), "evidence", ExportError)
+    return job.do(_executed, asked, bounds(engine, limits), f"{engine.name} on {record.files[0].path}")
+
+
+def bounds(engine: type[Runtime], limits: Limits) -> Limits:
+    """``limits`` for an ``engine``: the memory of one that maps all that a GPU has isn't limited."""
+    return replace(limits, memory=None) if engine.native else limits
+
+
+def _executed(asked: Execution) -> Evidence:
+    """In that process."""
+    bundle = read_bundle(asked.bundle)
+    record = bundle.artifact(asked.target, asked.precision)
+    assert bundle.golden is not None
+    return execute(
+        record.target, bundle.files(record), record.inputs, record.outputs, Golden.load(bundle.golden),
+        precision=record.precision, timed=asked.timed, threads=asked.threads,
+    )  # fmt: skip

@@ -13,6 +13,7 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.cache import key
+from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
 from ulsam_deploy.device.findings import CalibrationSet, Reason, ReasonKind, Verdict, Word
 from ulsam_deploy.device.npz import read_arrays, write_arrays
@@ -24,14 +25,17 @@ from ulsam_deploy.device.verify import execute, latency, runtime_for, worst_batc
 from ulsam_deploy.exporting.ablation import Twins, opened, silence
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
 from ulsam_deploy.exporting.prepare import Prepared
+from ulsam_deploy.exporting.requests import ArtifactRequest
 from ulsam_deploy.exporting.workspace import Workspace
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 from ulsam_deploy.graph.resolution import annotated
 
-__all__ = ["Builder", "BuiltArtifact", "artifact_key", "build", "finish", "located"]
+__all__ = ["FILES", "Builder", "BuiltArtifact", "artifact_key", "build", "finish", "load", "located", "save", "stopped"]
 
 
-_BUILT, _TWINS, _FILES = "built.json", "twins.npz", "files"
+_BUILT, _TWINS = "built.json", "twins.npz"
+#: Where the artifact's own files lie in the folder that :func:`save` writes to.
+FILES = "files"
 
 
 @dataclass(frozen=True)
@@ -87,13 +91,13 @@ class Builder:
         make = made or (lambda files: build(self.prepared, exporter, recipe, self.options, files))
 
         def write(folder: Path) -> None:
-            files = folder / _FILES
+            files = folder / FILES
             files.mkdir()
-            _save(finish(self.prepared, make(files), files, self.progress), folder)
+            save(finish(self.prepared, make(files), files, self.progress), folder)
 
         folder = self.workspace.folder(self.key(exporter, recipe), write)
-        shutil.copytree(folder / _FILES, into)
-        return _load(folder)
+        shutil.copytree(folder / FILES, into)
+        return load(folder)
 
 
 def build(
@@ -115,6 +119,17 @@ def build(
             reasons = evidence.reasons + study.reasons
             evidence = dataclasses.replace(evidence, verdict=study.verdict, reasons=reasons)
         return BuiltArtifact(annotated(artifact, evidence, prepared.resolutions), evidence)
+
+
+def stopped(error: Exception, request: ArtifactRequest) -> UlsamError:
+    """What stopped one artifact, and no other one: an error in words, or a defect, whose traceback is kept in a file.
+
+    Raises ``error`` itself where it says that this machine can't go on: that ends the run.
+    """
+    if not isinstance(error, UlsamError) and in_words(error):
+        raise error
+    words = ["export", "--target", request.target, "--precision", request.recipe.precision]
+    return in_words(error) or defect(error, words)
 
 
 def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Progress) -> BuiltArtifact:
@@ -204,13 +219,15 @@ def _is_undecided(evidence: Evidence) -> bool:
     return evidence.verdict is Verdict.INCONCLUSIVE and any(block.word is Word.INCONCLUSIVE for block in blocks)
 
 
-def _save(built: BuiltArtifact, folder: Path) -> None:
+def save(built: BuiltArtifact, folder: Path) -> None:
+    """Keep ``built`` in ``folder``, beside its files."""
     kept = _Kept(built.artifact, built.evidence, tuple(found or () for found in built.inside))
     (folder / _BUILT).write_text(codec.dumps(codec.encode(kept, _BUILT)))
     write_arrays(folder / _TWINS, built.silenced, compressed=True)
 
 
-def _load(folder: Path) -> BuiltArtifact:
+def load(folder: Path) -> BuiltArtifact:
+    """What :func:`save` kept."""
     kept = codec.decode(_Kept, codec.loads((folder / _BUILT).read_bytes(), _BUILT), _BUILT)
     readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
     return BuiltArtifact(kept.artifact, kept.evidence, read_arrays(folder / _TWINS), readings)

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ulsam_deploy.device.bench import peak_rss
+from ulsam_deploy.device.elsewhere.failure import Failure
 from ulsam_deploy.device.errors import ExportError, UlsamError
 from ulsam_deploy.device.precisions import AUTO
 from ulsam_deploy.device.progress import Progress, Stage
-from ulsam_deploy.exporting.build import Builder, BuiltArtifact, build
+from ulsam_deploy.exporting.build import FILES, Builder, BuiltArtifact, build, load, save, stopped
 from ulsam_deploy.exporting.network import FusedNetwork, NetworkStages
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.plan import ExportPlan, PlannedArtifact, exporter_for, place
@@ -46,18 +47,16 @@ Groups = Mapping[str, Sequence[PlannedArtifact]]
 
 @dataclass(frozen=True)
 class BuiltElsewhere:
-    """What another process left of one artifact: ``built`` with its ``files``, or the ``error`` that stopped it."""
+    """What another process left of one artifact in ``folder``, or the ``error`` that stopped it."""
 
-    files: Path
-    built: BuiltArtifact | None = None
+    folder: Path
     error: UlsamError | None = None
 
     def move(self, into: Path) -> BuiltArtifact:
         """The artifact, its files moved into the empty folder ``into``."""
-        assert self.built is not None
-        for path in self.files.iterdir():
+        for path in (self.folder / FILES).iterdir():
             shutil.move(path, into / path.name)
-        return self.built
+        return load(self.folder)
 
 
 def build_abreast(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifact, BuiltElsewhere]:
@@ -100,16 +99,17 @@ def _handed_out(groups: Groups, builder: Builder, workers: int) -> dict[PlannedA
     with local(workers, lives=1) as pool:
         slow_first = sorted(groups.items(), key=lambda item: not _is_slow(item[1]))
         tasks = {
-            target: pool.submit(_task, handed_over, [planned.request for planned in group])
+            target: pool.submit(_task, Task(handed_over, tuple(planned.request for planned in group)))
             for target, group in slow_first
         }
         for target, group in groups.items():
             try:
-                results, words, stages = tasks[target].result()
-            except LostError as error:
-                results, words, stages = [_lost(planned, error, builder.progress) for planned in group], "", []
-            builder.progress.tell(words, stages)
-            found.update(zip(group, results))
+                done = tasks[target].result()
+            except UlsamError as error:
+                found.update((planned, _lost(planned, error, builder.progress)) for planned in group)
+            else:
+                builder.progress.tell(done.words, list(done.stages))
+                found.update(zip(group, map(_left, done.left)))
     return found
 
 
@@ -117,15 +117,21 @@ def _is_slow(group: Sequence[PlannedArtifact]) -> bool:
     return any(planned.exporter and planned.exporter.slow for planned in group)
 
 
-def _lost(planned: PlannedArtifact, error: LostError, progress: Progress) -> BuiltElsewhere:
-    """The process died over it: a crash in a converter or an engine."""
-    progress.say(f"  {planned.folder:<22}failed: {error.found}")
+def _left(one: Left) -> BuiltElsewhere:
+    return BuiltElsewhere(one.folder, one.failure.error() if one.failure else None)
+
+
+def _lost(planned: PlannedArtifact, error: UlsamError, progress: Progress) -> BuiltElsewhere:
+    """Nothing was left: mostly the process died over it, of a crash in a converter or an engine."""
+    progress.say(f"  {planned.folder:<22}failed: {error.found.splitlines()[0]}")
+    if not isinstance(error, LostError):
+        return BuiltElsewhere(Path(), error)
     told = ExportError(
         f"making it took its process along: {error.found}",
         expected=f"a converter and an engine that live, within some {CONVERTER / 1e9:.0f} GB of memory",
         todo=f"see how it ends alone: --target {planned.request.target}",
     )
-    return BuiltElsewhere(Path(), error=told)
+    return BuiltElsewhere(Path(), told)
 
 
 @dataclass(frozen=True)
@@ -176,26 +182,53 @@ def _not_here() -> NoReturn:
     raise AssertionError("the network itself stays in the first process")
 
 
-def _task(handed_over: Path, wanted: Sequence[ArtifactRequest]) -> tuple[list[BuiltElsewhere], str, list[Stage]]:
-    """In a process: the artifacts of one target, what was said, and how long it took."""
-    prepared, options = _taken_over(handed_over)
+@dataclass(frozen=True)
+class Task:
+    """The artifacts of one target, to be made from what was ``handed_over``."""
+
+    handed_over: Path
+    wanted: tuple[ArtifactRequest, ...]
+
+
+@dataclass(frozen=True)
+class Left:
+    """One artifact in its ``folder``, or what stopped it."""
+
+    folder: Path
+    failure: Failure | None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is left of each artifact of a task, what was said, and how long it took."""
+
+    left: tuple[Left, ...]
+    words: str
+    stages: tuple[Stage, ...]
+
+
+def _task(task: Task) -> Done:
+    """In a process."""
+    prepared, options = _taken_over(task.handed_over)
     words = io.StringIO()
     progress = Progress(words, beat=False)
-    results = [_one(prepared, request, options, handed_over, progress) for request in wanted]
-    return results, words.getvalue(), progress.stages
+    left = tuple(_one(prepared, request, options, task.handed_over, progress) for request in task.wanted)
+    return Done(left, words.getvalue(), tuple(progress.stages))
 
 
 def _one(
     prepared: Prepared, request: ArtifactRequest, options: ExportOptions, handed_over: Path, progress: Progress
-) -> BuiltElsewhere:
+) -> Left:
     name = place(request.target, request.recipe.precision, options)
-    files = handed_over / name
-    files.mkdir()
+    folder = handed_over / name
+    (folder / FILES).mkdir(parents=True)
     with progress.stage(name) as said:
         try:
-            built = build(prepared, exporter_for(request, options), request.recipe, options, files)
-        except UlsamError as error:
-            said.append(f"failed: {error.found.splitlines()[0]}")
-            return BuiltElsewhere(files, error=error)
+            built = build(prepared, exporter_for(request, options), request.recipe, options, folder / FILES)
+            save(built, folder)
+        except Exception as error:
+            told = stopped(error, request)
+            said.append(f"failed: {told.found.splitlines()[0]}")
+            return Left(folder, Failure.of(told))
         said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
-    return BuiltElsewhere(files, built)
+    return Left(folder, None)

@@ -23,7 +23,7 @@ from ulsam_deploy.device.precisions import AUTO
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.verify import label
 from ulsam_deploy.exporting import attachments
-from ulsam_deploy.exporting.build import Builder, BuiltArtifact
+from ulsam_deploy.exporting.build import Builder, BuiltArtifact, stopped
 from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.outcome import Outcome
@@ -129,15 +129,26 @@ def _outcomes(
         recipe = planned.request.recipe
         if any(o.found and (o.target, o.precision) == (planned.request.target, recipe.precision) for o in outcomes):
             continue  # auto, which comes first, has chosen just it
-        if planned.exporter is None:
-            outcomes.append(_skipped(planned, builder.progress))
-        elif recipe.precision == AUTO:
-            outcomes.append(_searched(planned, planned.exporter, builder, folder))
-        elif planned in elsewhere:
-            outcomes.append(_taken(planned, planned.exporter, builder, elsewhere[planned], folder))
-        else:
-            outcomes.append(_built(planned, planned.exporter, builder, folder))
+        try:
+            outcomes.append(_outcome(planned, builder, elsewhere.get(planned), folder))
+        except Exception as error:  # what nobody foresaw in one target is no reason to drop the others
+            told = stopped(error, planned.request)
+            shutil.rmtree(folder / planned.folder, ignore_errors=True)
+            builder.progress.say(f"  {planned.folder:<22}failed: {told.found.splitlines()[0]}")
+            required = recipe.precision != AUTO or planned.request.is_required(told)
+            outcomes.append(_failed(planned, told, required))
     return outcomes
+
+
+def _outcome(planned: PlannedArtifact, builder: Builder, elsewhere: BuiltElsewhere | None, folder: Path) -> Outcome:
+    """What became of one artifact; raises what stopped it."""
+    if planned.exporter is None:
+        return _skipped(planned, builder.progress)
+    if planned.request.recipe.precision == AUTO:
+        return _searched(planned, planned.exporter, builder, folder)
+    if elsewhere:
+        return _taken(planned, planned.exporter, builder, elsewhere, folder)
+    return _built(planned, planned.exporter, builder, folder)
 
 
 def _skipped(planned: PlannedArtifact, progress: Progress) -> Outcome:
@@ -153,15 +164,11 @@ def _failed(planned: PlannedArtifact, error: UlsamError, required: bool = True) 
 
 
 def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
-    """Export and verify one artifact here; its failure is an outcome."""
+    """Export and verify one artifact here."""
     tuned = _tuned(exporter, builder)
     recipe = tuned.recipe if tuned else planned.request.recipe
     with builder.progress.stage(planned.folder) as said:
-        try:
-            built = builder.artifact(exporter, recipe, folder / planned.folder)
-        except UlsamError as error:
-            said.append(f"failed: {error.found.splitlines()[0]}")
-            return _failed(planned, error)
+        built = builder.artifact(exporter, recipe, folder / planned.folder)
         said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
     if tuned:
         built = _with_facts(built, tuned=tuned.facts())
@@ -172,13 +179,10 @@ def _taken(
     planned: PlannedArtifact, exporter: Exporter, builder: Builder, elsewhere: BuiltElsewhere, folder: Path
 ) -> Outcome:
     """What another process built, timed here, where nothing else runs any more."""
-    if elsewhere.error:
+    if elsewhere.error:  # which was told in its turn
         return _failed(planned, elsewhere.error)
     recipe = planned.request.recipe
-    try:
-        built = builder.artifact(exporter, recipe, folder / planned.folder, elsewhere.move)
-    except UlsamError as error:
-        return _failed(planned, error)
+    built = builder.artifact(exporter, recipe, folder / planned.folder, elsewhere.move)
     return Outcome(exporter.target, recipe.precision, planned.folder, built)
 
 
@@ -195,13 +199,9 @@ def _tuned(exporter: Exporter, builder: Builder) -> Tuned | None:
 
 def _searched(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
     """What the search chose, copied into the bundle."""
-    try:
-        found = search(builder, exporter)
-        chosen = place(exporter.target, found.recipe.precision, builder.options)
-        built = builder.artifact(exporter, found.recipe, folder / chosen)
-    except UlsamError as error:
-        builder.progress.say(f"  {exporter.target}-{AUTO}: {error.found.splitlines()[0]}")
-        return _failed(planned, error, planned.request.is_required(error))
+    found = search(builder, exporter)
+    chosen = place(exporter.target, found.recipe.precision, builder.options)
+    built = builder.artifact(exporter, found.recipe, folder / chosen)
     return Outcome(
         exporter.target,
         found.recipe.precision,

@@ -1,27 +1,32 @@
-"""Who does the work: processes of this machine, or an existing Dask cluster. Both are ``concurrent.futures`` executors.
+"""Who does the work: processes of this machine, or an existing Dask cluster. To both go the same messages.
 
 A task that was lost with its worker is handed out again; one that was lost with several is given up, for it may be what
-kills them. Both kinds of executor do so by themselves.
+kills them. Both kinds of pool do so by themselves.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from typing import Any
+import io
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any, TypeVar
 
+from ulsam_deploy.device.elsewhere.message import packed, performed, received, replied
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.third_party import installed
 from ulsam_deploy.device.types import Availability
-from ulsam_deploy.exporting.workers import ending, local
+from ulsam_deploy.exporting.workers import Pool, ending, local
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 #: What Dask's workers have to be started with, so that memory can be stated.
 RESOURCE = "memory"
 
 
 @contextlib.contextmanager
-def executor(scheduler: str, workers: int, memory: int) -> Iterator[Executor]:
+def executor(scheduler: str, workers: int, memory: int) -> Iterator[Pool]:
     """Dask's at the address ``scheduler``, else ``workers`` local processes; ``memory``: bytes that a task may take.
 
     On an error, and on Ctrl-C, what is waiting is dropped and what is running is ended.
@@ -36,7 +41,7 @@ def available() -> Availability:
 
 
 @contextlib.contextmanager
-def _dask(address: str, memory: int) -> Iterator[Executor]:
+def _dask(address: str, memory: int) -> Iterator[Pool]:
     here = available()
     if not here.usable:
         raise UnavailableError(f"--scheduler needs Dask: {here.detail}", todo=here.todo)
@@ -53,7 +58,27 @@ def _dask(address: str, memory: int) -> Iterator[Executor]:
         _check_workers(client.scheduler_info(n_workers=-1)["workers"], memory)
         pool = client.get_executor(pure=False, resources={RESOURCE: memory})
         with ending(pool):
-            yield pool
+            yield _Cluster(pool)
+
+
+class _Cluster:
+    """Dask's own executor with our messages: of what comes back nothing is unpickled but bytes."""
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+
+    def submit(self, function: Callable[[Q], A], request: Q, /) -> Future[A]:
+        """Run ``function`` on one of the workers."""
+        told: Future[A] = Future()
+
+        def hand_on(answer: Future[bytes]) -> None:
+            try:
+                told.set_result(received(replied(function, io.BytesIO(answer.result()))))
+            except BaseException as error:  # that of the cluster's end as well
+                told.set_exception(error)
+
+        self._pool.submit(performed, packed(function, request)).add_done_callback(hand_on)
+        return told
 
 
 def _check_workers(workers: Any, memory: int) -> None:

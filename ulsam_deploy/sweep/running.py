@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Executor, Future, as_completed
+from concurrent.futures import CancelledError, Future, as_completed
 
 from ulsam_deploy.device.progress import Progress
+from ulsam_deploy.exporting.workers import Pool
 from ulsam_deploy.sweep.plan import Cell, Sweep
 from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.store import Store
-from ulsam_deploy.sweep.work import BUNDLE, SETTLED, CellResult, do_cell, lost, result_of
+from ulsam_deploy.sweep.work import BUNDLE, SETTLED, CellResult, CellTask, do_cell, lost, result_of
 
 
 class Run:
@@ -23,9 +24,10 @@ class Run:
         self._started, self._made = time.perf_counter(), 0
         self.found = 0  # so many cells were done before this run
 
-    def go(self, executor: Executor) -> None:
+    def go(self, pool: Pool) -> None:
         """Do everything that is left."""
-        waiting = {executor.submit(do_cell, cell, self.sweep.output): number for number, cell in self._to_make()}
+        output = self.sweep.output
+        waiting = {pool.submit(do_cell, CellTask(cell, output)): number for number, cell in self._to_make()}
         for future in as_completed(waiting):
             self._take_result(waiting[future], future)
 
@@ -43,7 +45,7 @@ class Run:
         cell = self.sweep.cells[number]
         try:
             result = future.result()
-        except (Exception, CancelledError) as error:  # the worker's death, in the executor's own words
+        except (Exception, CancelledError) as error:  # the worker's death, in the pool's own words
             result = lost(cell, error)
         self._results[number] = result
         self._made += 1

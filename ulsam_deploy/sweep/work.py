@@ -22,6 +22,7 @@ from ulsam_deploy.device import cache, codec, plugins
 from ulsam_deploy.device.bench import peak_rss
 from ulsam_deploy.device.bundle import Bundle, Evidence, pack
 from ulsam_deploy.device.commands.labelled import accuracies, first_float
+from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.findings import Verdict
@@ -69,11 +70,20 @@ def result_of(store: Store, key: str) -> CellResult | None:
     return None if data is None else codec.decode(CellResult, codec.loads(data, RESULT), RESULT)
 
 
-def do_cell(cell: Cell, output: str) -> CellResult:
-    """Export, check and keep one cell below ``output``; what is done already is found, and not done again.
+@dataclass(frozen=True)
+class CellTask:
+    """A cell to be made below ``output``."""
+
+    cell: Cell
+    output: str
+
+
+def do_cell(task: CellTask) -> CellResult:
+    """Export, check and keep one cell; what is done already is found, and not done again.
 
     Never raises for what is wrong with this cell: that is in the result, and the others go on.
     """
+    cell, output = task.cell, task.output
     with _ONE:
         started = time.perf_counter()
         try:
@@ -169,8 +179,10 @@ def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Mapping[str, Any] |
     (record,) = bundle.manifest.artifacts
     with fetched(cell.labelled) as data:
         _check_same(cell.labelled, digest_of(data), cell.labelled_sha256)
-        (found,) = accuracies(bundle, [Checked(record, here)], data, first_float).values()
-    return found.to_json()
+        (checked,), found = accuracies(bundle, [Checked(record, here)], data, first_float, Limits())
+    if checked.error:
+        raise checked.error
+    return found[record.target, record.precision].to_json()
 
 
 def _described(

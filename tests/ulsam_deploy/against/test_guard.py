@@ -66,8 +66,8 @@ def unruly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Runtime]:
         ("os._exit(0)", "crashed"),
         ("bytearray(3 << 30)", "more memory than the 1 GiB allowed"),
         ("raise KeyError('oops')", "KeyError: 'oops'"),
-        ("pathlib.Path('answer.json').write_text('[]'); os._exit(0)", "crashed"),
-        ("pathlib.Path('answer.json').write_bytes(bytes([255])); os._exit(0)", "crashed"),
+        ("pathlib.Path('answer.npz').write_text('[]'); os._exit(0)", "crashed"),
+        ("pathlib.Path('answer.npz').write_bytes(bytes([255])); os._exit(0)", "crashed"),
     ],
 )
 def test_a_misbehaving_engine_is_an_error_in_words(
@@ -105,8 +105,8 @@ def model(nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> onnx.
 
 def run(path: Path, limits: Limits) -> None:
     guarded = Guarded(plugins.load(plugins.RUNTIMES, "onnxruntime"), path, limits)
-    inputs, outputs, _ = guarded.open()
-    guarded.run(inputs, outputs, {"x": IMAGE})
+    stated = guarded.open()
+    guarded.run(stated.inputs, stated.outputs, {"x": IMAGE})
 
 
 def test_an_onnx_file_that_wants_400_gigabytes(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def external(tmp_path: Path, location: str) -> Path:
 
 
 def open_onnx(path: Path) -> tuple[Path, ...]:
-    return Guarded(plugins.load(plugins.RUNTIMES, "onnxruntime"), path, Limits(60)).open()[2]
+    return Guarded(plugins.load(plugins.RUNTIMES, "onnxruntime"), path, Limits(60)).open().files
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from ulsam_deploy.cli.parser import COMMANDS
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.commands import on_device
-from ulsam_deploy.device.commands.answer import Failure
 from ulsam_deploy.device.commands.parser import work_of
+from ulsam_deploy.device.elsewhere.failure import Failure
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.types import Artifact, Tier
 from ulsam_deploy.exporting.build import BuiltArtifact

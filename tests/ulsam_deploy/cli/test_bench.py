@@ -225,13 +225,13 @@ def test_each_process_is_fresh_and_pinned_and_ends(stubs: Callable[[str], Subjec
     with FreshProcess(stubs(source), threads=None, cpus=(cpu,), warmup=3, warmup_seconds=0.0) as process:
         assert os.sched_getaffinity(process.pid) == {cpu}
         taken = process.measure(0.0, 20)
-        assert taken["count"] == 20
+        assert taken.count == 20
         time.sleep(0.1)
         ran = process.rest()
-        assert ran["count"] >= 10, "the network runs on while the machine is looked at"
+        assert ran.count >= 10, "the network runs on while the machine is looked at"
         process.spin()
         time.sleep(0.05)
-        assert process.rest()["count"] >= 5
+        assert process.rest().count >= 5
         pid = process.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -240,9 +240,9 @@ def test_each_process_is_fresh_and_pinned_and_ends(stubs: Callable[[str], Subjec
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("import os, signal\ndef run(x):\n    os.kill(os.getpid(), signal.SIGSEGV)\n", "was killed by SIGSEGV"),
-        ("import os\ndef run(x):\n    os.write(2, b'bad luck')\n    os._exit(3)\n", "ended with exit code 3: bad luck"),
-        ("def run(x):\n    raise ValueError('oh')\n", "ended with exit code 1: ValueError: oh"),
+        ("import os, signal\ndef run(x):\n    os.kill(os.getpid(), signal.SIGSEGV)\n", "crashed .signal SIGSEGV."),
+        ("import os\ndef run(x):\n    os.write(2, b'bad luck')\n    os._exit(3)\n", "status 3.: bad luck"),
+        ("def run(x):\n    raise ValueError('oh')\n", "timing 'stub fp32' crashed: ValueError: oh"),
     ],
 )  # fmt: skip
 def test_an_engine_that_dies_is_told_with_its_last_words(
@@ -262,7 +262,7 @@ def test_an_error_that_a_user_is_meant_to_read_comes_through(stubs: Callable[[st
 
 def test_an_engine_that_prints_does_not_disturb_the_answers(stubs: Callable[[str], Subject]) -> None:
     with fresh(stubs("import os\ndef run(x):\n    os.write(1, b'noise\\n')\n")) as process:
-        assert process.measure(0.0, 5)["count"] == 5
+        assert process.measure(0.0, 5).count == 5
 
 
 def test_one_that_fails_is_given_up_and_the_others_go_on(stubs: Callable[[str], Subject], tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.device.commands import ending, on_device
+from ulsam_deploy.device import ending
+from ulsam_deploy.device.commands import on_device
 from ulsam_deploy.device.errors import Exit, UsageError
 
 ROOT = Path(__file__).parents[3]

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.exporting import parallel, pipeline
@@ -19,7 +21,6 @@ from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.plan import ExportPlan, make_plan
 from ulsam_deploy.exporting.prepare import prepare
-from ulsam_deploy.exporting.requests import ArtifactRequest
 from ulsam_deploy.exporting.workspace import Workspace
 
 pytestmark = pytest.mark.slow  # 'make test-search'
@@ -37,15 +38,22 @@ def exported(checkpoint: Path, bundle: Path, **more: Any) -> tuple[pipeline.Expo
     return pipeline.export(options, progress), [stage.name for stage in progress.stages]
 
 
-def dies(_handed_over: Path, wanted: list[ArtifactRequest]) -> None:
-    os.kill(os.getpid(), signal.SIGKILL if wanted[0].target == "openvino" else signal.SIGSEGV)
+def dies(task: parallel.Task) -> parallel.Done:
+    os.kill(os.getpid(), signal.SIGKILL if task.wanted[0].target == "openvino" else signal.SIGSEGV)
+    raise AssertionError
 
 
-def dies_of_openvino(handed_over: Path, wanted: list[ArtifactRequest]) -> Any:
-    if wanted[0].target == "openvino":
-        (handed_over / "openvino").mkdir()
+def dies_of_openvino(task: parallel.Task) -> parallel.Done:
+    if task.wanted[0].target == "openvino":
+        (task.handed_over / "openvino").mkdir()
         os.kill(os.getpid(), signal.SIGSEGV)
-    return parallel._task(handed_over, wanted)
+    return parallel._task(task)
+
+
+def forgets_openvino(task: parallel.Task) -> parallel.Done:
+    if task.wanted[0].target == "openvino":
+        parallel.build = lambda *_: {}["planted"]
+    return parallel._task(task)
 
 
 def artifacts(bundle: Path) -> dict[str, bytes]:
@@ -89,6 +97,30 @@ def test_a_crash_takes_one_target_along(checkpoint: Path, tmp_path: Path, monkey
     assert "--target openvino" in bad.error.todo
     assert found.exit_code == Exit.EXPORT_FAILED
     assert sorted(path.name for path in (tmp_path / "m.bundle").iterdir() if path.is_dir()) == ["onnx"]
+
+
+@pytest.mark.parametrize("abreast", [True, False])
+def test_what_nobody_foresaw_in_one_target_ends_that_one_only(
+    abreast: bool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    if abreast:
+        monkeypatch.setattr(parallel, "_task", forgets_openvino)
+    else:
+        monkeypatch.setattr(parallel, "SMALL", 10**9)
+        monkeypatch.setattr(plugins.load(plugins.EXPORTERS, "openvino"), "export", lambda *_: {}["planted"])
+    found, _ = exported(checkpoint, tmp_path / "m.bundle")
+    good, bad = found.outcomes
+    assert good.built
+    assert bad.error
+    assert bad.error.exit_code is found.exit_code is Exit.DEFECT
+    (kept,) = tmp_path.glob("ulsam-deploy-defect-*.txt")
+    assert bad.error.found.endswith(str(kept))
+    assert "KeyError: 'planted'" in kept.read_text()
+    assert "--target openvino" in kept.read_text()
+    assert sorted(path.name for path in (tmp_path / "m.bundle").iterdir() if path.is_dir()) == ["onnx"]
+    assert read_bundle(tmp_path / "m.bundle").manifest.run.left_out["openvino"] == bad.error.found
 
 
 def test_nothing_is_left_where_every_process_died(

@@ -6,15 +6,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ulsam_deploy.boards.emulate import kernels, plugin, tools
+from ulsam_deploy.boards.emulate import guest, kernels, plugin, tools
 from ulsam_deploy.boards.emulate.guest import FIRST, LOAD, STEADY
 from ulsam_deploy.boards.emulate.machine import EmulatedMachine, emulated
 from ulsam_deploy.boards.emulate.several import each, records
-from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
-from ulsam_deploy.device.errors import Exit, ExportError, UlsamError
+from ulsam_deploy.device.errors import Exit, UlsamError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.progress import Progress
@@ -84,37 +82,37 @@ def count_bundle(
         library = plugin.compiled(qemu)
 
         def one(record: ArtifactRecord) -> Counts:
-            verb: list[str | Path] = ["count", bundle.root, record.target, record.precision]
-            _settle(machine, record.target, verb)
+            chosen = guest.Chosen(bundle.root, record.target, record.precision)
+            _settle(machine, chosen)
             with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
                 output = Path(scratch, "counts")
-                answer = machine.run(verb, plugin=plugin.arguments(library, qemu, output))
+                answer = machine.run(guest.count, chosen, plugin=plugin.arguments(library, qemu, output))
                 return _counts(machine, record, plugin.read_tally(output.read_text()), answer)
 
         done = each(machine, wanted, one, progress, lambda counts: f"{counts.inference.instructions / 1e6:.1f} M")
     return [Counted(record, counts, error) for record, counts, error in done]
 
 
-def _settle(machine: EmulatedMachine, target: str, verb: Sequence[str | Path]) -> None:
+def _settle(machine: EmulatedMachine, chosen: guest.Chosen) -> None:
     """Run once uncounted where Python's compiled files aren't there yet: making them changes heap and counts."""
-    settled = machine.sysroot.pycache / f"{machine.runner.name}-{target}.settled"
+    settled = machine.sysroot.pycache / f"{machine.runner.name}-{chosen.target}.settled"
     if not settled.exists():
-        machine.run(verb)
+        machine.run(guest.count, chosen)
         settled.touch()
 
 
-def _counts(machine: EmulatedMachine, record: ArtifactRecord, tally: plugin.Tally, answer: Mapping[str, Any]) -> Counts:
+def _counts(machine: EmulatedMachine, record: ArtifactRecord, tally: plugin.Tally, answer: guest.Ran) -> Counts:
     runs = tally.phases[STEADY]
     typical = sorted(runs)[len(runs) // 2]
     return Counts(
         core=machine.profile.core,
-        batch=answer["batch"],
+        batch=answer.batch,
         load=_phase(tally.phases[LOAD][0]),
         first=_phase(tally.phases[FIRST][0]),
         inference=_phase(typical),
         runs=tuple(run[0] for run in runs),
-        kernels=kernels.costs(tally.places, answer["maps"], len(runs)),
-        engine=codec.decode(EngineFacts, answer["engine"], "what the engine told", ExportError),
+        kernels=kernels.costs(tally.places, answer.maps, len(runs)),
+        engine=answer.engine,
         over=_over(machine.board, record, typical[0]),
     )
 

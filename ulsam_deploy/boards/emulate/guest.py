@@ -1,14 +1,14 @@
 """The program inside the emulated board: checks its processor, then runs one artifact by the device runner's own code.
 
-Run as ``python3 guest.py ANSWER.json verify|count BUNDLE TARGET PRECISION``. It imports the standard library and, from
-the runner, device-safe modules only. Nothing is timed: time under emulation says nothing about the board.
+Run as ``python3 guest.py`` in the folder of a job (:mod:`ulsam_deploy.device.elsewhere.job`). It imports the standard
+library and, from the runner, device-safe modules only. Nothing is timed: time under emulation says nothing about the
+board.
 """
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import mmap
 import os
 import platform
@@ -16,15 +16,18 @@ import re
 import struct
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ulsam_deploy.device import codec
 from ulsam_deploy.device import verify as evidence
-from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, read_bundle
-from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bundle
+from ulsam_deploy.device.elsewhere import job
+from ulsam_deploy.device.errors import UnavailableError, UsageError
+from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.parity import Golden
 
+#: How the host calls this module.
+NAME = "ulsam_deploy.boards.emulate.guest"
 #: Linux's names for the bits of AT_HWCAP and AT_HWCAP2 (``arch/arm64/kernel/cpuinfo.c``).
 _HWCAP = (
     "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc dcpop sha3 sm3 "
@@ -55,40 +58,67 @@ BEGIN, END = 0x100, 0x200
 RUNS = 5
 
 
-def main(words: list[str]) -> int:
-    """Answer in a file, because engines print what they like."""
-    answer, verb, bundle, target, precision = words
-    document: dict[str, Any]
-    try:
+@dataclass(frozen=True)
+class Chosen:
+    """One artifact of the bundle in the folder ``bundle``."""
+
+    bundle: Path
+    target: str
+    precision: str
+
+    def opened(self) -> tuple[Bundle, ArtifactRecord, Golden]:
+        """What the bundle says of it, once processor and bundle are what they say that they are."""
         check_processor()
-        opened = read_bundle(Path(bundle))
-        opened.verify_integrity()
-        document = {"result": VERBS[verb](opened, opened.artifact(target, precision))}
-    except UlsamError as error:
-        told = {"exit": int(error.exit_code), "found": error.found, "expected": error.expected, "todo": error.todo}
-        document = {"error": told}
-    Path(answer).write_text(json.dumps(document))
-    return 0
+        bundle = read_bundle(self.bundle)
+        bundle.verify_integrity()
+        if bundle.golden is None:
+            raise UnavailableError("the bundle has no golden set", todo="export it again")
+        return bundle, bundle.artifact(self.target, self.precision), Golden.load(bundle.golden)
 
 
-def verify(bundle: Bundle, record: ArtifactRecord) -> Any:
-    """The evidence of one artifact, encoded."""
-    found = evidence.execute(
+@dataclass(frozen=True)
+class CodeMap:
+    """Code in memory: its addresses from ``start`` to ``end``, and where that lies in which file."""
+
+    start: int
+    end: int
+    offset: int
+    file: str
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What was counted: the engine, the inputs of one inference, and where code lay, for its names."""
+
+    engine: EngineFacts
+    batch: int
+    maps: tuple[CodeMap, ...]
+
+
+def main() -> None:
+    """Answer in a file, because engines print what they like."""
+    sys.modules[NAME] = sys.modules[__name__]  # what is asked for by name is in this file, and not installed here
+    job.serve()
+
+
+def verify(chosen: Chosen) -> Evidence:
+    """The evidence of one artifact."""
+    bundle, record, golden = chosen.opened()
+    return evidence.execute(
         record.target,
         bundle.files(record),
         record.inputs,
         record.outputs,
-        _golden(bundle),
+        golden,
         precision=record.precision,
         timed=False,
         threads=1,
     )
-    return codec.encode(found, "evidence")
 
 
-def count(bundle: Bundle, record: ArtifactRecord) -> Any:
-    """Load, run once, run :data:`RUNS` times, each between two marks; where code lies in memory, for its names."""
-    golden = _golden(bundle)
+def count(chosen: Chosen) -> Ran:
+    """Load, run once, run :data:`RUNS` times, each between two marks."""
+    bundle, record, golden = chosen.opened()
     engine = evidence.runtime_for(record.target)
     runtime = engine(bundle.files(record), record.inputs, record.outputs, threads=1)
     batch = runtime.inputs[0].shape[0] or 1
@@ -103,13 +133,9 @@ def count(bundle: Bundle, record: ArtifactRecord) -> Any:
         _marked(FIRST, once)
         for _ in range(RUNS):
             _marked(STEADY, once)
-        facts = codec.encode(runtime.facts(), "engine")
-        return {"engine": facts, "batch": batch, "maps": list(code_maps(Path("/proc/self/maps").read_text()))}
+        return Ran(runtime.facts(), batch, tuple(code_maps(Path("/proc/self/maps").read_text())))
     finally:
         runtime.__exit__(None, None, None)
-
-
-VERBS: dict[str, Callable[[Bundle, ArtifactRecord], Any]] = {"verify": verify, "count": count}
 
 
 def _marked(phase: int, run: Callable[[], object]) -> None:
@@ -118,18 +144,12 @@ def _marked(phase: int, run: Callable[[], object]) -> None:
     os.isatty(MARK | END | phase)
 
 
-def _golden(bundle: Bundle) -> Golden:
-    if bundle.golden is None:
-        raise UnavailableError("the bundle has no golden set", todo="export it again")
-    return Golden.load(bundle.golden)
-
-
-def code_maps(text: str) -> Iterator[tuple[int, int, int, str]]:
-    """Start, end, file offset and file of every executable mapping in the text of ``/proc/self/maps``."""
+def code_maps(text: str) -> Iterator[CodeMap]:
+    """Every executable mapping in the text of ``/proc/self/maps``."""
     for line in text.splitlines():
         match = re.match(r"([0-9a-f]+)-([0-9a-f]+) ..x. ([0-9a-f]+) \S+ \d+\s+(/.*)", line)
         if match:
-            yield int(match[1], 16), int(match[2], 16), int(match[3], 16), match[4]
+            yield CodeMap(int(match[1], 16), int(match[2], 16), int(match[3], 16), match[4])
 
 
 def check_processor() -> None:
@@ -190,4 +210,4 @@ def main_id() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

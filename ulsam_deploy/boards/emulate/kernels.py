@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ulsam_deploy.boards.emulate.elf import Elf
+from ulsam_deploy.boards.emulate.guest import CodeMap
 
-__all__ = ["Kernel", "Mapped", "costs"]
+__all__ = ["Kernel", "costs"]
 
 #: Functions that are told apart; the rest is one line.
 TOP = 12
-
-#: Start, end (addresses), offset in the file, and the file, of code in memory.
-Mapped = tuple[int, int, int, str]
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Kernel:
     instructions: int
 
 
-def costs(places: Mapping[int, int], maps: Sequence[Mapped], runs: int) -> tuple[Kernel, ...]:
+def costs(places: Mapping[int, int], maps: Sequence[CodeMap], runs: int) -> tuple[Kernel, ...]:
     """Instructions an inference by function, the largest first, everything beyond :data:`TOP` in one.
 
     ``places``: instructions by address over all ``runs``.
@@ -45,13 +43,14 @@ def costs(places: Mapping[int, int], maps: Sequence[Mapped], runs: int) -> tuple
     return (*kernels, Kernel("", "", rest // runs)) if rest else tuple(kernels)
 
 
-def _place(address: int, maps: Sequence[Mapped], libraries: dict[str, Elf]) -> tuple[str, str]:
+def _place(address: int, maps: Sequence[CodeMap], libraries: dict[str, Elf]) -> tuple[str, str]:
     """Library and function at an address of the emulated program."""
-    for start, end, offset, file in maps:
-        if start <= address < end:
+    for code in maps:
+        if code.start <= address < code.end:
+            file = code.file
             if file not in libraries:
                 libraries[file] = Elf(Path(file))
-            virtual = libraries[file].address(address - start + offset)
+            virtual = libraries[file].address(address - code.start + code.offset)
             return Path(file).name, (libraries[file].function(virtual) if virtual is not None else "")
     return "", ""
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ulsam_deploy.boards.emulate import tools
 from ulsam_deploy.boards.emulate.sysroot import Sysroot, in_use, publish, release_for, sysroot
 from ulsam_deploy.device.cache import source_digest
-from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.device.files import staging
+from ulsam_deploy.device.elsewhere import job
+from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.elsewhere.message import asked
+from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UnavailableError
+from ulsam_deploy.device.files import scratch, staging
 from ulsam_deploy.device.profiles import ArmProfile, device
 from ulsam_deploy.device.progress import Progress
 
@@ -33,9 +34,9 @@ PATIENCE = 1800
 _ADDRESSES = hex(1 << 36)
 _OLD = 7 * 24 * 3600
 _GUEST = Path(__file__).with_name("guest.py")
-_ERRORS: dict[Exit, type[UlsamError]] = {
-    kind.exit_code: kind for kind in (UsageError, ExportError, UnavailableError, RefusedError)
-}
+
+Q = TypeVar("Q")
+A = TypeVar("A")
 
 
 class TrapError(UlsamError):
@@ -66,31 +67,37 @@ class EmulatedMachine:
     root: Path
     runner: Path
 
-    def run(self, words: Sequence[str | Path], *, plugin: Sequence[str] = ()) -> Any:
-        """Run ``guest.py`` with ``words`` inside; what it answers, from JSON.
+    def run(self, function: Callable[[Q], A], request: Q, *, plugin: Sequence[str] = ()) -> A:
+        """What ``function`` of ``guest.py`` makes of ``request`` inside.
 
         Raises the :class:`UlsamError` that was raised inside, and :class:`TrapError` when the processor stopped it.
         """
-        with tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:
-            answer = Path(scratch, "answer.json")
-            done = self._qemu([*self._python(), str(_GUEST), answer.name, *map(str, words)], plugin, scratch)
-            if answer.is_file():
-                return _answer(json.loads(answer.read_bytes()))
-        if done.returncode < 0:
-            raise self._trap(signal.Signals(-done.returncode))
-        last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-        raise UnavailableError(f"{self.board} could not be emulated: {''.join(last) or done.returncode}")
+        doing, limits = f"the emulated {self.board}", Limits(PATIENCE, None)
+        with scratch() as folder:
+            with (folder / job.QUESTION).open("wb") as question:
+                asked(function, request, question)
+            try:
+                code, said = job.run(self._command(plugin), folder, self._variables(), limits, doing)
+            except ExportError as error:
+                raise UnavailableError(f"{doing} took more than {PATIENCE} s") from error
+            if (folder / job.ANSWER).is_file():
+                return job.value_of(job.answer(function, folder, said, limits, doing), limits, doing)
+        if code < 0:
+            raise self._trap(signal.Signals(-code))
+        raise UnavailableError(f"{self.board} could not be emulated: {(said.splitlines() or [str(code)])[-1]}")
 
     def _reserved(self) -> list[str]:
         """An address space of the guest's own, so that the host's randomized one doesn't show through."""
         return ["-R", _ADDRESSES] if self.profile.machine == "aarch64" else []  # of 32 bits, qemu does so by itself
 
-    def _python(self) -> list[str]:
-        return [str(self.sysroot.python), "-S", "-s"]
+    def _command(self, plugin: Sequence[str]) -> list[str]:
+        program = tools.qemu(self.profile.machine)
+        command = [program, "-L", str(self.root), "-cpu", self.profile.cpu, "-seed", "1", *self._reserved(), *plugin]
+        return [*command, str(self.sysroot.python), "-S", "-s", str(_GUEST)]
 
-    def _qemu(self, words: list[str], plugin: Sequence[str], scratch: str) -> subprocess.CompletedProcess[str]:
-        """Run in the folder ``scratch``. Random numbers, names and addresses are the same each time: counts are too."""
-        inside = {
+    def _variables(self) -> dict[str, str]:
+        """Random numbers, names and addresses are the same each time: counts are too."""
+        return {
             "PYTHONPATH": f"{self.runner}:{self.sysroot.site}:{self.sysroot.root}/usr/lib/python3/dist-packages",
             "PYTHONPYCACHEPREFIX": str(self.sysroot.pycache),
             "PYTHONHASHSEED": "0",
@@ -100,15 +107,6 @@ class EmulatedMachine:
             "LANG": "C.UTF-8",
             "PATH": "/usr/bin",
         }
-        program = tools.qemu(self.profile.machine)
-        command = [program, "-L", str(self.root), "-cpu", self.profile.cpu, "-seed", "1", *self._reserved()]
-        command += [*plugin, *words]
-        try:
-            return subprocess.run(
-                command, env=inside, cwd=scratch, capture_output=True, text=True, errors="replace", timeout=PATIENCE
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UnavailableError(f"the emulated {self.board} took more than {PATIENCE} s") from error
 
     def _trap(self, number: signal.Signals) -> TrapError:
         core = self.profile.core
@@ -182,10 +180,3 @@ def _runner(software: Sysroot) -> Path:
             publish(partial, path)
     os.utime(path)
     return path
-
-
-def _answer(document: dict[str, Any]) -> Any:
-    error = document.get("error")
-    if error is None:
-        return document["result"]
-    raise _ERRORS.get(Exit(error["exit"]), ExportError)(error["found"], expected=error["expected"], todo=error["todo"])

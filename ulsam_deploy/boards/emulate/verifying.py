@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ulsam_deploy.boards.emulate import guest
 from ulsam_deploy.boards.emulate.machine import EmulatedMachine, emulated
 from ulsam_deploy.boards.emulate.several import each, records
-from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
-from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.device.verify import Checked
@@ -35,7 +34,6 @@ def verify_bundle(
 
 
 def _verify(machine: EmulatedMachine, bundle: Bundle, record: ArtifactRecord) -> Evidence:
-    answer = machine.run(["verify", bundle.root, record.target, record.precision])
-    found = codec.decode(Evidence, answer, "evidence", UnavailableError)
+    found = machine.run(guest.verify, guest.Chosen(bundle.root, record.target, record.precision))
     engine = found.engine and replace(found.engine, device=machine.board, emulated=f"qemu {machine.profile.cpu}")
     return replace(found, tier=Tier.EMULATED_ON_DEVICE_CPU, engine=engine)

@@ -120,17 +120,17 @@ def _one_process(
         taken = process.measure(profile.min_seconds / profile.rounds, math.ceil(profile.min_count / profile.rounds))
         after = snapshot(board, process.pid, plan.cpus)  # the network still runs
         process.rest()
-        each.facts = process.facts
+        each.facts = ready.facts
         each.processes.append(
             Process(
                 round=turn,
                 position=position,
-                load_ms=ready["load_ms"],
-                first_ms=ready["first_ms"],
-                peak_rss=taken["peak_rss"],
-                count=taken["count"],
-                samples=taken["samples"],
-                watch=judge(before, after, on_gpu=bool(process.facts.gpu)),
+                load_ms=ready.load_ms,
+                first_ms=ready.first_ms,
+                peak_rss=taken.peak_rss,
+                count=taken.count,
+                samples=taken.samples,
+                watch=judge(before, after, on_gpu=bool(ready.facts.gpu)),
             )
         )
         if energy and energy[0] and energy[1]:
@@ -143,13 +143,13 @@ def _energy(process: FreshProcess, meter: power.Meter, idle: power.Drawn, second
     time.sleep(min(0.5, seconds / 4))  # the sensors average over a while
     busy = power.draw(meter, seconds)
     ran = process.rest()
-    if busy is None or busy.watts <= idle.watts or not ran["count"]:
+    if busy is None or busy.watts <= idle.watts or not ran.count:
         return None
     return Energy(
         sensor=meter.sensor,
         idle_watts=idle.watts,
         busy_watts=busy.watts,
-        joules_per_inference=(busy.watts - idle.watts) * ran["seconds"] / ran["count"],
+        joules_per_inference=(busy.watts - idle.watts) * ran.seconds / ran.count,
         seconds=busy.seconds,
         readings=busy.readings,
     )

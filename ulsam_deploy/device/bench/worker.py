@@ -1,31 +1,29 @@
-"""The fresh process that times one artifact: loads, warms up, and takes samples when it is told to.
+"""What the fresh process does that times one artifact: load, warm up, and take samples when it is asked to.
 
-Standard library, numpy and one engine; device-safe. It talks in lines of JSON: a job comes in, ``ready`` goes out, and
-then each ``measure`` or ``spin`` is answered. After the last sample it keeps the network running until the next line
-comes, so that whoever watches the machine sees it under load, outside the timed region.
+Standard library, numpy and one engine; device-safe. After the last sample it keeps the network running until the next
+question comes, so that whoever watches the machine sees it under load, outside the timed region.
 """
 
 from __future__ import annotations
 
-import base64
 import gc
-import io
-import json
 import os
-import select
-import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
 
-from ulsam_deploy.device import codec, plugins
+from ulsam_deploy.device import plugins
+from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bench.measure import collect, peak_rss, warm_up
 from ulsam_deploy.device.bench.result import pack_samples
-from ulsam_deploy.device.errors import UlsamError
-from ulsam_deploy.device.npz import read_arrays
+from ulsam_deploy.device.elsewhere.worker import meanwhile
+from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import TensorSpec
+
+__all__ = ["TIMED", "Load", "Measure", "Ran", "Ready", "Rest", "Spin", "Taken", "load", "measure", "rest", "spin"]
 
 #: What one sample contains, as written in every result.
 TIMED = (
@@ -34,55 +32,109 @@ TIMED = (
 )
 
 
-def main() -> None:
-    """Do the job that comes in on stdin; a known error goes out as an answer."""
-    # Engines print to file descriptor 1 as they please: answers get one of their own.
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    try:
-        _serve(json.loads(sys.stdin.readline()), answers)
-    except UlsamError as error:
-        told = {"found": error.found, "expected": error.expected, "todo": error.todo, "exit_code": int(error.exit_code)}
-        _answer(answers, {"error": told})
+@dataclass(frozen=True)
+class Load:
+    """Open ``files`` by the engine whose entry point is ``runtime``, pinned to ``cpus`` where there are any."""
+
+    runtime: str
+    files: tuple[Path, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    feed: ArrayMap
+    threads: int | None
+    cpus: tuple[int, ...]
+    warmup: int
+    warmup_seconds: float
 
 
-def _serve(job: dict[str, Any], answers: TextIO) -> None:
-    if job["cpus"]:
-        os.sched_setaffinity(0, job["cpus"])
-    engine: type[Runtime] = plugins.load(plugins.RUNTIMES, job["runtime"])
-    ports = (
-        [TensorSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in job[kind]] for kind in ("inputs", "outputs")
-    )
+@dataclass(frozen=True)
+class Ready:
+    """How long loading and the first call took, and what the engine says of itself."""
+
+    load_ms: float
+    first_ms: float
+    facts: EngineFacts
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Take samples until both are reached."""
+
+    min_seconds: float
+    min_count: int
+
+
+@dataclass(frozen=True)
+class Taken:
+    """``samples`` as :func:`~ulsam_deploy.device.bench.result.pack_samples` writes them."""
+
+    count: int
+    samples: str
+    peak_rss: int | None
+
+
+@dataclass(frozen=True)
+class Spin:
+    """Let the network run; the answer is the same word."""
+
+
+@dataclass(frozen=True)
+class Rest:
+    """End what was left running."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """``count`` calls took ``seconds`` since the answer before."""
+
+    count: int
+    seconds: float
+
+
+class _Timed:
+    """The one artifact of this process."""
+
+    run: Callable[[], object]
+    opened = ExitStack()  # until the process is ended
+    ran = Ran(0, 0.0)
+
+
+def load(asked: Load) -> Ready:
+    """Load and warm up."""
+    if asked.cpus:
+        os.sched_setaffinity(0, asked.cpus)
+    engine: type[Runtime] = plugins.load(plugins.RUNTIMES, asked.runtime)
     began = perf_counter()
-    with engine([Path(file) for file in job["files"]], *ports, threads=job["threads"]) as runtime:
-        load = perf_counter() - began
-        run = runtime.prepared(read_arrays(io.BytesIO(base64.b64decode(job["feed"]))))
-        first = warm_up(run, job["warmup"], job["warmup_seconds"])
-        facts = codec.encode(runtime.facts(), "what the engine tells")
-        _answer(answers, {"load_ms": load * 1e3, "first_ms": first / 1e6, "facts": facts})
-        while line := sys.stdin.readline():
-            words = json.loads(line)
-            if words["do"] == "measure":
-                times = collect(run, words["min_seconds"], words["min_count"])
-                _answer(answers, {"count": len(times), "samples": pack_samples(times), "peak_rss": peak_rss()})
-            _answer(answers, _spin(run))
+    runtime = _Timed.opened.enter_context(engine(asked.files, asked.inputs, asked.outputs, threads=asked.threads))
+    took = perf_counter() - began
+    _Timed.run = runtime.prepared(asked.feed)
+    first = warm_up(_Timed.run, asked.warmup, asked.warmup_seconds)
+    return Ready(took * 1e3, first / 1e6, runtime.facts())
 
 
-def _spin(run: Callable[[], object]) -> dict[str, Any]:
-    """Call ``run`` until a line comes in; how often and for how long."""
+def measure(asked: Measure) -> Taken:
+    """Take samples; from then on the network runs until :func:`rest`."""
+    times = collect(_Timed.run, asked.min_seconds, asked.min_count)
+    meanwhile(_spin)
+    return Taken(len(times), pack_samples(times), peak_rss())
+
+
+def spin(asked: Spin) -> Spin:
+    """Let the network run until :func:`rest`."""
+    meanwhile(_spin)
+    return asked
+
+
+def rest(_: Rest) -> Ran:
+    """What ran since the answer before."""
+    return _Timed.ran
+
+
+def _spin(waiting: Callable[[], bool]) -> None:
     count, began = 0, perf_counter()
     gc.disable()
-    while not select.select([0], [], [], 0)[0]:
-        run()
+    while waiting():
+        _Timed.run()
         count += 1
     gc.enable()
-    sys.stdin.readline()
-    return {"count": count, "seconds": perf_counter() - began}
-
-
-def _answer(answers: TextIO, words: dict[str, Any]) -> None:
-    answers.write(json.dumps(words) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+    _Timed.ran = Ran(count, perf_counter() - began)

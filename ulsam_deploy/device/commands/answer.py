@@ -16,23 +16,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ulsam_deploy.device.elsewhere.failure import Failure
 from ulsam_deploy.device.errors import UlsamError, UsageError
 
-__all__ = ["ERROR", "Answer", "Failure", "abandon_stdout"]
+__all__ = ["ERROR", "Answer", "abandon_stdout"]
 
 _STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 #: The word in the ``schema`` of an error's document.
 ERROR = "error"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Any command that stopped: what was found, what was expected instead, and what to do; both may be empty."""
-
-    exit_code: int
-    found: str
-    expected: str
-    todo: str
 
 
 @dataclass
@@ -69,8 +60,8 @@ class Answer:
         """Print the document of ``error``, where documents are asked for; returns its exit code as a plain number."""
         try:
             if self.as_json:
-                told = Failure(int(error.exit_code), error.found, error.expected, error.todo)
-                json.dump({"schema": f"ulsam-deploy.{ERROR}/1", **asdict(told)}, sys.stdout, indent=2, sort_keys=True)
+                told = {"schema": f"ulsam-deploy.{ERROR}/1", **asdict(Failure.of(error))}
+                json.dump(told, sys.stdout, indent=2, sort_keys=True)
                 sys.stdout.write("\n")
             sys.stdout.flush()
         except OSError:

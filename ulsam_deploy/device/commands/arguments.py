@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
-from ulsam_deploy.device.subprocesses import Limits
 from ulsam_deploy.device.targets import parse_targets
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
@@ -96,6 +96,17 @@ def positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise UsageError(f"'{text}' is no limit", expected="a positive number")
     return number
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """What a process may take that opens an artifact; read by :func:`limits`."""
+    bounds = parser.add_argument_group("what an artifact may take in the process of its own that it is opened in")
+    bounds.add_argument(
+        "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
+    )
+    bounds.add_argument(
+        "--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)"
+    )
 
 
 def limits(arguments: argparse.Namespace) -> Limits:

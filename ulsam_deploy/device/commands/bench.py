@@ -6,20 +6,20 @@ import argparse
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ulsam_deploy.device.bench.board import Board
 from ulsam_deploy.device.bench.profiles import PROFILES, Profile
-from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bench.turns import Plan
-from ulsam_deploy.device.benchmark import Wanted, bench_bundles
+from ulsam_deploy.device.benchmark import Benched, Wanted, bench_bundles
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.bundle.kinds import RESULT
 from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.commands import timings, words
-from ulsam_deploy.device.commands.arguments import targets_of
+from ulsam_deploy.device.commands.arguments import limits, targets_of
 from ulsam_deploy.device.commands.ci import handover
-from ulsam_deploy.device.errors import Exit, UsageError, combine
+from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.device.printing import say
 
 
@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> Exit:
     outputs = [_output(arguments, path) for path in (arguments.output, arguments.beside_output)]
     with handover(arguments, arguments.bundle.name, *filter(None, outputs)) as told:
         paths = [arguments.bundle, *([arguments.beside] if arguments.beside else [])]
-        results = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), _tell)
+        benched = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), _tell)
+        results = [each.result for each in benched]
         for result, output in zip(results, outputs):
             if output:
                 output.write(result.to_json().encode())
@@ -42,17 +43,21 @@ def run(arguments: argparse.Namespace) -> Exit:
         words.print_table(told.columns, told.rows)
         for name, result in named.items():
             say(*timings.remarks(result, name).split("\n"))
-    return combine(_code(result, arguments) for result in results)
+    return combine(_code(each, targets_of(arguments)) for each in benched)
 
 
 def _tell(text: str) -> None:
     say(*text.splitlines(), error=True)
 
 
-def _code(result: Result, arguments: argparse.Namespace) -> Exit:
-    """What was asked for by name and couldn't be timed counts as well."""
-    left = [label for label in result.left_out if label.partition(" ")[0] in targets_of(arguments)]
-    return combine([timings.code(result), Exit.UNAVAILABLE if left else Exit.OK])
+def _code(each: Benched, named: Sequence[str]) -> Exit:
+    """An artifact that couldn't be timed counts as well; one without an engine only where it was asked for by name."""
+    left = (
+        error.exit_code
+        for label, error in each.left_out.items()
+        if not isinstance(error, UnavailableError) or label.partition(" ")[0] in named
+    )
+    return combine([timings.code(each.result), *left])
 
 
 def _wanted(arguments: argparse.Namespace) -> Wanted:
@@ -63,7 +68,13 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
             f"processor {', '.join(missing)} isn't ours here", expected=", ".join(map(str, sorted(allowed)))
         )
     plan = Plan(profile_of(arguments), arguments.threads, arguments.cpus)
-    return Wanted(plan, targets_of(arguments), arguments.batch, arguments.inputs)
+    return Wanted(
+        plan,
+        targets_of(arguments),
+        arguments.batch,
+        arguments.inputs,
+        limits(arguments),
+    )
 
 
 def profile_of(arguments: argparse.Namespace) -> Profile:

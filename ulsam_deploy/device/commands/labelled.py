@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ulsam_deploy.device.accuracy import Accuracy, Hits, Labelled, hits, judged, open_labelled
 from ulsam_deploy.device.accuracy.measuring import Share, class_count
-from ulsam_deploy.device.bundle import Bundle
+from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.bundle import Bundle, read_bundle
+from ulsam_deploy.device.elsewhere import job
+from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.verify import Checked, runtime_for
+from ulsam_deploy.device.verify import Checked, bounds, runtime_for
 
 Key = tuple[str, str]
 #: What artifacts are paired with: its name, and what it gets right; nothing is ``"", None``.
@@ -21,14 +26,42 @@ Partner = Callable[[Bundle, Seen, Labelled], Named]
 COLUMNS = ("top-1", "top-5", "drop")
 
 
-def accuracies(bundle: Bundle, checked: Sequence[Checked], data: Path, partner: Partner) -> dict[Key, Accuracy]:
-    """By target and precision, what every artifact that could run here gets right, paired with ``partner``."""
-    card = bundle.manifest.model
-    samples = open_labelled(data, card.inputs, class_count(card.outputs), card.preprocessing)
-    seen = [(item, _hits(bundle, item, samples) if item.evidence else None) for item in checked]
+@dataclass(frozen=True)
+class Labels:
+    """One artifact of the bundle in the folder ``bundle``, to be run on the labelled ``data``."""
+
+    bundle: Path
+    target: str
+    precision: str
+    data: Path
+
+
+@dataclass(frozen=True)
+class Right:
+    """Which samples are right, as in :class:`Hits`, by its names."""
+
+    hits: ArrayMap
+
+
+def accuracies(
+    bundle: Bundle, checked: Sequence[Checked], data: Path, partner: Partner, limits: Limits
+) -> tuple[list[Checked], dict[Key, Accuracy]]:
+    """What every artifact that could run here gets right, in a process of its own and paired with ``partner``.
+
+    Returns:
+        ``checked``, with the error of what could not be run on the data; and by target and precision the accuracy.
+    """
+    samples = _samples(bundle, data)
+    seen = [_seen(bundle, item, data, samples.count, limits) for item in checked]
     name, other = partner(bundle, seen, samples)
     found = {_key(item): own for item, own in seen if own is not None}
-    return {key: judged(own, name, other if own is not other else None) for key, own in found.items()}
+    right = {key: judged(own, name, other if own is not other else None) for key, own in found.items()}
+    return [item for item, _ in seen], right
+
+
+def _samples(bundle: Bundle, data: Path) -> Labelled:
+    card = bundle.manifest.model
+    return open_labelled(data, card.inputs, class_count(card.outputs), card.preprocessing)
 
 
 def first_float(_bundle: Bundle, seen: Seen, _data: Labelled) -> Named:
@@ -43,10 +76,27 @@ def _key(item: Checked) -> Key:
     return item.record.target, item.record.precision
 
 
-def _hits(bundle: Bundle, item: Checked, data: Labelled) -> Hits:
-    record = item.record
+def _seen(bundle: Bundle, item: Checked, data: Path, count: int, limits: Limits) -> tuple[Checked, Hits | None]:
+    """The artifact and what it gets right; each of ``count`` samples may take as long as one run."""
+    if item.evidence is None:
+        return item, None
+    record, engine = item.record, runtime_for(item.record.target)
+    limits = replace(bounds(engine, limits), seconds=limits.seconds * count)
+    asked = Labels(bundle.root, record.target, record.precision, data.absolute())
+    try:
+        found = job.do(_right, asked, limits, f"{engine.name} on {record.files[0].path} with the labelled data").hits
+    except UlsamError as error:
+        return replace(item, error=error), None
+    return item, Hits(found["top1"], found.get("top5"))
+
+
+def _right(asked: Labels) -> Right:
+    """In that process."""
+    bundle = read_bundle(asked.bundle)
+    record = bundle.artifact(asked.target, asked.precision)
     with runtime_for(record.target)(bundle.files(record), record.inputs, record.outputs) as runtime:
-        return hits(runtime.run, record.inputs, record.outputs, data)
+        found = hits(runtime.run, record.inputs, record.outputs, _samples(bundle, asked.data))
+    return Right({"top1": found.top1, **({} if found.top5 is None else {"top5": found.top5})})
 
 
 def cells(accuracy: Accuracy | None) -> tuple[str, str, str]:

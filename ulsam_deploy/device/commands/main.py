@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.commands.answer import Answer, abandon_stdout
 from ulsam_deploy.device.commands.combinations import check_typed, check_words
-from ulsam_deploy.device.commands.ending import ended
 from ulsam_deploy.device.commands.parser import parser_of, work_of
+from ulsam_deploy.device.ending import ended
 from ulsam_deploy.device.errors import Exit, UlsamError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run_command(
 ) -> int:
     """Run one command.
 
-    A user never sees a traceback: :func:`~ulsam_deploy.device.commands.ending.ended` has words for whatever is raised.
+    A user never sees a traceback: :func:`~ulsam_deploy.device.ending.ended` has words for whatever is raised.
 
     Args:
         argv: the words; ``None`` for those of this process.

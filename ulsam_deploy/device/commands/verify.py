@@ -85,7 +85,9 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Exit
     signed = means.signer(bundle)
     checked = means.check(bundle, targets_of(arguments))
     missed = _missed(checked, arguments, means)
-    right = labelled.accuracies(bundle, checked, arguments.data, means.partner) if arguments.data else {}
+    right: Mapping[labelled.Key, Accuracy] = {}
+    if arguments.data:
+        checked, right = labelled.accuracies(bundle, checked, arguments.data, means.partner, limits(arguments))
     code = combine([*(_code(item, arguments) for item in checked), Exit.UNAVAILABLE if missed else Exit.OK])
     if not any(item.evidence for item in checked) and code is Exit.OK:
         code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ulsam_deploy.boards.emulate import machine
+from ulsam_deploy.boards.emulate import guest, machine
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import RefusedError
@@ -94,7 +94,7 @@ def test_a_kernel_that_the_processor_lacks_is_reported_as_such(
     blind = tmp_path / "blind.py"
     blind.write_text(
         f"import sys\nsys.path.insert(0, {str(machine._GUEST.parent)!r})\nimport guest\n"
-        "guest.check_processor = lambda: None\nsys.exit(guest.main(sys.argv[1:]))\n"
+        "guest.check_processor = lambda: None\nguest.main()\n"
     )
     monkeypatch.setattr(machine, "_GUEST", blind)
     integers = integer_product(dense, tmp_path / "integers.bundle")
@@ -129,7 +129,7 @@ def test_what_was_altered_is_refused_on_the_host_and_on_the_board(dense: Path, t
         file.write(b"\0")
     assert main(["verify", str(altered), "--device", "rpi4"]) == main(["verify", str(altered)]) == 6
     with machine.emulated("rpi4", Progress(quiet=True)) as board, pytest.raises(RefusedError, match=r"model\.tflite"):
-        board.run(["verify", altered, "tflite", "fp32"])
+        board.run(guest.verify, guest.Chosen(altered, "tflite", "fp32"))
 
 
 def _without_network(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:

@@ -68,7 +68,7 @@ def test_maps_of_code_are_read_and_places_outside_them_have_no_name() -> None:
         "00401000-00402000 rw-p 00003000 08:01 42                  /usr/lib/data.so\n"
         "00500000-00501000 r-xp 00000000 00:00 0 \n"
     )
-    assert list(guest.code_maps(text)) == [(0x400000, 0x401000, 0x2000, "/usr/lib/lib with space.so")]
+    assert list(guest.code_maps(text)) == [guest.CodeMap(0x400000, 0x401000, 0x2000, "/usr/lib/lib with space.so")]
     (kernel,) = costs({0x500000: 30, 0x600000: 10}, [], runs=4)
     assert (kernel.name, kernel.library, kernel.instructions) == ("(no symbol)", "", 10)
 

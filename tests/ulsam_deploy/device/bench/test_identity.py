@@ -148,7 +148,8 @@ def test_a_result_of_bench_names_the_device(bundle: Path, tmp_path: Path) -> Non
     quick = Plan(Profile("quick", 1, 1, 0.0, 0.05, 4, 0.0), None, ())
     for files, device in ((PIS["Pi 5"], "rpi5"), (X86, None)):
         board = Fixture("", files).board(tmp_path / str(device))
-        (found,) = bench_bundles([read_bundle(bundle)], Wanted(quick), board)
+        (benched,) = bench_bundles([read_bundle(bundle)], Wanted(quick), board)
+        found = benched.result
         assert Result.from_json(found.to_json()).machine.device == device
         assert ("this machine proves to be rpi5" in timings.remarks(found)) is (device is not None)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device.bench.profiles import PROFILES
-from ulsam_deploy.device.commands.arguments import add_ci_options, add_target, command, value
+from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_target, command, value
 from ulsam_deploy.device.errors import UsageError
 
 
@@ -48,6 +48,7 @@ def add_words(commands: Any) -> argparse.ArgumentParser:
         help="time this one in turns with it, such as the build before a change",
     )
     how.add_argument("--beside-output", type=Path, metavar="FILE", help="write the result file of that one")
+    add_limits(parser)
     return parser
 
 

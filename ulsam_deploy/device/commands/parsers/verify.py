@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.device.commands.arguments import add_ci_options, add_target, command, positive, value
+from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_target, command, value
 from ulsam_deploy.device.types import Tier
 
 
@@ -35,13 +35,7 @@ def add_words(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
         "right, against its first fp32 artifact, or with --against its checkpoint in PyTorch",
     )
     add_ci_options(parser)
-    bounds = parser.add_argument_group("what an artifact may take in the process of its own that it is opened in")
-    bounds.add_argument(
-        "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
-    )
-    bounds.add_argument(
-        "--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)"
-    )
+    add_limits(parser)
     who = parser.add_argument_group("who made a bundle (see 'ulsam-deploy sign')")
     who.add_argument("--key", type=Path, metavar="PUB.pem", help="refuse it unless this key's owner signed it")
     return who

@@ -17,10 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.device.errors import DefectError, ExportError, InterruptedRunError, UlsamError, UsageError
+from ulsam_deploy.device.errors import (
+    DefectError,
+    ExportError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    UlsamError,
+    UsageError,
+)
 from ulsam_deploy.device.printing import complain, say
 
-__all__ = ["defect", "ended", "in_words"]
+__all__ = ["NO_MEMORY", "defect", "ended", "in_words", "kept_defect", "short"]
 
 #: What a machine says about itself: nobody has to read a traceback for these.
 _MACHINE = frozenset(
@@ -28,7 +35,7 @@ _MACHINE = frozenset(
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
 #: How allocators of native code say what Python has :class:`MemoryError` for.
-_NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
+NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
 
 
 def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namespace | None = None) -> UlsamError:
@@ -63,8 +70,8 @@ def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | N
     """
     if isinstance(error, UlsamError):
         return error
-    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _NO_MEMORY):
-        return ExportError(
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in NO_MEMORY):
+        return OutOfMemoryError(
             "there is not enough memory for this",
             todo="end other programs, or ask for less: a smaller --input or --batch, one --target at a time",
         )
@@ -99,12 +106,18 @@ def defect(error: BaseException, words: Sequence[str]) -> DefectError:
     Returns:
         The error for the user.
     """
-    what = f"this run ended in a defect of ulsam-deploy ({_short(error)})"
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return kept_defect(short(error), trace, words)
+
+
+def kept_defect(what: str, trace: str, words: Sequence[str] = ()) -> DefectError:
+    """:func:`defect` of an error that was raised elsewhere: ``what`` it is in short, and its ``trace``."""
+    what = f"this run ended in a defect of ulsam-deploy ({what})"
     lines = [
         f"ulsam-deploy {__version__}, Python {platform.python_version()}, {platform.platform()}",
         f"words: {shlex.join(words)}",
         "",
-        *traceback.format_exception(type(error), error, error.__traceback__),
+        trace,
     ]
     try:
         place = _kept("\n".join(lines).encode(errors="backslashreplace"))
@@ -113,7 +126,8 @@ def defect(error: BaseException, words: Sequence[str]) -> DefectError:
     return DefectError(f"{what}; please report it with its traceback, which is in {place}")
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """The class of ``error`` and the first line of what it says."""
     said = (str(error).strip().splitlines() or [""])[0][:200]
     return type(error).__name__ + (f": {said}" if said else "")
 

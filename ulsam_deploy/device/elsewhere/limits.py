@@ -1,0 +1,86 @@
+"""What a process may take, and what is said of one that took more, or that crashed.
+
+Standard library only; device-safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import signal
+from dataclasses import dataclass
+
+from ulsam_deploy.device.ending import NO_MEMORY
+from ulsam_deploy.device.errors import ExportError, OutOfMemoryError
+
+__all__ = ["Limits", "crash", "is_out_of_memory", "limit", "too_long", "too_much"]
+
+#: No file that the process writes may become larger, in bytes: arrays of a whole probe set stay far below.
+LARGEST_FILE = 8 << 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one process may take: ``seconds`` of wall clock, ``memory`` bytes of address space (``None``: any)."""
+
+    seconds: float = 300.0
+    memory: int | None = 8 << 30
+
+
+def limit(memory: int | None) -> None:
+    """In the process: at most ``memory`` bytes of address space, no core dumps, no endless files."""
+    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE}
+    if memory is not None:
+        limits[resource.RLIMIT_AS] = memory
+    for what, most in limits.items():
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(what, (most, most))
+
+
+def crash(code: int | None, words: str, limits: Limits, doing: str) -> ExportError:
+    """The error for a process that was lost.
+
+    Args:
+        code: what it ended with, minus a signal; ``None`` where it told of an exception that nobody foresaw.
+        words: what it said last.
+        limits: what it was allowed.
+        doing: what it was for.
+    """
+    if is_out_of_memory(words):
+        return too_much(limits, doing)
+    how = "" if code is None else f" (signal {_signal(-code)})" if code < 0 else f" (exit status {code})"
+    last = words.splitlines()[-1] if words else ""
+    return ExportError(
+        f"{doing} crashed{how}" + (f": {last[:300]}" if last else ""),
+        expected="a file that the engine can open and run",
+        todo="don't use this file: make it again with another version of the tool that wrote it",
+    )
+
+
+def is_out_of_memory(words: str) -> bool:
+    """Whether that is what ``words`` say; engines have no other way to tell."""
+    return any(sign in words for sign in (*NO_MEMORY, "MemoryError"))
+
+
+def too_much(limits: Limits, doing: str) -> OutOfMemoryError:
+    """The error for a process that ran into the limit of its memory."""
+    allowed = f"the {limits.memory / 2**30:g} GiB allowed" if limits.memory else "there is"
+    return OutOfMemoryError(
+        f"{doing} needed more memory than {allowed}",
+        todo="if the file is sound and large, allow more with --memory-limit",
+    )
+
+
+def too_long(seconds: float, doing: str) -> ExportError:
+    """The error for a process that was ended because it took too long."""
+    return ExportError(
+        f"{doing} took longer than {seconds:g} seconds and was stopped",
+        todo="if the file is sound and large, allow more with --time-limit",
+    )
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
