@@ -120,3 +120,11 @@ print(sorted(tops & set(importlib.metadata.packages_distributions())))
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
     assert said.splitlines()[-1:] == ["['numpy', 'ulsam_deploy']"]
+
+
+def test_the_wheel_has_every_package() -> None:
+    toml = pytest.importorskip("tomllib")  # Python 3.11
+    listed = toml.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = [path.parent.relative_to(ROOT) for path in modules("ulsam_deploy", *WINGS) if path.name == "__init__.py"]
+    names = [".".join(folder.parts) for folder in folders]
+    assert sorted(listed) == sorted(f"ulsam_deploy.{name}" if name.split(".")[0] in WINGS else name for name in names)
