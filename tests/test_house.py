@@ -130,3 +130,11 @@ def test_no_two_classes_have_one_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_the_wheel_has_every_package() -> None:
+    toml = pytest.importorskip("tomllib")  # Python 3.11
+    listed = toml.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = [path.parent.relative_to(ROOT) for path in modules("ulsam_deploy", *WINGS) if path.name == "__init__.py"]
+    names = [".".join(folder.parts) for folder in folders]
+    assert sorted(listed) == sorted(f"ulsam_deploy.{name}" if name.split(".")[0] in WINGS else name for name in names)
