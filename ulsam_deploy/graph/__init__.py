@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ulsam_deploy.graph.evaluate import Evaluator, batches
     from ulsam_deploy.graph.fusion import raise_attention
     from ulsam_deploy.graph.lowering import Lowering, lower
-    from ulsam_deploy.graph.modules import module_points
+    from ulsam_deploy.graph.points import module_points
     from ulsam_deploy.graph.program import MAX_BATCH, Program, Signature, capture, signature
     from ulsam_deploy.graph.proof import Proof, prove
     from ulsam_deploy.graph.reference import make_golden
@@ -49,7 +49,7 @@ _PLACES = {
     "capture": "program",
     "lower": "lowering",
     "make_golden": "reference",
-    "module_points": "modules",
+    "module_points": "points",
     "prove": "proof",
     "raise_attention": "fusion",
     "signature": "program",

@@ -34,22 +34,6 @@ def shape_of(node: Node) -> tuple[int, ...]:
     return tuple(concrete(size) for size in value.shape) if isinstance(value, Tensor) else ()
 
 
-def module_paths(node: Node) -> tuple[str, ...]:
-    """Paths of the modules around ``node``, outermost first, e.g. ``('', 'features', 'features.3')``."""
-    return tuple(path for path, _ in node.meta.get("nn_module_stack", {}).values())
-
-
-def common_module(nodes: Sequence[Node]) -> str:
-    """The path of the innermost module that contains all ``nodes``."""
-    stacks = [module_paths(node) for node in nodes]
-    path = ""
-    for level in zip(*stacks):
-        if len(set(level)) > 1:
-            break
-        path = level[0]
-    return path
-
-
 def constant_leaves(
     program: ExportedProgram, exact: Mapping[str, Tensor], dtype: torch.dtype | None
 ) -> dict[str, Tensor]:

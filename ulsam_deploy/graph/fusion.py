@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from ulsam_deploy.device.types import Block, Refusal
-from ulsam_deploy.graph.editing import Constants, Editor, common_module, module_paths, shape_of
+from ulsam_deploy.graph.editing import Constants, Editor, shape_of
 from ulsam_deploy.graph.matching.blocks import Findings, Match, find_blocks
+from ulsam_deploy.graph.modules import common_module, module_paths, own_path
 from ulsam_deploy.graph.operator import ATTENTION_MAPS, SUBSPACE_ATTENTION
 from ulsam_deploy.graph.program import Program
 
@@ -26,7 +27,7 @@ def raise_attention(program: Program) -> Program:
     editor = Editor(program.exported)
     constants = Constants(program.exported, dtype=torch.float64)
     findings = find_blocks(program.exported.graph, constants)
-    paths = _unique([_named(match.path) for match in findings.matches])
+    paths = _unique([own_path(match.path) or "forward" for match in findings.matches])
     arguments = [_replace(editor, match, number, paths[number]) for number, match in enumerate(findings.matches)]
     editor.graph.eliminate_dead_code()
     for match, of_block in zip(findings.matches, arguments):
@@ -41,11 +42,6 @@ def raise_attention(program: Program) -> Program:
     )
 
 
-def _named(path: str) -> str:
-    """The module path as the user knows it: without the wrapper that capture puts around the network."""
-    return path.removeprefix("model").removeprefix(".") or "forward"
-
-
 def _unique(paths: Sequence[str]) -> list[str]:
     """Number the second and later uses of one module: ``attention``, ``attention#2``."""
     return [f"{p}#{n}" if (n := paths[: i + 1].count(p)) > 1 else p for i, p in enumerate(paths)]
@@ -57,7 +53,7 @@ def _describe(match: Match, path: str) -> Block:
 
 
 def _refusals(findings: Findings) -> tuple[Refusal, ...]:
-    return tuple(Refusal(_named(common_module(nodes)), reason) for nodes, reason in findings.refused)
+    return tuple(Refusal(own_path(common_module(nodes)) or "forward", reason) for nodes, reason in findings.refused)
 
 
 def folded_weights(match: Match) -> dict[str, Tensor]:

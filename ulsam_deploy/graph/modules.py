@@ -1,90 +1,43 @@
-"""What every module of the captured network gives for one batch, in float64: where an artifact can be compared."""
+"""Which PyTorch module a node of a graph belongs to, by the path that its user knows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from statistics import median
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.fx import Node
 
-from ulsam_deploy.device.arrays import Array
-from ulsam_deploy.device.errors import UnavailableError
-from ulsam_deploy.device.parity import noise_floors
-from ulsam_deploy.graph.divergence import Point
-from ulsam_deploy.graph.editing import constant_leaves, module_paths
-from ulsam_deploy.graph.evaluate import Evaluator, batches
-from ulsam_deploy.graph.program import Program
-
-#: What an honest run is in each precision whose values still tell one module from another; quantized ones don't.
-HONEST = {"fp32": torch.float32, "fp16": torch.float16}
+#: What capture calls the network that it wraps.
+_WRAPPED = "model"
 
 
-def module_points(captured: Program, inputs: Mapping[str, Array], precision: str = "fp32") -> list[Point]:
-    """One point for each tensor that leaves a module, in graph order, on ``inputs`` (P, ...) by name.
-
-    P fills whole batches of ``captured`` (1, where it is dynamic): an artifact may take more images at once.
-    The noise of a point is how far an honest run in ``precision`` is off there, and never less than is usual in front
-    of it: errors pile up along the network. Values that are the same everywhere tell nothing and are left out.
-    """
-    if precision not in HONEST:
-        raise UnavailableError(f"modules cannot be told apart by value in {precision}", expected=" or ".join(HONEST))
-    batch = {spec.name: torch.from_numpy(np.ascontiguousarray(inputs[spec.name])) for spec in captured.inputs}
-    parts = list(batches(batch, captured.batch or 1))
-    exact, honest = Evaluator(captured), Evaluator(captured, HONEST[precision])
-    known = set(constant_leaves(captured.exported, {}, None))
-    points: list[Point] = []
-    behind: dict[Node, frozenset[int]] = {}  # the last points on every way to a node; absent for constants
-    noises: list[float] = []
-    for (node, value), (_, rough) in zip(_every(exact, parts), _every(honest, parts)):
-        ways = [behind.get(used, frozenset()) for used in node.all_input_nodes if _varies(used, known, behind)]
-        if not ways:
-            continue
-        behind[node] = frozenset().union(*ways)
-        if _leaves_module(node) and _tells(value):
-            noises.append(_noise(value, rough))
-            noise = max(noises[-1], median(noises))
-            points.append(Point(_path(node), value.numpy(), noise, tuple(sorted(behind[node]))))
-            behind[node] = frozenset({len(points) - 1})
-    return points
+def module_paths(node: Node) -> tuple[str, ...]:
+    """Paths of the modules around ``node``, outermost first, e.g. ``('', 'model', 'model.features')``."""
+    return tuple(path for path, _ in node.meta.get("nn_module_stack", {}).values())
 
 
-def _every(evaluator: Evaluator, parts: list[list[Tensor]]) -> Iterator[tuple[Node, Any]]:
-    """Every operator with its values of all ``parts``, one after the other along the first axis."""
-    for runs in zip(*(evaluator.every(part) for part in parts)):
-        values = [value for _, value in runs]
-        joined = all(isinstance(value, Tensor) and value.ndim for value in values) and len(values) > 1
-        yield runs[0][0], torch.cat(values) if joined else values[0]
+def common_module(nodes: Sequence[Node]) -> str:
+    """The path of the innermost module that contains all ``nodes``."""
+    stacks = [module_paths(node) for node in nodes]
+    path = ""
+    for level in zip(*stacks):
+        if len(set(level)) > 1:
+            break
+        path = level[0]
+    return path
 
 
-def _varies(node: Node, known: set[str], behind: Mapping[Node, object]) -> bool:
-    """Whether the node depends on the network's input."""
-    return node in behind or (node.op == "placeholder" and node.name not in known)
+def own_path(path: str) -> str:
+    """``path`` as the user knows it: without the wrapper that capture puts around the network, whose path is empty."""
+    wrapper, _, inner = path.partition(".")
+    return inner if wrapper == _WRAPPED else path
 
 
-def _leaves_module(node: Node) -> bool:
+def module_of(node: Node) -> str | None:
+    """The innermost module around ``node``, as the user knows it; ``None`` where the graph does not say."""
     paths = module_paths(node)
-    return bool(paths) and any(paths[-1] not in module_paths(user) for user in node.users)
+    return own_path(paths[-1]) if paths else None
 
 
-def _tells(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.ndim > 1
-        and bool(torch.isfinite(value).all())
-        and bool(value.std(correction=0) > 0)
-    )
-
-
-def _noise(value: Tensor, rough: Tensor) -> float:
-    floor = noise_floors({"": value.flatten()[None].numpy()}, [{"": rough.flatten()[None].numpy()}])
-    return floor[""].l2
-
-
-def _path(node: Node) -> str:
-    """The module path as the user knows it, without the wrapper that capture puts around the network."""
-    return module_paths(node)[-1].removeprefix("model").removeprefix(".")
+def is_within(path: str, modules: Iterable[str]) -> bool:
+    """Whether the module ``path`` is one of ``modules`` or inside of one."""
+    return any(f"{path}.".startswith(f"{module}.") for module in modules)

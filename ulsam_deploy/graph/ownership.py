@@ -17,9 +17,9 @@ import torch
 from torch.fx import Node
 
 from ulsam_deploy.device.arrays import Array
-from ulsam_deploy.graph.editing import module_paths
 from ulsam_deploy.graph.evaluate import Evaluator
 from ulsam_deploy.graph.matching.movement import is_move
+from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.program import Program
 
 #: A float32 artifact's value lies within this part of its size of the network's, even at the end of a deep network.
@@ -58,7 +58,7 @@ def owners(
     for operator in operators:
         if nodes := places.get(operator.output):
             hidden, read = _behind(operator, sources, places)
-            paths = {path for node in _between(read, nodes) if (path := _path(node)) is not None}
+            paths = {path for node in _between(read, nodes) if (path := module_of(node)) is not None}
             for name in (operator.name, *hidden):
                 owned[name] |= paths
     return {name: frozenset(paths) for name, paths in owned.items()}
@@ -138,9 +138,3 @@ def _between(read: set[Node], made: Sequence[Node]) -> set[Node]:
             between.add(node)
             open_.extend(used for used in node.all_input_nodes if used not in read)
     return between or set(made)
-
-
-def _path(node: Node) -> str | None:
-    """The module path as the user knows it, without the wrapper that capture puts around the network."""
-    paths = module_paths(node)
-    return paths[-1].removeprefix("model").removeprefix(".") if paths else None

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.fx import Node
 
 from ulsam_deploy.device.types import Calibration
-from ulsam_deploy.graph.editing import module_paths
 from ulsam_deploy.graph.evaluate import Evaluator, batches
+from ulsam_deploy.graph.modules import is_within, module_of
 from ulsam_deploy.graph.program import Program
 
 _ATEN = torch.ops.aten
@@ -117,7 +117,7 @@ class Fake(Evaluator):
     ) -> None:
         super().__init__(program, torch.float32)
         self._activations = activations
-        self._left = {node for node in self._nodes if _inside(node, skip)}
+        self._left = {node for node in self._nodes if is_within(module_of(node) or "", skip)}
         self._weights = {
             node.args[1]: weights(self._constants[node.args[1]])
             for node in self._nodes
@@ -159,8 +159,3 @@ _FUSED = (
     _ATEN._native_batch_norm_legit_no_training.default,
     _ATEN.batch_norm.default,
 )
-
-
-def _inside(node: Node, paths: tuple[str, ...]) -> bool:
-    own = (module_paths(node) or ("",))[-1].removeprefix("model").removeprefix(".")
-    return any(f"{own}.".startswith(f"{path}.") for path in paths)

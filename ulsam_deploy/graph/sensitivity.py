@@ -16,8 +16,9 @@ import torch
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.parity import Golden, Report, check
 from ulsam_deploy.device.types import Calibration
-from ulsam_deploy.graph.editing import module_paths, shape_of
+from ulsam_deploy.graph.editing import shape_of
 from ulsam_deploy.graph.evaluate import batches, removed
+from ulsam_deploy.graph.modules import is_within, module_of
 from ulsam_deploy.graph.program import Program
 from ulsam_deploy.graph.quantized import PRODUCTS, Fake, Grid, Ranges, observe, rounded_weights
 
@@ -35,8 +36,8 @@ def products(raised: Program) -> tuple[Product, ...]:
     attention = _attention(raised)
     macs: dict[str, int] = {}
     for node in raised.exported.graph.nodes:
-        path = _path(node)
-        if node.target not in PRODUCTS or _inside(path, attention):
+        path = module_of(node) or ""
+        if node.target not in PRODUCTS or is_within(path, attention):
             continue
         out, weight = shape_of(node), shape_of(node.args[1])
         macs[path] = macs.get(path, 0) + int(np.prod(out[1:]) * np.prod(weight[1:]))
@@ -75,18 +76,10 @@ def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, Array]:
 
 def _others(raised: Program, part: Sequence[str]) -> tuple[str, ...]:
     """The paths of all modules with operators outside ``part``, and attention; not of those around ``part``."""
-    paths = {_path(node) for node in raised.exported.graph.nodes if node.op == "call_function"}
-    outside = {path for path in paths if not _inside(path, part) and not any(_inside(own, [path]) for own in part)}
+    paths = {module_of(node) or "" for node in raised.exported.graph.nodes if node.op == "call_function"}
+    outside = {path for path in paths if not is_within(path, part) and not any(is_within(own, [path]) for own in part)}
     return tuple(sorted(outside | set(_attention(raised))))
 
 
 def _attention(raised: Program) -> tuple[str, ...]:
     return tuple(block.path.split("#")[0] for block in raised.blocks)  # "#2": the second use of the same module
-
-
-def _inside(path: str, modules: Sequence[str]) -> bool:
-    return any(f"{path}.".startswith(f"{module}.") for module in modules)
-
-
-def _path(node: torch.fx.Node) -> str:
-    return (module_paths(node) or ("",))[-1].removeprefix("model").removeprefix(".")

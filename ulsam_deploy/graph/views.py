@@ -16,8 +16,9 @@ from ulsam_deploy.device.maps import Maps, chosen, pooled
 from ulsam_deploy.device.parity import Added, Golden
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.graph.control_runs import is_built_in
-from ulsam_deploy.graph.editing import constant_leaves, module_paths
+from ulsam_deploy.graph.editing import constant_leaves
 from ulsam_deploy.graph.evaluate import Evaluator, batches
+from ulsam_deploy.graph.modules import module_paths, own_path
 from ulsam_deploy.graph.program import Program
 from ulsam_deploy.graph.resolution import Resolution, forecast
 
@@ -113,8 +114,7 @@ def _is_input(node: Node, known: set[str]) -> bool:
 
 
 def _inside(node: Node, path: str) -> bool:
-    wanted = ("model." if path else "model") + path
-    return any(found in (path, wanted) for found in module_paths(node))
+    return any(path in (found, own_path(found)) for found in module_paths(node))
 
 
 def _number(node: Node, numbers: dict[Node, int]) -> int:

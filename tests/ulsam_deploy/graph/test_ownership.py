@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ulsam_deploy.graph import Evaluator, Program, capture
-from ulsam_deploy.graph.editing import module_paths
+from ulsam_deploy.graph.modules import module_paths
 from ulsam_deploy.graph.ownership import Operator, inside, kept, owners
 
 

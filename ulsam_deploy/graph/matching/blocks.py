@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.fx import Graph, Node
 
-from ulsam_deploy.graph.editing import Constants, common_module, shape_of
+from ulsam_deploy.graph.editing import Constants, shape_of
 from ulsam_deploy.graph.matching.branches import (
     POOLS_ANOTHER,
     Affine,
@@ -27,6 +27,7 @@ from ulsam_deploy.graph.matching.branches import (
     read_unit,
 )
 from ulsam_deploy.graph.matching.movement import Origins, reached, sources, upstream
+from ulsam_deploy.graph.modules import common_module
 
 aten = torch.ops.aten
 
