@@ -37,12 +37,9 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     assert set(tmp_path.iterdir()) == before, "something half-written was left behind"
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "small.pt"
-    words = f"new mobilenet_v1 --insert 9 --width 0.25 --classes 4 --input 3x32x32 -o {path}"
-    assert main(words.split()) == 0
-    return path
+@pytest.fixture
+def small(small_model: Path) -> Path:
+    return small_model
 
 
 def edited(small: Path, path: Path, edit: Callable[[dict], None]) -> Path:  # type: ignore[type-arg]
