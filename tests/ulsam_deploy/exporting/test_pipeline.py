@@ -15,8 +15,9 @@ from ulsam_deploy.device.errors import Exit, RefusedError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.exporting import network, pipeline
+from ulsam_deploy.exporting import pipeline
 from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.load import source
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_a_second_export_comes_from_the_cache_without_torch(
     def fail(*_: object) -> None:
         raise AssertionError("the network was loaded again")
 
-    monkeypatch.setattr(network.source, "load", fail)
+    monkeypatch.setattr(source, "load", fail)
     options = ExportOptions(checkpoint, output=tmp_path / "b.bundle")
     second = pipeline.export(options, Progress(quiet=True))
     assert exported.bundle
