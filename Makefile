@@ -12,8 +12,9 @@ REFERENCE := models/cluttered_digits.pt
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
 
-# One process a core, each with one thread: engines that share cores spend their time waiting for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
+# One process a core, each with one thread: engines that share cores spend their time waiting for each other. Neighbours in a
+# file or folder share what they make, and who is done first takes half of what another has left.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "not slow and not arm and not gpu and not browser"

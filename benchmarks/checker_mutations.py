@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "how-the-checks-work.md"
 BEGIN, END = "<!-- made by benchmarks/checker_mutations.py -->", "<!-- end of mutations -->"
-TESTS = "tests/ulsam_deploy/parity"
+TESTS = "tests/ulsam_deploy/device/parity"
 CHECK, NOISE, LIVENESS = (f"ulsam_deploy/device/parity/{name}.py" for name in ("check", "noise", "liveness"))
 THRESHOLDS = "ulsam_deploy/device/thresholds.py"
 

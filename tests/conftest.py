@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -12,13 +14,29 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.cache import BOARDS, cache_root
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact
 from ulsam_deploy.exporting import parallel
 from ulsam_deploy.graph.interfaces import ExportRequest
 
 from . import needs
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One cache for this run and all its workers: what one test exports, another finds, and no earlier run counts.
+
+    Only what emulated boards run, which takes minutes to fetch, is the user's own.
+    """
+    if hasattr(config, "workerinput"):
+        return
+    boards, run = cache_root() / BOARDS, Path(tempfile.mkdtemp(prefix="ulsam-deploy-tests-"))
+    boards.mkdir(parents=True, exist_ok=True)
+    (run / BOARDS).symlink_to(boards)
+    os.environ["ULSAM_DEPLOY_CACHE"] = str(run)
+    config.add_cleanup(lambda: shutil.rmtree(run, ignore_errors=True))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -127,3 +145,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
         return export_small(target, batch, tmp_path_factory.mktemp(target), attention)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One small network for every test that needs just any; its bytes and name are always the same, for the cache."""
+    path = tmp_path_factory.mktemp("small") / "small.pt"
+    words = f"new mobilenet_v1 --insert 9 --width 0.25 --classes 4 --input 3x32x32 -o {path}"
+    assert main(words.split()) == 0
+    return path

@@ -80,7 +80,6 @@ def bash(script: str, folder: Path, **environment: str) -> subprocess.CompletedP
     whole = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "ULSAM_DEPLOY_CACHE": str(folder / "cache"),
         "GITHUB_ACTIONS": "true",
         **environment,
     }
@@ -90,7 +89,7 @@ def bash(script: str, folder: Path, **environment: str) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("a repository")
-    new = "ulsam-deploy new mobilenet_v2 --insert 6 --width 0.35 --classes 4 --input 3x64x64 -o 'my model.pt'"
+    new = "ulsam-deploy new mobilenet_v1 --insert 9 --width 0.25 --classes 4 --input 3x32x32 -o 'my model.pt'"
     assert bash(new, made).returncode == 0
     return made
 
@@ -163,7 +162,7 @@ def test_the_gate_times_both_bundles_in_turns(exported: Runner) -> None:
 @pytest.mark.slow
 @pytest.mark.arm
 def test_the_boards_are_emulated(exported: Runner) -> None:
-    verify = next(iter(build_parser(["verify"])._subparsers._group_actions)).choices["verify"]  # type: ignore[union-attr,index,call-overload]
+    verify = next(iter(build_parser(["verify"])._subparsers._group_actions)).choices["verify"]
     if "--device" not in verify.format_help():
         pytest.skip("'verify' has no --device here")
     exported.inputs["devices"] = "rpi5"
@@ -176,9 +175,8 @@ def test_the_boards_are_emulated(exported: Runner) -> None:
 def test_gitlab_s_script_leaves_a_packed_bundle_and_its_reports(exported: Runner, tmp_path: Path) -> None:
     """Without boards, and without a bundle of main to fetch; TFLite is left out because it takes a minute."""
     script = "\n".join(GITLAB["deploy"]["script"]).replace("onnx,tflite", "onnx")
-    cache = str(exported.folder / "cache")
     model = str(exported.folder / "my model.pt")
-    done = bash(script, tmp_path, ULSAM_DEPLOY_CACHE=cache, MODEL=model, DEVICES="", CI_API_V4_URL="http://127.0.0.1:9")
+    done = bash(script, tmp_path, MODEL=model, DEVICES="", CI_API_V4_URL="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     assert read_bundle(tmp_path / "model.zip").manifest.model.name == "my model"
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"export.xml", "verify.xml"}

@@ -110,6 +110,7 @@ def test_the_blocks_of_a_page_run_in_order(page: Path, model: Path, tmp_path: Pa
             assert done.returncode == 0, f"{code.text}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
 
 
+@pytest.mark.slow  # with the pages' blocks, in 'make test-docs'
 def test_the_reference_is_what_the_docstrings_say() -> None:
     pytest.importorskip("griffe2md", reason="needs griffe2md, which writes docs/api.md")
     spec = importlib.util.spec_from_file_location("make_api", ROOT / "docs" / "make_api.py")

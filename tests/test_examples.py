@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
-import subprocess
-import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,21 @@ ROOT = Path(__file__).parents[1]
 ENGINES = ("onnx", "openvino", "tflite")
 
 
-def example(name: str, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"examples.{name}", *map(str, words)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done
+def example(name: str, *words: object) -> str:
+    """What ``python -m examples.NAME WORDS`` prints, in this process."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as said:
+        patch.syspath_prepend(str(ROOT))
+        patch.chdir(ROOT)
+        import_module(f"examples.{name}").main(list(map(str, words)))
+    return said.getvalue()
 
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The segmentation network, barely trained."""
     path = tmp_path_factory.mktemp("segmentation") / "shapes.pt"
-    done = example("segmentation", "--steps", 3, "-o", path)
-    assert f"ulsam-export {path} --model examples.segmentation:build" in done.stdout
+    said = example("segmentation", "--steps", 3, "-o", path)
+    assert f"ulsam-export {path} --model examples.segmentation:build" in said
     return path
 
 
@@ -74,7 +77,7 @@ def test_fine_tuning_starts_from_a_plain_backbone_and_ends_in_a_bundle(tmp_path:
     torch.manual_seed(0)
     backbone = NETWORK.build({"width": 0.35}).state_dict()
     torch.save(backbone, tmp_path / "backbone.pth")
-    said = example("finetune", "--weights", tmp_path / "backbone.pth", "--images", 32, "-o", tmp_path).stdout
+    said = example("finetune", "--weights", tmp_path / "backbone.pth", "--images", 32, "-o", tmp_path)
     made = torch.load(tmp_path / "finetuned.pt", weights_only=True)["state_dict"]
     attention = [key for key in made if ".subspaces." in key]
     assert set(made) == {*backbone, *attention}
@@ -90,19 +93,19 @@ def test_fine_tuning_starts_from_a_plain_backbone_and_ends_in_a_bundle(tmp_path:
 
 @pytest.mark.slow
 def test_quick_fine_tuning_learns(tmp_path: Path) -> None:
-    done = example("finetune", "--quick", "-o", tmp_path)
-    found = re.search(r"held-out images: ([\d.]+)", done.stdout)
+    said = example("finetune", "--quick", "-o", tmp_path)
+    found = re.search(r"held-out images: ([\d.]+)", said)
     assert found
     assert float(found[1]) > 0.75, "chance is 0.1"
-    assert "onnx: executed, pass" in done.stdout
+    assert "onnx: executed, pass" in said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 4])
 def test_segmentation_goes_to_all_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     path = tmp_path / "shapes.pt"
-    done = example("segmentation", "-o", path)
-    right = re.search(r"([\d.]+)% of the pixels", done.stdout)
+    said = example("segmentation", "-o", path)
+    right = re.search(r"([\d.]+)% of the pixels", said)
     assert right
     assert float(right[1]) > 50
     monkeypatch.chdir(ROOT)

@@ -16,8 +16,6 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from ulsam_deploy.cli import main
-
 #: Each extra makes artifacts for the target of its name.
 EXTRAS = ("onnx", "openvino", "tflite", "trt")
 PAIRS = list(itertools.combinations(EXTRAS, 2))
@@ -82,13 +80,6 @@ def run(extras: tuple[str, ...], *commands: str) -> list[Answer]:
     return answers
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "small.pt"
-    assert main(f"new mobilenet_v1 --insert 9 --width 0.25 --classes 4 --input 3x32x32 -o {path}".split()) == 0
-    return path
-
-
 def test_what_an_extra_brings_is_read_from_the_package_s_own_words() -> None:
     assert {"onnx", "onnxruntime", "torch", "numpy", "jinja2"} <= brought("onnx")
     assert not {"matplotlib", "openvino", "pytest", "scikit-learn"} & brought("onnx")
@@ -96,13 +87,13 @@ def test_what_an_extra_brings_is_read_from_the_package_s_own_words() -> None:
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_an_extra_alone_does_what_it_promises(extra: str, model: Path, tmp_path: Path) -> None:
+def test_an_extra_alone_does_what_it_promises(extra: str, small_model: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "m.bundle"
-    (tmp_path / "s.toml").write_text(f'checkpoints = ["{model}"]\ntargets = ["{extra}"]\n')
+    (tmp_path / "s.toml").write_text(f'checkpoints = ["{small_model}"]\ntargets = ["{extra}"]\n')
     planned, exported, verified, benched, *others, paged = run(
         (extra,),
-        f"export {model} --target {extra} --no-cache -o {bundle} --dry-run",
-        f"export {model} --target {extra} --no-cache -o {bundle}",
+        f"export {small_model} --target {extra} --no-cache -o {bundle} --dry-run",
+        f"export {small_model} --target {extra} --no-cache -o {bundle}",
         f"verify {bundle}",
         f"bench {bundle} --profile quick --rounds 1",
         f"inspect {bundle}",
@@ -124,9 +115,9 @@ def test_an_extra_alone_does_what_it_promises(extra: str, model: Path, tmp_path:
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
-def test_a_pair_makes_what_both_promise_and_no_more(pair: tuple[str, str], model: Path, tmp_path: Path) -> None:
+def test_a_pair_makes_what_both_promise_and_no_more(pair: tuple[str, str], small_model: Path, tmp_path: Path) -> None:
     planned, told = run(
-        pair, f"export {model} --target {','.join(pair)} -o {tmp_path}/m.bundle --dry-run", "doctor --json"
+        pair, f"export {small_model} --target {','.join(pair)} -o {tmp_path}/m.bundle --dry-run", "doctor --json"
     )
     assert planned[0] == 0, planned
     makers = {one["name"]: one["usable"] for one in json.loads(told[1])["backends"] if one["does"] == "make"}
@@ -135,18 +126,18 @@ def test_a_pair_makes_what_both_promise_and_no_more(pair: tuple[str, str], model
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
-def test_a_pair_exports_side_by_side(pair: tuple[str, str], model: Path, tmp_path: Path) -> None:
+def test_a_pair_exports_side_by_side(pair: tuple[str, str], small_model: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "m.bundle"
-    words = f"export {model} --target {','.join(pair)} -o {bundle} --no-cache"
-    answers = run(pair, words, f"verify {bundle}", f"inspect {model}", f"lint {model}")
+    words = f"export {small_model} --target {','.join(pair)} -o {bundle} --no-cache"
+    answers = run(pair, words, f"verify {bundle}", f"inspect {small_model}", f"lint {small_model}")
     expected = [0, 0 if "trt" not in pair else 4, 0, 0]
     assert [code for code, _, _ in answers] == expected, answers
     assert not (bundle / "report.html").exists()
 
 
 @pytest.mark.parametrize("dry", ["", " --dry-run"])
-def test_where_nothing_can_be_made_all_is_not_success(dry: str, model: Path, tmp_path: Path) -> None:
+def test_where_nothing_can_be_made_all_is_not_success(dry: str, small_model: Path, tmp_path: Path) -> None:
     """``export`` is the extra that the others build on: it reads networks and has no target."""
-    ((code, out, err),) = run(("export",), f"export {model} -o {tmp_path}/m.bundle{dry}")
+    ((code, out, err),) = run(("export",), f"export {small_model} -o {tmp_path}/m.bundle{dry}")
     assert code == 4, (out, err)
     assert "pip install 'ulsam-deploy[onnx]'" in out + err

@@ -38,8 +38,8 @@ def imports(path: Path, *, nested: bool = True) -> Iterator[tuple[str, int]]:
             yield node.module or "", node.level
         inside = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         if nested or not inside:
-            for child in ast.iter_child_nodes(node):
-                yield from walk(child, depth + inside)
+            for inner in ast.iter_child_nodes(node):
+                yield from walk(inner, depth + inside)
 
     yield from walk(ast.parse(path.read_text()), 0)
 

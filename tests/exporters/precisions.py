@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.findings import Liveness
 from ulsam_deploy.device.parity import Golden, Inside
-from ulsam_deploy.device.parity.liveness import Liveness, by_twins
+from ulsam_deploy.device.parity.liveness import by_twins
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact, Calibration
 from ulsam_deploy.device.verify import produce

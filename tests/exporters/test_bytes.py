@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -27,7 +28,7 @@ for target, batch in eval(sys.argv[3]).items():
 
 
 @pytest.mark.parametrize("target", MADE)
-def test_no_trace_of_this_machine(made, target):
+def test_no_trace_of_this_machine(made: Any, target: Any) -> None:
     traces = [
         str(Path.cwd()),
         str(Path.home()),
@@ -42,7 +43,7 @@ def test_no_trace_of_this_machine(made, target):
         assert not [trace for trace in traces if trace.encode() in content], file.name
 
 
-def test_onnx_model_has_no_metadata_left(made):
+def test_onnx_model_has_no_metadata_left(made: Any) -> None:
     for target in ("onnx", "trt"):
         text = str(onnx.load(made(target, None).files[0]))
         assert "metadata_props" not in text
@@ -50,13 +51,13 @@ def test_onnx_model_has_no_metadata_left(made):
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_same_bytes_again_in_the_same_process(made, export_again, target):
+def test_same_bytes_again_in_the_same_process(made: Any, export_again: Any, target: str) -> None:
     first, second = made(target, None), export_again(target, None)
     for name in first.artifact.files:
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
 
 
-def test_same_bytes_in_another_process_of_another_user(made, tmp_path):
+def test_same_bytes_in_another_process_of_another_user(made: Any, tmp_path: Path) -> None:
     here = [
         f"{target} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
         for target, batch in MADE.items()

@@ -17,7 +17,8 @@ import torch
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import Exit
-from ulsam_deploy.device.parity.liveness import Word, classify
+from ulsam_deploy.device.findings import Word
+from ulsam_deploy.device.parity.liveness import classify
 from ulsam_deploy.device.thresholds import DEAD
 from ulsam_deploy.graph.resolution import word
 from ulsam_deploy.graph.views import resolutions

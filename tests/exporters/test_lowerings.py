@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ CASES = {"normal": (1, 0), "huge logits": (300, 0), "all negative": (1, -50), "t
 @pytest.mark.parametrize(
     "lowering", sorted({form for forms in lowerings.FORMS.values() for form in forms.values()}, key=str)
 )
-def test_lowering_equals_the_operator(lowering, channels, subspaces, kind):
+def test_lowering_equals_the_operator(lowering: Any, channels: int, subspaces: int, kind: Any) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -10,20 +11,20 @@ from ulsam_deploy.device.types import Tier
 
 
 @pytest.mark.parametrize(("target", "batch"), [("onnx", None), ("onnx", 4), ("trt", None)])
-def test_onnx_has_one_softmax_a_block_and_no_expand(made, target, batch):
+def test_onnx_has_one_softmax_a_block_and_no_expand(made: Any, target: str, batch: int | None) -> None:
     operators = Counter(made(target, batch).artifact.facts.operators)
     assert operators["Softmax"] == 2
     assert not operators.keys() & {"Expand", "Split", "Concat", "Slice", "Shape", "Gather", "BatchNormalization"}
     assert operators["Conv"] == 7  # three of the network, two a block
 
 
-def test_openvino_has_one_softmax_a_block_and_no_broadcast(made):
+def test_openvino_has_one_softmax_a_block_and_no_broadcast(made: Any) -> None:
     operators = Counter(made("openvino", None).artifact.facts.operators)
     assert operators["Softmax"] == 2
     assert not operators.keys() & {"Broadcast", "Split", "VariadicSplit", "Tile"}
 
 
-def test_tflite_has_no_broadcast_and_no_more_layout_changes_than_without_attention(made):
+def test_tflite_has_no_broadcast_and_no_more_layout_changes_than_without_attention(made: Any) -> None:
     operators = Counter(made("tflite", 4).artifact.facts.operators)
     plain = Counter(made("tflite", 4, attention=False).artifact.facts.operators)
     for name in ("TRANSPOSE", "RESHAPE", "BROADCAST_TO", "CONCATENATION", "SPLIT"):
@@ -32,7 +33,7 @@ def test_tflite_has_no_broadcast_and_no_more_layout_changes_than_without_attenti
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino", "tflite"])
-def test_artifact_says_what_it_is(made, target):
+def test_artifact_says_what_it_is(made: Any, target: str) -> None:
     artifact = made(target, 4).artifact
     assert artifact.tier == Tier.EXPORTED
     assert [spec.shape for spec in artifact.inputs] == [(4, 3, 32, 32)]

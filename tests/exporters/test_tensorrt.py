@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +23,7 @@ from ulsam_deploy.runtimes.tensorrt import builder
 from .trt_networks import parsed, rtx
 
 
-def test_all_generations_can_read_the_model(made):
+def test_all_generations_can_read_the_model(made: Any) -> None:
     facts = made("trt", None).artifact.facts
     assert facts.extra["opset"] == 17
     assert set(facts.tensorrt.trtexec) == set(trtexec.GENERATIONS)
@@ -29,11 +31,11 @@ def test_all_generations_can_read_the_model(made):
     assert not any(facts.lint.values())
 
 
-def test_every_profile_names_a_known_dialect():
+def test_every_profile_names_a_known_dialect() -> None:
     assert {found.tensorrt.generation for found in devices().values() if found.tensorrt} == set(trtexec.GENERATIONS)
 
 
-def test_dynamic_batch_has_a_profile_in_the_recipe_and_in_the_command(made):
+def test_dynamic_batch_has_a_profile_in_the_recipe_and_in_the_command(made: Any) -> None:
     kit = made("trt", None)
     recipe = json.loads(kit.files[1].read_text())
     assert recipe["profiles"]["input"] == {"min": [1, 3, 32, 32], "opt": [1, 3, 32, 32], "max": [16, 3, 32, 32]}
@@ -41,7 +43,7 @@ def test_dynamic_batch_has_a_profile_in_the_recipe_and_in_the_command(made):
         assert "--minShapes=input:1x3x32x32 --optShapes=input:1x3x32x32 --maxShapes=input:16x3x32x32" in line
 
 
-def test_strongly_typed_is_asked_for_where_it_is_a_choice(made):
+def test_strongly_typed_is_asked_for_where_it_is_a_choice(made: Any) -> None:
     lines = made("trt", None).artifact.facts.tensorrt.trtexec
     assert [name for name, line in lines.items() if "--stronglyTyped" in line] == ["10.12-10.16"]
     assert all("--noTF32" in line for line in lines.values())
@@ -57,16 +59,16 @@ def test_strongly_typed_is_asked_for_where_it_is_a_choice(made):
         ("desktop-rtx", {"desktop-rtx": "rtx"}),
     ],
 )
-def test_device_chooses_its_generation(device, expected):
+def test_device_chooses_its_generation(device: str, expected: Any) -> None:
     assert {name: profile.generation for name, profile in exporter._profiles(device).items()} == expected
 
 
-def test_a_device_without_an_nvidia_gpu_has_no_kit():
+def test_a_device_without_an_nvidia_gpu_has_no_kit() -> None:
     with pytest.raises(UnavailableError, match="rpi5 has no NVIDIA GPU"):
         exporter._profiles("rpi5")
 
 
-def test_a_model_that_some_devices_refuse_has_no_command_for_them(made):
+def test_a_model_that_some_devices_refuse_has_no_command_for_them(made: Any) -> None:
     model = onnx.load(made("trt", 4).files[0])
     model.opset_import[0].version = 18
     everywhere = exporter._lint(model, exporter._profiles(""))
@@ -75,7 +77,7 @@ def test_a_model_that_some_devices_refuse_has_no_command_for_them(made):
         exporter._lint(model, exporter._profiles("desktop-trt8"))
 
 
-def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made):
+def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made: Any) -> None:
     trt, kit = rtx(), made("trt", None)
     assert kit.artifact.tier == Tier.COMPILED
     assert kit.artifact.facts.tensorrt.network_layers["SOFTMAX"] == 2
@@ -85,7 +87,7 @@ def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made):
     assert dataclasses.replace(evidence, trtexec=kit.artifact.facts.tensorrt.trtexec) == kit.artifact.facts.tensorrt
 
 
-def test_engine_inventory_lists_layers_types_and_fusions_and_refusals_in_words(made):
+def test_engine_inventory_lists_layers_types_and_fusions_and_refusals_in_words(made: Any) -> None:
     rtx()
     engines = made("trt", None).artifact.facts.tensorrt.engines
     assert tuple(engines) == trt_evidence.CAPABILITIES
@@ -97,7 +99,7 @@ def test_engine_inventory_lists_layers_types_and_fusions_and_refusals_in_words(m
     assert "it refused SM75" in trt_evidence.words(made("trt", None).artifact.facts.tensorrt)
 
 
-def test_what_does_not_compile_is_parsed_and_no_more():
+def test_what_does_not_compile_is_parsed_and_no_more() -> None:
     class Builder:
         parse = staticmethod(lambda trt, content: builder.Parsed({"CONVOLUTION": 1}))
 
@@ -110,7 +112,7 @@ def test_what_does_not_compile_is_parsed_and_no_more():
     assert facts.engines["SM86"].refused == "no tactic"
 
 
-def test_without_the_parser_nothing_is_claimed(made, monkeypatch):
+def test_without_the_parser_nothing_is_claimed(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trt_evidence, "PARSER", "no_such_parser")
     assert trt_evidence.parser() is None
     kit = made("trt", None)
@@ -144,7 +146,9 @@ def quantized(kit, path, **options):
 
 
 @pytest.mark.parametrize("batch", [1, None])
-def test_int8_in_the_documented_form_parses_builds_and_means_what_it_should(made, tmp_path, batch):
+def test_int8_in_the_documented_form_parses_builds_and_means_what_it_should(
+    made: Any, tmp_path: Path, batch: int | None
+) -> None:
     trt, kit = rtx(), made("trt", batch)
     content = quantized(kit, tmp_path / "q.onnx")
     network = parsed(content)
@@ -159,7 +163,9 @@ def test_int8_in_the_documented_form_parses_builds_and_means_what_it_should(made
     assert trt_evidence.inventory(built.listing).types["Int8"] > 5
 
 
-def test_int8_in_onnx_runtimes_default_form_is_refused_with_the_parsers_words_and_by_the_lint(made, tmp_path):
+def test_int8_in_onnx_runtimes_default_form_is_refused_with_the_parsers_words_and_by_the_lint(
+    made: Any, tmp_path: Path
+) -> None:
     from ulsam_deploy.exporters.tensorrt.lint.operators import lint_tensorrt
 
     kit, path = made("trt", 1), tmp_path / "q.onnx"

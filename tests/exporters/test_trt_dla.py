@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -23,7 +25,7 @@ from .trt_networks import model_of, rtx
 @pytest.mark.parametrize(("channels", "subspaces"), [(8, 1), (8, 8), (12, 4)])
 @pytest.mark.parametrize("lowering", [trt_lowerings.accelerator, lowerings.separate])
 @pytest.mark.parametrize(("scale", "shift"), [(1, 0), (300, 0), (1, -50)])
-def test_lowering_equals_the_operator(lowering, channels, subspaces, scale, shift):
+def test_lowering_equals_the_operator(lowering: Any, channels: int, subspaces: int, scale: int, shift: Any) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape):
@@ -37,7 +39,7 @@ def test_lowering_equals_the_operator(lowering, channels, subspaces, scale, shif
 
 
 @pytest.mark.parametrize(("size", "expected"), [(7, [7]), (3, [3]), (14, [7, 2]), (16, [8, 2]), (1, [1]), (11, [])])
-def test_windows_multiply_to_the_side(size, expected):
+def test_windows_multiply_to_the_side(size: int, expected: Any) -> None:
     assert dla.windows(size) == expected
 
 
@@ -65,7 +67,7 @@ def classifier(high: int, wide: int, **gemm: object) -> onnx.ModelProto:
         (classifier(7, 7, alpha=0.5), ["AveragePool", "Reshape", "Gemm"]),
     ],
 )
-def test_head_is_the_same_function_in_a_dlas_operators(model, operators):
+def test_head_is_the_same_function_in_a_dlas_operators(model: Any, operators: Any) -> None:
     model = onnx.shape_inference.infer_shapes(model)
     lowered = dla.to_dla(model)
     assert [node.op_type for node in lowered.graph.node] == operators
@@ -79,7 +81,7 @@ def test_head_is_the_same_function_in_a_dlas_operators(model, operators):
 
 
 @pytest.fixture(scope="module")
-def kits(tmp_path_factory):
+def kits(tmp_path_factory: pytest.TempPathFactory):
     """The DLA kit of the small network, and its ordinary fp16 model on the same forecast."""
     from ulsam_deploy.exporters.tensorrt.lint.dla import plan_dla
 
@@ -92,7 +94,7 @@ def kits(tmp_path_factory):
     return artifact, folder, ordinary
 
 
-def test_the_whole_network_but_its_last_flattening_is_one_loadable(kits):
+def test_the_whole_network_but_its_last_flattening_is_one_loadable(kits: Any) -> None:
     artifact, folder, _ = kits
     plan = artifact.facts.tensorrt.dla
     assert plan.loadables == 1
@@ -102,13 +104,13 @@ def test_the_whole_network_but_its_last_flattening_is_one_loadable(kits):
     assert max(map(len, shapes.values())) == 4
 
 
-def test_the_ordinary_form_falls_apart(kits):
+def test_the_ordinary_form_falls_apart(kits: Any) -> None:
     _, _, ordinary = kits
     assert ordinary.loadables > 1
     assert {"Reshape", "ReduceMean", "Gemm"} <= {item.rule for item in ordinary.fallbacks}
 
 
-def test_kit_names_the_accelerator_in_recipe_command_and_words(kits):
+def test_kit_names_the_accelerator_in_recipe_command_and_words(kits: Any) -> None:
     artifact, folder, _ = kits
     assert artifact.tier == Tier.PARSED
     assert list(artifact.facts.tensorrt.trtexec) == ["10.0-10.11"]
@@ -121,7 +123,7 @@ def test_kit_names_the_accelerator_in_recipe_command_and_words(kits):
     assert [block.word for block in study.facts.survival] == ["alive", "alive"]
 
 
-def test_the_lowering_is_chosen_by_what_is_asked():
+def test_the_lowering_is_chosen_by_what_is_asked() -> None:
     assert EXPORTER.lowering(DLA) is trt_lowerings.accelerator
     assert EXPORTER.lowering(HALF) is lowerings.separate
     assert EXPORTER.lowering(ExportRequest()).__name__ == "broadcast"

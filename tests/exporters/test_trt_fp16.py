@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,13 +28,13 @@ from .trt_networks import one, parsed, rtx
 
 
 @pytest.fixture(scope="module")
-def kit(tmp_path_factory):
+def kit(tmp_path_factory: pytest.TempPathFactory):
     rtx()
     folder = tmp_path_factory.mktemp("fp16")
     return exported(raised(1)[1], HALF, folder), folder
 
 
-def test_everything_between_the_casts_is_float16(kit):
+def test_everything_between_the_casts_is_float16(kit: Any) -> None:
     artifact, folder = kit
     model = onnx.load(folder / "model.onnx")
     graph = LintGraph.of(model)
@@ -43,7 +45,7 @@ def test_everything_between_the_casts_is_float16(kit):
     assert all(not messages for messages in artifact.facts.lint.values())
 
 
-def test_vendor_builds_engines_and_what_they_compute_in_is_listed(kit):
+def test_vendor_builds_engines_and_what_they_compute_in_is_listed(kit: Any) -> None:
     artifact, _ = kit
     assert artifact.tier == Tier.COMPILED
     engines = artifact.facts.tensorrt.engines
@@ -53,13 +55,13 @@ def test_vendor_builds_engines_and_what_they_compute_in_is_listed(kit):
         assert any("softmax" in fusion for fusion in engine.fusions), name
 
 
-def test_weakly_typed_generations_are_told_of_fp16(kit):
+def test_weakly_typed_generations_are_told_of_fp16(kit: Any) -> None:
     lines = kit[0].facts.tensorrt.trtexec
     assert [name for name, line in lines.items() if "--fp16" in line] == ["10.0-10.11", "8.6"]
     assert [name for name, line in lines.items() if "--stronglyTyped" in line] == ["10.12-10.16"]
 
 
-def test_the_interpreter_agrees_with_another_engine_in_fp16(kit):
+def test_the_interpreter_agrees_with_another_engine_in_fp16(kit: Any) -> None:
     """ONNX Runtime on the same file: both round each stored tensor, so they differ by less than a few roundings."""
     _, folder = kit
     content = (folder / "model.onnx").read_bytes()
@@ -73,7 +75,7 @@ def test_the_interpreter_agrees_with_another_engine_in_fp16(kit):
     assert np.abs(found - expected).max() < 4 * 2**-11 * np.abs(expected).max()
 
 
-def test_study_gives_a_band_and_finds_the_attention_alive(kit):
+def test_study_gives_a_band_and_finds_the_attention_alive(kit: Any) -> None:
     artifact, folder = kit
     study = EXPORTER.study(artifact, folder, golden())
     assert study.verdict is Verdict.UNVERIFIED, study.reasons
@@ -82,7 +84,7 @@ def test_study_gives_a_band_and_finds_the_attention_alive(kit):
     assert "three models of fp16 rounding" in study.reasons[-1].text
 
 
-def test_study_of_a_kit_with_another_weight_fails(kit, tmp_path):
+def test_study_of_a_kit_with_another_weight_fails(kit: Any, tmp_path: Path) -> None:
     artifact, folder = kit
     model = onnx.load(folder / "model.onnx")
     biggest = max(model.graph.initializer, key=lambda t: len(t.raw_data) if t.data_type == TensorProto.FLOAT16 else 0)
@@ -94,7 +96,7 @@ def test_study_of_a_kit_with_another_weight_fails(kit, tmp_path):
     assert any("noise floors from the reference" in reason.text for reason in study.reasons)
 
 
-def test_attention_that_fp16_erases_is_a_failure_that_names_the_block(tmp_path):
+def test_attention_that_fp16_erases_is_a_failure_that_names_the_block(tmp_path: Path) -> None:
     rtx()
     program, truth = wide(112)
     study = EXPORTER.study(exported(program, HALF, tmp_path), tmp_path, truth)
@@ -105,7 +107,7 @@ def test_attention_that_fp16_erases_is_a_failure_that_names_the_block(tmp_path):
     assert study.reasons[-1].text.endswith("export with --precision fp32.")
 
 
-def test_the_separate_form_keeps_more_of_a_large_map(tmp_path, monkeypatch):
+def test_the_separate_form_keeps_more_of_a_large_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """56x56: ``1 + a`` in float16 is 1 or 1.001, ``x + a * x`` is rounded element by element."""
     rtx()
     program, truth = wide(56)
@@ -120,7 +122,7 @@ def test_the_separate_form_keeps_more_of_a_large_map(tmp_path, monkeypatch):
     assert left["broadcast"] < 0.5 < left["separate"]
 
 
-def test_single_precision_study_names_the_error_and_the_liveness(tmp_path):
+def test_single_precision_study_names_the_error_and_the_liveness(tmp_path: Path) -> None:
     rtx()
     artifact = exported(raised(1)[1], ExportRequest(), tmp_path)
     study = EXPORTER.study(artifact, tmp_path, golden())
@@ -132,19 +134,19 @@ def test_single_precision_study_names_the_error_and_the_liveness(tmp_path):
     assert study.verdict is Verdict.FAIL
 
 
-def test_a_weight_beyond_float16_is_refused():
+def test_a_weight_beyond_float16_is_refused() -> None:
     model = one("Mul", {"x": [1, 2]}, {"y": [1, 2]}, w=np.array([1, 7e4], np.float32))
     with pytest.raises(ExportError, match="reaches 7e"):
         to_fp16(model)
 
 
-def test_bounds_that_mean_none_stay_the_largest_number():
+def test_bounds_that_mean_none_stay_the_largest_number() -> None:
     model = one("Clip", {"x": [1, 2]}, {"y": [1, 2]}, low=np.float32(0), high=np.finfo(np.float32).max)
     held = {t.name: numpy_helper.to_array(t) for t in to_fp16(model).graph.initializer}
     assert held["high"] == np.finfo(np.float16).max
 
 
-def test_an_output_that_is_read_inside_as_well_keeps_its_readers():
+def test_an_output_that_is_read_inside_as_well_keeps_its_readers() -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["y"], ["z"])]
     ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2]) for name in "xyz"]
     graph = helper.make_graph(nodes, "g", ports[:1], ports[1:])
@@ -155,13 +157,13 @@ def test_an_output_that_is_read_inside_as_well_keeps_its_readers():
     np.testing.assert_array_equal(found, [[[0, 2]], [[0, -2]]])
 
 
-def test_probes_are_spread_in_whole_batches():
+def test_probes_are_spread_in_whole_batches() -> None:
     assert trt_study.spread(24, 1) == [0, 3, 7, 10, 13, 16, 20, 23]
     assert len(trt_study.spread(24, 16)) == 16
     assert trt_study.spread(3, 1) == [0, 1, 2]
 
 
-def test_sums_are_rounded_after_each_chunk_only_where_asked():
+def test_sums_are_rounded_after_each_chunk_only_where_asked() -> None:
     ones = np.ones((1, 4096), np.float32) * np.float32(1.0)
     column = np.full((4096, 1), 0.3, np.float32)
     exact = rounding.product(ones, column, 0)[0, 0]

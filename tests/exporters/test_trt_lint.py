@@ -60,14 +60,16 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("rule", "model", "words", "said"), BROKEN, ids=[f"{b[0]} {b[2]}" for b in BROKEN])
-def test_a_broken_rule_is_found_on_every_device(rule, model, words, said):
+def test_a_broken_rule_is_found_on_every_device(rule: Any, model: Any, words: Any, said: Any) -> None:
     for name, profile in PROFILES.items():
         found = {finding.rule: finding.message for finding in lint_tensorrt(model, profile)}
         assert words in found[rule], name
 
 
 @pytest.mark.parametrize(("rule", "model", "words", "said"), BROKEN, ids=[f"{b[0]} {b[2]}" for b in BROKEN])
-def test_the_vendors_parser_refuses_it_in_its_own_words_or_is_known_to_let_it_pass(rule, model, words, said):
+def test_the_vendors_parser_refuses_it_in_its_own_words_or_is_known_to_let_it_pass(
+    rule: Any, model: Any, words: Any, said: Any
+) -> None:
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed")
     if not said:
         builder.parse(rtx, model.SerializeToString())
@@ -76,14 +78,14 @@ def test_the_vendors_parser_refuses_it_in_its_own_words_or_is_known_to_let_it_pa
         builder.parse(rtx, model.SerializeToString())
 
 
-def test_opset_limits_are_each_devices_own():
+def test_opset_limits_are_each_devices_own() -> None:
     model = model_of(node("Relu"))
     model.opset_import[0].version = 18
     refusing = {name for name, p in PROFILES.items() if any(f.rule == "opset" for f in lint_tensorrt(model, p))}
     assert refusing == {"desktop-trt8"}
 
 
-def test_a_sound_model_has_no_findings():
+def test_a_sound_model_has_no_findings() -> None:
     model = model_of(node("Conv", "x", "w"), w=np.ones((4, 4, 3, 3), np.float32))
     assert {name: lint_tensorrt(model, profile) for name, profile in PROFILES.items()} == dict.fromkeys(PROFILES, ())
 
@@ -111,7 +113,7 @@ CONV, RELU, MEAN = ("Conv", ["w"], {}), ("Relu", [], {}), ("ReduceMean", [], {"a
         ([("AveragePool", [], {"kernel_shape": [8, 8]})], 1, []),
     ],
 )
-def test_loadables_and_fallbacks(operators, loadables, fallbacks):
+def test_loadables_and_fallbacks(operators: Any, loadables: int, fallbacks: Any) -> None:
     plan = plan_dla(chain(*operators))
     assert (plan.loadables, [item.node for item in plan.fallbacks]) == (loadables, fallbacks)
     assert plan.findings == ()
@@ -128,13 +130,13 @@ def test_loadables_and_fallbacks(operators, loadables, fallbacks):
         (("Reshape", ["s"], {}), [1, 4, 2, 2], "rank 4 to rank 2"),
     ],
 )
-def test_limits_of_a_dla_are_named(operator, shape, words):
+def test_limits_of_a_dla_are_named(operator: Any, shape: Any, words: str) -> None:
     plan = plan_dla(chain(operator, x=shape, s=np.array([1, -1])))
     assert plan.loadables == 0
     assert re.search(words, plan.fallbacks[0].message)
 
 
-def test_a_branch_around_a_fallback_does_not_join_what_it_separates():
+def test_a_branch_around_a_fallback_does_not_join_what_it_separates() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"], name="before"),
         helper.make_node("Erf", ["a"], ["b"], name="gpu"),
@@ -144,6 +146,6 @@ def test_a_branch_around_a_fallback_does_not_join_what_it_separates():
     assert plan.loadables == 2  # one loadable would wait for its own result
 
 
-def test_float32_and_dynamic_shapes_are_forbidden():
+def test_float32_and_dynamic_shapes_are_forbidden() -> None:
     model = model_of(node("Conv", "x", "w"), x=["batch", 4, 8, 8], w=np.ones((4, 4, 1, 1), np.float32))
     assert [finding.rule for finding in plan_dla(model).findings] == ["dynamic", "precision"]

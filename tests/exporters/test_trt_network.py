@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -61,7 +63,7 @@ def feed(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_layer_means_what_onnx_means(name):
+def test_a_layer_means_what_onnx_means(name: Any) -> None:
     content = CASES[name].SerializeToString()
     inputs = feed(CASES[name])
     (expected,) = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, inputs)
@@ -70,7 +72,7 @@ def test_a_layer_means_what_onnx_means(name):
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
 
 
-def test_quantization_is_symmetric_rounding_to_even():
+def test_quantization_is_symmetric_rounding_to_even() -> None:
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "zero"], ["q"]),
         helper.make_node("DequantizeLinear", ["q", "s", "zero"], ["y"]),
@@ -82,7 +84,7 @@ def test_quantization_is_symmetric_rounding_to_even():
 
 
 @pytest.mark.parametrize("batch", [None, 4])
-def test_the_kit_as_parsed_is_the_network(made, batch):
+def test_the_kit_as_parsed_is_the_network(made: Any, batch: int | None) -> None:
     kit = made("trt", batch)
     network = parsed(kit.files[0].read_bytes())
     assert len(network.softmaxes) == 2
@@ -91,7 +93,7 @@ def test_the_kit_as_parsed_is_the_network(made, batch):
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-6
 
 
-def test_silencing_a_softmax_removes_its_attention(made):
+def test_silencing_a_softmax_removes_its_attention(made: Any) -> None:
     kit, plain = made("trt", 4), made("trt", 4, attention=False)
     network, without = (parsed(k.files[0].read_bytes()) for k in (kit, plain))
     images = kit.images(4)
@@ -101,7 +103,7 @@ def test_silencing_a_softmax_removes_its_attention(made):
     assert np.abs(first - without.run({"input": images})["logits"]).max() > 1e-4  # the other block is still there
 
 
-def test_a_wrong_padding_in_the_parsed_network_shows(made):
+def test_a_wrong_padding_in_the_parsed_network_shows(made: Any) -> None:
     """The comparison bites: the same kit with one padding moved is far from the reference."""
     kit = made("trt", 4)
     model = onnx.load(kit.files[0])
@@ -112,7 +114,7 @@ def test_a_wrong_padding_in_the_parsed_network_shows(made):
     assert np.abs(found - expected).max() / np.abs(expected).max() > 1e-3
 
 
-def test_an_unknown_layer_is_said_and_not_guessed():
+def test_an_unknown_layer_is_said_and_not_guessed() -> None:
     model = one("Erf", {"x": IMAGE}, {"y": None})
     with pytest.raises(UnavailableError, match="does not know unary operation ERF"):
         parsed(model.SerializeToString()).run(feed(model))
@@ -121,7 +123,7 @@ def test_an_unknown_layer_is_said_and_not_guessed():
         parsed(model.SerializeToString())
 
 
-def test_a_shape_that_the_parser_did_not_declare_is_an_error(made, monkeypatch):
+def test_a_shape_that_the_parser_did_not_declare_is_an_error(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = parsed(CASES["relu"].SerializeToString())
     wrong = trt_network._Step(**{**vars(network._steps[0]), "shape": (2, 8, 9, 12)})
     monkeypatch.setattr(network, "_steps", [wrong])
@@ -129,7 +131,7 @@ def test_a_shape_that_the_parser_did_not_declare_is_an_error(made, monkeypatch):
         network.run(feed(CASES["relu"]))
 
 
-def test_steps_are_ordered_by_what_they_read():
+def test_steps_are_ordered_by_what_they_read() -> None:
     class Step:
         def __init__(self, output, *inputs):
             self.output, self.inputs = output, inputs
@@ -138,7 +140,7 @@ def test_steps_are_ordered_by_what_they_read():
     assert [step.output for step in trt_network._in_order(steps)] == ["a", "b", "c"]
 
 
-def test_rounding_keeps_declared_types():
+def test_rounding_keeps_declared_types() -> None:
     value = np.array([1 + 2**-12], np.float32)
     half = np.dtype(np.float16)
     assert STORED.keep(value, half) == 1
@@ -146,7 +148,7 @@ def test_rounding_keeps_declared_types():
     assert DECLARED.keep(value, np.dtype(np.float32)) == value
 
 
-def test_a_shuffle_transposes_reshapes_and_transposes_again():
+def test_a_shuffle_transposes_reshapes_and_transposes_again() -> None:
     session = builder.BuildSession(rtx())
     trt, network = session.trt, session.network
     shuffle = network.add_shuffle(network.add_input("x", trt.float32, (2, 3, 4)))

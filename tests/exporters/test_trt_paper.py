@@ -52,7 +52,9 @@ def raised(name: str, size: int, batch: int | None) -> Program:
 
 
 @pytest.mark.parametrize(("name", "size", "batch"), CASES)
-def test_network_is_parsed_with_one_softmax_a_block_and_compiled_in_both_precisions(name, size, batch):
+def test_network_is_parsed_with_one_softmax_a_block_and_compiled_in_both_precisions(
+    name: Any, size: Any, batch: Any
+) -> None:
     trt, program, blocks = rtx(), raised(name, size, batch), network(name)[1]
     assert len(program.blocks) == blocks
     image = np.random.default_rng(0).normal(size=(batch or 2, 3, size, size)).astype(np.float32)

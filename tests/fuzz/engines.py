@@ -82,17 +82,17 @@ def _layer(chance: random.Random, channels: int, side: int) -> tuple[nn.Module, 
         layer = nn.Conv2d(channels, channels, 3, 1, dilation, dilation, groups=channels)
         return layer, channels, side, f"depthwise/{dilation}"
     if kind == "pool" and side > 3:
-        how = chance.choice([nn.MaxPool2d(2), nn.AvgPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 2, 1)])
-        padded = how.kernel_size == 3
-        return how, channels, (side + 1) // 2 if padded else side // 2, f"{type(how).__name__}{how.kernel_size}"
+        pool = chance.choice([nn.MaxPool2d(2), nn.AvgPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 2, 1)])
+        padded = pool.kernel_size == 3
+        return pool, channels, (side + 1) // 2 if padded else side // 2, f"{type(pool).__name__}{pool.kernel_size}"
     if kind == "skip":
         how = chance.choice(["add", "gate", "cat"])
         inner = nn.Conv2d(channels, channels, chance.choice([1, 3]), padding="same")
         return Skip(inner, how), channels * (2 if how == "cat" else 1), side, how
     if kind == "norm":
         return nn.BatchNorm2d(channels), channels, side, "norm"
-    layer = chance.choice([nn.ReLU(), nn.ReLU6(), nn.Hardswish(), nn.SiLU(), nn.Sigmoid(), nn.LeakyReLU(0.1)])
-    return layer, channels, side, type(layer).__name__
+    smooth = chance.choice([nn.ReLU(), nn.ReLU6(), nn.Hardswish(), nn.SiLU(), nn.Sigmoid(), nn.LeakyReLU(0.1)])
+    return smooth, channels, side, type(smooth).__name__
 
 
 def trained(model: nn.Module, seed: int) -> nn.Module:
@@ -127,7 +127,7 @@ def _transposed(model: nn.Module) -> None:
     model.body[0].weight.data = model.body[0].weight.data.mT.contiguous()
 
 
-def _dead(model: nn.Module) -> None:
+def _dead(model: Any) -> None:
     blocks = [i for i, layer in enumerate(model.body) if isinstance(layer, ULSAM)]
     for block in blocks[:1]:
         model.body[block] = nn.Identity()
@@ -162,7 +162,7 @@ class Fuzzer:
         """One network: an honest artifact of each target has to pass, one with the fault must not."""
         chance = random.Random(seed)
         torch.manual_seed(seed)
-        model = trained(Net(chance), seed)
+        model: Any = trained(Net(chance), seed)
         shape, batch = (3, model.size, model.size), chance.choice([1, 2])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -54,8 +54,8 @@ def _weight() -> Any:
 def _graph(weights: list[Any]) -> Any:
     from onnx import TensorProto, helper
 
-    ports = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 4])] for name in "xy"]
-    return helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", *ports, weights)
+    x, y = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 4])] for name in "xy")
+    return helper.make_graph([helper.make_node("Add", ["x", "w"], ["y"])], "g", x, y, weights)
 
 
 def _model(weights: list[Any]) -> Any:

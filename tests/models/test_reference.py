@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def images():
     return reference.evaluation_set(SLICE)
 
 
-def test_digits_follow_from_the_seed():
+def test_digits_follow_from_the_seed() -> None:
     first, labels = cluttered_digits("train", 12, 3)
     assert (first.shape, first.dtype, labels.dtype) == ((12, 1, SIZE, SIZE), np.float32, np.int64)
     assert 0 <= first.min() < 0.01
@@ -48,14 +49,14 @@ def test_digits_follow_from_the_seed():
     assert len(set(cluttered_digits("train", 200, 3)[1].tolist())) == CLASSES
 
 
-def test_splits_share_no_digit():
+def test_splits_share_no_digit() -> None:
     train, held_out = (_instances(split)[0] for split in ("train", "held-out"))
     assert len(train) + len(held_out) == 1797
     assert len(held_out) > 300
     assert not {digit.tobytes() for digit in train} & {digit.tobytes() for digit in held_out}
 
 
-def test_file_is_small_and_recognized():
+def test_file_is_small_and_recognized() -> None:
     path = FOLDER / reference.CHECKPOINT
     assert path.stat().st_size < 2_000_000
     found = read(path)
@@ -66,19 +67,19 @@ def test_file_is_small_and_recognized():
     assert dict(network.recognize({key: tuple(value.shape) for key, value in found.tensors.items()})) == config
 
 
-def test_accuracy_on_digits_it_never_saw(model, images):
+def test_accuracy_on_digits_it_never_saw(model: Any, images: Any) -> None:
     measured = reference.accuracy(model, *images)
     assert measured >= 0.95
     assert stated("accuracy") >= 0.95
     assert measured == pytest.approx(stated("accuracy"), abs=0.025)
 
 
-def test_card_states_size_and_work(model):
+def test_card_states_size_and_work(model: Any) -> None:
     assert stated("parameters") == sum(parameter.numel() for parameter in model.parameters())
     assert stated("MACs") == reference.multiply_accumulates(model)
 
 
-def test_card_states_what_attention_does(model, images):
+def test_card_states_what_attention_does(model: Any, images: Any) -> None:
     assert list(stated_blocks()) == reference.attention_paths(model)
     all_removed = reference.accuracy(reference.without_attention(model), *images)
     assert all_removed == pytest.approx(stated("accuracy, all attention removed"), abs=0.06)
@@ -87,7 +88,7 @@ def test_card_states_what_attention_does(model, images):
         assert reference.accuracy(ablated, *images) == pytest.approx(without, abs=0.05)
 
 
-def test_card_states_how_peaky_attention_is(model, images):
+def test_card_states_how_peaky_attention_is(model: Any, images: Any) -> None:
     for peak in reference.peaks(model, images[0]):
         _, mean, largest = stated_blocks()[peak.path]
         assert peak.mean == pytest.approx(mean, rel=0.1)
@@ -95,13 +96,13 @@ def test_card_states_how_peaky_attention_is(model, images):
         assert 1 / peak.positions <= peak.mean <= peak.maximum <= 1
 
 
-def test_attention_is_diffuse_in_one_block_and_peaky_in_another(model, images):
+def test_attention_is_diffuse_in_one_block_and_peaky_in_another(model: Any, images: Any) -> None:
     means = [peak.mean for peak in reference.peaks(model, images[0][:100])]
     assert min(means) < 0.05
     assert max(means) > 0.2
 
 
-def test_removing_a_block_removes_that_block_alone(model, images):
+def test_removing_a_block_removes_that_block_alone(model: Any, images: Any) -> None:
     part = torch.from_numpy(images[0][:4])
     paths = reference.attention_paths(model)
     assert len(paths) == 4
@@ -112,7 +113,7 @@ def test_removing_a_block_removes_that_block_alone(model, images):
 
 
 @pytest.mark.slow
-def test_whole_card_is_as_measured(model):
+def test_whole_card_is_as_measured(model: Any) -> None:
     measured, written = (re.findall(r"[\d.]+", text) for text in (reference.card(model), CARD))
     assert [float(number.rstrip(".") or 0) for number in measured] == pytest.approx(
         [float(number.rstrip(".") or 0) for number in written], rel=0.02, abs=0.003

@@ -135,7 +135,7 @@ def test_blocks_come_in_the_order_in_which_they_ran() -> None:
             self.second, self.first = ULSAM(4, 1), ULSAM(4, 2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.second(self.first(x))  # type: ignore[no-any-return]
+            return self.second(self.first(x))
 
     with AttentionWatch(Backwards().eval(), every=None) as watch, torch.no_grad():
         watch._model(torch.rand(1, 4, 5, 5))

@@ -9,6 +9,7 @@ import ctypes
 import platform
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ class HostMemory:
     cudaStreamDestroy = cudaStreamSynchronize  # noqa: N815
 
 
-def test_what_goes_up_comes_down_and_everything_is_freed():
+def test_what_goes_up_comes_down_and_everything_is_freed() -> None:
     memory = HostMemory()
     stream = cuda.Stream(memory)
     for size in (3, 2, 5):  # grows, is kept, grows
@@ -72,7 +73,7 @@ def test_what_goes_up_comes_down_and_everything_is_freed():
 
 
 @pytest.mark.parametrize("name", ["cudaMalloc", "cudaMemcpyAsync", "cudaStreamSynchronize"])
-def test_failure_is_an_error_that_names_the_call(name):
+def test_failure_is_an_error_that_names_the_call(name: str) -> None:
     stream = cuda.Stream(HostMemory(fails=name))
 
     def use():
@@ -107,20 +108,20 @@ class Driver:
         return 0
 
 
-def test_a_machine_is_described_by_its_driver():
+def test_a_machine_is_described_by_its_driver() -> None:
     found = cuda.machine(Driver(), Driver())
     assert (found.gpu, found.capability, found.driver, found.cuda) == ("Orin", "8.7", "12.6", "13.2")
     assert found.architecture == platform.machine()
 
 
 @pytest.mark.skipif(not cuda.missing(), reason="there is a GPU")
-def test_without_a_gpu_there_is_no_machine_to_describe():
+def test_without_a_gpu_there_is_no_machine_to_describe() -> None:
     with pytest.raises(UnavailableError, match="NVIDIA"):
         cuda.machine()
 
 
 @pytest.mark.skipif(not cuda.missing(), reason="there is a GPU")
-def test_without_a_gpu_tensorrt_says_what_is_missing_and_is_not_imported():
+def test_without_a_gpu_tensorrt_says_what_is_missing_and_is_not_imported() -> None:
     found = TensorRT.available()
     assert not found.usable
     assert "NVIDIA" in found.detail
@@ -136,7 +137,10 @@ class Recorder(HostMemory):
 
     def __init__(self, fails: str = "") -> None:
         super().__init__(fails)
-        self.graphs, self.noted, self.done, self.made = {}, None, [], 100
+        self.graphs: dict[Any, Any] = {}
+        self.noted: list[str] | None = None
+        self.done: list[str] = []
+        self.made = 100
 
     def work(self, what: str) -> None:
         self.done.append(what) if self.noted is None else self.noted.append(what)
@@ -166,7 +170,7 @@ class Recorder(HostMemory):
     cudaGraphExecDestroy = cudaGraphDestroy  # noqa: N815
 
 
-def test_warm_work_is_recorded_once_and_replayed_for_its_own_key():
+def test_warm_work_is_recorded_once_and_replayed_for_its_own_key() -> None:
     device = Recorder()
     replayed = cuda_graph.Replayed(cuda.Stream(device))
     for key in "aabaab":
@@ -179,7 +183,7 @@ def test_warm_work_is_recorded_once_and_replayed_for_its_own_key():
 
 
 @pytest.mark.parametrize("name", ["cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"])
-def test_what_cannot_be_recorded_goes_on_unrecorded_and_says_why(name):
+def test_what_cannot_be_recorded_goes_on_unrecorded_and_says_why(name: str) -> None:
     device = Recorder(fails=name)
     replayed = cuda_graph.Replayed(cuda.Stream(device))
     for _ in range(3):
@@ -190,7 +194,7 @@ def test_what_cannot_be_recorded_goes_on_unrecorded_and_says_why(name):
     assert device.done.count("a") >= 2
 
 
-def test_only_so_many_graphs_are_kept():
+def test_only_so_many_graphs_are_kept() -> None:
     device = Recorder()
     replayed = cuda_graph.Replayed(cuda.Stream(device))
     for key in range(2 * cuda_graph.KEPT):

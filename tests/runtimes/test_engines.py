@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def without_shape_check(made, batch):
 
 
 @pytest.mark.parametrize("target", ENGINES)
-def test_facts_are_asked_of_the_engine(made, target):
+def test_facts_are_asked_of_the_engine(made: Any, target: Any) -> None:
     with made(target, 4).session() as session:
         facts = session.facts()
     assert facts.engine == ENGINES[target]
@@ -30,13 +32,13 @@ def test_facts_are_asked_of_the_engine(made, target):
     assert facts.precision == "fp32"
 
 
-def test_openvino_layers_really_run_in_fp32(made):
+def test_openvino_layers_really_run_in_fp32(made: Any) -> None:
     with made("openvino", 4).session() as session:
         assert set(session.facts().layer_precisions) == {"f32"}
 
 
 @pytest.mark.parametrize("target", ENGINES)
-def test_runs_are_repeatable_and_results_are_not_overwritten(made, target):
+def test_runs_are_repeatable_and_results_are_not_overwritten(made: Any, target: Any) -> None:
     one = made(target, 4)
     with one.session() as session:
         first = session.run({"input": one.images(4)})["logits"]
@@ -48,7 +50,7 @@ def test_runs_are_repeatable_and_results_are_not_overwritten(made, target):
 
 @pytest.mark.parametrize("target", ENGINES)
 @pytest.mark.parametrize("batch", [1, 3, 8])
-def test_static_artifact_refuses_another_batch(made, target, batch):
+def test_static_artifact_refuses_another_batch(made: Any, target: Any, batch: int) -> None:
     one = made(target, 4)
     with one.session() as session, pytest.raises(UsageError, match="shape") as refusal:
         session.run({"input": one.images(batch)})
@@ -57,14 +59,14 @@ def test_static_artifact_refuses_another_batch(made, target, batch):
 
 @pytest.mark.parametrize("target", ENGINES)
 @pytest.mark.parametrize("batch", [1, 8])
-def test_static_artifact_itself_refuses_another_batch(made, target, batch):
+def test_static_artifact_itself_refuses_another_batch(made: Any, target: Any, batch: int) -> None:
     session = without_shape_check(made(target, 4), batch)
     with pytest.raises(ExportError, match=f"{ENGINES[target]} could not run the model"):
         session.run({"input": made(target, 4).images(batch)})
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
-def test_specification_must_be_the_artifacts_own(made, target):
+def test_specification_must_be_the_artifacts_own(made: Any, target: str) -> None:
     dynamic, static = made(target, None), made(target, 4)
     swapped = dataclasses.replace(dynamic, artifact=static.artifact)
     with pytest.raises(ExportError, match="has shape Nx3x32x32"), swapped.session():
@@ -72,7 +74,7 @@ def test_specification_must_be_the_artifacts_own(made, target):
 
 
 @pytest.mark.parametrize("target", ENGINES)
-def test_wrong_output_name_is_named(made, target):
+def test_wrong_output_name_is_named(made: Any, target: Any) -> None:
     one = made(target, 4)
     renamed = tuple(dataclasses.replace(spec, name="scores") for spec in one.artifact.outputs)
     wrong = dataclasses.replace(one, artifact=dataclasses.replace(one.artifact, outputs=renamed))
@@ -83,7 +85,9 @@ def test_wrong_output_name_is_named(made, target):
 
 @pytest.mark.parametrize("target", ENGINES)
 @pytest.mark.parametrize("harm", ["empty", "noise", "half"])
-def test_broken_file_is_an_error_in_the_engines_words(made, target, harm, tmp_path, capfd):
+def test_broken_file_is_an_error_in_the_engines_words(
+    made: Any, target: Any, harm: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     one = made(target, 4)
     for file in one.files:
         content = file.read_bytes()
@@ -96,14 +100,14 @@ def test_broken_file_is_an_error_in_the_engines_words(made, target, harm, tmp_pa
 
 
 @pytest.mark.parametrize("target", ENGINES)
-def test_missing_file_is_an_error(made, target, tmp_path):
+def test_missing_file_is_an_error(made: Any, target: Any, tmp_path: Path) -> None:
     gone = dataclasses.replace(made(target, 4), folder=tmp_path)
     with pytest.raises(ExportError, match="could not open model"), gone.session():
         pass
 
 
 @pytest.mark.parametrize("target", ENGINES)
-def test_loading_and_running_says_nothing(made, target, capfd):
+def test_loading_and_running_says_nothing(made: Any, target: Any, capfd: pytest.CaptureFixture[str]) -> None:
     one = made(target, 4)
     with one.session() as session:
         session.run({"input": one.images(4)})

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def recipe_for(made):
     return EngineRecipe.from_json(made.files[1].read_text())
 
 
-def test_recipe_survives_its_file():
+def test_recipe_survives_its_file() -> None:
     assert EngineRecipe.from_json(RECIPE.to_json()) == RECIPE
 
 
@@ -49,17 +51,17 @@ def test_recipe_survives_its_file():
         lambda text: "[]",
     ],
 )
-def test_damaged_recipe_is_refused(damage):
+def test_damaged_recipe_is_refused(damage: Any) -> None:
     with pytest.raises(UsageError, match=r"build\.json"):
         EngineRecipe.from_json(damage(RECIPE.to_json()))
 
 
-def test_another_model_than_the_recipes_is_refused(made, rtx):
+def test_another_model_than_the_recipes_is_refused(made: Any, rtx: Any) -> None:
     with pytest.raises(RefusedError, match="SHA-256"):
         build(rtx, b"anything", recipe_for(made("trt", None)))
 
 
-def test_builds_an_engine_without_a_gpu_and_reads_one_softmax_a_block(made, rtx):
+def test_builds_an_engine_without_a_gpu_and_reads_one_softmax_a_block(made: Any, rtx: Any) -> None:
     kit = made("trt", None)
     built = build(rtx, kit.files[0].read_bytes(), recipe_for(kit), capability="SM86")
     assert len(built.plan) > 10_000
@@ -67,7 +69,7 @@ def test_builds_an_engine_without_a_gpu_and_reads_one_softmax_a_block(made, rtx)
     assert built.listing.count("LayerType: ") > 5
 
 
-def test_parsers_own_words_are_passed_on(rtx):
+def test_parsers_own_words_are_passed_on(rtx: Any) -> None:
     onnx = pytest.importorskip("onnx")
     node = onnx.helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[3, 3], dilations=[2, 2])
     port = onnx.helper.make_tensor_value_info
@@ -77,7 +79,7 @@ def test_parsers_own_words_are_passed_on(rtx):
         parse(rtx, model.SerializeToString())
 
 
-def test_impossible_profile_is_an_error(made, rtx):
+def test_impossible_profile_is_an_error(made: Any, rtx: Any) -> None:
     kit = made("trt", None)
     recipe = recipe_for(kit)
     upside_down = ShapeProfile((8, 3, 32, 32), (1, 3, 32, 32), (2, 3, 32, 32))
@@ -87,14 +89,14 @@ def test_impossible_profile_is_an_error(made, rtx):
 
 
 @pytest.mark.skipif(not cuda.missing(), reason="there is a GPU")
-def test_kit_does_not_open_without_a_gpu(made):
+def test_kit_does_not_open_without_a_gpu(made: Any) -> None:
     with pytest.raises(UnavailableError, match="NVIDIA"), made("trt", None).session():
         pass
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(cuda.missing()), reason="needs an NVIDIA GPU")
-def test_kit_runs_on_a_gpu_as_pytorch_does(made):
+def test_kit_runs_on_a_gpu_as_pytorch_does(made: Any) -> None:
     kit = made("trt", None)
     with kit.session() as session:
         for batch in (1, 3, 5):
@@ -183,7 +185,7 @@ def started(tmp_path, content=b"plan"):
     return runtime, stream
 
 
-def test_run_goes_up_through_the_engine_and_down(tmp_path):
+def test_run_goes_up_through_the_engine_and_down(tmp_path: Path) -> None:
     runtime, stream = started(tmp_path)
     for batch in (1, 5, 2, 2, 2):
         x = np.random.default_rng(batch).normal(size=(batch, 3)).astype(np.float32)
@@ -194,18 +196,18 @@ def test_run_goes_up_through_the_engine_and_down(tmp_path):
     assert stream.closed
 
 
-def test_batch_beyond_the_profile_is_an_error(tmp_path):
+def test_batch_beyond_the_profile_is_an_error(tmp_path: Path) -> None:
     runtime, _ = started(tmp_path)
     with pytest.raises(ExportError, match="refused shape 9x3 for 'x'"):
         runtime.run({"x": np.zeros((9, 3), np.float32)})
 
 
-def test_foreign_bytes_are_not_an_engine(tmp_path):
+def test_foreign_bytes_are_not_an_engine(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="could not open the engine"):
         started(tmp_path, b"noise")
 
 
-def test_engine_is_held_against_its_sidecar_before_tensorrt_sees_it(tmp_path):
+def test_engine_is_held_against_its_sidecar_before_tensorrt_sees_it(tmp_path: Path) -> None:
     side = engine.Sidecar("0" * 64, "0" * 64, "fp32", "tensorrt 11.0", MACHINE)
     (tmp_path / "model.plan.json").write_text(side.to_json())
     with pytest.raises(RefusedError, match="SHA-256"):
@@ -230,7 +232,7 @@ GENERATIONS = {
 
 
 @pytest.mark.parametrize("version", GENERATIONS)
-def test_each_generation_is_told_of_precision_in_its_own_way(version):
+def test_each_generation_is_told_of_precision_in_its_own_way(version: Any) -> None:
     creation, kinds, network, fp16 = GENERATIONS[version]
     trt = SimpleNamespace(
         __version__=version, NetworkDefinitionCreationFlag=creation, BuilderFlag=kinds, DeviceType=Flags(DLA=7)
@@ -248,7 +250,7 @@ def test_each_generation_is_told_of_precision_in_its_own_way(version):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(cuda.missing()), reason="needs an NVIDIA GPU")
-def test_engine_built_to_disk_runs_is_timed_and_is_refused_when_tampered_with(made, tmp_path):
+def test_engine_built_to_disk_runs_is_timed_and_is_refused_when_tampered_with(made: Any, tmp_path: Path) -> None:
     kit = made("trt", None)
     trt = __import__(module_name())
     plan = engine.build_kit(kit.folder, tmp_path / "out", trt, cuda.machine())
@@ -266,6 +268,6 @@ def test_engine_built_to_disk_runs_is_timed_and_is_refused_when_tampered_with(ma
         pass
 
 
-def test_sha_of_the_kit_is_that_of_its_model(made):
+def test_sha_of_the_kit_is_that_of_its_model(made: Any) -> None:
     kit = made("trt", None)
     assert recipe_for(kit).onnx_sha256 == hashlib.sha256(kit.files[0].read_bytes()).hexdigest()

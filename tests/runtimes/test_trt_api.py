@@ -10,6 +10,7 @@ import ast
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ def exists(version: str, name: str) -> bool:
 NAMES = sorted({name for file in DEVICE for name in used(ROOT / file) if "__" not in name})
 
 
-def test_the_reading_of_the_source_finds_what_is_there():
+def test_the_reading_of_the_source_finds_what_is_there() -> None:
     assert {
         "Builder.build_serialized_network", "OnnxParser.parse", "Runtime.deserialize_cuda_engine",
         "IExecutionContext.execute_async_v3", "ICudaEngine.get_tensor_mode", "BuilderFlag.TF32", "OnnxParser",
@@ -76,17 +77,17 @@ def test_the_reading_of_the_source_finds_what_is_there():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_name_is_in_every_generation_that_the_code_claims(name):
+def test_name_is_in_every_generation_that_the_code_claims(name: Any) -> None:
     claimed = CONDITIONAL.get(name, EVERY)
     assert [version for version in claimed if not exists(version, name)] == []
 
 
 @pytest.mark.parametrize("name", sorted(CONDITIONAL))
-def test_a_condition_is_not_kept_for_what_is_everywhere(name):
+def test_a_condition_is_not_kept_for_what_is_everywhere(name: Any) -> None:
     assert [version for version in API if version not in CONDITIONAL[name] and exists(version, name)] == []
 
 
-def test_the_interpreter_knows_classes_of_the_parser_that_it_runs_on():
+def test_the_interpreter_knows_classes_of_the_parser_that_it_runs_on() -> None:
     from ulsam_deploy.exporters.tensorrt.layers import LAYERS
 
     assert [name for name, _ in LAYERS.values() if not exists(RTX[0], name)] == []

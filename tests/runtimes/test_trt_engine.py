@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ MODULE = SimpleNamespace(__name__="tensorrt", __version__="10.3.0")
 
 
 @pytest.fixture
-def built(tmp_path, monkeypatch):
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A kit built into ``tmp_path/out`` by a builder that gives the bytes ``plan``: building needs a GPU."""
     kit, asked = tmp_path / "kit", []
     kit.mkdir()
@@ -39,7 +41,7 @@ def built(tmp_path, monkeypatch):
     return plan, asked
 
 
-def test_a_built_engine_opens_on_its_own_machine(built):
+def test_a_built_engine_opens_on_its_own_machine(built: Any) -> None:
     plan, asked = built
     assert checked_plan(plan, MODULE, ORIN) == (b"plan", "fp16")
     assert checked_plan(plan, MODULE, dataclasses.replace(ORIN, driver="12.8")) == (b"plan", "fp16")
@@ -47,14 +49,14 @@ def test_a_built_engine_opens_on_its_own_machine(built):
     assert asked[0][2].parent == plan.parent
 
 
-def test_a_changed_byte_is_refused(built):
+def test_a_changed_byte_is_refused(built: Any) -> None:
     plan, _ = built
     plan.write_bytes(b"plam")
     with pytest.raises(RefusedError, match="SHA-256"):
         checked_plan(plan, MODULE, ORIN)
 
 
-def test_another_board_is_explained_in_words(built):
+def test_another_board_is_explained_in_words(built: Any) -> None:
     plan, _ = built
     newer = SimpleNamespace(__name__="tensorrt", __version__="10.16.1")
     with pytest.raises(UnavailableError) as error:
@@ -66,7 +68,7 @@ def test_another_board_is_explained_in_words(built):
     assert "rebuild it here" in error.value.todo
 
 
-def test_the_hash_comes_before_the_fit(built):
+def test_the_hash_comes_before_the_fit(built: Any) -> None:
     plan, _ = built
     plan.write_bytes(b"other")
     with pytest.raises(RefusedError):
@@ -74,7 +76,7 @@ def test_the_hash_comes_before_the_fit(built):
 
 
 @pytest.mark.parametrize("damage", [lambda t: t[:-9], lambda t: t.replace("trt-engine/1", "9"), lambda t: "[]"])
-def test_a_damaged_sidecar_opens_nothing(built, damage):
+def test_a_damaged_sidecar_opens_nothing(built: Any, damage: Any) -> None:
     plan, _ = built
     side = sidecar_path(plan)
     side.write_text(damage(side.read_text()))
@@ -82,7 +84,7 @@ def test_a_damaged_sidecar_opens_nothing(built, damage):
         checked_plan(plan, MODULE, ORIN)
 
 
-def test_a_full_disk_leaves_the_old_engine_whole(built, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_engine_whole(built: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _ = built
     before = plan.read_bytes(), sidecar_path(plan).read_bytes()
 
@@ -96,7 +98,7 @@ def test_a_full_disk_leaves_the_old_engine_whole(built, tmp_path, monkeypatch):
     assert engine.checked_plan(plan, MODULE, ORIN)[0] == before[0]
 
 
-def test_an_engine_of_somebody_else_is_kept(built, tmp_path):
+def test_an_engine_of_somebody_else_is_kept(built: Any, tmp_path: Path) -> None:
     plan, _ = built
     sidecar_path(plan).unlink()
     plan.write_bytes(b"theirs")
@@ -107,12 +109,12 @@ def test_an_engine_of_somebody_else_is_kept(built, tmp_path):
     assert plan.read_bytes() != b"theirs"
 
 
-def test_a_folder_that_is_no_kit_is_said(tmp_path):
+def test_a_folder_that_is_no_kit_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a TensorRT kit"):
         engine.build_kit(tmp_path, tmp_path / "out", MODULE, ORIN)
 
 
-def test_timing_caches_of_other_machines_have_other_names():
+def test_timing_caches_of_other_machines_have_other_names() -> None:
     names = {
         engine.timing_cache_name("model.timing", version, machine)
         for version in ("tensorrt 10.3.0", "tensorrt 10.3.1")
@@ -122,7 +124,7 @@ def test_timing_caches_of_other_machines_have_other_names():
     assert all(name.startswith("model-") and name.endswith(".timing") for name in names)
 
 
-def test_the_sidecar_holds_what_the_issue_asks_for(built):
+def test_the_sidecar_holds_what_the_issue_asks_for(built: Any) -> None:
     found = json.loads(sidecar_path(built[0]).read_text())
     assert found["machine"] == dataclasses.asdict(ORIN)
     assert (found["tensorrt"], found["onnx_sha256"]) == ("tensorrt 10.3.0", "0" * 64)

@@ -128,7 +128,7 @@ def record(target: str, verdict: Verdict, *reasons: str) -> ArtifactRecord:
     spec = (TensorSpec("x", (1, 3)),)
     files = (FileRecord(f"{target}/model", "0" * 64, 1),)
     told = tuple(Reason(target, ReasonKind.NOT_RUN_NOTE, reason) for reason in reasons)
-    return ArtifactRecord(target, "fp32", "fp32", files, spec, spec, ArtifactFacts(), {}, Evidence(tier, verdict, told))
+    return ArtifactRecord(target, "fp32", "fp32", files, spec, spec, {}, ArtifactFacts(), Evidence(tier, verdict, told))
 
 
 def bundle_of(*records: ArtifactRecord, name: str = "net") -> Bundle:

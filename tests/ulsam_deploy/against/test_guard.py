@@ -95,11 +95,11 @@ def test_an_endless_engine_is_stopped_with_its_children(unruly: type[Runtime], t
 
 
 def model(nodes: list[onnx.NodeProto], weights: list[onnx.TensorProto]) -> onnx.ModelProto:
-    ports = [
+    x, y = (
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
         for name, shape in (("x", (1, 3, 4, 4)), ("y", None))
-    ]
-    graph = helper.make_graph(nodes, "graph", *ports, weights)
+    )
+    graph = helper.make_graph(nodes, "graph", x, y, weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 

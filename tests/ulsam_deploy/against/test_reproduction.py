@@ -40,7 +40,7 @@ def test_it_shows_the_difference_with_public_tools(
     """This ``.tflite`` has no signature, and is run tensor by tensor."""
     record = bundle.artifact(target)
     ports = {spec.name: spec for spec in record.inputs}, {spec.name: spec for spec in record.outputs}
-    case = Case(Engine(plugins.load(plugins.RUNTIMES, engine)), bundle.files(record), *ports)  # type: ignore[arg-type]
+    case = Case(Engine(plugins.load(plugins.RUNTIMES, engine)), bundle.files(record), *ports)
     inputs = {"x": np.ones((2, 8), np.float32)}
     with plugins.load(plugins.RUNTIMES, engine)(bundle.files(record), record.inputs, record.outputs) as runtime:
         found, facts = runtime.run(inputs), runtime.facts()

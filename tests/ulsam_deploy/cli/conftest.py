@@ -27,5 +27,5 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("cli")
     new = f"new mobilenet_v2 --insert 6 --width 0.35 --classes 4 --input 3x64x64 -o {made}/net.pt"
     assert main(new.split()) == 0
-    assert main(["export", f"{made}/net.pt", "--target", "onnx,trt", "--no-cache"]) == 0
+    assert main(["export", f"{made}/net.pt", "--target", "onnx,trt"]) == 0
     return made

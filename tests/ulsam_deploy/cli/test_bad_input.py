@@ -37,15 +37,12 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     assert set(tmp_path.iterdir()) == before, "something half-written was left behind"
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "small.pt"
-    words = f"new mobilenet_v1 --insert 9 --width 0.25 --classes 4 --input 3x32x32 -o {path}"
-    assert main(words.split()) == 0
-    return path
+@pytest.fixture
+def small(small_model: Path) -> Path:
+    return small_model
 
 
-def edited(small: Path, path: Path, edit: Callable[[dict], None]) -> Path:  # type: ignore[type-arg]
+def edited(small: Path, path: Path, edit: Callable[[dict], None]) -> Path:
     import torch
 
     contents = torch.load(small, weights_only=True)
@@ -106,7 +103,7 @@ def test_a_checkpoint_of_another_network_names_what_it_saw(run: Run, tmp_path: P
 
 
 def test_a_missing_key_is_named(run: Run, small: Path, tmp_path: Path) -> None:
-    def drop(contents: dict) -> None:  # type: ignore[type-arg]
+    def drop(contents: dict) -> None:
         del contents["state_dict"]["classifier.1.bias"]
 
     code, error = run("export", edited(small, tmp_path / "short.pt", drop), "--arch", "mobilenet_v1")
@@ -115,7 +112,7 @@ def test_a_missing_key_is_named(run: Run, small: Path, tmp_path: Path) -> None:
 
 
 def test_non_finite_weights_are_named(run: Run, small: Path, tmp_path: Path) -> None:
-    def poison(contents: dict) -> None:  # type: ignore[type-arg]
+    def poison(contents: dict) -> None:
         contents["state_dict"]["classifier.1.weight"][0, 0] = float("nan")
 
     code, error = run("export", edited(small, tmp_path / "nan.pt", poison))

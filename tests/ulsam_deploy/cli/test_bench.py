@@ -45,7 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PROFILES, "quick", FAST)  # type: ignore[arg-type]
+    monkeypatch.setitem(PROFILES, "quick", FAST)
 
 
 def bench(bundle: Bundle, *words: object) -> int:

@@ -6,8 +6,11 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,11 +34,11 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Without:
     return hide
 
 
-def unusable(found: doctor.Doctor) -> dict[str, str]:
+def unusable(found: anywhere.Doctor) -> dict[str, str]:
     """Everything that is not possible, and what to do about it."""
-    precisions = {f"{b.name} {p.name}": p for b in found.backends if b.does == "make" for p in b.precisions}
-    tools = {f"{tool.does} {tool.name}": tool for tool in found.tools}
-    return {name: one.todo for name, one in {**precisions, **tools}.items() if not one.usable}
+    made: dict[str, Any] = {f"{b.name} {p.name}": p for b in found.backends if b.does == "make" for p in b.precisions}
+    tools: dict[str, Any] = {f"{tool.does} {tool.name}": tool for tool in found.tools}
+    return {name: one.todo for name, one in {**made, **tools}.items() if not one.usable}
 
 
 @pytest.mark.parametrize(
@@ -57,12 +60,12 @@ def unusable(found: doctor.Doctor) -> dict[str, str]:
 def test_what_is_missing_is_named_with_what_to_type(
     missing: str, lost: set[str], todo: str, without: Without, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ulsam_deploy.boards.emulate import available
+    from ulsam_deploy.boards.emulate import available, plugin, tools
 
     monkeypatch.setattr(available, "release_for", lambda *_: ("bookworm", None))
     monkeypatch.setattr(available, "entry_of", lambda *_: Path("nowhere"))
-    monkeypatch.setattr(available.tools, "qemu_version", lambda _: (7, 2))
-    monkeypatch.setattr(available.plugin, "check", lambda _: None)
+    monkeypatch.setattr(tools, "qemu_version", lambda _: (7, 2))
+    monkeypatch.setattr(plugin, "check", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else f"/bin/{name}")
     without(missing)
     found = unusable(doctor.diagnosis())
@@ -75,9 +78,9 @@ def test_what_is_missing_is_named_with_what_to_type(
 
 
 def test_a_distribution_that_cannot_be_emulated_on_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ulsam_deploy.boards.emulate import sysroot
+    from ulsam_deploy.boards.emulate import tools
 
-    monkeypatch.setattr(sysroot.tools, "codename", lambda: "somebody")
+    monkeypatch.setattr(tools, "codename", lambda: "somebody")
     emulation = [tool for tool in doctor.diagnosis().tools if tool.does == "emulate"]
     assert emulation
     assert all("somebody" in tool.detail and tool.todo for tool in emulation)
@@ -112,8 +115,8 @@ def test_a_python_of_the_system_is_told_how_to_get_an_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Debian's pip refuses, so what every other line advises would fail."""
-    monkeypatch.setattr(anywhere.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(anywhere.sys, "base_prefix", anywhere.sys.prefix)
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sys, "base_prefix", sys.prefix)
     assert anywhere.notes() == ()
     (tmp_path / "EXTERNALLY-MANAGED").touch()
     assert "python3 -m venv --system-site-packages" in anywhere.notes()[0]

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.device import ending
 from ulsam_deploy.device.commands import on_device
 from ulsam_deploy.device.errors import Exit, UsageError
 
@@ -78,7 +77,7 @@ def test_a_traceback_that_cannot_be_kept_is_said_and_nothing_is_half_written(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     plant(KeyError("x"))
-    monkeypatch.setattr(ending.os, "fdopen", lambda *_: Full())
+    monkeypatch.setattr(os, "fdopen", lambda *_: Full())
     assert main(["doctor"]) == 70
     said = capsys.readouterr().err
     assert said.count("\n") == 1

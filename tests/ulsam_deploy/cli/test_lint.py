@@ -11,16 +11,6 @@ import pytest
 from ulsam_deploy.cli import main
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture(autouse=True)
-def _cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(cache))
-
-
 def test_every_block_has_a_line_and_json_the_figures(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", str(checkpoint)]) == 0
     said = capsys.readouterr().out

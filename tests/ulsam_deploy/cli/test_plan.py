@@ -24,8 +24,8 @@ def steps(text: str) -> dict[str, str]:
     return {step["name"]: step["state"] for step in json.loads(text)["steps"]}
 
 
-def test_nothing_is_made_and_then_what_was_said(folder: Path, run: Run, cache: Path, tmp_path: Path) -> None:
-    words = ["export", folder / "net.pt", "--target", "onnx", "-o", tmp_path / "n.bundle"]
+def test_nothing_is_made_and_then_what_was_said(small_model: Path, run: Run, cache: Path, tmp_path: Path) -> None:
+    words = ["export", small_model, "--target", "onnx", "-o", tmp_path / "n.bundle"]
     said = run(*words, "--dry-run", "--json")
     assert json.loads(said)["replaces"] is False
     assert set(steps(said)) == {"load", "capture", "raise and prove", "reference", "onnx", "bundle"}
@@ -67,7 +67,7 @@ def test_what_is_wrong_is_said_before_anything_is_done(
     assert found in capsys.readouterr().err
 
 
-def test_of_what_the_cache_holds_nothing_is_read_again(folder: Path, run: Run, cache: Path, tmp_path: Path) -> None:
+def test_of_what_the_cache_holds_nothing_is_read_again(folder: Path, run: Run, tmp_path: Path) -> None:
     words = ["export", str(folder / "net.pt"), "--target", "onnx", "-o", str(tmp_path / "n.bundle")]
     run(*words)
     code = (

@@ -15,7 +15,7 @@ import pytest
 
 from ulsam_deploy.boards.emulate.machine import TrapError
 from ulsam_deploy.boards.remote import Finished
-from ulsam_deploy.cli.hosts import Answer, document
+from ulsam_deploy.cli.hosts import HostAnswer, document
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.elsewhere import job
@@ -112,7 +112,7 @@ def over_a_task_of_a_cluster(error: str) -> None:
 def over_what_a_board_prints(error: str) -> None:
     told = ERRORS[error]
     out = json.dumps({"schema": "ulsam-deploy.error/1", **asdict(Failure.of(told))})
-    answer = Answer("pi", Finished(int(told.exit_code), out, "", {}, "3.11", "aarch64", False), None, told.exit_code)
+    answer = HostAnswer("pi", Finished(int(told.exit_code), out, "", {}, "3.11", "aarch64"), None, told.exit_code)
     assert document(answer, "ulsam-deploy.verify/1") is None
     assert answer.error
     assert answer.error.found.startswith("pi: ")

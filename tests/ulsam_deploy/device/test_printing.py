@@ -9,7 +9,7 @@ import pytest
 
 from ulsam_deploy.device import printing
 from ulsam_deploy.device.checks import Check
-from ulsam_deploy.device.commands import annotations
+from ulsam_deploy.device.commands.annotations import lines as annotation_lines
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.commands.words import print_table
 from ulsam_deploy.device.errors import ExportError, ToolError
@@ -55,7 +55,7 @@ def test_the_lines_of_a_tool_stay_lines() -> None:
 
 def test_summaries_and_annotations_show_it_as_well() -> None:
     check = Check(HOSTILE, HOSTILE, Verdict.FAIL, HOSTILE)
-    (line,) = annotations.lines([check])
+    (line,) = annotation_lines([check])
     assert not STEERING & set(line)
     text = markdown(HOSTILE, HOSTILE, ["a"], [[HOSTILE]], [check])
     assert not (STEERING - {"\n"}) & set(text)

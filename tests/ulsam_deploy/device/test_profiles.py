@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from ulsam_deploy.cli import main
@@ -9,7 +12,7 @@ from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.profiles import check_dla, device, devices
 
 
-def test_the_designs_names_are_there_and_jetsons_have_tensorrt():
+def test_the_designs_names_are_there_and_jetsons_have_tensorrt() -> None:
     assert {"rpi4", "rpi5", "x86-64", "jetson-orin-jp6", "jetson-orin-jp7", "jetson-thor-jp7"} <= set(devices())
     for name, found in devices().items():
         assert (found.tensorrt is not None) == (not name.startswith(("rpi", "x86"))), name
@@ -17,7 +20,7 @@ def test_the_designs_names_are_there_and_jetsons_have_tensorrt():
             assert found.tensorrt.dla_note, name
 
 
-def test_unknown_name_lists_the_known_ones():
+def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UsageError, match="no device profile is called 'jetson'") as error:
         device("jetson")
     assert error.value.expected == ", ".join(devices())
@@ -36,12 +39,14 @@ def test_unknown_name_lists_the_known_ones():
         ("jetson-orin-jp6", "fp32", 1, UsageError, "does not compute in fp32"),
     ],
 )
-def test_where_a_dla_is_not_to_be_had_the_words_say_why(name, precision, batch, error, words):
+def test_where_a_dla_is_not_to_be_had_the_words_say_why(
+    name: str, precision: str, batch: int | None, error: Any, words: str
+) -> None:
     with pytest.raises(error, match=words):
         check_dla(name, precision, batch)
 
 
-def test_orin_with_jetpack_6_has_a_dla():
+def test_orin_with_jetpack_6_has_a_dla() -> None:
     check_dla("jetson-orin-jp6", "fp16", 1)
 
 
@@ -52,7 +57,9 @@ def test_orin_with_jetpack_6_has_a_dla():
         (["--device", "jetson-thor-jp7", "--dla", "--precision", "fp16"], 4, "Thor has no DLA"),
     ],
 )
-def test_the_command_line_says_so_before_it_loads_anything(options, code, words, tmp_path, capsys):
+def test_the_command_line_says_so_before_it_loads_anything(
+    options: Any, code: int, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = tmp_path / "m.pt"
     model.write_bytes(b"not read")
     assert main(["export", str(model), "--target", "trt", *options]) == code
@@ -73,7 +80,7 @@ instructions_m = 6.0
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def write(text: str) -> None:
         (tmp_path / "mine.toml").write_text(text)
         monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(tmp_path / "mine.toml"))
@@ -81,7 +88,7 @@ def own(tmp_path, monkeypatch):
     return write
 
 
-def test_a_users_own_profile_says_only_how_it_differs(own):
+def test_a_users_own_profile_says_only_how_it_differs(own: Any) -> None:
     own(OWN)
     mine, like = device("gateway"), device("rpi3")
     assert (mine.arm.cores, mine.arm.cpu, mine.arm.features) == (2, like.arm.cpu, like.arm.features)
@@ -92,7 +99,7 @@ def test_a_users_own_profile_says_only_how_it_differs(own):
     assert device("rpi3").budget.instructions_m is None, "the one it is like stays as it was"
 
 
-def test_they_are_found_in_the_users_configuration_folder_too(tmp_path, monkeypatch):
+def test_they_are_found_in_the_users_configuration_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ULSAM_DEPLOY_DEVICES", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert "gateway" not in devices()
@@ -116,14 +123,14 @@ def test_they_are_found_in_the_users_configuration_folder_too(tmp_path, monkeypa
         ('[a]\ntitle = "a"\n[a.budget]\nsize_mb = "2"', "number"),
     ],
 )
-def test_a_wrong_profile_of_a_user_is_named_by_file_and_key(text, words, own):
+def test_a_wrong_profile_of_a_user_is_named_by_file_and_key(text: str, words: str, own: Any) -> None:
     own(text)
     with pytest.raises(UsageError, match=words) as error:
         devices()
     assert "mine.toml" in error.value.found
 
 
-def test_a_file_that_was_named_and_is_not_there_is_an_error(tmp_path, monkeypatch):
+def test_a_file_that_was_named_and_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(tmp_path / "absent.toml"))
     with pytest.raises(UsageError, match=r"absent\.toml can't be read"):
         devices()

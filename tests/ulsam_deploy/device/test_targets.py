@@ -9,6 +9,7 @@ import pytest
 
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.targets import canonical, check_targets, parse_targets
 from ulsam_deploy.device.types import Availability
@@ -39,8 +40,8 @@ class Toy(Runtime):
 
     def _close(self) -> None: ...
 
-    def facts(self) -> dict[str, Any]:
-        return {}
+    def facts(self) -> EngineFacts:
+        return EngineFacts("toy", "1")
 
 
 @pytest.mark.parametrize(("target", "word"), [(target, word) for target, words in NAMES.items() for word in words])

@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.device import plugins
+from ulsam_deploy.device import npz, plugins
 from ulsam_deploy.device.bundle import MANIFEST, Bundle, read_bundle
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit
-from ulsam_deploy.device.parity import npz
 from ulsam_deploy.device.verify import verify_bundle
 
 from ..against.test_guard import PLUGIN

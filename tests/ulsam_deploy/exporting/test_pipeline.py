@@ -15,13 +15,14 @@ from ulsam_deploy.device.errors import Exit, RefusedError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.exporting import network, pipeline
+from ulsam_deploy.exporting import pipeline
 from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.load import source
 
 
 @pytest.fixture(scope="module")
 def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> pipeline.Exported:
-    options = ExportOptions(checkpoint, output=tmp_path_factory.mktemp("out") / "m.bundle", cache=False)
+    options = ExportOptions(checkpoint, output=tmp_path_factory.mktemp("out") / "m.bundle")
     return pipeline.export(options, Progress(quiet=True))
 
 
@@ -78,33 +79,30 @@ def test_verify_finds_the_same_again_and_refuses_a_changed_byte(exported: pipeli
 
 
 def test_a_second_export_comes_from_the_cache_without_torch(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    checkpoint: Path, exported: pipeline.Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path / "cache"))
-    options = ExportOptions(checkpoint, targets=("onnx",), output=tmp_path / "a.bundle")
-    first = pipeline.export(options, Progress(quiet=True))
-
     def fail(*_: object) -> None:
         raise AssertionError("the network was loaded again")
 
-    monkeypatch.setattr(network.source, "load", fail)
-    second = pipeline.export(dataclasses.replace(options, output=tmp_path / "b.bundle"), Progress(quiet=True))
-    assert first.bundle
+    monkeypatch.setattr(source, "load", fail)
+    options = ExportOptions(checkpoint, output=tmp_path / "b.bundle")
+    second = pipeline.export(options, Progress(quiet=True))
+    assert exported.bundle
     assert second.bundle
-    assert first.bundle.manifest == second.bundle.manifest
+    assert exported.bundle.manifest == second.bundle.manifest
     with pytest.raises(AssertionError, match="loaded again"):
         pipeline.export(dataclasses.replace(options, batch=2), Progress(quiet=True))
 
 
-def test_a_target_that_cannot_be_made_does_not_stop_the_others(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_made_does_not_stop_the_others(small_model: Path, tmp_path: Path) -> None:
     options = ExportOptions(
-        checkpoint, targets=("tflite", "openvino"), batch=None, output=tmp_path / "d.bundle", cache=False
+        small_model, targets=("tflite", "openvino"), batch=None, output=tmp_path / "d.bundle", cache=False
     )
     result = pipeline.export(options, Progress(quiet=True))
     assert result.exit_code == Exit.UNAVAILABLE
     assert result.bundle
     assert [a.target for a in result.bundle.manifest.artifacts] == ["openvino"]
-    assert result.bundle.manifest.artifacts[0].inputs[0].shape == (None, 1, 96, 96)
+    assert result.bundle.manifest.artifacts[0].inputs[0].shape == (None, 3, 32, 32)
     refused = {o.target: str(o.error) for o in result.outcomes if o.error}
     assert "--batch 1" in refused["tflite"]
 

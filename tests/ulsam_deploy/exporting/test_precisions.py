@@ -115,7 +115,9 @@ def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported
     assert any("'attention.6' is dead" in reason.text for reason in dead.reasons)
 
 
-def test_int8_by_the_command_line(checkpoint: Path, samples: Path, tmp_path: Path, capsys) -> None:
+def test_int8_by_the_command_line(
+    checkpoint: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["export", str(checkpoint), "--target", "tflite", "--precision", "int8", "--calibration", str(samples)]
     words += ["--preprocessing", "unit-grey", "-o", str(tmp_path / "m.bundle"), "--json"]
     assert main(words) == 0

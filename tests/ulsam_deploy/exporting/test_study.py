@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Floor, Reason, ReasonKind, StudyFacts, Verdict
 from ulsam_deploy.device.parity import Golden, Yardstick
 from ulsam_deploy.device.types import Artifact, TensorSpec, Tier
-from ulsam_deploy.exporting import pipeline
 from ulsam_deploy.exporting.build import build
 from ulsam_deploy.exporting.network import FusedNetwork, NetworkStages
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
+from ulsam_deploy.exporting.outcome import Outcome
 from ulsam_deploy.exporting.prepare import Prepared
 from ulsam_deploy.graph.interfaces import Study
 
@@ -56,7 +57,9 @@ class Stub:
         (Study(Verdict.FAIL, (said("The padding is wrong."),), StudyFacts(("p2",))), Verdict.FAIL, Exit.CHECK_FAILED),
     ],
 )
-def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monkeypatch, tmp_path):
+def test_a_study_is_kept_and_decides_only_by_failing(
+    study: Any, verdict: Any, code: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(ulsam_deploy.graph, "lower", lambda *_: SimpleNamespace(blocks=()))
     options = ExportOptions(Path("m.pt"), targets=("nothing",))
     fused = FusedNetwork(None, SimpleNamespace(check=lambda *_: 0.0), None)
@@ -66,10 +69,10 @@ def test_a_study_is_kept_and_decides_only_by_failing(study, verdict, code, monke
     assert made.artifact.facts == replace(FACTS, study=study.facts if study else None)
     assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
     assert made.evidence.reasons[1:] == (study.reasons if study else ())
-    assert pipeline.Outcome("nothing", "fp32", "nothing", made).exit_code(options) == code
+    assert Outcome("nothing", "fp32", "nothing", made).exit_code(options) == code
 
 
-def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch):
+def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of 1e-3 is a failure in fp32 and honest in fp16; one of 1 is a failure in both."""
     random = np.random.default_rng(0)
     x = random.normal(size=(8, 5))

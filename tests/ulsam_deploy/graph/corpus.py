@@ -50,12 +50,12 @@ def net(block: nn.Module, channels: int = C) -> nn.Module:
 def raised(name: str, block: Callable[[], nn.Module], groups: int = 2, **options: object) -> Case:
     """A block that is raised as one node, of ``groups`` subspaces."""
     options = {"blocks": {"block": groups}, "alone": True} | options
-    return Case(name, lambda: net(block()), **options)  # type: ignore[arg-type]
+    return Case(name, lambda: net(block()), **options)
 
 
 def refused(name: str, reason: str, block: Callable[[], nn.Module], path: str = "block", **options: object) -> Case:
     """A block that is left, every subspace of it for one reason."""
-    return Case(name, lambda: net(block()), refusals=((path, reason),), **options)  # type: ignore[arg-type]
+    return Case(name, lambda: net(block()), refusals=((path, reason),), **options)
 
 
 # ---- ways to split and to join

@@ -104,7 +104,7 @@ class Halves(Block):
 
     def __init__(self) -> None:
         super().__init__(2)
-        self.branches[1].pool = lambda t: F.avg_pool2d(t, 3, 1, 1)
+        self.branches[1].pool = lambda t: F.avg_pool2d(t, 3, 1, 1)  # type: ignore[assignment]
 
 
 class LatePut(Block):

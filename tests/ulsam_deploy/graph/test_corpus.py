@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from ulsam_deploy.exporters import lowerings
-from ulsam_deploy.graph import Program, capture, lower, prove, raise_attention
+from ulsam_deploy.graph import Program, Proof, capture, lower, raise_attention
 
 from .corpus import Case
 from .networks import ALL
@@ -54,12 +54,13 @@ def test_nothing_of_a_raised_block_is_left(rewritten: Rewritten) -> None:
 
 
 def test_is_exact_in_float64(rewritten: Rewritten) -> None:
-    prove(rewritten.captured, rewritten.raised, "raising")
+    proof = Proof(rewritten.captured)
+    proof.check(rewritten.raised, "raising")
     if rewritten.raised.blocks:
         for lowering in (lowerings.broadcast, lowerings.channels_last):
             lowered = lower(rewritten.raised, lowering)
             assert not [name for name in operators(lowered) if name.startswith("ulsam")]
-            prove(rewritten.captured, lowered, lowering.__name__)
+            proof.check(lowered, lowering.__name__)
 
 
 def test_the_corpus_is_large_and_every_name_is_its_own() -> None:

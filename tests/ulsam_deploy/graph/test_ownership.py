@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,9 @@ def fused(tensors, feed, last: bool = False) -> tuple[list[Operator], dict[str, 
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_an_operator_owns_all_that_was_fused_into_it(program, tensors, feed, last: bool) -> None:
+def test_an_operator_owns_all_that_was_fused_into_it(
+    program: Program, tensors: dict[str, np.ndarray], feed: dict[str, np.ndarray], last: bool
+) -> None:
     operators, values = fused(tensors, feed, last)
     found = owners(program, operators, values, feed)
     assert found["first"] == {"0.0", "0.1", "0.2"}
@@ -61,7 +65,9 @@ def test_an_operator_owns_all_that_was_fused_into_it(program, tensors, feed, las
     assert "3" in found["classify"]
 
 
-def test_what_is_found_nowhere_belongs_to_what_comes_next(program, tensors, feed) -> None:
+def test_what_is_found_nowhere_belongs_to_what_comes_next(
+    program: Program, tensors: dict[str, np.ndarray], feed: dict[str, np.ndarray]
+) -> None:
     found = owners(program, *fused(tensors, feed), feed)
     assert found["pad"] == found["first"]
 
@@ -77,11 +83,15 @@ def test_what_is_found_nowhere_belongs_to_what_comes_next(program, tensors, feed
         ((), set()),
     ],
 )
-def test_modules_are_kept_with_all_that_lies_in_them(program, tensors, feed, keep, names) -> None:
+def test_modules_are_kept_with_all_that_lies_in_them(
+    program: Program, tensors: dict[str, np.ndarray], feed: dict[str, np.ndarray], keep: Any, names: Any
+) -> None:
     assert set(kept(owners(program, *fused(tensors, feed), feed), keep)) == names
 
 
-def test_a_value_that_is_wrong_is_not_taken_for_the_right_one(program, tensors, feed) -> None:
+def test_a_value_that_is_wrong_is_not_taken_for_the_right_one(
+    program: Program, tensors: dict[str, np.ndarray], feed: dict[str, np.ndarray]
+) -> None:
     operators, values = fused(tensors, feed)
     values["b"] = values["b"] * 1.01
     found = owners(program, operators, values, feed)

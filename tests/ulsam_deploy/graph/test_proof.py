@@ -27,7 +27,7 @@ def raised(captured: Program) -> Program:
 def changed(program: Program, weight: str, change: object) -> Program:
     (name,) = [name for name in program.exact if name.endswith(weight)]
     tensor = program.exact[name].clone()
-    return dataclasses.replace(program, exact={**program.exact, name: change(tensor)})  # type: ignore[operator]
+    return dataclasses.replace(program, exact={**program.exact, name: change(tensor)})
 
 
 def nudge(tensor: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Output(nn.Module):
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)  # type: ignore[operator]
+        return self.function(x)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,7 +18,7 @@ from . import spellings as s
 from .corpus import GATES, JOINS, RELUS, SCORES, SOFTMAXES, SPLITS, WEIGHINGS, net
 from .lookalikes import REFUSED, pool_of_stride_two, shifted
 
-FAULTS = {
+FAULTS: dict[str, dict[str, Any]] = {
     "none": {},
     "relu6": {"relu": F.relu6},
     "score relu6": {"score_relu": F.relu6},

@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -238,12 +239,12 @@ FILES = {
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path, monkeypatch):
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_refused_in_a_sentence_and_nothing_runs(name):
+def test_refused_in_a_sentence_and_nothing_runs(name: Any) -> None:
     Path("model.pt").write_bytes(FILES[name])
     began = time.process_time()
     with pytest.raises(UlsamError) as caught:
@@ -257,14 +258,14 @@ def test_refused_in_a_sentence_and_nothing_runs(name):
 
 
 @pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in ("BUILD", "EXT")])
-def test_programs_are_refused_as_such(name):
+def test_programs_are_refused_as_such(name: Any) -> None:
     Path("model.pt").write_bytes(with_pickle(PROGRAMS[name]))
     with pytest.raises(RefusedError):
         read("model.pt")
 
 
 @pytest.mark.parametrize("program", ["os.system", "exec", "protocol 0"])
-def test_the_corpus_is_live(program):
+def test_the_corpus_is_live(program: str) -> None:
     """The same files do run when they are trusted: the marker would be seen."""
     Path("model.pt").write_bytes(with_pickle(PROGRAMS[program]))
     with pytest.raises(UlsamError):
@@ -272,7 +273,7 @@ def test_the_corpus_is_live(program):
     assert Path(MARKER).exists()
 
 
-def test_refusal_lists_the_globals_and_the_flags():
+def test_refusal_lists_the_globals_and_the_flags() -> None:
     Path("model.pt").write_bytes(saved({"w": torch.ones(1), "a": Calls(*SYSTEM), "b": Calls(*RUN)}))
     with pytest.raises(RefusedError) as caught:
         read("model.pt")
@@ -282,7 +283,7 @@ def test_refusal_lists_the_globals_and_the_flags():
 
 
 @pytest.mark.parametrize("name", ["os.system", "posix.system", "builtins.exec", "subprocess.Popen", "runpy.run_path"])
-def test_what_gives_full_power_cannot_be_allowed_alone(name):
+def test_what_gives_full_power_cannot_be_allowed_alone(name: str) -> None:
     module, function = name.rsplit(".", 1)
     Path("model.pt").write_bytes(with_pickle(f"\x80\x02c{module}\n{function}\n(X\x01\0\0\0xtR.".encode("latin-1")))
     with pytest.raises(RefusedError):
@@ -290,7 +291,7 @@ def test_what_gives_full_power_cannot_be_allowed_alone(name):
     assert not Path(MARKER).exists()
 
 
-def test_allowing_one_global_does_not_allow_another():
+def test_allowing_one_global_does_not_allow_another() -> None:
     Path("model.pt").write_bytes(
         saved({"w": torch.ones(1), "a": Calls(*SYSTEM), "f": __import__("fractions").Fraction})
     )
@@ -298,7 +299,7 @@ def test_allowing_one_global_does_not_allow_another():
         read("model.pt", allow_globals=["fractions.Fraction"])
 
 
-def test_allowing_lasts_for_one_read():
+def test_allowing_lasts_for_one_read() -> None:
     Path("model.pt").write_bytes(saved({"w": torch.ones(1), "when": __import__("datetime").date(2020, 1, 2)}))
     before = torch.serialization.get_safe_globals()
     with pytest.raises(RefusedError, match=r"--allow-global datetime\.date"):
@@ -309,13 +310,13 @@ def test_allowing_lasts_for_one_read():
         read("model.pt")
 
 
-def test_allowing_what_does_not_exist():
+def test_allowing_what_does_not_exist() -> None:
     Path("model.pt").write_bytes(with_pickle(b"\x80\x02cno.such.module\nThing\n."))
     with pytest.raises(UsageError, match="no"):
         read("model.pt", allow_globals=["no.such.module.Thing"])
 
 
-def test_trust_reads_a_whole_network():
+def test_trust_reads_a_whole_network() -> None:
     Path("model.pt").write_bytes(saved({"model": Whole(), "epoch": 2}))
     found = read("model.pt", trust_pickle=True)
     assert sorted(found.tensors) == ["layer.bias", "layer.weight"]
@@ -323,14 +324,14 @@ def test_trust_reads_a_whole_network():
 
 
 @pytest.mark.parametrize("make", [scripted, exported])
-def test_trust_does_not_turn_a_program_into_weights(make):
+def test_trust_does_not_turn_a_program_into_weights(make: Any) -> None:
     Path("model.pt").write_bytes(make())
     with pytest.raises(ExportError, match="not a state_dict"):
         read("model.pt", trust_pickle=True)
 
 
-def test_attributes_of_a_pickled_dictionary_do_not_shadow_its_methods():
-    weights = OrderedDict(w=torch.zeros(2))
+def test_attributes_of_a_pickled_dictionary_do_not_shadow_its_methods() -> None:
+    weights: Any = OrderedDict(w=torch.zeros(2))
     weights.xtems = weights.xeys = weights.xalues = "shadowed"
     data = members(saved({"state_dict": weights, "epoch": 1}))
     for name in (b"items", b"keys", b"values"):
@@ -340,15 +341,15 @@ def test_attributes_of_a_pickled_dictionary_do_not_shadow_its_methods():
     assert list(read("model.pt").tensors) == ["w"]
 
 
-def test_shared_references_do_not_multiply():
-    bomb = [0]
+def test_shared_references_do_not_multiply() -> None:
+    bomb: list[Any] = [0]
     for _ in range(60):
         bomb = [bomb, bomb]
     Path("model.pt").write_bytes(saved({"model": {"w": torch.ones(1)}, "bomb": bomb, "epoch": 1}))
     assert read("model.pt").metadata == {"epoch": 1}
 
 
-def test_environment_cannot_turn_the_lock_off(monkeypatch):
+def test_environment_cannot_turn_the_lock_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     Path("model.pt").write_bytes(with_pickle(PROGRAMS["exec"]))
     with pytest.raises(RefusedError):
@@ -356,7 +357,7 @@ def test_environment_cannot_turn_the_lock_off(monkeypatch):
     assert not Path(MARKER).exists()
 
 
-def test_every_opcode_can_be_followed():
+def test_every_opcode_can_be_followed() -> None:
     """The scanner pops and pushes what pickletools says for each instruction that Python's own pickler writes."""
     from ulsam_deploy.load.checkpoint.pickles import scan
 
@@ -374,14 +375,14 @@ def test_every_opcode_can_be_followed():
         assert found <= {"builtins.set", "builtins.frozenset", "_codecs.encode"}
 
 
-def test_a_name_with_an_unknown_escape_is_damage_and_no_warning():
+def test_a_name_with_an_unknown_escape_is_damage_and_no_warning() -> None:
     from ulsam_deploy.load.checkpoint.pickles import scan
 
     with pytest.raises(ValueError, match="a name in its pickle cannot be read"):
         scan(io.BytesIO(b"c\\Os\nsystem\n."))
 
 
-def test_a_mark_is_no_name():
+def test_a_mark_is_no_name() -> None:
     from ulsam_deploy.load.checkpoint.pickles import scan
 
     with pytest.raises(ValueError, match="do not fit together"):

@@ -4,6 +4,7 @@ import copy
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def model():
 
 
 @pytest.fixture
-def weights(model):
+def weights(model: Any):
     return {key: tensor.clone() for key, tensor in model.state_dict().items()}
 
 
@@ -39,7 +40,7 @@ def declared(config, name="mobilenet_v2"):
     return {"ulsam_deploy": {"network": name, "config": config, "input": [1, 96, 96]}}
 
 
-def test_recognized_by_keys_and_built(model, weights, tmp_path):
+def test_recognized_by_keys_and_built(model: Any, weights: Any, tmp_path: Path) -> None:
     torch.save({"model": {f"module.{key}": value for key, value in weights.items()}}, tmp_path / "model.pt")
     found = read(tmp_path / "model.pt")
     which, config = identify(found)
@@ -50,26 +51,26 @@ def test_recognized_by_keys_and_built(model, weights, tmp_path):
     assert torch.equal(built(image), model(image))
 
 
-def test_the_other_network():
+def test_the_other_network() -> None:
     v1 = network("mobilenet_v1")
     config = {"width": 0.25, "classes": 5}
     which, found = identify(of(v1.build(config).state_dict()))
     assert (which.name, found["width"], found["classes"]) == ("mobilenet_v1", 0.25, 5)
 
 
-def test_variant_is_what_the_user_says(weights):
+def test_variant_is_what_the_user_says(weights: Any) -> None:
     assert identify(of(weights))[1]["variant"] == "reference"
     assert identify(of(weights), variant="pool-of-input")[1]["variant"] == "pool-of-input"
     assert identify(of(weights), arch="mobilenet_v2", variant="pool-of-input")[1]["variant"] == "pool-of-input"
 
 
-def test_counters_may_be_missing(model, weights):
+def test_counters_may_be_missing(model: Any, weights: Any) -> None:
     fewer = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
     built = build(of(fewer), *identify(of(fewer)))
     assert torch.equal(built(torch.ones(1, 1, 64, 64)), model(torch.ones(1, 1, 64, 64)))
 
 
-def test_every_misfit_is_named_with_the_nearest_guess(weights):
+def test_every_misfit_is_named_with_the_nearest_guess(weights: Any) -> None:
     weights["features.5.conv.0.0.wieght"] = weights.pop("features.5.conv.0.0.weight")
     weights["classifier.1.weight"] = torch.zeros(4, 1280)
     weights["extra.thing"] = torch.zeros(1)
@@ -87,27 +88,27 @@ def test_every_misfit_is_named_with_the_nearest_guess(weights):
         assert expected in words
 
 
-def test_many_misfits_are_counted_and_not_all_listed(weights):
+def test_many_misfits_are_counted_and_not_all_listed(weights: Any) -> None:
     with pytest.raises(UsageError) as caught:
         build(of({"alone": torch.zeros(1)}), network(), CONFIG)
     assert "... and" in str(caught.value)
     assert len(str(caught.value).splitlines()) < 20
 
 
-def test_unknown_keys_list_the_networks_and_the_flags():
+def test_unknown_keys_list_the_networks_and_the_flags() -> None:
     with pytest.raises(UsageError) as caught:
         identify(of({"conv.weight": torch.zeros(1)}))
     for expected in ("mobilenet_v1", "mobilenet_v2", "--arch", "--model PKG.MODULE:FACTORY", "conv.weight"):
         assert expected in str(caught.value)
 
 
-def test_damaged_weights_are_compared_with_the_closest_configuration(weights):
+def test_damaged_weights_are_compared_with_the_closest_configuration(weights: Any) -> None:
     weights["features.5.conv.0.0.wieght"] = weights.pop("features.5.conv.0.0.weight")
     with pytest.raises(UsageError, match=r"features\.5\.conv\.0\.0\.weight \(nearest"):
         identify(of(weights))
 
 
-def test_arch_names_a_network_or_a_configuration(weights):
+def test_arch_names_a_network_or_a_configuration(weights: Any) -> None:
     assert identify(of(weights), arch="mobilenet_v2")[0].name == "mobilenet_v2"
     with pytest.raises(UsageError, match="no known network"):
         identify(of(weights), arch="mobilenet_v1")
@@ -115,13 +116,13 @@ def test_arch_names_a_network_or_a_configuration(weights):
     assert identify(of(weights), arch=name) == (network(), dict(config))
 
 
-def test_unknown_arch_gets_near_names(weights):
+def test_unknown_arch_gets_near_names(weights: Any) -> None:
     with pytest.raises(UsageError, match="mobilenet_v2") as caught:
         identify(of(weights), arch="mobilnet_v2")
     assert caught.value.exit_code == Exit.USAGE
 
 
-def test_what_the_file_says_of_itself_is_used(weights):
+def test_what_the_file_says_of_itself_is_used(weights: Any) -> None:
     config = {**CONFIG, "width": 0.34, "variant": "pool-of-input"}  # 0.34 builds the same shapes as 0.35
     assert identify(of(weights, **declared(config)))[1] == config
 
@@ -146,7 +147,7 @@ def test_what_the_file_says_of_itself_is_used(weights):
     ],
     ids=str,
 )
-def test_what_the_file_says_is_held_against_its_weights(weights, change):
+def test_what_the_file_says_is_held_against_its_weights(weights: Any, change: Any) -> None:
     with pytest.raises(ExportError, match="contradict"):
         identify(of(weights, **declared({**CONFIG, **change})))
 
@@ -154,7 +155,7 @@ def test_what_the_file_says_is_held_against_its_weights(weights, change):
 @pytest.mark.parametrize(
     "value", ["text", None, 7, [], {"network": []}, {"network": "nobody's"}, {"config": {}}], ids=str
 )
-def test_nonsense_about_itself_is_ignored(weights, value):
+def test_nonsense_about_itself_is_ignored(weights: Any, value: Any) -> None:
     assert identify(of(weights, ulsam_deploy=value))[0].name == "mobilenet_v2"
 
 
@@ -171,7 +172,7 @@ def test_nonsense_about_itself_is_ignored(weights, value):
         (None, (1, 224, 224)),
     ],
 )
-def test_input_is_what_the_file_says_if_that_makes_sense(weights, told, expected):
+def test_input_is_what_the_file_says_if_that_makes_sense(weights: Any, told: Any, expected: Any) -> None:
     said = {"network": "mobilenet_v2", "config": CONFIG, "input": told}
     shape, assumed = input_shape(of(weights, ulsam_deploy=said), network(), CONFIG)
     assert shape == expected
@@ -181,14 +182,14 @@ def test_input_is_what_the_file_says_if_that_makes_sense(weights, told, expected
     assert "does not say what it was trained at" in assumed
 
 
-def test_remarks_are_of_the_file_and_of_the_network(weights):
+def test_remarks_are_of_the_file_and_of_the_network(weights: Any) -> None:
     found = Checkpoint(weights, {}, "00", "model.pt", notes=("something was converted",))
     first, second = remarks(found, network())
     assert first == "something was converted"
     assert "bn_dws" in second
 
 
-def test_read_write_round_trip_of_a_changed_network(model, tmp_path):
+def test_read_write_round_trip_of_a_changed_network(model: Any, tmp_path: Path) -> None:
     changed = copy.deepcopy(model)
     with torch.no_grad():
         changed.classifier[1].bias.add_(1)
@@ -231,7 +232,7 @@ CODE = """
 
 
 @pytest.fixture
-def code(tmp_path, monkeypatch):
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A module of this name in the working folder, which is not on the import path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", str(tmp_path))])
@@ -246,7 +247,7 @@ def code(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("name", ["make", "Net"])
-def test_factory_in_the_working_folder(name):
+def test_factory_in_the_working_folder(name: str) -> None:
     before = list(sys.path)
     weights = {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
     model = from_factory(f"nets_of_the_user:{name}", of(weights))
@@ -257,12 +258,12 @@ def test_factory_in_the_working_folder(name):
 
 
 @pytest.mark.usefixtures("code")
-def test_factory_without_a_checkpoint():
+def test_factory_without_a_checkpoint() -> None:
     assert isinstance(from_factory("nets_of_the_user:make"), nn.Linear)
 
 
 @pytest.mark.usefixtures("code")
-def test_factory_and_weights_that_do_not_fit():
+def test_factory_and_weights_that_do_not_fit() -> None:
     with pytest.raises(UsageError, match=r"weight is 1x2, not 3x2"):
         from_factory("nets_of_the_user:make", of({"weight": torch.ones(1, 2), "bias": torch.zeros(3)}))
 
@@ -288,7 +289,7 @@ def test_factory_and_weights_that_do_not_fit():
         ("wrong_syntax:make", "SyntaxError"),
     ],
 )
-def test_mistakes_in_the_users_code_are_one_sentence(spec, words):
+def test_mistakes_in_the_users_code_are_one_sentence(spec: str, words: str) -> None:
     before = list(sys.path)
     with pytest.raises(UlsamError, match=f"(?m){words}") as caught:
         from_factory(spec)
@@ -298,7 +299,7 @@ def test_mistakes_in_the_users_code_are_one_sentence(spec, words):
 
 
 @pytest.mark.usefixtures("code")
-def test_the_users_error_is_the_cause():
+def test_the_users_error_is_the_cause() -> None:
     with pytest.raises(UsageError) as caught:
         from_factory("nets_of_the_user:fails")
     assert isinstance(caught.value.__cause__, ValueError)

@@ -43,7 +43,7 @@ def result(p50: float = 2.0, condition: Condition = Condition.CLEAN, board: str 
         sha256="b" * 64,
         tool="ulsam-deploy 0.1.0",
         machine=Machine(board, "Cortex-A76", 4, "aarch64", "Debian 13", "6.12", "3.13", 16384, 8 << 30),
-        settings=Settings("quick", 6, 2, 0.1, 0.2, 20, 1, None, (), "golden set", ()),
+        settings=Settings("quick", 6, 2, 0.1, 0.2, 20, 1, None, (), "golden set"),
         session="c" * 16,
         measured=artifacts,
         comparisons=(Comparison("tflite fp32", "onnx fp32", 1.5, 1.4, 1.6, 0.99, 6),),

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ulsam_deploy.device.checks import Check, artifact_checks, worst
-from ulsam_deploy.device.commands import annotations
+from ulsam_deploy.device.commands import annotations as github
 from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.findings import Reason, ReasonKind, Verdict
@@ -27,7 +27,7 @@ CHECKS = st.lists(st.builds(Check, st.text(), st.text(), st.sampled_from(Verdict
 
 def of(number: int, **changes: object) -> tuple[Check, ...]:
     record = records()[number]
-    return artifact_checks(f"{record.target} fp32", replace(record.evidence, **changes), "ulsam-deploy verify x.bundle")  # type: ignore[arg-type]
+    return artifact_checks(f"{record.target} fp32", replace(record.evidence, **changes), "ulsam-deploy verify x.bundle")
 
 
 def test_an_artifact_has_a_check_for_each_output_and_block() -> None:
@@ -119,7 +119,8 @@ def test_junit_is_what_a_public_reader_reads() -> None:
 @given(suite=st.text(), checks=CHECKS)
 def test_junit_is_legal_whatever_the_texts_are(suite: str, checks: list[Check]) -> None:
     written = junit(suite, checks)
-    read = junitparser.JUnitXml.fromroot(junitparser.junitparser.etree.parse(io.BytesIO(written)).getroot())
+    etree = junitparser.junitparser.etree  # type: ignore[attr-defined]  # lxml's or the standard library's
+    read = junitparser.JUnitXml.fromroot(etree.parse(io.BytesIO(written)).getroot())
     (found,) = list(read)
     assert found.tests == len(checks) == len(list(found))
     kinds = [type(case.result[0]).__name__ if case.result else "pass" for case in found]
@@ -149,7 +150,7 @@ def test_markdown_shows_every_failure_and_no_markup_of_its_own() -> None:
 def test_a_text_of_fences_stays_inside_its_fence(text: str) -> None:
     held = "`" * 5 + text + "\n```\n" + text
     shown = markdown("t", "s", ("a",), [], [Check("x", "y", Verdict.FAIL, held)])
-    fence = re.search(r"^(`{3,})text\n", shown, re.MULTILINE)[1]  # type: ignore[index]
+    fence = re.search(r"^(`{3,})text\n", shown, re.MULTILINE)[1]
     assert fence not in held.replace(f"{fence}`", "")
     assert shown.count(f"\n{fence}\n") >= 1
 
@@ -168,7 +169,7 @@ def test_markdown_is_below_github_s_limit_and_says_what_it_leaves_out() -> None:
 @given(title=st.text(max_size=150), message=st.text(max_size=300))
 @example(title="50%3A, done: %0A", message="50%25 of\r\n%0A%3A")
 def test_annotations_are_one_line_each_and_read_back_whole(title: str, message: str) -> None:
-    (line,) = annotations.lines([Check(title, "n", Verdict.FAIL, message)])
+    (line,) = github.lines([Check(title, "n", Verdict.FAIL, message)])
     assert "\n" not in line
     assert "\r" not in line
     head, told = line.removeprefix("::error title=").split("::", 1)
@@ -180,7 +181,7 @@ def test_annotations_are_one_line_each_and_read_back_whole(title: str, message: 
 def test_annotations_beyond_the_limit_are_named_in_the_last_one() -> None:
     failed = [Check(f"a{i}", "n", Verdict.FAIL, "no") for i in range(12)]
     doubtful = [Check("b", "n", Verdict.INCONCLUSIVE, "maybe")]
-    lines = annotations.lines([*failed, *doubtful, Check("c", "n", Verdict.PASS)])
+    lines = github.lines([*failed, *doubtful, Check("c", "n", Verdict.PASS)])
     assert [line.split(" ")[0] for line in lines] == ["::error"] * 10 + ["::warning"]
     assert "a11 n" in lines[9]
     assert "a8 n" not in lines[9]
@@ -189,4 +190,4 @@ def test_annotations_beyond_the_limit_are_named_in_the_last_one() -> None:
 @pytest.mark.parametrize(("value", "wanted"), [("true", True), ("false", False), ("", False)])
 def test_annotations_are_for_github_only(monkeypatch: pytest.MonkeyPatch, value: str, wanted: bool) -> None:
     monkeypatch.setenv("GITHUB_ACTIONS", value)
-    assert annotations.wanted() is wanted
+    assert github.wanted() is wanted

@@ -108,7 +108,7 @@ def test_maps_are_read_as_written_and_damage_is_refused(tmp_path: Path) -> None:
 
 def test_an_engines_maps_are_found_among_other_tensors_in_either_layout() -> None:
     reference = handmade().reference["stage.1"]
-    decoys = [np.random.default_rng(i).normal(size=reference.shape).astype(np.float32) for i in range(3)]
+    decoys = [np.random.default_rng(i).normal(size=tuple(reference.shape)).astype(np.float32) for i in range(3)]
     other = handmade(seed=9).reference["stage.1"]
     for own in (reference, np.moveaxis(reference, 1, -1), reference.reshape(2, 4, 1, 256)):
         found = maps._nearest([*decoys, other, np.ascontiguousarray(own)], BLOCKS["stage.1"], reference)

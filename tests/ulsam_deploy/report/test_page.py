@@ -86,7 +86,7 @@ def test_whatever_things_are_called_nothing_of_it_is_markup(subject: BundlePart)
 
 def test_the_viewer_is_given_what_json_reads_back(subject: BundlePart) -> None:
     text = page.page("digits", [subject])
-    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)[1])  # type: ignore[index]
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)[1])
     assert data["blocks"] == ["stage.1", "stage.2"]
     assert [engine["label"] for engine in data["engines"]] == ["onnx fp32", "tflite fp32"]
     assert data["engines"][1]["maps"][1] is None

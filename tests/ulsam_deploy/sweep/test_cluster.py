@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.against.worker import File, softmaxes
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.sweep import executors
-from ulsam_deploy.sweep.plan import Shard
-from ulsam_deploy.sweep.work import ShardTask, do_shard
 
 MEMORY = 1 << 29
 #: Two targets each, so twice as many cells.
@@ -65,10 +64,11 @@ def test_a_task_that_no_worker_has_memory_for_is_refused_at_once(cluster: Any, t
     address, _ = cluster
     with pytest.raises(UsageError, match="none of the scheduler's 2 workers"), executors.executor(address, 1, 1 << 40):
         pass
-    asked = ShardTask("nothing", Shard("shard.npz", "0"), str(tmp_path))
-    with executors.executor(address, 1, MEMORY) as pool, pytest.raises(UsageError, match="has no bundle in") as error:
-        pool.submit(do_shard, asked).result(60)
-    assert (error.value.exit_code, error.value.expected) == (Exit.USAGE, "a cell that was made")
+    asked = File("nosuch", tmp_path)
+    with executors.executor(address, 1, MEMORY) as pool, pytest.raises(UsageError, match="called 'nosuch'") as error:
+        pool.submit(softmaxes, asked).result(60)
+    assert error.value.exit_code is Exit.USAGE
+    assert "onnxruntime" in error.value.expected
 
 
 @pytest.mark.slow

@@ -8,8 +8,10 @@ from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.sweep import executors
 
 
-def test_no_scheduler_is_said_in_words() -> None:
-    pytest.importorskip("distributed")
+def test_no_scheduler_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    patient = distributed.Client
+    monkeypatch.setattr(distributed, "Client", lambda address, timeout, **more: patient(address, timeout=0.1, **more))
     with (
         pytest.raises(UnavailableError, match="no Dask scheduler answers"),
         executors.executor("tcp://127.0.0.1:9", 1, 1),

@@ -101,7 +101,7 @@ def _settle(machine: EmulatedMachine, chosen: guest.Chosen) -> None:
         settled.touch()
 
 
-def _counts(machine: EmulatedMachine, record: ArtifactRecord, tally: plugin.Tally, answer: guest.Ran) -> Counts:
+def _counts(machine: EmulatedMachine, record: ArtifactRecord, tally: plugin.Tally, answer: guest.CountedRun) -> Counts:
     runs = tally.phases[STEADY]
     typical = sorted(runs)[len(runs) // 2]
     return Counts(

@@ -87,7 +87,7 @@ class CodeMap:
 
 
 @dataclass(frozen=True)
-class Ran:
+class CountedRun:
     """What was counted: the engine, the inputs of one inference, and where code lay, for its names."""
 
     engine: EngineFacts
@@ -116,7 +116,7 @@ def verify(chosen: Chosen) -> Evidence:
     )
 
 
-def count(chosen: Chosen) -> Ran:
+def count(chosen: Chosen) -> CountedRun:
     """Load, run once, run :data:`RUNS` times, each between two marks."""
     bundle, record, golden = chosen.opened()
     engine = evidence.runtime_for(record.target)
@@ -133,7 +133,7 @@ def count(chosen: Chosen) -> Ran:
         _marked(FIRST, once)
         for _ in range(RUNS):
             _marked(STEADY, once)
-        return Ran(runtime.facts(), batch, tuple(code_maps(Path("/proc/self/maps").read_text())))
+        return CountedRun(runtime.facts(), batch, tuple(code_maps(Path("/proc/self/maps").read_text())))
     finally:
         runtime.__exit__(None, None, None)
 

@@ -97,7 +97,7 @@ class FreshProcess:
         """Let the network run until :meth:`rest`."""
         self._ask(worker.spin, worker.Spin())
 
-    def rest(self) -> worker.Ran:
+    def rest(self) -> worker.TimedCalls:
         """End what :meth:`measure` or :meth:`spin` left running."""
         return self._ask(worker.rest, worker.Rest())
 

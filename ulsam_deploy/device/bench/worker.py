@@ -23,7 +23,20 @@ from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import TensorSpec
 
-__all__ = ["TIMED", "Load", "Measure", "Ran", "Ready", "Rest", "Spin", "Taken", "load", "measure", "rest", "spin"]
+__all__ = [
+    "TIMED",
+    "Load",
+    "Measure",
+    "Ready",
+    "Rest",
+    "Spin",
+    "Taken",
+    "TimedCalls",
+    "load",
+    "measure",
+    "rest",
+    "spin",
+]
 
 #: What one sample contains, as written in every result.
 TIMED = (
@@ -84,7 +97,7 @@ class Rest:
 
 
 @dataclass(frozen=True)
-class Ran:
+class TimedCalls:
     """``count`` calls took ``seconds`` since the answer before."""
 
     count: int
@@ -96,7 +109,7 @@ class _Timed:
 
     run: Callable[[], object]
     opened = ExitStack()  # until the process is ended
-    ran = Ran(0, 0.0)
+    ran = TimedCalls(0, 0.0)
 
 
 def load(asked: Load) -> Ready:
@@ -125,7 +138,7 @@ def spin(asked: Spin) -> Spin:
     return asked
 
 
-def rest(_: Rest) -> Ran:
+def rest(_: Rest) -> TimedCalls:
     """What ran since the answer before."""
     return _Timed.ran
 
@@ -137,4 +150,4 @@ def _spin(waiting: Callable[[], bool]) -> None:
         _Timed.run()
         count += 1
     gc.enable()
-    _Timed.ran = Ran(count, perf_counter() - began)
+    _Timed.ran = TimedCalls(count, perf_counter() - began)

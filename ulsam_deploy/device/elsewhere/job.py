@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ulsam_deploy.device.elsewhere.limits import Limits, crash, is_out_of_memory, limit, too_long, too_much
 from ulsam_deploy.device.elsewhere.message import Reply, asked, perform, replied
-from ulsam_deploy.device.elsewhere.process import Process, python
+from ulsam_deploy.device.elsewhere.process import ChildProcess, python
 from ulsam_deploy.device.errors import ExportError, OutOfMemoryError
 from ulsam_deploy.device.files import scratch
 
@@ -58,7 +58,7 @@ def run(command: list[str], folder: Path, environment: dict[str, str], limits: L
     It and what it started are ended however this ends; raises :class:`ExportError` where it takes longer than allowed.
     """
     with (folder / _SAID).open("w+b") as said:
-        process = Process(command, said=said, folder=folder, environment=environment)
+        process = ChildProcess(command, said=said, folder=folder, environment=environment)
         try:
             code = process.wait(limits.seconds)
         finally:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["Process", "python"]
+__all__ = ["ChildProcess", "python"]
 
 #: The process finds what this one finds, also where this one runs out of a zip.
 _START = """
@@ -37,7 +37,7 @@ def python(module: str, *words: str) -> list[str]:
     return [sys.executable, "-c", _START, module, json.dumps(paths), *words]
 
 
-class Process:
+class ChildProcess:
     """A running program; :meth:`end` may be called from any thread, and again."""
 
     def __init__(

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ulsam_deploy.device.elsewhere.limits import Limits, crash, limit, too_long
 from ulsam_deploy.device.elsewhere.message import MOST, Reply, packed, performed, replied
-from ulsam_deploy.device.elsewhere.process import Process, python
+from ulsam_deploy.device.elsewhere.process import ChildProcess, python
 from ulsam_deploy.device.errors import ExportError
 
 __all__ = ["DiedError", "Worker", "main", "meanwhile"]
@@ -50,7 +50,7 @@ class Worker:
         self._line, there = Pipe()
         words = str(there.fileno()), str(limits.memory or "")
         with there:
-            self._process = Process(
+            self._process = ChildProcess(
                 python(__name__, *words),
                 said=self._said or 2,
                 environment=environment,

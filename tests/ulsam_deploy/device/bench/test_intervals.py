@@ -73,7 +73,7 @@ def coverage(draw: object, truth: float, runs: int = 200, confidence: float = 0.
     """How often the truth lies below the lower bound (1 - confidence is promised), and how many had an interval."""
     below = given = 0
     for run in range(runs):
-        found = paired(draw(np.random.default_rng(run)), confidence)  # type: ignore[operator]
+        found = paired(draw(np.random.default_rng(run)), confidence)
         if found.low is not None:
             given += 1
             below += math.log(found.low) > truth

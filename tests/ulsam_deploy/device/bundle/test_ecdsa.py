@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_wycheproof(curve: str) -> None:
 
 
 @pytest.mark.parametrize("curve", CURVES, ids=lambda curve: f"P-{curve.p.bit_length()}")
-def test_the_numbers_of_a_curve_belong_together(curve) -> None:
+def test_the_numbers_of_a_curve_belong_together(curve: Any) -> None:
     x, y = curve.g
     assert (y * y - x**3 + 3 * x - curve.b) % curve.p == 0
     assert _times(curve.order, (x, y, 1), curve.p)[2] == 0

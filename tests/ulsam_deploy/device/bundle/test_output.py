@@ -15,10 +15,11 @@ from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.device.bundle import Bundle, kinds, output, pack
 from ulsam_deploy.device.bundle.kinds import Kind
 from ulsam_deploy.device.bundle.output import Output, check_outputs
-from ulsam_deploy.device.checks import Check, Verdict
+from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.errors import ExportError, UsageError
+from ulsam_deploy.device.findings import Verdict
 
 from ..bench.results import measured, noisy, result
 

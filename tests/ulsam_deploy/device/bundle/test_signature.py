@@ -123,8 +123,8 @@ def payload(change: Callable[[dict[str, Any]], object]) -> Callable[[dict[str, A
     return edit
 
 
-def resources(plain: dict[str, Any]) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = plain["predicate"]["resources"]
+def resources(plain: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = plain["predicate"]["resources"]
     return found
 
 

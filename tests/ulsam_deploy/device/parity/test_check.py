@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from ulsam_deploy.device.parity import TOLERANCE, Floor, Golden, Word, ablation_
 FIRST, SECOND = "features.1.attention", "features.3.attention"
 
 
-def test_no_false_alarm_over_120_honest_engines(case):
+def test_no_false_alarm_over_120_honest_engines(case: Any) -> None:
     errors = []
     for seed in range(120):
         chunk = int(np.random.default_rng(seed).integers(1, 9))
@@ -24,7 +25,7 @@ def test_no_false_alarm_over_120_honest_engines(case):
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_dead_attention_is_found_and_named(case, block):
+def test_dead_attention_is_found_and_named(case: Any, block: int) -> None:
     report = check(case.golden, case.faulty(dead=1, block=block))
     assert report.verdict is Verdict.FAIL
     assert report.blocks[block].word is Word.DEAD
@@ -33,7 +34,7 @@ def test_dead_attention_is_found_and_named(case, block):
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_weakened_attention_is_found_and_named(case, block):
+def test_weakened_attention_is_found_and_named(case: Any, block: int) -> None:
     report = check(case.golden, case.faulty(dead=0.5, block=block))
     assert report.blocks[block].liveness == pytest.approx(0.5, abs=0.02)
     assert any(f"'{(FIRST, SECOND)[block]}' is weakened" in reason.text for reason in report.reasons)
@@ -44,7 +45,7 @@ def test_weakened_attention_is_found_and_named(case, block):
     "fault", [{"subspace": 0}, {"uniform": 1}, {"transposed": 1}, {"swapped": 1}, {"pool": 1}, {"scores": 1},
               {"steps": 256}, {"residual": 1}, {"dead": -1}, {"dead": 2}, {"dead": 0.01}]
 )  # fmt: skip
-def test_every_fault_of_the_attention_fails(case, block, fault):
+def test_every_fault_of_the_attention_fails(case: Any, block: int, fault: Any) -> None:
     report = check(case.golden, case.faulty(block=block, **fault))
     assert report.verdict is Verdict.FAIL
     assert report.error > TOLERANCE
@@ -54,11 +55,11 @@ def test_every_fault_of_the_attention_fails(case, block, fault):
 
 
 @pytest.mark.parametrize("fault", [{"weight": 1.01}, {"weight": 0.999}, {"relu": 1}])
-def test_faults_elsewhere_fail(case, fault):
+def test_faults_elsewhere_fail(case: Any, fault: Any) -> None:
     assert check(case.golden, case.faulty(**fault)).verdict is Verdict.FAIL
 
 
-def test_the_tolerance_bites_closely(case):
+def test_the_tolerance_bites_closely(case: Any) -> None:
     """Errors of 5 floors pass and of 12 fail: a tolerance a hundred times larger, or smaller, breaks this."""
     y, floor = case.golden.outputs["logits"], case.golden.floors["logits"]
     size = np.sqrt(np.mean(y**2, 1, keepdims=True))
@@ -74,7 +75,7 @@ def test_the_tolerance_bites_closely(case):
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_at_low_precision_only_liveness_sees_dead_attention(case, block):
+def test_at_low_precision_only_liveness_sees_dead_attention(case: Any, block: int) -> None:
     """The tolerance of a noisy precision is wider than the whole step: without liveness this would pass."""
     wider = 1.5 * list(ablation_distances(case.golden).values())[block]
     floors = {name: Floor(wider * floor.l2, wider * floor.peak, 1) for name, floor in case.golden.floors.items()}
@@ -89,7 +90,7 @@ def test_at_low_precision_only_liveness_sees_dead_attention(case, block):
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_uniform_attention_is_found_and_named(case, block):
+def test_uniform_attention_is_found_and_named(case: Any, block: int) -> None:
     report = check(case.golden, case.faulty(uniform=1, block=block))
     assert report.verdict is Verdict.FAIL
     assert [found.shape.word for found in report.blocks] == [Word.DEAD, Word.ALIVE][:: (1, -1)[block]]
@@ -99,14 +100,14 @@ def test_uniform_attention_is_found_and_named(case, block):
 
 
 @pytest.mark.parametrize("fault", [{"dead": 1}, {"dead": 0.5}, {"transposed": 1}, {"swapped": 1}, {"pool": 1}])
-def test_attention_that_is_wrong_otherwise_is_not_called_uniform(case, fault):
+def test_attention_that_is_wrong_otherwise_is_not_called_uniform(case: Any, fault: Any) -> None:
     reasons = check(case.golden, case.faulty(block=1, **fault)).reasons
     assert reasons
     assert not any("is uniform" in reason.text for reason in reasons)
 
 
 @pytest.mark.parametrize("flat", [0, 1])
-def test_a_map_that_is_uniform_on_every_probe_is_said_to_be_unguarded(new_case, flat):
+def test_a_map_that_is_uniform_on_every_probe_is_said_to_be_unguarded(new_case: Any, flat: int) -> None:
     """Its block is alive and guarded, and a fault in its map changes nothing: a pass, but not a silent one."""
     case = new_case(flat=flat)
     report = check(case.golden, case.faulty(transposed=1, block=flat))
@@ -119,19 +120,19 @@ def test_a_map_that_is_uniform_on_every_probe_is_said_to_be_unguarded(new_case, 
     assert dead.blocks[flat].word is Word.DEAD
 
 
-def test_without_uniform_twins_the_rest_still_works(case):
+def test_without_uniform_twins_the_rest_still_works(case: Any) -> None:
     report = check(dataclasses.replace(case.golden, evened={}), case.faulty(dead=1, block=0))
     assert [block.shape for block in report.blocks] == [None, None]
     assert report.blocks[0].word is Word.DEAD
 
 
 @pytest.mark.parametrize("strength", [-1, 2])  # twice as strong, and reversed
-def test_attention_too_strong_or_reversed_is_said(case, strength):
+def test_attention_too_strong_or_reversed_is_said(case: Any, strength: Any) -> None:
     report = check(case.golden, case.faulty(dead=strength, block=1))
     assert any(f"'{SECOND}' is too strong or reversed" in reason.text for reason in report.reasons)
 
 
-def test_a_small_error_that_always_points_the_same_way_is_found(case):
+def test_a_small_error_that_always_points_the_same_way_is_found(case: Any) -> None:
     """Below every probe's tolerance; rounding of twice that size, in all directions, passes."""
     y, floor = case.golden.outputs["logits"], case.golden.floors["logits"]
     size = floor.l2 * np.sqrt(np.mean(y**2, 1, keepdims=True))
@@ -146,7 +147,7 @@ def test_a_small_error_that_always_points_the_same_way_is_found(case):
     assert check(case.golden, {"logits": y + turns * size * one}).verdict is Verdict.PASS
 
 
-def test_a_permuted_batch_is_said(case):
+def test_a_permuted_batch_is_said(case: Any) -> None:
     z = case.run()["logits"]
     report = check(case.golden, {"logits": np.roll(z, 1, axis=0)})
     assert report.verdict is Verdict.FAIL
@@ -178,14 +179,14 @@ def test_a_permuted_batch_is_said(case):
         (lambda z: {"logits": 1e30 * z.astype(np.float64)}, "noise floors from the reference"),
     ],
 )
-def test_outputs_that_are_nonsense_fail_in_words(case, change, words):
+def test_outputs_that_are_nonsense_fail_in_words(case: Any, change: Any, words: str) -> None:
     report = check(case.golden, change(case.run()["logits"]))
     assert report.verdict is Verdict.FAIL
     assert any(words in reason.text for reason in report.reasons), report.reasons
     assert written(report) == report
 
 
-def test_where_numbers_are_not_finite_the_probe_is_named(case):
+def test_where_numbers_are_not_finite_the_probe_is_named(case: Any) -> None:
     z = case.run()["logits"]
     z[5:7, 2] = np.inf
     (output,) = check(case.golden, {"logits": z}).outputs
@@ -193,7 +194,7 @@ def test_where_numbers_are_not_finite_the_probe_is_named(case):
     assert check(case.golden, {"logits": z[:-1]}).outputs[0].probe == ""
 
 
-def test_one_output_of_two_that_is_missing_fails_in_words():
+def test_one_output_of_two_that_is_missing_fails_in_words() -> None:
     rng = np.random.default_rng(0)
     one, two, step = rng.normal(size=(3, 8, 3))
     x, names = make_probes({"x": (4,)}, count=8)
@@ -207,7 +208,7 @@ def test_one_output_of_two_that_is_missing_fails_in_words():
     assert [output.error is None for output in report.outputs] == [False, True]
 
 
-def test_extra_outputs_are_ignored(case):
+def test_extra_outputs_are_ignored(case: Any) -> None:
     assert check(case.golden, case.run() | {"tap": np.full((1, 2), np.nan)}).verdict is Verdict.PASS
 
 
@@ -217,7 +218,7 @@ def plain_golden(y, steps, blocks):
     return Golden.build(x, {"o": y}, twins, [{"o": y.astype(np.float32)}], blocks=blocks, probes=names)
 
 
-def test_a_step_near_the_tolerance_is_inconclusive_and_named():
+def test_a_step_near_the_tolerance_is_inconclusive_and_named() -> None:
     rng = np.random.default_rng(0)
     y, step = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
     golden = plain_golden(y, [1e-8 * rng.normal(size=y.shape), 1e-2 * step], ["small", "large"])
@@ -231,7 +232,7 @@ def test_a_step_near_the_tolerance_is_inconclusive_and_named():
     assert check(plain_golden(y, [1e-2 * step], ["large"]), {"o": y.astype(np.float32)}).verdict is Verdict.PASS
 
 
-def test_outputs_that_do_not_depend_on_the_input_are_inconclusive():
+def test_outputs_that_do_not_depend_on_the_input_are_inconclusive() -> None:
     y = np.tile(np.array([[1.0, 2.0, 3.0]]), (6, 1))
     report = check(plain_golden(y, [], []), {"o": y})
     assert report.verdict is Verdict.INCONCLUSIVE
@@ -239,7 +240,7 @@ def test_outputs_that_do_not_depend_on_the_input_are_inconclusive():
     assert (report.reasons[0].subject, report.reasons[0].kind) == ("o", ReasonKind.OUTPUT_DOUBT)
 
 
-def test_a_network_without_attention_is_checked_by_the_tolerance():
+def test_a_network_without_attention_is_checked_by_the_tolerance() -> None:
     y = np.random.default_rng(0).normal(size=(6, 3))
     golden = plain_golden(y, [], [])
     report = check(golden, {"o": y})
@@ -247,20 +248,20 @@ def test_a_network_without_attention_is_checked_by_the_tolerance():
     assert check(golden, {"o": y * 1.00001}).verdict is Verdict.FAIL
 
 
-def test_distances_say_what_the_check_would_see(case):
+def test_distances_say_what_the_check_would_see(case: Any) -> None:
     for block, distance in enumerate(ablation_distances(case.golden).values()):
         error = check(case.golden, case.run(np.float64, faults={"dead": 1, "block": block})).error
         assert error == pytest.approx(distance * TOLERANCE, rel=1e-4)
 
 
-def test_top1_is_reported_and_decides_nothing(case):
+def test_top1_is_reported_and_decides_nothing(case: Any) -> None:
     z = case.run()["logits"]
     assert check(case.golden, {"logits": z}).outputs[0].top1 == 1.0
     report = check(case.golden, {"logits": 1.01 * z})
     assert (report.verdict, report.outputs[0].top1) == (Verdict.FAIL, 1.0)
 
 
-def test_the_report_is_json(case):
+def test_the_report_is_json(case: Any) -> None:
     report = check(case.golden, case.faulty(dead=1, block=0))
     assert written(report) == report
     document = codec.encode(report, "report")

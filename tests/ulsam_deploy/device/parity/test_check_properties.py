@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from hypothesis import assume, given, settings
@@ -28,21 +29,21 @@ def noisy(golden, size, seed):
 
 @quick
 @given(seed=SEEDS, size=st.floats(0, 1.0))
-def test_noise_of_the_honest_size_passes(seed, size):
+def test_noise_of_the_honest_size_passes(seed: Any, size: Any) -> None:
     golden = random_golden(seed)
     assert check(golden, noisy(golden, size, seed + 1)).verdict is Verdict.PASS
 
 
 @quick
 @given(seed=SEEDS, size=st.floats(100, 1e9))
-def test_noise_of_many_floors_fails(seed, size):
+def test_noise_of_many_floors_fails(seed: Any, size: Any) -> None:
     golden = random_golden(seed)
     assert check(golden, noisy(golden, size, seed + 1)).verdict is Verdict.FAIL
 
 
 @quick
 @given(seed=SEEDS, probe=st.integers(0, 7), place=st.integers(0, 5), exponent=st.floats(-2, 300), sign=st.booleans())
-def test_one_wrong_number_anywhere_fails(seed, probe, place, exponent, sign):
+def test_one_wrong_number_anywhere_fails(seed: Any, probe: Any, place: Any, exponent: Any, sign: Any) -> None:
     golden = random_golden(seed)
     wrong = golden.outputs["logits"].copy()
     wrong[probe, place] += (1 if sign else -1) * 10.0**exponent
@@ -53,7 +54,7 @@ def test_one_wrong_number_anywhere_fails(seed, probe, place, exponent, sign):
 
 @quick
 @given(seed=SEEDS, order=st.permutations(range(8)), size=st.floats(0, 50))
-def test_the_order_of_the_probes_changes_nothing(seed, order, size):
+def test_the_order_of_the_probes_changes_nothing(seed: Any, order: Any, size: Any) -> None:
     golden = random_golden(seed)
     produced = noisy(golden, size, seed + 1)
     moved = {"logits": produced["logits"][list(order)]}
@@ -64,7 +65,7 @@ def test_the_order_of_the_probes_changes_nothing(seed, order, size):
 
 @quick
 @given(seed=SEEDS, block=st.integers(0, 2), share=st.floats(0.5, 2.0))
-def test_attention_that_is_gone_fails(seed, block, share):
+def test_attention_that_is_gone_fails(seed: Any, block: Any, share: Any) -> None:
     golden = random_golden(seed)
     gone = [0.0, 0.0, 0.0]
     gone[block] = share
@@ -79,7 +80,7 @@ SHAPES = st.lists(st.integers(0, 9), max_size=4).map(tuple)
 
 @quick
 @given(seed=SEEDS, shape=SHAPES, value=NUMBERS, kind=st.sampled_from(["f2", "f4", "f8", "i1", "i8", "u1", "?", "c8"]))
-def test_whatever_an_engine_returns_is_judged_in_words(seed, shape, value, kind):
+def test_whatever_an_engine_returns_is_judged_in_words(seed: Any, shape: Any, value: Any, kind: Any) -> None:
     golden = random_golden(seed)
     with np.errstate(all="ignore"):
         array = np.full(shape, value).astype(kind) if math.isfinite(value) or kind[0] in "fc" else np.zeros(shape, kind)
@@ -93,7 +94,7 @@ def test_whatever_an_engine_returns_is_judged_in_words(seed, shape, value, kind)
 @given(
     seed=SEEDS, probe=st.integers(0, 7), place=st.integers(0, 5), value=st.sampled_from([math.nan, math.inf, -math.inf])
 )
-def test_a_number_that_is_none_fails(seed, probe, place, value):
+def test_a_number_that_is_none_fails(seed: Any, probe: Any, place: Any, value: Any) -> None:
     golden = random_golden(seed)
     wrong = golden.outputs["logits"].copy()
     wrong[probe, place] = value
@@ -102,7 +103,7 @@ def test_a_number_that_is_none_fails(seed, probe, place, value):
 
 @quick
 @given(seed=SEEDS, size=st.floats(0, 200), more=st.floats(1.01, 100))
-def test_a_larger_error_is_never_judged_better(seed, size, more):
+def test_a_larger_error_is_never_judged_better(seed: Any, size: Any, more: Any) -> None:
     golden = random_golden(seed)
     near, far = check(golden, noisy(golden, size, seed + 1)), check(golden, noisy(golden, size * more, seed + 1))
     assume(size > 1e-3)

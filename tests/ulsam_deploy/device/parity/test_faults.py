@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -34,12 +35,12 @@ def corpus() -> Iterator[SimpleNamespace]:
 
 
 @pytest.fixture(scope="module")
-def judge(corpus):
+def judge(corpus: SimpleNamespace):
     return corpus.judging.Judge(corpus.subjects.small())
 
 
 @pytest.fixture(scope="module")
-def found(corpus, judge, tmp_path_factory):
+def found(corpus: SimpleNamespace, judge: Any, tmp_path_factory: pytest.TempPathFactory):
     """Every fault of the slice, judged."""
     folder, subject = tmp_path_factory.mktemp("faulty"), judge.subject
     faults = [*corpus.faults.attention_faults(subject, ATTENTION)]
@@ -57,12 +58,12 @@ def found(corpus, judge, tmp_path_factory):
     return judged
 
 
-def test_every_fault_is_found(found):
+def test_every_fault_is_found(found: Any) -> None:
     assert len(found) == len(ATTENTION) + len(OTHERS)
     assert [one.name for one in found if not one.right()] == []
 
 
-def test_every_fault_of_the_attention_is_named(corpus, found):
+def test_every_fault_of_the_attention_is_named(corpus: SimpleNamespace, found: Any) -> None:
     assert [one.said for one in found if one.named is False] == []
     assert sum(one.named is True for one in found) == len(ATTENTION)
     right = f"the right one for {len(ATTENTION)}, another for 0, and none for 0"
@@ -72,13 +73,13 @@ def test_every_fault_of_the_attention_is_named(corpus, found):
     assert f"another for 0, and none for {len(lost)}" in corpus.table.places([replace(one, said=()) for one in lost])
 
 
-def test_other_rules_miss_what_this_check_finds(corpus, found):
+def test_other_rules_miss_what_this_check_finds(corpus: SimpleNamespace, found: Any) -> None:
     """The corpus is only worth something while it holds faults that plain rules let through."""
     missed = {rule: sum(rule in one.rules for one in found) for rule in corpus.rules.RULES}
     assert min(missed[rule] for rule in ("PSNR 30 dB", "top-1 agreement")) >= 3, missed
 
 
-def test_no_honest_artifact_is_accused(corpus, judge, tmp_path):
+def test_no_honest_artifact_is_accused(corpus: SimpleNamespace, judge: Any, tmp_path: Path) -> None:
     honest = [one for one in corpus.honest.honest(judge.subject, tmp_path) if "2 threads" not in one.name]
     judged = [judge.artifact(one.name, one.target, one.outputs, faulty=False, half=one.half) for one in honest]
     assert [(one.name, one.verdict, one.said) for one in judged if not one.right()] == []
@@ -86,7 +87,9 @@ def test_no_honest_artifact_is_accused(corpus, judge, tmp_path):
     assert max(one.error for one in judged) < 4, "half of the tolerance is left"
 
 
-def test_attention_lost_in_a_float16_artifact_is_found_and_named(corpus, judge, tmp_path):
+def test_attention_lost_in_a_float16_artifact_is_found_and_named(
+    corpus: SimpleNamespace, judge: Any, tmp_path: Path
+) -> None:
     subject, block = judge.subject, judge.subject.blocks[1]
     fault = corpus.faults.attention_fault(subject, "removed", block)
     onnx = corpus.engines.naive_onnx(subject, fault.model, tmp_path / "faulty.onnx")
@@ -99,7 +102,7 @@ def test_attention_lost_in_a_float16_artifact_is_found_and_named(corpus, judge, 
     assert any(f"'{block}' is dead" in reason for reason in one.said)
 
 
-def test_the_page_carries_the_table_of_a_whole_run(corpus):
+def test_the_page_carries_the_table_of_a_whole_run(corpus: SimpleNamespace) -> None:
     text = (ROOT / "docs" / "how-the-checks-work.md").read_text()
     table = text.partition(corpus.table.BEGIN)[2].partition(corpus.table.END)[0]
     counts = re.search(r"(\d+) faulty artifacts and (\d+) honest ones of (\d+) networks", table)

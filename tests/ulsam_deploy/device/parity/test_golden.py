@@ -3,6 +3,8 @@ import io
 import json
 import time
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def meta(members, **values):
     members["meta"] = np.frombuffer(json.dumps(json.loads(members["meta"].tobytes()) | values).encode(), np.uint8)
 
 
-def test_what_was_saved_is_loaded(case, tmp_path):
+def test_what_was_saved_is_loaded(case: Any, tmp_path: Path) -> None:
     case.golden.save(tmp_path / "golden.npz")
     loaded = Golden.load(tmp_path / "golden.npz")
     for field in ("inputs", "outputs", "ablated", "evened"):
@@ -36,7 +38,9 @@ def test_what_was_saved_is_loaded(case, tmp_path):
         assert getattr(loaded, field) == getattr(case.golden, field)
 
 
-def test_the_same_set_gives_the_same_bytes_at_any_time(case, tmp_path, monkeypatch):
+def test_the_same_set_gives_the_same_bytes_at_any_time(
+    case: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case.golden.save(tmp_path / "one.npz")
     monkeypatch.setattr(time, "time", lambda: 2_000_000_000.0)
     case.golden.save(tmp_path / "two.npz")
@@ -45,7 +49,7 @@ def test_the_same_set_gives_the_same_bytes_at_any_time(case, tmp_path, monkeypat
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_steps_are_subtracted_in_float64():
+def test_steps_are_subtracted_in_float64() -> None:
     y, step = np.full((2, 3), 1e6), np.full((2, 3), 1e-4)
     runs = {"y": {"o": y}, "t": {"o": y + step}}
     x = {"x": np.zeros((2, 1), np.float32)}
@@ -53,7 +57,7 @@ def test_steps_are_subtracted_in_float64():
     np.testing.assert_allclose(golden.ablated["o"][0], step, rtol=1e-5)
 
 
-def test_a_dense_output_stays_small_and_is_checked_all_the_same(new_case, tmp_path):
+def test_a_dense_output_stays_small_and_is_checked_all_the_same(new_case: Any, tmp_path: Path) -> None:
     case = new_case(count=12, size=(64, 48), dense=True)
     assert case.golden.shapes["logits"] == (10, 32, 24)
     assert case.golden.outputs["logits"].shape == (12, LIMIT)
@@ -69,7 +73,7 @@ def test_a_dense_output_stays_small_and_is_checked_all_the_same(new_case, tmp_pa
     assert [block.word.value for block in dead.blocks] == ["alive", "dead"]
 
 
-def test_take_reorders_everything(case):
+def test_take_reorders_everything(case: Any) -> None:
     order = list(range(len(case.golden.probes)))[::-1]
     reversed_ = case.golden.take(order)
     assert reversed_.probes == case.golden.probes[::-1]
@@ -91,12 +95,12 @@ def test_take_reorders_everything(case):
         ({"inputs": {"image": np.full((24, 2), np.nan)}}, "not finite"),
     ],
 )
-def test_parts_that_do_not_fit_are_refused(case, change, words):
+def test_parts_that_do_not_fit_are_refused(case: Any, change: Any, words: str) -> None:
     with pytest.raises(ExportError, match=words):
         dataclasses.replace(case.golden, **change)
 
 
-def test_twins_must_match_blocks(case):
+def test_twins_must_match_blocks(case: Any) -> None:
     with pytest.raises(ExportError, match="1 ablated twins were given for 0 blocks"):
         Golden.build({}, {}, [{}], [{}], blocks=[], probes=[])
 
@@ -121,7 +125,7 @@ def test_twins_must_match_blocks(case):
         lambda m: meta(m, shapes=7),
     ],
 )
-def test_a_changed_file_is_refused(case, tmp_path, change):
+def test_a_changed_file_is_refused(case: Any, tmp_path: Path, change: Any) -> None:
     path = tmp_path / "golden.npz"
     case.golden.save(path)
     rewritten(path, change)
@@ -129,7 +133,7 @@ def test_a_changed_file_is_refused(case, tmp_path, change):
         Golden.load(path)
 
 
-def test_random_truncated_and_flipped_bytes_are_refused(case, tmp_path):
+def test_random_truncated_and_flipped_bytes_are_refused(case: Any, tmp_path: Path) -> None:
     path = tmp_path / "golden.npz"
     case.golden.save(path)
     whole = path.read_bytes()
@@ -148,7 +152,7 @@ def test_random_truncated_and_flipped_bytes_are_refused(case, tmp_path):
             Golden.load(path)
 
 
-def test_a_pickle_inside_is_refused_and_not_run(case, tmp_path):
+def test_a_pickle_inside_is_refused_and_not_run(case: Any, tmp_path: Path) -> None:
     path = tmp_path / "golden.npz"
     case.golden.save(path)
     rewritten(path, lambda m: m.update(input_0=np.array([{"code": print}], dtype=object)))
@@ -156,7 +160,9 @@ def test_a_pickle_inside_is_refused_and_not_run(case, tmp_path):
         Golden.load(path)
 
 
-def test_a_file_that_would_unpack_to_too_much_is_refused_unread(tmp_path, monkeypatch):
+def test_a_file_that_would_unpack_to_too_much_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ulsam_deploy.device.npz.MAX_BYTES", 1000)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, big=np.zeros(10_000))
@@ -165,6 +171,6 @@ def test_a_file_that_would_unpack_to_too_much_is_refused_unread(tmp_path, monkey
         Golden.load(tmp_path / "golden.npz")
 
 
-def test_no_file_is_a_usage_error(tmp_path):
+def test_no_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no file"):
         Golden.load(tmp_path / "none.npz")

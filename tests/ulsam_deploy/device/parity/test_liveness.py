@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def mixture(golden, c, noise=0.0, seed=0):
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 1000), c=st.lists(st.floats(-2, 3), min_size=1, max_size=4))
-def test_an_exact_mixture_is_recovered(seed, c):
+def test_an_exact_mixture_is_recovered(seed: Any, c: Any) -> None:
     golden = random_golden(seed, blocks=len(c))
     found = liveness(golden, mixture(golden, c), FLOORS)
     assert [alive.value for alive in found] == pytest.approx([1 - part for part in c], abs=1e-6)
@@ -47,7 +48,7 @@ def test_an_exact_mixture_is_recovered(seed, c):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), power=st.integers(-12, 12))
-def test_the_unit_of_the_output_does_not_matter(seed, power):
+def test_the_unit_of_the_output_does_not_matter(seed: Any, power: Any) -> None:
     golden = random_golden(seed)
     z = mixture(golden, [0.3, 1.0, 0.0], noise=1e-5)
     factor = 10.0**power
@@ -58,7 +59,7 @@ def test_the_unit_of_the_output_does_not_matter(seed, power):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), order=st.permutations(range(8)))
-def test_the_order_of_probes_does_not_matter(seed, order):
+def test_the_order_of_probes_does_not_matter(seed: Any, order: Any) -> None:
     golden = random_golden(seed)
     z = mixture(golden, [0.3, 1.0, 0.0], noise=1e-4)["logits"]
     for one, other in zip(
@@ -67,7 +68,7 @@ def test_the_order_of_probes_does_not_matter(seed, order):
         assert dataclasses.astuple(one)[:4] == pytest.approx(dataclasses.astuple(other)[:4])
 
 
-def test_huge_and_tiny_probes_count_alike():
+def test_huge_and_tiny_probes_count_alike() -> None:
     golden = random_golden(0, blocks=1, probes=8)
     sizes = 10.0 ** np.arange(-4, 4)[:, None]
     golden = golden_of(sizes * golden.outputs["logits"], sizes * golden.ablated["logits"].astype(np.float64))
@@ -93,13 +94,13 @@ def test_huge_and_tiny_probes_count_alike():
         (-48.0, -47.0, Word.INCONCLUSIVE),
     ],
 )
-def test_words(low, high, word):
+def test_words(low: Any, high: Any, word: Any) -> None:
     assert classify(low, high) is word
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize(("c", "word"), [(0.0, Word.ALIVE), (1.0, Word.DEAD), (0.5, Word.WEAKENED)])
-def test_words_hold_under_noise_as_large_as_the_step(seed, c, word):
+def test_words_hold_under_noise_as_large_as_the_step(seed: Any, c: float, word: Any) -> None:
     golden = random_golden(seed, blocks=2, probes=48, size=50)
     floors = {"logits": Floor(1.5e-2, 6e-2, 1)}
     first, second = liveness(golden, mixture(golden, [c, 0.0], noise=1e-2, seed=seed), floors)
@@ -108,7 +109,7 @@ def test_words_hold_under_noise_as_large_as_the_step(seed, c, word):
 
 
 @pytest.mark.parametrize("bits", [6, 8, 10, 12])
-def test_intervals_hold_the_truth_under_systematic_errors(new_case, bits):
+def test_intervals_hold_the_truth_under_systematic_errors(new_case: Any, bits: int) -> None:
     """Weights rounded once for all probes, as in int8: errors that do not average out over probes."""
     words = []
     for seed in range(6):
@@ -122,14 +123,14 @@ def test_intervals_hold_the_truth_under_systematic_errors(new_case, bits):
         assert Word.INCONCLUSIVE not in words
 
 
-def test_a_step_below_the_noise_is_inconclusive_even_for_a_perfect_artifact():
+def test_a_step_below_the_noise_is_inconclusive_even_for_a_perfect_artifact() -> None:
     golden = random_golden(0, blocks=1, step=1e-7)
     (alive,) = liveness(golden, mixture(golden, [0.0]), FLOORS)
     assert alive.word is Word.INCONCLUSIVE
     assert "hide its step" in alive.note
 
 
-def test_steps_that_are_alike_are_inconclusive_and_named():
+def test_steps_that_are_alike_are_inconclusive_and_named() -> None:
     golden = random_golden(0, blocks=3)
     steps = golden.ablated["logits"].astype(np.float64)
     steps[2] = -3.0 * steps[0]
@@ -141,7 +142,7 @@ def test_steps_that_are_alike_are_inconclusive_and_named():
     assert second.word is Word.DEAD
 
 
-def test_a_block_that_changes_nothing_is_inconclusive():
+def test_a_block_that_changes_nothing_is_inconclusive() -> None:
     golden = random_golden(0, blocks=2)
     steps = golden.ablated["logits"].astype(np.float64)
     steps[0] = 0.0
@@ -151,19 +152,19 @@ def test_a_block_that_changes_nothing_is_inconclusive():
     assert second.word is Word.ALIVE
 
 
-def test_one_probe_gives_no_interval():
+def test_one_probe_gives_no_interval() -> None:
     golden = random_golden(0, blocks=1, probes=1)
     (alive,) = liveness(golden, mixture(golden, [0.0]), FLOORS)
     assert alive.word is Word.INCONCLUSIVE
 
 
-def test_no_blocks_no_liveness():
+def test_no_blocks_no_liveness() -> None:
     golden = random_golden(0, blocks=0)
     assert liveness(golden, mixture(golden, np.zeros(0)), FLOORS) == ()
     assert overall(golden, mixture(golden, np.zeros(0)), FLOORS) is None
 
 
-def test_overall_weighs_all_blocks_together():
+def test_overall_weighs_all_blocks_together() -> None:
     golden = random_golden(0, blocks=3)
     for c in (0.0, 0.25, 1.0):
         whole = overall(golden, mixture(golden, [c] * 3), FLOORS)
@@ -171,7 +172,7 @@ def test_overall_weighs_all_blocks_together():
         assert whole.value == pytest.approx(1 - c, abs=1e-6)
 
 
-def test_several_outputs_are_weighed_by_their_noise():
+def test_several_outputs_are_weighed_by_their_noise() -> None:
     golden = random_golden(0, blocks=1)
     y, step = golden.outputs["logits"], golden.ablated["logits"]
     golden = dataclasses.replace(

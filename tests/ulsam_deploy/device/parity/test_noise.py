@@ -6,7 +6,7 @@ from ulsam_deploy.device.parity import Floor, explain, noise_floors
 from ulsam_deploy.device.parity.noise import as_json, drift, relative, scales
 
 
-def test_floor_is_the_largest_error_over_runs_and_probes():
+def test_floor_is_the_largest_error_over_runs_and_probes() -> None:
     y = np.full((3, 4), 2.0)
     one, two = y.copy(), y.copy()
     one[1] += 2e-3  # every element of one probe: 1e-3 by both statistics
@@ -17,7 +17,7 @@ def test_floor_is_the_largest_error_over_runs_and_probes():
     assert floor.runs == 2
 
 
-def test_a_run_that_equals_the_reference_leaves_a_floor_of_float32_roundoff():
+def test_a_run_that_equals_the_reference_leaves_a_floor_of_float32_roundoff() -> None:
     y = np.array([[1.0, 3.0]])
     floor = noise_floors({"logits": y}, [{"logits": y}])["logits"]
     assert floor.l2 == 4 * 2.0**-24
@@ -25,7 +25,7 @@ def test_a_run_that_equals_the_reference_leaves_a_floor_of_float32_roundoff():
 
 
 @pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
-def test_floors_do_not_depend_on_the_unit_of_the_output(factor):
+def test_floors_do_not_depend_on_the_unit_of_the_output(factor: float) -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=(5, 10))
     z = y + 1e-4 * rng.normal(size=y.shape)
@@ -33,20 +33,20 @@ def test_floors_do_not_depend_on_the_unit_of_the_output(factor):
     assert floor.l2 == pytest.approx(noise_floors({"o": y}, [{"o": z}])["o"].l2)
 
 
-def test_a_probe_of_almost_no_output_is_measured_on_the_others():
+def test_a_probe_of_almost_no_output_is_measured_on_the_others() -> None:
     y = np.array([[1.0, -1.0], [1e-12, 0.0], [2.0, 2.0]])
     assert scales(y) == pytest.approx([1.0, 1e-3 * 1.0, 2.0])
     assert scales(np.zeros((2, 3))) == pytest.approx([1.0, 1.0])
 
 
-def test_peak_sees_what_the_mean_drowns():
+def test_peak_sees_what_the_mean_drowns() -> None:
     delta = np.zeros((1, 4096))
     delta[0, 7] = 1.0
     l2, peak = relative(delta, np.ones(1))
     assert (l2[0], peak[0]) == (1 / 64, 1.0)
 
 
-def test_no_run_and_runs_that_overflow_are_errors():
+def test_no_run_and_runs_that_overflow_are_errors() -> None:
     y = {"logits": np.ones((1, 2))}
     with pytest.raises(ExportError, match="no honest run"):
         noise_floors(y, [])
@@ -54,7 +54,7 @@ def test_no_run_and_runs_that_overflow_are_errors():
         noise_floors(y, [{"logits": np.array([[1.0, np.inf]])}])
 
 
-def test_the_explanation_is_one_sentence_with_its_figures():
+def test_the_explanation_is_one_sentence_with_its_figures() -> None:
     words = explain("logits", Floor(1e-6, 5e-6, 3), 8.0)
     for figure in ("'logits'", "8 noise floors", "3 honest runs", "1.0e-06", "5.0e-06", "8.0e-06", "4.0e-05"):
         assert figure in words
@@ -62,7 +62,7 @@ def test_the_explanation_is_one_sentence_with_its_figures():
     assert words.endswith(".")
 
 
-def test_drift_counts_what_points_one_way_and_not_what_does_not():
+def test_drift_counts_what_points_one_way_and_not_what_does_not() -> None:
     scale = np.ones(100)
     same, turns = np.zeros((100, 4)), np.zeros((100, 4))
     same[:, 2], turns[:, 2] = 1e-6, np.where(np.arange(100) % 2 == 0, 1e-6, -1e-6)
@@ -71,7 +71,7 @@ def test_drift_counts_what_points_one_way_and_not_what_does_not():
     assert drift(10 * same, 10 * scale) == pytest.approx(drift(same, scale))
 
 
-def test_a_run_that_happens_to_cancel_out_makes_no_small_drift_floor():
+def test_a_run_that_happens_to_cancel_out_makes_no_small_drift_floor() -> None:
     y = np.random.default_rng(0).normal(size=(50, 1))
     noise = 1e-4 * np.where(np.arange(50) % 2 == 0, 1.0, -1.0)[:, None] * np.abs(y)
     floor = noise_floors({"o": y}, [{"o": y + noise}])["o"]
@@ -79,7 +79,7 @@ def test_a_run_that_happens_to_cancel_out_makes_no_small_drift_floor():
     assert floor.drift > 1e-4
 
 
-def test_floors_without_a_drift_say_nothing_of_it():
+def test_floors_without_a_drift_say_nothing_of_it() -> None:
     floor = Floor(1e-6, 5e-6, 3)
     assert "adds up" not in explain("o", floor)
     assert as_json({"o": floor}) == {"o": {"l2": 1e-6, "peak": 5e-6, "runs": 3}}

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from ulsam_deploy.device.parity.probes import ADVERSARIAL
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 24), (1, 8, 8), (5, 7, 3), (2, 9), (6,), (), (2, 4, 5, 6), (1, 1, 1)])
-def test_any_shape(shape):
+def test_any_shape(shape: Any) -> None:
     inputs, names = make_probes({"x": shape}, count=30)
     assert inputs["x"].shape == (30, *shape)
     assert inputs["x"].dtype == np.float32
@@ -15,31 +17,31 @@ def test_any_shape(shape):
     assert len(set(names)) == 30
 
 
-def test_seeds_decide_everything():
+def test_seeds_decide_everything() -> None:
     one, other, again = (make_probes({"x": (3, 8, 8)}, seed=seed)[0]["x"] for seed in (1, 2, 1))
     np.testing.assert_array_equal(one, again)
     assert not np.array_equal(one, other)
 
 
-def test_inputs_differ_from_each_other():
+def test_inputs_differ_from_each_other() -> None:
     inputs, _ = make_probes({"a": (3, 8, 8), "b": (3, 8, 8)})
     assert not np.array_equal(inputs["a"], inputs["b"])
 
 
 @pytest.mark.parametrize(("count", "batch", "made"), [(32, 1, 32), (32, 5, 35), (1, 1, 1), (1, 4, 4), (10, 10, 10)])
-def test_count_is_a_multiple_of_the_batch(count, batch, made):
+def test_count_is_a_multiple_of_the_batch(count: int, batch: int, made: int) -> None:
     inputs, names = make_probes({"x": (1, 4, 4)}, count=count, batch=batch)
     assert len(inputs["x"]) == len(names) == made
 
 
-def test_every_adversarial_kind_and_as_many_natural_ones_take_turns():
+def test_every_adversarial_kind_and_as_many_natural_ones_take_turns() -> None:
     _, names = make_probes({"x": (1, 4, 4)}, count=32)
     assert set(ADVERSARIAL) < set(names)
     assert all(name.startswith("natural-") for name in names[:28:2])
     assert not any(name.startswith("natural-") for name in names[1:28:2])
 
 
-def test_natural_probes_look_like_normalised_photographs():
+def test_natural_probes_look_like_normalised_photographs() -> None:
     inputs, names = make_probes({"x": (3, 64, 64)}, count=60)
     images = inputs["x"][[name.startswith("natural") for name in names]]
     assert np.abs(images.mean((1, 2, 3))).max() < 0.01
@@ -51,7 +53,7 @@ def test_natural_probes_look_like_normalised_photographs():
     assert np.abs(np.corrcoef(flat) - np.eye(len(flat))).max() < 0.9  # no two alike
 
 
-def test_adversarial_probes_are_what_they_are_called():
+def test_adversarial_probes_are_what_they_are_called() -> None:
     inputs, names = make_probes({"x": (3, 16, 12)}, count=28)
     by_name = dict(zip(names, inputs["x"]))
     assert np.ptp(by_name["constant"], axis=(1, 2)).max() == 0
@@ -74,6 +76,6 @@ def test_adversarial_probes_are_what_they_are_called():
 @pytest.mark.parametrize(
     "wrong", [{"count": 0}, {"batch": 0}, {"count": -3}, {"shapes": {}}, {"shapes": {"x": (3, 0, 4)}}]
 )
-def test_impossible_wishes_are_usage_errors(wrong):
+def test_impossible_wishes_are_usage_errors(wrong: Any) -> None:
     with pytest.raises(UsageError, match="cannot make"):
         make_probes(**{"shapes": {"x": (1, 4, 4)}, **wrong})

@@ -38,7 +38,7 @@ def limits(place: Path) -> tuple[str, str]:
     (record,) = manifest(place, "whole.bundle").artifacts
     plain = next(p for p in record.facts.auto.points if p.precision == "int8" and not p.keep)
     assert min(plain.liveness.values()) >= 0.9
-    return f"error={0.6 * plain['error']}", "size=49%"
+    return f"error={0.6 * plain.error}", "size=49%"
 
 
 @pytest.fixture(scope="module")

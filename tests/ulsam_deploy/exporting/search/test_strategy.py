@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +26,9 @@ def test_parts_are_as_coarse_as_gives_enough() -> None:
 
 
 @given(st.sets(st.sampled_from(sorted(MODULES)), max_size=6), st.randoms(use_true_random=False))
-def test_exactly_the_guilty_modules_are_kept_in_whatever_order_they_are_suspected(guilty: set[str], random) -> None:
+def test_exactly_the_guilty_modules_are_kept_in_whatever_order_they_are_suspected(
+    guilty: set[str], random: Any
+) -> None:
     """A damage that says nothing costs trials, never the answer."""
     parts = parts_of(MODULES)
     damage = {part.path: random.random() for part in parts}

@@ -48,7 +48,7 @@ def forms(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Sets what the exporter can choose among; the first is its own choice."""
 
     def choose(*known: Callable[..., Tensor]) -> None:
-        monkeypatch.setitem(lowerings.FORMS, "onnx", {form.__name__: form for form in known})  # type: ignore[arg-type]
+        monkeypatch.setitem(lowerings.FORMS, "onnx", {form.__name__: form for form in known})
         monkeypatch.setattr(OnnxExporter, "lowerings", tuple(form.__name__ for form in known))
         monkeypatch.setattr(lowerings, "_table", dict)
 
@@ -60,7 +60,9 @@ def export(place: Path, output: str, *more: str) -> int:
     return main(["export", model, "--target", "onnx", "--no-cache", "-o", str(place / output), *more])
 
 
-def test_it_takes_the_faster_form_and_never_a_wrong_one(place, forms, capsys):
+def test_it_takes_the_faster_form_and_never_a_wrong_one(
+    place: Path, forms: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     forms(slow, wrong, lowerings.broadcast)
     assert export(place, "tuned.bundle", "--tune") == Exit.OK
     (record,) = manifest(place, "tuned.bundle").artifacts
@@ -78,7 +80,7 @@ def test_it_takes_the_faster_form_and_never_a_wrong_one(place, forms, capsys):
     assert artifact_bytes(place, "plain.bundle") != artifact_bytes(place, "tuned.bundle")
 
 
-def test_a_slower_form_is_not_taken(place, forms):
+def test_a_slower_form_is_not_taken(place: Path, forms: Callable[..., None]) -> None:
     forms(lowerings.broadcast, slow)
     assert export(place, "kept.bundle", "--tune") == Exit.OK
     (record,) = manifest(place, "kept.bundle").artifacts
@@ -87,36 +89,36 @@ def test_a_slower_form_is_not_taken(place, forms):
     assert choice.ratio.low > 1
 
 
-def test_it_is_for_fp32_alone(place, capsys):
+def test_it_is_for_fp32_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(place, "no.bundle", "--tune", "--precision", "fp16") == Exit.USAGE
     assert "equal in fp32" in capsys.readouterr().err
 
 
-def test_the_plan_says_so(place, capsys):
+def test_the_plan_says_so(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export(place, "no.bundle", "--tune", "--dry-run") == Exit.OK
     assert "timed first" in capsys.readouterr().out
 
 
-def test_a_form_that_nobody_knows_is_named():
+def test_a_form_that_nobody_knows_is_named() -> None:
     with pytest.raises(UsageError) as error:
         lowerings.ByGeometry("onnx", (("8/4 2x2", "magic"),))
     assert "'magic'" in str(error.value)
     assert "broadcast" in error.value.expected
 
 
-def test_the_shipped_table_names_forms_that_exist():
+def test_the_shipped_table_names_forms_that_exist() -> None:
     for target, table in lowerings._table().items():
         assert set(table.values()) <= set(lowerings.FORMS[target])
 
 
 @pytest.mark.parametrize("target", sorted(lowerings.FORMS))
-def test_exporters_and_forms_agree(target):
+def test_exporters_and_forms_agree(target: Any) -> None:
     from ulsam_deploy.device import plugins
 
     assert plugins.load(plugins.EXPORTERS, target).lowerings == tuple(lowerings.FORMS[target])
 
 
-def test_the_table_decides_and_what_is_said_goes_before_it(monkeypatch):
+def test_the_table_decides_and_what_is_said_goes_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lowerings, "_table", lambda: {"onnx": {"8/4 2x2": "take"}})
     here, elsewhere = Block("a", 8, 4, 2, 2), Block("b", 8, 4, 2, 3)
     assert [lowerings.ByGeometry("onnx").name(block) for block in (here, elsewhere)] == ["take", "broadcast"]
