@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device.commands.arguments import add_ci_options, command, value
-from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.commands.parsers.bench import count
 
 
 def add(commands: Any) -> None:
@@ -21,13 +21,7 @@ def add(commands: Any) -> None:
         help="where results go (default: what the file says, or beside it)",
     )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=value(_count), metavar="N", help="local processes (default: cores and memory)")
+    where.add_argument("--workers", type=value(count), metavar="N", help="local processes (default: cores and memory)")
     where.add_argument("--scheduler", default="", metavar="ADDRESS", help="a Dask cluster's, such as tcp://host:8786")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     add_ci_options(parser)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"'{text}' is no number of workers", expected="a positive number")
-    return int(text)
