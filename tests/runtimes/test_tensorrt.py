@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ulsam_deploy.device.bench import measure
+from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.runtimes.tensorrt import builder, cuda, engine

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import check_host, printable
-from ulsam_deploy.cli.hosts import Answer, at_hosts, last_words, overall, sent
-from ulsam_deploy.device import codec
+from ulsam_deploy.cli.documents import BenchHostsDocument, Timed
+from ulsam_deploy.cli.hosts import Reply, asides, at_hosts, last_words, overall, sent
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle.kinds import RESULT
 from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.checks import Check
-from ulsam_deploy.device.commands import timings, words
+from ulsam_deploy.device.commands import timings
+from ulsam_deploy.device.commands.answer import Answer, Part, Table
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError
@@ -23,14 +23,14 @@ from ulsam_deploy.device.findings import Verdict
 _RESULT = "result.json"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def run(arguments: argparse.Namespace) -> Answer:
     """Every host measures at once; each result that came back is kept, whatever became of the others."""
     files = {"inputs.npz": arguments.inputs} if arguments.inputs else {}
     outputs = _outputs(arguments)
     with handover(arguments, arguments.bundle.name, *outputs.values()) as told:
         with sent({"bundle": arguments.bundle}, files) as folder:
-            answers = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
-        results = {answer.host: result for answer in answers if (result := _result(answer))}
+            replies = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
+        results = {reply.host: result for reply in replies if (result := _result(reply))}
         _keep(outputs, results)
         told.columns, told.rows = ("host", *timings.COLUMNS), _rows(results)
         told.sentence = " ".join(f"{host}: {timings.sentence(result)}" for host, result in results.items())
@@ -38,29 +38,17 @@ def run(arguments: argparse.Namespace) -> Exit:
             told.checks += [
                 Check(f"{host} {each.subject}", each.name, each.verdict, each.text) for each in timings.checks(result)
             ]
-        for answer in answers:
-            if answer.error:
-                told.checks.append(Check(answer.host, "bench", Verdict.FAIL, str(answer.error)))
-    for answer in answers:
-        if answer.error:
-            sys.stderr.write(f"error: {answer.error}\n")
-    code = overall(answers)
-    if arguments.json:
-        hosts = {
-            answer.host: {
-                "result": codec.encode(results[answer.host], "result") if answer.host in results else None,
-                "error": str(answer.error) if answer.error else None,
-                "exit_code": int(answer.code),
-            }
-            for answer in answers
-        }
-        words.print_json("bench-hosts", {"hosts": hosts, "exit_code": int(code)})
-        return code
-    if results:
-        words.print_table(told.columns, told.rows)
-    for host, result in results.items():
-        print(printable(timings.remarks(result, host)))
-    return code
+        for reply in replies:
+            if reply.error:
+                told.checks.append(Check(reply.host, "bench", Verdict.FAIL, str(reply.error)))
+    code = overall(replies)
+    text: list[Part] = [*asides(replies), *([Table(told.columns, told.rows)] if results else [])]
+    text += [printable(timings.remarks(result, host)) for host, result in results.items()]
+    hosts = {
+        reply.host: Timed(results.get(reply.host), str(reply.error) if reply.error else None, int(reply.code))
+        for reply in replies
+    }
+    return Answer(BenchHostsDocument(hosts, int(code)), text, code)
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
@@ -76,19 +64,19 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     return [*found, *(["--configure-device"] if arguments.configure_device else [])]
 
 
-def _result(answer: Answer) -> Result | None:
-    """The result that came back; ``None`` and ``answer.error`` where none did. What a board sends is not trusted."""
-    if answer.finished is None:
+def _result(reply: Reply) -> Result | None:
+    """The result that came back; ``None`` and ``reply.error`` where none did. What a board sends is not trusted."""
+    if reply.finished is None:
         return None
-    text = answer.finished.files.get(_RESULT)
+    text = reply.finished.files.get(_RESULT)
     if text is None:
-        answer.error = answer.error or UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
-        answer.code = Exit.UNAVAILABLE if answer.code is Exit.OK else answer.code
+        reply.error = reply.error or UnavailableError(f"{reply.host}: {last_words(reply.finished)}")
+        reply.code = Exit.UNAVAILABLE if reply.code is Exit.OK else reply.code
         return None
     try:
-        return Result.from_json(text, f"the result of {answer.host}")
+        return Result.from_json(text, f"the result of {reply.host}")
     except RefusedError as error:
-        answer.error, answer.code = error, Exit.REFUSED
+        reply.error, reply.code = error, Exit.REFUSED
         return None
 
 

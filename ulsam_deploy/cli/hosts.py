@@ -1,10 +1,9 @@
-"""A command on several boards behind SSH at once: runner and bundle are sent, and the answers fetched."""
+"""A command on several boards behind SSH at once: runner and bundle are sent, and the replies fetched."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import shutil
 import sys
@@ -13,20 +12,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, printable, run_job
 from ulsam_deploy.boards.runner import runner_bytes
+from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.commands.answer import Aside
 from ulsam_deploy.device.commands.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
 
-__all__ = ["Answer", "at_hosts", "document", "last_words", "overall", "sent"]
+__all__ = ["Reply", "asides", "at_hosts", "document", "last_words", "overall", "sent"]
+
+T = TypeVar("T")
 
 
 @dataclass
-class Answer:
+class Reply:
     """What came of one host: ``finished``, or the ``error`` why nothing did."""
 
     host: str
@@ -58,8 +61,8 @@ def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -
 
 def at_hosts(
     arguments: argparse.Namespace, folder: Path, words: Sequence[str], results: Sequence[str] = ()
-) -> list[Answer]:
-    """Do ``runner.pyz`` with ``words`` on every ``--host``, all at once; an answer for each, in their order.
+) -> list[Reply]:
+    """Do ``runner.pyz`` with ``words`` on every ``--host``, all at once; a reply for each, in their order.
 
     Ctrl-C stops them all, and cleans the boards. What they write to stderr comes out here, line by line.
     """
@@ -69,49 +72,49 @@ def at_hosts(
         raise UsageError(f"--host {twice} is there twice", expected="each host once")
     order = Order(folder, ("runner.pyz", *words), tuple(results), arguments.host_time_limit)
     stop = threading.Event()
-    answers = [Answer(host) for host in hosts]
-    for answer in answers:
-        threading.Thread(target=_work, args=(answer, arguments, order, stop), name=answer.host, daemon=True).start()
+    replies = [Reply(host) for host in hosts]
+    for reply in replies:
+        threading.Thread(target=_work, args=(reply, arguments, order, stop), name=reply.host, daemon=True).start()
     try:
-        _await(answers)
+        _await(replies)
     except BaseException:
         stop.set()
-        _await(answers, 60.0)
+        _await(replies, 60.0)
         raise
-    return answers
+    return replies
 
 
-def _await(answers: Sequence[Answer], seconds: float = math.inf) -> None:
+def _await(replies: Sequence[Reply], seconds: float = math.inf) -> None:
     """Wait until all are done. Not by joining: an interrupted ``join`` takes a thread that runs for one that ended."""
     deadline = time.monotonic() + seconds
-    for answer in answers:
-        while not answer.done.wait(0.2) and time.monotonic() < deadline:
+    for reply in replies:
+        while not reply.done.wait(0.2) and time.monotonic() < deadline:
             pass
 
 
-def _work(answer: Answer, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
-    link = Link(answer.host, arguments.ssh_config, arguments.host_python, stop)
+def _work(reply: Reply, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
+    link = Link(reply.host, arguments.ssh_config, arguments.host_python, stop)
     try:
-        answer.finished = run_job(link, order, _teller(answer.host))
-        answer.code = _code(answer)
+        reply.finished = run_job(link, order, _teller(reply.host))
+        reply.code = _code(reply)
     except UlsamError as error:
-        answer.error, answer.code = error, Exit(error.exit_code)
+        reply.error, reply.code = error, Exit(error.exit_code)
     except Exception as error:  # a thread's traceback would be lost between the other hosts' lines
-        answer.error = in_words(error) or defect(error, order.words)
-        answer.error.found = f"{answer.host}: {answer.error.found}"
-        answer.code = Exit(answer.error.exit_code)
+        reply.error = in_words(error) or defect(error, order.words)
+        reply.error.found = f"{reply.host}: {reply.error.found}"
+        reply.code = Exit(reply.error.exit_code)
     finally:
-        answer.done.set()
+        reply.done.set()
 
 
-def _code(answer: Answer) -> Exit:
-    finished = answer.finished
+def _code(reply: Reply) -> Exit:
+    finished = reply.finished
     assert finished is not None
     try:
         code = Exit(finished.exit_code)
     except ValueError:  # a traceback, or a signal
         code = Exit.UNAVAILABLE
-        answer.error = UnavailableError(f"{answer.host}: {last_words(finished)}")
+        reply.error = UnavailableError(f"{reply.host}: {last_words(finished)}")
     return code
 
 
@@ -135,28 +138,30 @@ def _teller(host: str) -> Callable[[str], None]:
     return tell
 
 
-def overall(answers: Sequence[Answer]) -> Exit:
+def overall(replies: Sequence[Reply]) -> Exit:
     """The one exit code; a code that no check has (wrong usage there) counts where nothing else went wrong."""
-    codes = [answer.code for answer in answers]
+    codes = [reply.code for reply in replies]
     return combine(codes) or max(codes)
 
 
-def document(answer: Answer, schema: str) -> dict[str, Any] | None:
-    """The JSON document that a job printed; ``None``, with ``error`` and ``code`` set, where there is none.
+def asides(replies: Sequence[Reply]) -> list[Aside]:
+    """What went wrong, a line for each host."""
+    return [Aside(f"error: {reply.error}") for reply in replies if reply.error]
 
-    What a board sends is not trusted: it must be one object with this ``schema``.
+
+def document(reply: Reply, kind: type[T]) -> T | None:
+    """The document that a job printed; ``None``, with ``error`` and ``code`` set, where there is none.
+
+    What a board sends is not trusted: it must be a ``kind`` down to the numbers.
     """
-    if answer.finished is None or answer.error:
+    if reply.finished is None or reply.error:
         return None
+    name = f"the answer of {reply.host}"
     try:
-        found = json.loads(answer.finished.out)
-    except (ValueError, RecursionError):
-        found = None
-    if isinstance(found, dict) and found.get("schema") == schema:
-        return found
-    if answer.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
-        answer.error = RefusedError(f"{answer.host}: its answer is no {schema} document")
-        answer.code = Exit.REFUSED
-    else:
-        answer.error = UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
-    return None
+        return codec.decode(kind, codec.loads(reply.finished.out.encode(errors="replace"), name), name)
+    except RefusedError as error:
+        if reply.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
+            reply.error, reply.code = RefusedError(error.found, expected=error.expected), Exit.REFUSED
+        else:
+            reply.error = UnavailableError(f"{reply.host}: {last_words(reply.finished)}")
+        return None

@@ -12,8 +12,8 @@ import numpy as np
 
 from ulsam_deploy.device import codec, plugins
 from ulsam_deploy.device.arrays import Array
-from ulsam_deploy.device.bench import measure
 from ulsam_deploy.device.bench.identity import Proof
+from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.device.bundle.judged import CODES
 from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UnavailableError

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ulsam_deploy import report
 from ulsam_deploy._version import __version__
@@ -15,7 +14,7 @@ from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.errors import Exit, combine
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.sweep.accuracy import Counts
+from ulsam_deploy.sweep.accuracy import Tally
 from ulsam_deploy.sweep.work import Result
 
 COLUMNS = (
@@ -30,7 +29,7 @@ class Row:
     """One cell: its result, its accuracy (``None``: nobody asked), what stopped that, and how often it was begun."""
 
     result: Result
-    accuracy: Counts | None
+    accuracy: Tally | None
     trouble: str
     attempts: int
     bundle: str
@@ -40,7 +39,7 @@ class Row:
         """Of the whole cell: one without a result failed."""
         if self.trouble or self.result.code not in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
             return Verdict.UNVERIFIED if self.result.code is Exit.UNAVAILABLE and not self.trouble else Verdict.FAIL
-        return Verdict(self.result.found["verdict"])
+        return self.result.found.verdict
 
     @property
     def code(self) -> Exit:
@@ -53,7 +52,7 @@ class Row:
     @property
     def reasons(self) -> list[str]:
         """What a reader has to know besides the numbers."""
-        return [*self.result.found["reasons"], *([f"accuracy: {self.trouble}"] if self.trouble else [])]
+        return [*self.result.found.reasons, *([f"accuracy: {self.trouble}"] if self.trouble else [])]
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, by :data:`COLUMNS`."""
@@ -63,18 +62,18 @@ class Row:
             low, high = self.accuracy.interval()
             top1 = f"{100 * self.accuracy.top1 / self.accuracy.samples:.2f} % ({100 * low:.1f} to {100 * high:.1f})"
         return (
-            found["checkpoint"],
-            found["target"],
-            found["precision"],
-            found["input"] or "-",
-            found["device"] or "-",
-            found["tier"],
-            "-" if run["error"] is None else f"{run['error']:.2f} floors",
-            "-" if run["liveness"] is None else f"{run['liveness']:.2f}",
+            found.checkpoint,
+            found.target,
+            found.precision,
+            found.input or "-",
+            found.device or "-",
+            found.tier.label,
+            "-" if run.error is None else f"{run.error:.2f} floors",
+            "-" if run.liveness is None else f"{run.liveness:.2f}",
             top1,
-            f"{found['bytes'] / 1e6:.2f} MB" if found["bytes"] else "-",
-            "-" if run["p50"] is None else f"{run['p50']:.2f} ms",
-            f"{run['seconds']:.1f}",
+            f"{found.bytes / 1e6:.2f} MB" if found.bytes else "-",
+            "-" if run.p50 is None else f"{run.p50:.2f} ms",
+            f"{run.seconds:.1f}",
             self.verdict.value,
         )
 
@@ -102,25 +101,6 @@ def checks(rows: Sequence[Row]) -> list[Check]:
 def as_markdown(title: str, rows: Sequence[Row], found: int) -> str:
     """The report in Markdown, below 1 MiB."""
     return markdown(title, sentence(rows, found), COLUMNS, [row.cells() for row in rows], checks(rows))
-
-
-def as_json(title: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """The report for machines."""
-    return {
-        "title": title,
-        "cells": [
-            {
-                "key": row.result.key,
-                "found": dict(row.result.found),
-                "run": dict(row.result.run),
-                "accuracy": asdict(row.accuracy) if row.accuracy else None,
-                "trouble": row.trouble,
-                "attempts": row.attempts,
-                "bundle": row.bundle if row.result.found["files"] else None,
-            }
-            for row in rows
-        ],
-    }
 
 
 def as_html(title: str, rows: Sequence[Row], found: int) -> str:

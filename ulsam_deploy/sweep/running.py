@@ -10,7 +10,7 @@ from typing import Any
 
 from ulsam_deploy.device.errors import Exit, UlsamError
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.sweep.accuracy import Counts
+from ulsam_deploy.sweep.accuracy import Tally
 from ulsam_deploy.sweep.plan import Cell, Shard, Sweep
 from ulsam_deploy.sweep.results import Row
 from ulsam_deploy.sweep.store import Store
@@ -33,7 +33,7 @@ class Run:
         self.sweep, self._progress = sweep, progress
         self._store = Store(sweep.output)
         self._results: dict[int, Result] = {}
-        self._counts: dict[int, dict[str, Counts]] = {}
+        self._counts: dict[int, dict[str, Tally]] = {}
         self._troubles: dict[int, str] = {}
         self._started, self._made = time.perf_counter(), 0
         self.found = 0  # so many cells were done before this run
@@ -67,7 +67,7 @@ class Run:
     def _hand_out(self, executor: Executor, waiting: dict[Future[Any], _Task], number: int) -> None:
         """The shards for a cell that is made."""
         cell = self.sweep.cells[number]
-        if not self._results[number].found["files"]:
+        if not self._results[number].found.files:
             return
         for shard in self.sweep.shards:
             waiting[executor.submit(do_shard, cell.key, shard, self.sweep.output)] = _Task(number, cell, shard)
@@ -82,11 +82,13 @@ class Run:
         done, total = len(self._results), len(self.sweep.cells)
         left = (time.perf_counter() - self._started) / self._made * (total - done)
         said = (
-            result.found["verdict"] if result.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE) else "no result"
+            result.found.verdict.value
+            if result.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE)
+            else "no result"
         )
         self._progress.say(
-            f"[{done}/{total}] {task.cell.words}: {result.found['tier']}, {said} "
-            f"({result.run['seconds']:.1f} s on {result.run['worker']}; about {left / 60:.0f} min left)"
+            f"[{done}/{total}] {task.cell.words}: {result.found.tier.label}, {said} "
+            f"({result.run.seconds:.1f} s on {result.run.worker}; about {left / 60:.0f} min left)"
         )
 
     def _take_counts(self, task: _Task, future: Future[Any]) -> None:
@@ -102,7 +104,7 @@ class Run:
         return [
             Row(
                 self._results[number],
-                sum(self._counts.get(number, {}).values(), Counts()) if self.sweep.shards else None,
+                sum(self._counts.get(number, {}).values(), Tally()) if self.sweep.shards else None,
                 self._troubles.get(number, ""),
                 len(self._store.names(f"cells/{cell.key}/attempts")),
                 f"cells/{cell.key}/{BUNDLE}",

@@ -8,10 +8,10 @@ from ulsam_deploy.device.bench.result import (
     Cause,
     Comparison,
     Condition,
+    Disturbance,
     Machine,
     Measured,
     Process,
-    Reason,
     Result,
     Settings,
     Watch,
@@ -20,7 +20,7 @@ from ulsam_deploy.device.bench.result import (
 from ulsam_deploy.device.bench.statistics import summarize
 from ulsam_deploy.device.findings import EngineFacts
 
-SLOWED = Reason(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
+SLOWED = Disturbance(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
 
 
 def measured(target: str, milliseconds: float, condition: Condition) -> Measured:

@@ -23,8 +23,23 @@ from ulsam_deploy.device.errors import RefusedError
 from ulsam_deploy.device.findings import EngineFacts, Summary, Verdict
 
 __all__ = [
-    "SCHEMA", "Cause", "Comparison", "Condition", "Energy", "Machine", "Measured", "Parity", "Process", "Reading",
-    "Reason", "Result", "Settings", "Watch", "json_schema", "pack_samples", "unpack_samples",
+    "SCHEMA",
+    "Cause",
+    "Comparison",
+    "Condition",
+    "Disturbance",
+    "Energy",
+    "Machine",
+    "Measured",
+    "Parity",
+    "Process",
+    "Reading",
+    "Result",
+    "Settings",
+    "Watch",
+    "json_schema",
+    "pack_samples",
+    "unpack_samples",
 ]  # fmt: skip
 
 SCHEMA = "ulsam-deploy.bench/2"
@@ -53,7 +68,7 @@ class Cause(str, enum.Enum):
 
 
 @dataclass(frozen=True)
-class Reason:
+class Disturbance:
     """Why a stretch isn't clean: one whole sentence. ``condition`` is what it makes of the stretch."""
 
     cause: Cause
@@ -84,7 +99,7 @@ class Watch:
     """
 
     condition: Condition
-    reasons: tuple[Reason, ...]
+    reasons: tuple[Disturbance, ...]
     readings: tuple[Reading, ...]
     throttled: Mapping[str, int | None]
     power_mode: str | None
@@ -248,7 +263,7 @@ class Result:
     comparisons: tuple[Comparison, ...]
     fastest: str | None
     condition: Condition
-    reasons: tuple[Reason, ...]
+    reasons: tuple[Disturbance, ...]
     left_out: Mapping[str, str]
     schema: str = field(
         default=SCHEMA,
