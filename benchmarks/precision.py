@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ulsam_deploy.device.bench import measure
 from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
+from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.device.commands.words import size, table
 from ulsam_deploy.device.errors import UnavailableError

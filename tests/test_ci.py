@@ -162,7 +162,7 @@ def test_the_gate_times_both_bundles_in_turns(exported: Runner) -> None:
 @pytest.mark.slow
 @pytest.mark.arm
 def test_the_boards_are_emulated(exported: Runner) -> None:
-    verify = next(iter(build_parser(["verify"])._subparsers._group_actions)).choices["verify"]
+    verify = build_parser(["verify"]).commands["verify"]
     if "--device" not in verify.format_help():
         pytest.skip("'verify' has no --device here")
     exported.inputs["devices"] = "rpi5"

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ulsam_deploy.device.bench import measure
+from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.runtimes.tensorrt import builder, cuda, engine

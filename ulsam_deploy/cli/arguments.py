@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from ulsam_deploy.device.commands.arguments import positive, value
+from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.shapes import parse_shape
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_model_options(parser: Parser) -> None:
     """How to read a checkpoint: shared by every command that takes a MODEL."""
-    network = parser.add_mutually_exclusive_group()
-    network.add_argument("--arch", metavar="NAME", help="the network (default: recognized from the checkpoint's keys)")
-    network.add_argument("--model", dest="factory", metavar="PKG.MODULE:FACTORY", help="your own network's code")
-    parser.add_argument("--ulsam-variant", dest="variant", metavar="NAME", help="the form of the module in the wild")
-    parser.add_argument(
+    network, words = parser.one_of(), parser.words
+    network.add("--arch", metavar="NAME", help="the network (default: recognized from the checkpoint's keys)")
+    network.add("--model", dest="factory", metavar="PKG.MODULE:FACTORY", help="your own network's code")
+    words.add("--ulsam-variant", dest="variant", metavar="NAME", help="the form of the module in the wild")
+    words.add(
         "--input",
         action="append",
         type=value(parse_shape),
@@ -24,13 +25,22 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="CxHxW",
         help="input shape without the batch; once for each input (default: what the checkpoint says)",
     )
-    parser.add_argument("--trust-pickle", action="store_true", help="let the checkpoint run code while it is read")
-    parser.add_argument(
-        "--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this one name"
-    )
+    words.add("--trust-pickle", action="store_true", help="let the checkpoint run code while it is read")
+    words.add("--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this one name")
 
 
-def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+class ModelOptions(TypedDict):
+    """Fields of :class:`~ulsam_deploy.load.options.LoadOptions`."""
+
+    arch: str | None
+    factory: str | None
+    variant: str | None
+    inputs: tuple[tuple[int, ...], ...]
+    trust_pickle: bool
+    allow_globals: tuple[str, ...]
+
+
+def model_options(arguments: argparse.Namespace) -> ModelOptions:
     """What the words of :func:`add_model_options` say, as fields of :class:`~ulsam_deploy.load.options.LoadOptions`."""
     return {
         "arch": arguments.arch,
@@ -42,18 +52,18 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def add_host_options(parser: argparse.ArgumentParser) -> None:
+def add_host_options(parser: Parser) -> None:
     """Boards to do it on instead of here; read by :mod:`ulsam_deploy.cli.hosts`."""
-    group = parser.add_argument_group("on other machines, through your own ssh (nothing is installed or left there)")
-    group.add_argument(
+    group = parser.group("on other machines, through your own ssh (nothing is installed or left there)")
+    group.add(
         "--host", action="append", default=[], metavar="USER@NAME", help="do it there; repeat it for several at once"
     )
-    group.add_argument("--host-python", default="python3", metavar="WORD", help="Python there (default python3)")
-    group.add_argument(
+    group.add("--host-python", default="python3", metavar="WORD", help="Python there (default python3)")
+    group.add(
         "--host-time-limit",
         type=value(positive),
         default=3600.0,
         metavar="SECONDS",
         help="the longest that it may take there (default 3600)",
     )
-    group.add_argument("--ssh-config", type=Path, metavar="FILE", help="in place of your own ~/.ssh/config")
+    group.add("--ssh-config", type=Path, metavar="FILE", help="in place of your own ~/.ssh/config")

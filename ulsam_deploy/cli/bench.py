@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import argparse
 
+from ulsam_deploy.cli.arguments import add_host_options
 from ulsam_deploy.device.commands import bench
-from ulsam_deploy.device.errors import Exit
+from ulsam_deploy.device.commands.answer import Answer
+from ulsam_deploy.device.commands.reading import Parser
+
+HELP = bench.HELP
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    bench.add_words(parser)
+    count = parser.group("instructions instead of time")
+    count.add("--device", metavar="NAME", help="the board: rpi3, rpi4, rpi5, rpi4-32bit or one of your own")
+    count.add("--count", action="store_true", help="count instructions on the emulated board; a count, not a latency")
+    add_host_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """Here, or on every ``--host`` at once; with ``--count``, instructions on an emulated board instead."""
     if arguments.count:
-        from ulsam_deploy.cli import counting
+        from ulsam_deploy.cli import bench_count
 
-        return counting.run_count(arguments)
+        return bench_count.run(arguments)
     if arguments.host:
         from ulsam_deploy.cli import bench_hosts
 

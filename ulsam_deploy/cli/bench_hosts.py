@@ -7,30 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import check_host
-from ulsam_deploy.cli.hosts import HostAnswer, at_hosts, overall, sent, stopped
-from ulsam_deploy.device import codec
+from ulsam_deploy.cli.documents import BenchHostsDocument, Timed
+from ulsam_deploy.cli.hosts import HostReply, asides, at_hosts, overall, sent, stopped
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle.kinds import RESULT
 from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.checks import Check
-from ulsam_deploy.device.commands import timings, words
+from ulsam_deploy.device.commands import timings
+from ulsam_deploy.device.commands.answer import Answer, Part, Table
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import handover
 from ulsam_deploy.device.errors import Exit, RefusedError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.printing import complain, say
 
 _RESULT = "result.json"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def run(arguments: argparse.Namespace) -> Answer:
     """Every host measures at once; each result that came back is kept, whatever became of the others."""
     files = {"inputs.npz": arguments.inputs} if arguments.inputs else {}
     outputs = _outputs(arguments)
     with handover(arguments, arguments.bundle.name, *outputs.values()) as told:
         with sent({"bundle": arguments.bundle}, files) as folder:
-            answers = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
-        results = {answer.host: result for answer in answers if (result := _result(answer))}
+            replies = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
+        results = {reply.host: result for reply in replies if (result := _result(reply))}
         _keep(outputs, results)
         told.columns, told.rows = ("host", *timings.COLUMNS), _rows(results)
         told.sentence = " ".join(f"{host}: {timings.sentence(result)}" for host, result in results.items())
@@ -38,29 +38,18 @@ def run(arguments: argparse.Namespace) -> Exit:
             told.checks += [
                 Check(f"{host} {each.subject}", each.name, each.verdict, each.text) for each in timings.checks(result)
             ]
-        for answer in answers:
-            if answer.error:
-                told.checks.append(Check(answer.host, "bench", Verdict.FAIL, str(answer.error)))
-    for answer in answers:
-        if answer.error:
-            complain(answer.error)
-    code = overall(answers)
-    if arguments.json:
-        hosts = {
-            answer.host: {
-                "result": codec.encode(results[answer.host], "result") if answer.host in results else None,
-                "error": str(answer.error) if answer.error else None,
-                "exit_code": int(answer.code),
-            }
-            for answer in answers
-        }
-        words.print_json("bench-hosts", {"hosts": hosts, "exit_code": int(code)})
-        return code
-    if results:
-        words.print_table(told.columns, told.rows)
+        for reply in replies:
+            if reply.error:
+                told.checks.append(Check(reply.host, "bench", Verdict.FAIL, str(reply.error)))
+    code = overall(replies)
+    text: list[Part] = [*asides(replies), *([Table(told.columns, told.rows)] if results else [])]
     for host, result in results.items():
-        say(*timings.remarks(result, host).split("\n"))
-    return code
+        text += timings.remarks(result, host)
+    hosts = {
+        reply.host: Timed(results.get(reply.host), str(reply.error) if reply.error else None, int(reply.code))
+        for reply in replies
+    }
+    return Answer(BenchHostsDocument(hosts, int(code)), text, code)
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
@@ -77,19 +66,19 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     return found
 
 
-def _result(answer: HostAnswer) -> Result | None:
-    """The result that came back; ``None`` and ``answer.error`` where none did. What a board sends is not trusted."""
-    if answer.finished is None:
+def _result(reply: HostReply) -> Result | None:
+    """The result that came back; ``None`` and ``reply.error`` where none did. What a board sends is not trusted."""
+    if reply.finished is None:
         return None
-    text = answer.finished.files.get(_RESULT)
+    text = reply.finished.files.get(_RESULT)
     if text is None:
-        answer.error = answer.error or stopped(answer)
-        answer.code = Exit(answer.error.exit_code)
+        reply.error = reply.error or stopped(reply)
+        reply.code = Exit.UNAVAILABLE if reply.code is Exit.OK else reply.code
         return None
     try:
-        return Result.from_json(text, f"the result of {answer.host}")
+        return Result.from_json(text, f"the result of {reply.host}")
     except RefusedError as error:
-        answer.error, answer.code = error, Exit.REFUSED
+        reply.error, reply.code = error, Exit.REFUSED
         return None
 
 

@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ulsam_deploy.device.bench.result import Result
-from ulsam_deploy.device.checks import Check
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.commands.ci import handover
+from ulsam_deploy.device.commands.answer import Answer, Part, Table
+from ulsam_deploy.device.commands.arguments import add_ci_options
+from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import Exit, UsageError, combine
-from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.printing import say
-from ulsam_deploy.gate import DEFAULT, LimitFinding, decide, read_budgets
 
+if TYPE_CHECKING:
+    from ulsam_deploy.device.bench.result import Result
+    from ulsam_deploy.gate import LimitFinding
+
+HELP = "hold a result of bench against an earlier one and against budgets"
 COLUMNS = ("artifact", "limit", "found", "allowed", "verdict")
-_CODES = {Verdict.PASS: Exit.OK, Verdict.FAIL: Exit.CHECK_FAILED}
 #: A result of a day of the fastest network is smaller.
 MOST_BYTES = 1 << 30
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add("baseline", type=Path, metavar="BASELINE", help="the earlier result file")
+    words.add("current", type=Path, metavar="CURRENT", help="the result file to judge")
+    words.add(
+        "--budget",
+        type=Path,
+        metavar="FILE.toml",
+        help="what is allowed (default: at most 5 %% longer than the baseline)",
+    )
+    words.add(
+        "--allow-unknown",
+        action="store_true",
+        help="compare although the machine doesn't tell its clocks or throttling, as virtual machines don't",
+    )
+    add_ci_options(words)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """Read all three files, decide, and say each limit's verdict."""
+    from ulsam_deploy.device.checks import Check
+    from ulsam_deploy.device.commands.ci import handover
+    from ulsam_deploy.device.findings import Verdict
+    from ulsam_deploy.gate import DEFAULT, CompareDocument, decide, read_budgets
+
     with handover(arguments, f"{arguments.current.name} against {arguments.baseline.name}") as told:
         budgets = read_budgets(arguments.budget) if arguments.budget else DEFAULT
         baseline, current = read_result(arguments.baseline), read_result(arguments.current)
@@ -33,26 +58,23 @@ def run(arguments: argparse.Namespace) -> Exit:
                 f"no budget is about anything that was measured: {', '.join(one.label for one in current.measured)}",
                 expected=f"a [[budget]] whose target, precision and device ('{where}') fit",
             )
-        told.columns, told.rows = COLUMNS, [_row(finding) for finding in found]
+        # A result file may come from anywhere: nothing in it gets at the terminal.
+        told.columns, told.rows = COLUMNS, [_row(each) for each in found]
         told.sentence = sentence(found)
         told.checks += [Check(each.label, each.limit, each.verdict, each.text) for each in found]
-    code = combine(_CODES.get(each.verdict, Exit.INCONCLUSIVE) for each in found)
-    if arguments.json:
-        findings = [{**dataclasses.asdict(each), "verdict": each.verdict.value} for each in found]
-        words.print_json("compare", {"findings": findings, "exit_code": int(code)})
-        return code
-    words.print_table(told.columns, told.rows)
-    for each in found:
-        if each.text:
-            say(*each.text.split("\n"))
-    say("", told.sentence)
-    return code
+    codes = {Verdict.PASS: Exit.OK, Verdict.FAIL: Exit.CHECK_FAILED}
+    code = combine(codes.get(each.verdict, Exit.INCONCLUSIVE) for each in found)
+    reasons = [each.text for each in found if each.text]
+    text: list[Part] = [Table(told.columns, told.rows), *reasons, "", told.sentence]
+    return Answer(CompareDocument(tuple(found), int(code)), text, code)
 
 
 def read_result(path: Path) -> Result:
     """The result file at ``path``; raises :class:`UsageError` when it can't be read, :class:`RefusedError` as
     :meth:`Result.from_json` does.
     """
+    from ulsam_deploy.device.bench.result import Result
+
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UsageError(f"{path} is larger than 1 GiB", expected="a result file of 'ulsam-deploy bench -o'")
@@ -63,10 +85,10 @@ def read_result(path: Path) -> Result:
     return Result.from_json(data, path.name)
 
 
-def sentence(found: list[LimitFinding]) -> str:
+def sentence(found: Sequence[LimitFinding]) -> str:
     """How many limits hold."""
-    held = sum(each.verdict is Verdict.PASS for each in found)
-    failed = sum(each.verdict is Verdict.FAIL for each in found)
+    verdicts = [each.verdict.value for each in found]
+    held, failed = verdicts.count("pass"), verdicts.count("fail")
     parts = [f"{held} of {len(found)} limits hold"]
     parts += [f"{failed} {'is' if failed == 1 else 'are'} broken"] if failed else []
     unsure = len(found) - held - failed
@@ -75,5 +97,4 @@ def sentence(found: list[LimitFinding]) -> str:
 
 
 def _row(each: LimitFinding) -> tuple[str, ...]:
-    """A result file may come from anywhere: nothing in it gets at the terminal."""
     return (each.label, each.limit, each.found, each.allowed, each.verdict.value)

@@ -3,39 +3,106 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
 
-from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.cli.searched import checks_of, print_found, print_tuned
-from ulsam_deploy.device import codec
-from ulsam_deploy.device.bundle import Evidence
-from ulsam_deploy.device.checks import Check, artifact_checks
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.commands.arguments import targets_of
-from ulsam_deploy.device.commands.ci import Handover, check_places, handover
-from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.invocation import OURS, typed
-from ulsam_deploy.device.printing import complain, say
-from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.shortfall import Shortfall, shortfall
+from ulsam_deploy.cli.arguments import add_model_options, model_options
+from ulsam_deploy.device import precisions
+from ulsam_deploy.device.commands.answer import Answer, Part, Table
+from ulsam_deploy.device.commands.arguments import add_ci_options, add_preprocessing, add_target, targets_of, value
+from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.targets import ALL
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.device.verify import runtime_for
-from ulsam_deploy.exporting.budget import read_budget
-from ulsam_deploy.exporting.options import ExportOptions, Recipe
-from ulsam_deploy.exporting.outcome import Outcome
-from ulsam_deploy.exporting.pipeline import Exported, describe_export, export
-from ulsam_deploy.exporting.search import read_recipes
-from ulsam_deploy.load.source import file_digest_of
-from ulsam_deploy.report import REPORT
+from ulsam_deploy.exporting import options
+
+HELP = "take a checkpoint to verified artifacts in one bundle"
 
 
-def options_from(arguments: argparse.Namespace) -> ExportOptions:
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add("model", type=Path, metavar="MODEL", help="a checkpoint (torch.save, safetensors) or an .onnx")
+    add_target(words, "onnx, openvino, tflite, trt or all, or an engine's name (default: all that is installed)")
+    words.add("-o", "--output", type=Path, metavar="DIR", help="the bundle (default: MODEL's name + .bundle)")
+    add_model_options(parser)
+    words.add(
+        "--batch", type=value(options.parse_batch), default=1, metavar="N", help="batch size, or 'dynamic' (default 1)"
+    )
+    words.add(
+        "--precision",
+        action="append",
+        type=value(precisions.parse_precisions),
+        metavar="NAME",
+        help=f"of the artifacts, repeated or comma-separated: {', '.join(precisions.PRECISIONS)}, or "
+        "auto: the fastest within a budget (default fp32)",
+    )
+    words.add(
+        "--calibration",
+        type=Path,
+        metavar="FILE.npz|DIR",
+        help="inputs like the real ones, which int8 takes ranges from",
+    )
+    words.add(
+        "--keep", action="append", default=[], metavar="MODULE", help="leave this module (its path) in floating point"
+    )
+    words.add(
+        "--tune", action="store_true", help="time the equal forms of each attention block here, and take the fastest"
+    )
+    auto = parser.group("--precision auto (see docs/auto.md)")
+    auto.add("--budget", type=Path, metavar="FILE.toml", help="limits, in its table [budget]")
+    auto.add(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one limit, stronger than the file's: drop (points of top-1), error (noise floors), liveness, size",
+    )
+    auto.add(
+        "--data", type=Path, metavar="DIR|FILE.npz", help="labelled data: a folder per class, or inputs and 'labels'"
+    )
+    auto.add(
+        "--recipe", type=Path, metavar="FILE.toml", help="make what an earlier search chose: a bundle's recipe.toml"
+    )
+    words.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
+    add_preprocessing(words)
+    words.add("--device", default="", metavar="NAME", help="a device profile, such as jetson-orin-jp6")
+    words.add("--dla", action="store_true", help="for the device's deep learning accelerator (trt only)")
+    words.add(
+        "--require",
+        type=value(Tier.from_label),
+        default=Tier.EXPORTED,
+        metavar="TIER",
+        help="least evidence that counts as success: " + ", ".join(tier.label for tier in options.REACHABLE),
+    )
+    words.add("--save-config", type=Path, metavar="FILE.toml", help="write these words down, and go on")
+    words.add("--dry-run", action="store_true", help="say what would be done, or refused; write nothing")
+    words.add("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    add_ci_options(words)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Export: the table of what was made, and what to type next."""
+    asked = options_from(arguments)
+    if arguments.dry_run:
+        return _plan(arguments, asked)
+    from ulsam_deploy.cli.export_answer import answer, tell
+    from ulsam_deploy.device.commands.ci import handover
+    from ulsam_deploy.device.progress import Progress
+    from ulsam_deploy.exporting.pipeline import export
+
+    with handover(arguments, asked.model.name, apart_from=asked.bundle) as told:
+        result = export(asked, Progress(beat=not arguments.json))
+        tell(told, result, asked)
+    return answer(result, asked)
+
+
+def options_from(arguments: argparse.Namespace) -> options.ExportOptions:
     """The words of the command line as options."""
-    return ExportOptions(
+    from ulsam_deploy.exporting.budget import read_budget
+
+    return options.ExportOptions(
         model=arguments.model,
         targets=targets_of(arguments) or (ALL,),
         output=arguments.output,
@@ -57,8 +124,11 @@ def options_from(arguments: argparse.Namespace) -> ExportOptions:
     )
 
 
-def _recipes(arguments: argparse.Namespace) -> Mapping[str, Recipe]:
+def _recipes(arguments: argparse.Namespace) -> Mapping[str, options.Recipe]:
     """What ``--recipe`` says; raises :class:`UsageError` beside words that say something else, or on their own."""
+    from ulsam_deploy.exporting.search import read_recipes
+    from ulsam_deploy.load.source import file_digest_of
+
     auto = any("auto" in words for words in arguments.precision or ())
     for word in ("budget", "limit", "data"):
         if getattr(arguments, word) and not auto:
@@ -74,129 +144,20 @@ def _recipes(arguments: argparse.Namespace) -> Mapping[str, Recipe]:
     return recipes.targets
 
 
-def run(arguments: argparse.Namespace) -> Exit:
-    """Export, print the table (or JSON) and what to type next."""
-    options = options_from(arguments)
-    if arguments.dry_run:
-        return _plan(arguments, options)
-    with handover(arguments, options.model.name, apart_from=options.bundle) as told:
-        result = export(options, Progress(beat=not arguments.json))
-        _tell(told, result, options)
-    if arguments.json:
-        words.print_json("export", _document(result, options))
-    else:
-        _print(result, options)
-    return result.exit_code
+def _plan(arguments: argparse.Namespace, asked: options.ExportOptions) -> Answer:
+    """``--dry-run``: the plan; the exit code is that of the export as far as it can be known."""
+    from ulsam_deploy.device.commands.ci import check_places
+    from ulsam_deploy.exporting.pipeline import describe_export
 
-
-def _plan(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
-    """``--dry-run``: print the plan; the exit code is that of the export as far as it can be known."""
-    check_places(arguments, options.bundle)
-    found = describe_export(options)
-    if arguments.json:
-        words.print_json("plan", codec.encode(found, "plan"))
-        return Exit(found.exit_code)
-    say(f"{found.model}, SHA-256 {found.sha256}")
-    say(f"would {'replace' if found.replaces else 'be written to'} {found.bundle}", "")
+    check_places(arguments, asked.bundle)
+    found = describe_export(asked)
     rows = [(step.name, step.precision or "", step.state, step.why) for step in found.steps]
-    words.print_table(("step", "precision", "this time", "why"), rows)
-    for note in found.notes:
-        say(f"note: {note}")
-    say("", "Nothing was done: say it without --dry-run, and it is.")
-    return Exit(found.exit_code)
-
-
-def _tell(told: Handover, result: Exported, options: ExportOptions) -> None:
-    """What CI reads: a check for each target that could not be made, and every check of those that could."""
-    for outcome in result.outcomes:
-        if outcome.error:
-            verdict = Verdict.FAIL if outcome.required else Verdict.UNVERIFIED
-            told.checks.append(Check(outcome.target, "export", verdict, str(outcome.error)))
-        if outcome.found:
-            told.checks += checks_of(outcome.target, outcome.found)
-    records = result.bundle.manifest.artifacts if result.bundle else ()
-    told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(r, r.evidence) for r in records]
-    missed = _missed(result, options)
-    for record in records:
-        again = typed(OURS, "verify", options.bundle, "--target", record.target)
-        subject = f"{record.target} {record.precision}"
-        why = missed[subject].why if subject in missed else ""
-        told.checks += artifact_checks(subject, record.evidence, again, required=options.require, why=why)
-    told.sentence = words.proven([record.evidence for record in records])
-
-
-def _document(result: Exported, options: ExportOptions) -> dict[str, Any]:
-    manifest = result.bundle.manifest if result.bundle else None
-    return {
-        "bundle": str(result.bundle.root) if result.bundle else None,
-        "manifest": codec.encode(manifest, "manifest") if manifest else None,
-        "left_out": {o.target: str(o.error) for o in result.outcomes if o.error},
-        "missed": [codec.encode(each, "missed") for each in _missed(result, options).values()],
-        "auto": {o.target: codec.encode(o.found.facts(), "auto") for o in result.outcomes if o.found},
-        "notes": list(result.notes),
-        "exit_code": int(result.exit_code),
-    }
-
-
-def _missed(result: Exported, options: ExportOptions) -> dict[str, Shortfall]:
-    """What is below ``--require``, by target and precision."""
-    made = [(outcome.target, outcome.precision, outcome.built.evidence) for outcome in result.outcomes if outcome.built]
-    bundle = shlex.quote(str(options.bundle))
-    found = {
-        f"{target} {precision}": shortfall(
-            target, precision, evidence.tier, options.require, bundle=bundle, error=_without_engine(target, evidence)
-        )
-        for target, precision, evidence in made
-    }
-    return {subject: each for subject, each in found.items() if each}
-
-
-def _without_engine(target: str, evidence: Evidence) -> UlsamError | None:
-    """Why nothing ran, where that is because no engine can run here."""
-    if evidence.tier >= Tier.EXECUTED:
-        return None
-    try:
-        runtime_for(target)
-    except UnavailableError as error:
-        return error
-    return None
-
-
-def _print(result: Exported, options: ExportOptions) -> None:
-    bundle = result.bundle
-    if bundle:
-        rows = [words.artifact_row(record, record.evidence) for record in bundle.manifest.artifacts]
-        words.print_table(words.ARTIFACT_COLUMNS, rows)
-        for record in bundle.manifest.artifacts:
-            for reason in record.evidence.reasons:
-                say(f"{record.target}: {reason}")
-    for outcome in result.outcomes:
-        _print_search(outcome)
-    for outcome in result.outcomes:
-        if outcome.error:
-            complain(outcome.error, outcome.target)
-    for each in _missed(result, options).values():
-        say(*str(each).split("\n"), error=True)
-    for note in result.notes:
-        say(f"note: {note}")
-    _print_end(result, options)
-
-
-def _print_search(outcome: Outcome) -> None:
-    if outcome.found:
-        print_found(outcome.target, outcome.found)
-    if outcome.tuned:
-        print_tuned(outcome.target, outcome.tuned)
-
-
-def _print_end(result: Exported, options: ExportOptions) -> None:
-    bundle = result.bundle
-    if bundle:
-        if REPORT in {record.path for record in bundle.manifest.extras}:
-            say("", f"Report: {options.bundle / REPORT}")
-        say("", f"Made:   {options.bundle}")
-        say(f"Proven: {words.proven([record.evidence for record in bundle.manifest.artifacts])}")
-        failed = [o.target for o in result.outcomes if o.built and o.exit_code(options) is not Exit.OK]
-        words.say_next(["ulsam-deploy", "verify", options.bundle, *(["--target", failed[0]] if failed else [])])
-    else:
-        say("No artifact could be made, so no bundle was written.")
+    text: list[Part] = [
+        f"{found.model}, SHA-256 {found.sha256}",
+        f"would {'replace' if found.replaces else 'be written to'} {found.bundle}\n",
+        Table(("step", "precision", "this time", "why"), rows),
+        *(f"note: {note}" for note in found.notes),
+        "",
+        "Nothing was done: say it without --dry-run, and it is.",
+    ]
+    return Answer(found, text, Exit(found.exit_code))

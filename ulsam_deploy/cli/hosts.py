@@ -1,10 +1,9 @@
-"""A command on several boards behind SSH at once: runner and bundle are sent, and the answers fetched."""
+"""A command on several boards behind SSH at once: runner and bundle are sent, and the replies fetched."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import math
 import shutil
 import sys
@@ -13,27 +12,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ulsam_deploy.boards.remote import Finished, Link, Order, check_host, run_job
 from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import read_bundle
-from ulsam_deploy.device.commands.answer import ERROR
-from ulsam_deploy.device.elsewhere.failure import Failure
+from ulsam_deploy.device.commands.answer import Aside, ErrorDocument
 from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.printing import say, shown_lines
 
-__all__ = ["HostAnswer", "at_hosts", "document", "overall", "sent", "stopped"]
+__all__ = ["HostReply", "asides", "at_hosts", "document", "last_words", "overall", "sent", "stopped"]
 
-
-_ERROR = f"ulsam-deploy.{ERROR}/1"
+T = TypeVar("T")
 
 
 @dataclass
-class HostAnswer:
+class HostReply:
     """What came of one host: ``finished``, or the ``error`` why nothing did."""
 
     host: str
@@ -65,8 +62,8 @@ def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -
 
 def at_hosts(
     arguments: argparse.Namespace, folder: Path, words: Sequence[str], results: Sequence[str] = ()
-) -> list[HostAnswer]:
-    """Do ``runner.pyz`` with ``words`` on every ``--host``, all at once; an answer for each, in their order.
+) -> list[HostReply]:
+    """Do ``runner.pyz`` with ``words`` on every ``--host``, all at once; a reply for each, in their order.
 
     Ctrl-C stops them all, and cleans the boards. What they write to stderr comes out here, line by line.
     """
@@ -76,49 +73,49 @@ def at_hosts(
         raise UsageError(f"--host {twice} is there twice", expected="each host once")
     order = Order(folder, ("runner.pyz", *words), tuple(results), arguments.host_time_limit)
     stop = threading.Event()
-    answers = [HostAnswer(host) for host in hosts]
-    for answer in answers:
-        threading.Thread(target=_work, args=(answer, arguments, order, stop), name=answer.host, daemon=True).start()
+    replies = [HostReply(host) for host in hosts]
+    for reply in replies:
+        threading.Thread(target=_work, args=(reply, arguments, order, stop), name=reply.host, daemon=True).start()
     try:
-        _await(answers)
+        _await(replies)
     except BaseException:
         stop.set()
-        _await(answers, 60.0)
+        _await(replies, 60.0)
         raise
-    return answers
+    return replies
 
 
-def _await(answers: Sequence[HostAnswer], seconds: float = math.inf) -> None:
+def _await(replies: Sequence[HostReply], seconds: float = math.inf) -> None:
     """Wait until all are done. Not by joining: an interrupted ``join`` takes a thread that runs for one that ended."""
     deadline = time.monotonic() + seconds
-    for answer in answers:
-        while not answer.done.wait(0.2) and time.monotonic() < deadline:
+    for reply in replies:
+        while not reply.done.wait(0.2) and time.monotonic() < deadline:
             pass
 
 
-def _work(answer: HostAnswer, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
-    link = Link(answer.host, arguments.ssh_config, arguments.host_python, stop)
+def _work(reply: HostReply, arguments: argparse.Namespace, order: Order, stop: threading.Event) -> None:
+    link = Link(reply.host, arguments.ssh_config, arguments.host_python, stop)
     try:
-        answer.finished = run_job(link, order, _teller(answer.host))
-        answer.code = _code(answer)
+        reply.finished = run_job(link, order, _teller(reply.host))
+        reply.code = _code(reply)
     except UlsamError as error:
-        answer.error, answer.code = error, Exit(error.exit_code)
+        reply.error, reply.code = error, Exit(error.exit_code)
     except Exception as error:  # a thread's traceback would be lost between the other hosts' lines
-        answer.error = in_words(error) or defect(error, order.words)
-        answer.error.found = f"{answer.host}: {answer.error.found}"
-        answer.code = Exit(answer.error.exit_code)
+        reply.error = in_words(error) or defect(error, order.words)
+        reply.error.found = f"{reply.host}: {reply.error.found}"
+        reply.code = Exit(reply.error.exit_code)
     finally:
-        answer.done.set()
+        reply.done.set()
 
 
-def _code(answer: HostAnswer) -> Exit:
-    finished = answer.finished
+def _code(reply: HostReply) -> Exit:
+    finished = reply.finished
     assert finished is not None
     try:
         code = Exit(finished.exit_code)
     except ValueError:  # a traceback, or a signal
         code = Exit.UNAVAILABLE
-        answer.error = UnavailableError(f"{answer.host}: {last_words(finished)}")
+        reply.error = UnavailableError(f"{reply.host}: {last_words(finished)}")
     return code
 
 
@@ -142,51 +139,46 @@ def _teller(host: str) -> Callable[[str], None]:
     return tell
 
 
-def overall(answers: Sequence[HostAnswer]) -> Exit:
+def overall(replies: Sequence[HostReply]) -> Exit:
     """The one exit code; a code that no check has (wrong usage there) counts where nothing else went wrong."""
-    codes = [answer.code for answer in answers]
+    codes = [reply.code for reply in replies]
     return combine(codes) or max(codes)
 
 
-def document(answer: HostAnswer, schema: str) -> dict[str, Any] | None:
-    """The JSON document that a job printed; ``None``, with ``error`` and ``code`` set, where there is none.
+def asides(replies: Sequence[HostReply]) -> list[Aside]:
+    """What went wrong, a line for each host."""
+    return [Aside(str(reply.error), "error") for reply in replies if reply.error]
 
-    What a board sends is not trusted: it must be one object with this ``schema``.
+
+def document(reply: HostReply, kind: type[T]) -> T | None:
+    """The document that a job printed; ``None``, with ``error`` and ``code`` set, where there is none.
+
+    What a board sends is not trusted: it must be a ``kind`` down to the numbers.
     """
-    if answer.finished is None or answer.error:
+    if reply.finished is None or reply.error:
         return None
-    found = _parsed(answer.finished)
-    if found.get("schema") == schema:
-        return found
-    is_error = found.get("schema") == _ERROR
-    if not is_error and answer.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
-        answer.error = RefusedError(f"{answer.host}: its answer is no {schema} document")
-        answer.code = Exit.REFUSED
-    else:
-        answer.error = stopped(answer)
-        answer.code = Exit(answer.error.exit_code)
-    return None
-
-
-def stopped(answer: HostAnswer) -> UlsamError:
-    """What ended a job without its document: the error that it printed in place of that, or else its last words."""
-    assert answer.finished is not None
-    found = _parsed(answer.finished)
-    if found.pop("schema", "") != _ERROR:
-        return UnavailableError(f"{answer.host}: {last_words(answer.finished)}")
+    name = f"the answer of {reply.host}"
     try:
-        error = codec.decode(Failure, found, f"the answer of {answer.host}").error()
-    except RefusedError as refused:
-        return refused
-    error.found, error.expected, error.todo = map(shown_lines, (error.found, error.expected, error.todo))
-    error.found = f"{answer.host}: {error.found}"
+        return _decoded(reply.finished, kind, name)
+    except RefusedError as error:
+        if reply.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
+            reply.error, reply.code = RefusedError(error.found, expected=error.expected), Exit.REFUSED
+        else:
+            reply.error = stopped(reply)
+            reply.code = Exit(reply.error.exit_code)
+        return None
+
+
+def stopped(reply: HostReply) -> UlsamError:
+    """What ended a job without its document: the error that it printed in place of that, or else its last words."""
+    assert reply.finished is not None
+    try:
+        error = _decoded(reply.finished, ErrorDocument, f"the answer of {reply.host}").error()
+    except RefusedError:
+        return UnavailableError(f"{reply.host}: {last_words(reply.finished)}")
+    error.found = f"{reply.host}: {error.found}"
     return error
 
 
-def _parsed(finished: Finished) -> dict[str, Any]:
-    """The JSON object that a job printed; empty where it printed none."""
-    try:
-        found = json.loads(finished.out)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _decoded(finished: Finished, kind: type[T], name: str) -> T:
+    return codec.decode(kind, codec.loads(finished.out.encode(errors="replace"), name), name)

@@ -3,81 +3,81 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.device import codec
-from ulsam_deploy.device.bundle import MANIFEST, read_bundle
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.errors import Exit, UsageError
-from ulsam_deploy.device.printing import say
-from ulsam_deploy.device.shapes import shape_text
-from ulsam_deploy.device.types import Block
-from ulsam_deploy.exporting.options import ExportOptions
-from ulsam_deploy.load import cost as census
-from ulsam_deploy.load import source
-from ulsam_deploy.load.cost import Census, ModuleCost
+from ulsam_deploy.cli.arguments import add_model_options, model_options
+from ulsam_deploy.device.commands.answer import Answer, Part, Table
+from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.errors import UsageError
+
+if TYPE_CHECKING:
+    from ulsam_deploy.device.types import Block
+    from ulsam_deploy.load.cost import Census, ModuleCost
+
+HELP = "say what is inside a checkpoint or a bundle"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    parser.words.add("path", type=Path, metavar="MODEL|BUNDLE", help="a checkpoint, a bundle folder or a .zip")
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """A folder or a ``.zip`` with a manifest is a bundle; anything else is read as a checkpoint."""
+    from ulsam_deploy.exporting.options import ExportOptions
+
     path = arguments.path
     options = ExportOptions(model=path, **model_options(arguments))
-    if not (path.is_dir() or path.suffix == ".zip"):
-        return _checkpoint(arguments, options)
-    if options != ExportOptions(model=path):
-        raise UsageError(
-            f"how a checkpoint is read was said, and '{path}' is a bundle", expected="a bundle without such words"
-        )
-    return _bundle(arguments)
+    if path.is_dir() or path.suffix == ".zip":
+        if options != ExportOptions(model=path):
+            raise UsageError(
+                f"how a checkpoint is read was said, and '{path}' is a bundle", expected="a bundle without such words"
+            )
+        return _bundle(path)
+    from ulsam_deploy.cli.documents import CensusDocument
+    from ulsam_deploy.load import cost, source
+
+    found = cost.count(source.load(options))
+    return Answer(CensusDocument(**vars(found)), _census(found))
 
 
-def _bundle(arguments: argparse.Namespace) -> Exit:
-    bundle = read_bundle(arguments.path)
+def _bundle(path: Path) -> Answer:
+    from ulsam_deploy.cli.documents import InspectBundleDocument
+    from ulsam_deploy.device.bundle import read_bundle
+    from ulsam_deploy.device.commands.words import ARTIFACT_COLUMNS, artifact_row
+
+    bundle = read_bundle(path)
     bundle.verify_integrity()
     manifest = bundle.manifest
-    if arguments.json:
-        words.print_json("inspect", {"manifest": codec.encode(manifest, MANIFEST)})
-        return Exit.OK
     card = manifest.model
-    say(f"{card.name}: {card.network}, {card.parameters:,} parameters, checkpoint sha256 {card.sha256}")
+    text: list[Part] = [f"{card.name}: {card.network}, {card.parameters:,} parameters, checkpoint sha256 {card.sha256}"]
     if card.blocks:
         rows = [(b.path, str(b.channels), str(b.subspaces), f"{b.height}x{b.width}") for b in card.blocks]
-        say("")
-        words.print_table(("ULSAM block", "channels", "subspaces", "map"), rows)
-    say("")
-    words.print_table(words.ARTIFACT_COLUMNS, [words.artifact_row(a, a.evidence) for a in manifest.artifacts])
-    return Exit.OK
+        text += ["", Table(("ULSAM block", "channels", "subspaces", "map"), rows)]
+    text += ["", Table(ARTIFACT_COLUMNS, [artifact_row(a, a.evidence) for a in manifest.artifacts])]
+    return Answer(InspectBundleDocument(manifest), text)
 
 
-def _checkpoint(arguments: argparse.Namespace, options: ExportOptions) -> Exit:
-    count = census.count(source.load(options))
-    if arguments.json:
-        words.print_json("inspect", codec.encode(count, "inspect"))
-    else:
-        _print(count)
-    return Exit.OK
-
-
-def _print(found: Census) -> None:
+def _census(found: Census) -> list[Part]:
     """The census as text."""
     total = found.total
-    shapes = ", ".join(map(shape_text, found.inputs))
-    say(f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs")
+    shapes = ", ".join("x".join(map(str, shape)) for shape in found.inputs)
+    text: list[Part] = [f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs"]
     if found.backbone:
         bare = found.backbone
-        say(
+        text.append(
             f"without ULSAM: {bare.parameters:,} parameters ({_change(total.parameters, bare.parameters)}), "
             f"{bare.macs / 1e6:,.3f} M MACs ({_change(total.macs, bare.macs)})"
         )
     if found.blocks:
         columns = ("ULSAM block", "channels", "subspaces", "map", "parameters", "share", "MACs", "share")
-        rows = [_row(block, cost, total) for block, cost in zip(found.blocks, found.costs)]
-        say("")
-        words.print_table(columns, rows)
-    for refusal in found.refusals:
-        say(f"{refusal.path}: left as it is, {refusal.reason}")
+        text += ["", Table(columns, [_row(block, cost, total) for block, cost in zip(found.blocks, found.costs)])]
+    text += [f"{refusal.path}: left as it is, {refusal.reason}" for refusal in found.refusals]
     if not found.blocks and not found.refusals:
-        say("no ULSAM block was found")
+        text.append("no ULSAM block was found")
+    return text
 
 
 def _change(now: int, before: int) -> str:

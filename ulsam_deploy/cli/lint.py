@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.device import codec
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.errors import Exit
-from ulsam_deploy.device.printing import say
-from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.exporting.network import network_stages
-from ulsam_deploy.exporting.options import ExportOptions
-from ulsam_deploy.exporting.pipeline import cache_of
-from ulsam_deploy.exporting.prepare import prepare
-from ulsam_deploy.exporting.workspace import Workspace
-from ulsam_deploy.graph.resolution import COLUMNS, rows, suggestion
+from ulsam_deploy.cli.arguments import add_model_options, model_options
+from ulsam_deploy.device.commands.answer import Answer, Part, Table
+from ulsam_deploy.device.commands.arguments import add_preprocessing
+from ulsam_deploy.device.commands.reading import Parser
+
+HELP = "forecast what int8, fp16 and bf16 leave of each block's attention"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
-    """Print a line for each block, and what helps where attention would be lost. A forecast fails nothing."""
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add("model", type=Path, metavar="MODEL", help="a checkpoint: torch.save or safetensors")
+    words.add("--probes", type=Path, metavar="FILE.npz|DIR", help="inputs like the real ones to look at")
+    add_preprocessing(words)
+    words.add("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """A line for each block, and what helps where attention would be lost. A forecast fails nothing."""
+    from ulsam_deploy.cli.documents import LintDocument
+    from ulsam_deploy.device.progress import Progress
+    from ulsam_deploy.exporting.network import network_stages
+    from ulsam_deploy.exporting.options import ExportOptions
+    from ulsam_deploy.exporting.pipeline import cache_of
+    from ulsam_deploy.exporting.prepare import prepare
+    from ulsam_deploy.exporting.workspace import Workspace
+    from ulsam_deploy.graph.resolution import COLUMNS, rows, suggestion
+
     options = ExportOptions(
         model=arguments.model,
         probes=arguments.probes,
@@ -32,19 +46,13 @@ def run(arguments: argparse.Namespace) -> Exit:
         prepared = prepare(network_stages(options, progress), options, workspace, progress)
     found, notes = prepared.resolutions, prepared.notes
     said = [sentence for one in found if (sentence := suggestion(one))]
-    if arguments.json:
-        blocks = [codec.encode(one, "lint") for one in found]
-        words.print_json("lint", {"blocks": blocks, "suggestions": said, "notes": list(notes)})
-        return Exit.OK
+    text: list[Part] = ["There is no ULSAM block."]
     if found:
-        words.print_table(COLUMNS, rows(found))
-        say("", "How much of what each block's attention adds would survive, and the word for it; 1 is all.")
-    else:
-        say("There is no ULSAM block.")
-    for sentence in said:
-        say(sentence)
+        text = [Table(COLUMNS, rows(found))]
+        text.append("")
+        text.append("How much of what each block's attention adds would survive, and the word for it; 1 is all.")
+    text += said
     if arguments.probes is None and found:
-        say("note: forecast on built-in probes; attention on real inputs is another: give some with --probes")
-    for note in notes:
-        say(f"note: {note}")
-    return Exit.OK
+        text.append("note: forecast on built-in probes; attention on real inputs is another: give some with --probes")
+    text += [f"note: {note}" for note in notes]
+    return Answer(LintDocument(tuple(found), tuple(said), tuple(notes)), text)

@@ -4,43 +4,101 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ulsam_deploy.device import plugins
-from ulsam_deploy.device.bundle.kinds import CHECKPOINT
-from ulsam_deploy.device.bundle.output import Output
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.errors import Exit, UsageError
-from ulsam_deploy.device.parity import make_probes
-from ulsam_deploy.device.printing import say
-from ulsam_deploy.device.spelling import unknown
-from ulsam_deploy.graph.interfaces import Network
+from ulsam_deploy.device.commands.answer import Answer, Part, Table, path_text, schema_field
+from ulsam_deploy.device.commands.arguments import add_force, value
+from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import Scalar
+from ulsam_deploy.device.shapes import parse_shape
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from ulsam_deploy.graph.interfaces import Network
+
+HELP = "write a freshly initialised network with ULSAM as a checkpoint"
 _CONFIG = ("insert", "substitute", "subspaces", "variant", "width", "classes", "in_channels")
+#: One value of a network's configuration.
+Setting = Scalar | tuple[Scalar, ...] | None
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+@dataclass(frozen=True)
+class NewDocument:
+    """``new NAME``: the checkpoint that was written."""
+
+    path: str
+    network: str
+    parameters: int
+    schema: str = schema_field("new", 1)
+
+
+@dataclass(frozen=True)
+class NewListDocument:
+    """``new --list``: networks, named configurations, and what is known of each, by column."""
+
+    networks: tuple[str, ...]
+    named: Mapping[str, Mapping[str, Setting]]
+    figures: Mapping[str, Mapping[str, str]]
+    schema: str = schema_field("new", 1)
+
+
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add("name", nargs="?", metavar="NAME", help="a network or a named configuration; see --list")
+    words.add("--list", action="store_true", help="print networks and the paper's configurations")
+    words.add("-o", "--output", type=Path, metavar="FILE", help="where to write (default: NAME.pt)")
+    add_force(words)
+    words.add("--insert", type=value(_positions), metavar="I,J", help="ULSAM after these layers")
+    words.add("--substitute", type=value(_positions), metavar="I,J", help="ULSAM in place of these layers")
+    words.add("--subspaces", type=int, metavar="G", help="subspaces of every ULSAM (default 4)")
+    words.add("--ulsam-variant", dest="variant", metavar="NAME", help="the form of the module")
+    words.add("--width", type=float, metavar="A", help="width multiplier (default 1.0)")
+    words.add("--classes", type=int, metavar="K", help="number of classes (default 1000)")
+    words.add("--in-channels", type=int, metavar="C", help="channels of the image (default 3)")
+    words.add("--input", type=value(parse_shape), metavar="CxHxW", help="input shape to remember (default 224x224)")
+    words.add("--seed", type=value(_seed), default=0, help="seed of the initial weights (default 0)")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 63:
+        raise UsageError(f"'{text}' is no seed", expected=f"a whole number from 0 to {(1 << 63) - 1}")
+    return int(text)
+
+
+def _positions(text: str) -> list[int]:
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"'{text}' are not positions", expected="layer numbers such as 15,16")
+    return [int(part) for part in parts]
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """Write the checkpoint, or list what there is."""
+    from ulsam_deploy.device import plugins
+    from ulsam_deploy.device.bundle.kinds import CHECKPOINT
+    from ulsam_deploy.device.bundle.output import Output
+    from ulsam_deploy.device.commands.words import next_step
+
     networks: dict[str, Network] = plugins.loaded(plugins.MODELS)
     if arguments.list:
-        return _list(networks, arguments)
+        return _list(networks)
     network, config = _choose(networks, arguments)
     output = arguments.output or Path(f"{arguments.name}.pt")
     Output(output, CHECKPOINT, arguments.force).check_place()  # what is there may be the same: that is seen at the end
     parameters = _write(network, config, arguments, output)
-    if arguments.json:
-        words.print_json("new", {"path": str(output), "network": network.name, "parameters": parameters})
-    else:
-        say(f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks")
-        words.say_next(["ulsam-export", output])
-    return Exit.OK
+    made = f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks"
+    document = NewDocument(path_text(output), network.name, parameters)
+    return Answer(document, [made, *next_step(["ulsam-export", output])])
 
 
-def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> tuple[Network, dict[str, Any]]:
+def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> tuple[Network, dict[str, object]]:
+    from ulsam_deploy.device.spelling import unknown
+
     asked = {name: value for name in _CONFIG if (value := getattr(arguments, name)) is not None}
     if arguments.name in networks:
         network = networks[arguments.name]
@@ -64,7 +122,7 @@ def _choose(networks: Mapping[str, Network], arguments: argparse.Namespace) -> t
     )
 
 
-def _write(network: Network, config: Mapping[str, Any], arguments: argparse.Namespace, output: Path) -> int:
+def _write(network: Network, config: Mapping[str, object], arguments: argparse.Namespace, output: Path) -> int:
     import torch
 
     from ulsam_deploy.load import checkpoint
@@ -87,6 +145,8 @@ def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
     import torch
     from torch import nn
 
+    from ulsam_deploy.device.parity import make_probes
+
     images, _ = make_probes({"image": shape}, count=16)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     usual = [norm.momentum for norm in norms]
@@ -101,23 +161,31 @@ def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
         norm.eval()
 
 
-def _list(networks: Mapping[str, Network], arguments: argparse.Namespace) -> Exit:
+def _list(networks: Mapping[str, Network]) -> Answer:
     named = {name: (network, config) for network in networks.values() for name, config in network.named().items()}
     figures = {name: dict(known) for network in networks.values() for name, known in network.figures().items()}
-    if arguments.json:
-        configs = {name: dict(config) for name, (_, config) in named.items()}
-        words.print_json("new", {"networks": list(networks), "named": configs, "figures": figures})
-        return Exit.OK
+    configs = {name: {key: _setting(one) for key, one in config.items()} for name, (_, config) in named.items()}
     columns = list(dict.fromkeys(title for known in figures.values() for title in known))
     rows = [
-        (name, network.name, _said(config), *(figures.get(name, {}).get(title, "-") for title in columns))
-        for name, (network, config) in named.items()
+        (name, network.name, _said(configs[name]), *(figures.get(name, {}).get(title, "-") for title in columns))
+        for name, (network, _) in named.items()
     ]
-    say(f"networks: {', '.join(networks)}", "")
-    words.print_table(("configuration", "network", "ULSAM", *columns), rows)
-    return Exit.OK
+    text: list[Part] = [
+        f"networks: {', '.join(networks)}",
+        "",
+        Table(("configuration", "network", "ULSAM", *columns), rows),
+    ]
+    return Answer(NewListDocument(tuple(networks), configs, figures), text)
 
 
-def _said(config: Mapping[str, Any]) -> str:
-    parts = [f"{how} {','.join(map(str, config[how]))}" for how in ("insert", "substitute") if config.get(how)]
+def _setting(found: object) -> Setting:
+    """``found`` as a document holds it."""
+    if isinstance(found, (list, tuple)):
+        return tuple(found)
+    return found if found is None or isinstance(found, (str, int, float, bool)) else str(found)
+
+
+def _said(config: Mapping[str, Setting]) -> str:
+    places = {how: config.get(how) for how in ("insert", "substitute")}
+    parts = [f"{how} {','.join(map(str, at))}" for how, at in places.items() if at and isinstance(at, tuple)]
     return "; ".join([*parts, f"g={config.get('subspaces')}"] if parts else ["none (baseline)"])

@@ -9,7 +9,7 @@ from ulsam_deploy.device.commands.reading import Parser
 
 __all__ = ["COMMANDS", "build_parser"]
 
-#: Each command and the package that has its words in ``parsers/`` and its work beside it.
+#: Each command and the package that it is a module of.
 COMMANDS: Mapping[str, str] = {name: DEVICE if name == "build" else "ulsam_deploy.cli" for name in NAMES}
 
 

@@ -4,21 +4,64 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ulsam_deploy.device.bench.result import Result
-from ulsam_deploy.device.bundle import read_bundle
-from ulsam_deploy.device.bundle.kinds import PAGE
-from ulsam_deploy.device.bundle.output import Output
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError
-from ulsam_deploy.device.printing import say
-from ulsam_deploy.report import page
-from ulsam_deploy.report.part import Part
+from ulsam_deploy.device.commands.answer import Answer, path_text, schema_field
+from ulsam_deploy.device.commands.arguments import add_force
+from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.errors import UnavailableError, UsageError
+from ulsam_deploy.device.findings import Verdict
+
+if TYPE_CHECKING:
+    from ulsam_deploy.report.part import Part
+
+HELP = "put bundles and result files side by side on one offline page, with trends"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+@dataclass(frozen=True)
+class Reported:
+    """One file of a report."""
+
+    file: str
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class ReportDocument:
+    """``report``: the page, its size in bytes, and what it says of each file."""
+
+    path: str
+    size: int
+    files: tuple[Reported, ...]
+    schema: str = schema_field("report", 1)
+
+
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="bundles (folders or .zip) and result files of 'ulsam-deploy bench' (.json), oldest first",
+    )
+    words.add(
+        "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="default: report.html"
+    )
+    add_force(words)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """Write the page. Its verdicts are those that the files hold: nothing is checked again but their integrity."""
+    from ulsam_deploy.device.bundle.kinds import PAGE
+    from ulsam_deploy.device.bundle.output import Output
+    from ulsam_deploy.device.commands.words import size
+    from ulsam_deploy.report import page
+
     if lacking := page.lacking():
         raise UnavailableError(f"a report needs {lacking}", todo="pip install 'ulsam-deploy[report]'")
     from ulsam_deploy.report.comparison import comparison
@@ -31,15 +74,14 @@ def run(arguments: argparse.Namespace) -> Exit:
     title = parts[0].name if held is None else f"{len(parts)} files side by side"
     data = page.page(title, parts, held).encode()
     output.write(data)
-    if arguments.json:
-        files = [{"file": part.name, "verdict": part.verdict.value, "sentence": part.sentence} for part in parts]
-        words.print_json("report", {"path": str(output.path), "size": len(data), "files": files})
-        return Exit.OK
-    for part in parts:
-        say(f"{part.name}: {part.verdict.value}; {part.sentence}")
-    say("", f"Made:   {output.path}, {words.size(len(data))}, one file that fetches nothing")
-    say("Open it in any browser, or attach it to a release.")
-    return Exit.OK
+    text = [
+        *(f"{part.name}: {part.verdict.value}; {part.sentence}" for part in parts),
+        "",
+        f"Made:   {output.path}, {size(len(data))}, one file that fetches nothing",
+        "Open it in any browser, or attach it to a release.",
+    ]
+    files = tuple(Reported(part.name, part.verdict, part.sentence) for part in parts)
+    return Answer(ReportDocument(path_text(output.path), len(data), files), text)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
@@ -49,6 +91,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _part(path: Path, name: str) -> Part:
+    from ulsam_deploy.device.bench.result import Result
+    from ulsam_deploy.device.bundle import read_bundle
     from ulsam_deploy.report.subject import of_bundle
     from ulsam_deploy.report.timed import TimedPart
 

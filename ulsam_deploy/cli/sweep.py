@@ -3,32 +3,60 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ulsam_deploy.device.bundle.kinds import MARKDOWN, SWEEP
-from ulsam_deploy.device.bundle.output import check_folder
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.commands.ci import check_places, handover
-from ulsam_deploy.device.errors import Exit
-from ulsam_deploy.device.printing import say
-from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.exporting.workers import local_workers
-from ulsam_deploy.sweep import executors, plan, results
-from ulsam_deploy.sweep.plan import Sweep
-from ulsam_deploy.sweep.results import Row
-from ulsam_deploy.sweep.running import Run
-from ulsam_deploy.sweep.store import Store, is_url
-from ulsam_deploy.sweep.work import result_of
+from ulsam_deploy.device.commands.answer import Answer, Table
+from ulsam_deploy.device.commands.arguments import add_ci_options, value
+from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.errors import UsageError
+
+if TYPE_CHECKING:
+    from ulsam_deploy.cli.documents import SweepDocument
+    from ulsam_deploy.device.bundle.kinds import Kind
+    from ulsam_deploy.sweep.plan import Sweep
+    from ulsam_deploy.sweep.results import Row
+
+HELP = "do many exports as one table, on this machine or on a Dask cluster"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
-    """Plan, do what is left, print the table and leave it beside the results."""
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add("sweep", type=Path, metavar="SWEEP.toml", help="what to do; see docs/sweep.md")
+    words.add(
+        "-o",
+        "--output",
+        default="",
+        metavar="DIR|URL",
+        help="where results go (default: what the file says, or beside it)",
+    )
+    where = parser.one_of()
+    where.add("--workers", type=value(_count), metavar="N", help="local processes (default: cores and memory)")
+    where.add("--scheduler", default="", metavar="ADDRESS", help="a Dask cluster's, such as tcp://host:8786")
+    words.add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    add_ci_options(words)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"'{text}' is no number of workers", expected="a positive number")
+    return int(text)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Plan, do what is left, and leave the table beside the results."""
+    from ulsam_deploy.device.commands.ci import check_places, handover
+    from ulsam_deploy.device.progress import Progress
+    from ulsam_deploy.exporting.workers import local_workers
+    from ulsam_deploy.sweep import executors, plan, results
+    from ulsam_deploy.sweep.running import Run
+
     sweep = plan.read(arguments.sweep, arguments.output)
     if arguments.dry_run:
         check_places(arguments)
-        return _dry_run(sweep, arguments.json)
+        return _planned(sweep)
     _check(sweep, force=arguments.force)
     with handover(arguments, sweep.title) as told:
         doing = Run(sweep, Progress(beat=not arguments.json))
@@ -38,51 +66,77 @@ def run(arguments: argparse.Namespace) -> Exit:
         rows = doing.rows()
         told.columns, told.rows = results.COLUMNS, [row.cells() for row in rows]
         told.sentence, told.checks = results.sentence(rows, doing.found), results.checks(rows)
-        _leave(sweep, rows, doing.found)
-    code = results.exit_code(rows)
-    if arguments.json:
-        words.print_json("sweep", {**results.as_json(sweep.title, rows), "exit_code": int(code)})
-        return code
-    words.print_table(told.columns, told.rows)
-    for row in rows:
-        for reason in row.reasons:
-            say(f"{' '.join(cell for cell in row.cells()[:5] if cell != '-')}: {reason}")
-    say("", told.sentence, f"The report is {sweep.output}/report.md")
-    return code
+        document = _document(sweep, rows)
+        _leave(sweep, rows, doing.found, document)
+    reasons = [
+        f"{' '.join(cell for cell in row.cells()[:5] if cell != '-')}: {reason}"
+        for row in rows
+        for reason in row.reasons
+    ]
+    ending = ["", told.sentence, f"The report is {sweep.output}/report.md"]
+    return Answer(document, [Table(told.columns, told.rows), *reasons, *ending], results.exit_code(rows))
 
 
-#: The report in two forms, by name.
-_REPORTS = {"report.md": MARKDOWN, "report.json": SWEEP}
+def _reports() -> dict[str, Kind]:
+    """The report in two forms, by name."""
+    from ulsam_deploy.device.bundle.kinds import MARKDOWN, SWEEP
+
+    return {"report.md": MARKDOWN, "report.json": SWEEP}
 
 
 def _check(sweep: Sweep, *, force: bool) -> None:
     """Raise :class:`UsageError` before any cell is done for a place that its reports can't go to."""
+    from ulsam_deploy.device import codec
+    from ulsam_deploy.device.bundle.output import check_folder
+    from ulsam_deploy.sweep.store import Store, is_url
+
+    if len(sweep.cells) > codec.MAX_ITEMS:
+        raise UsageError(f"{len(sweep.cells)} cells are too many", expected=f"at most {codec.MAX_ITEMS} in one sweep")
     if not is_url(sweep.output):
         place = Path(sweep.output).resolve()
         nearest = next(folder for folder in (place, *place.parents) if folder.is_dir())
         check_folder(nearest, f"'{sweep.output}'", todo="choose another folder with --output")
     store = Store(sweep.output)
-    for name, kind in _REPORTS.items():
+    for name, kind in _reports().items():
         store.check(name, kind, force=force)
 
 
-def _leave(sweep: Sweep, rows: Sequence[Row], found: int) -> None:
+def _document(sweep: Sweep, rows: Sequence[Row]) -> SweepDocument:
+    from ulsam_deploy.cli.documents import SweepDocument, SweptCell
+    from ulsam_deploy.sweep.results import exit_code
+
+    cells = [
+        SweptCell(
+            key=row.result.key,
+            found=row.result.found,
+            run=row.result.run,
+            attempts=row.attempts,
+            bundle=row.bundle if row.result.found.files else None,
+        )
+        for row in rows
+    ]
+    return SweepDocument(sweep.title, tuple(cells), int(exit_code(rows)))
+
+
+def _leave(sweep: Sweep, rows: Sequence[Row], found: int, document: SweepDocument) -> None:
     """The report, beside the results."""
+    from ulsam_deploy.device import codec
+    from ulsam_deploy.sweep import results
+    from ulsam_deploy.sweep.store import Store
+
     store = Store(sweep.output)
     store.write("report.md", results.as_markdown(sweep.title, rows, found).encode())
-    document = {"schema": "ulsam-deploy.sweep/1", **results.as_json(sweep.title, rows)}
-    store.write("report.json", (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
+    store.write("report.json", codec.dumps(codec.encode(document, document.schema)).encode())
 
 
-def _dry_run(sweep: Sweep, as_json: bool) -> Exit:
+def _planned(sweep: Sweep) -> Answer:
+    from ulsam_deploy.cli.documents import PlannedCell, SweepPlanDocument
+    from ulsam_deploy.sweep.store import Store
+    from ulsam_deploy.sweep.work import result_of
+
     store = Store(sweep.output)
-    done = [result_of(store, cell.key) is not None for cell in sweep.cells]
-    if as_json:
-        cells = [{"key": cell.key, "cell": cell.words, "done": is_done} for cell, is_done in zip(sweep.cells, done)]
-        words.print_json("sweep-plan", {"output": sweep.output, "cells": cells})
-        return Exit.OK
-    for cell, is_done in zip(sweep.cells, done):
-        say(f"{cell.words}{': done already' if is_done else ''}")
-    left = len(done) - sum(done)
-    say("", f"{len(done)} cells, {left} to be done")
-    return Exit.OK
+    cells = tuple(PlannedCell(one.key, one.words, result_of(store, one.key) is not None) for one in sweep.cells)
+    left = sum(not one.done for one in cells)
+    text = [f"{one.cell}{': done already' if one.done else ''}" for one in cells]
+    text += ["", f"{len(cells)} cells, {left} to be done"]
+    return Answer(SweepPlanDocument(sweep.output, cells), text)

@@ -4,43 +4,88 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.device.accuracy import Labelled
-from ulsam_deploy.device.bundle import Bundle
-from ulsam_deploy.device.commands import labelled
-from ulsam_deploy.device.commands.verify import Means, here, key_owner, verify
-from ulsam_deploy.device.errors import Exit
-from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.verify import Checked
+from ulsam_deploy.cli.arguments import add_host_options, add_model_options, model_options
+from ulsam_deploy.device.commands.answer import Answer
+from ulsam_deploy.device.commands.arguments import add_preprocessing, targets_of, value
+from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.commands.verify import add_bundle_words
+from ulsam_deploy.device.precisions import PRECISIONS, parse_precision
+
+if TYPE_CHECKING:
+    from ulsam_deploy.device.accuracy import Labelled
+    from ulsam_deploy.device.bundle import Bundle
+    from ulsam_deploy.device.commands import labelled
+    from ulsam_deploy.device.verify import Checked
+
+HELP = "check every artifact of a bundle that can run here, or any artifact against a checkpoint"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add("path", type=Path, metavar="BUNDLE|ARTIFACT", help="a bundle; or an artifact, with --against")
+    who = add_bundle_words(parser)
+    who.add("--identity", metavar="WHO", help="refuse it unless this identity signed it through Sigstore")
+    who.add("--issuer", metavar="URL", help="the OpenID provider that knows the identity")
+    words.add("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
+    add_host_options(parser)
+    against = parser.group("an artifact that any tool made: .onnx, .xml, .tflite or .plan")
+    against.add("--against", type=Path, metavar="MODEL", help="the checkpoint that it should be equal to")
+    against.add("--layout", choices=("NCHW", "NHWC"), help="of its inputs (default: worked out)")
+    against.add(
+        "--precision",
+        type=value(parse_precision),
+        metavar="NAME",
+        help=f"what it is judged as: {', '.join(PRECISIONS)} (default: as its inputs and outputs are)",
+    )
+    against.add(
+        "--calibration",
+        type=Path,
+        metavar="FILE.npz|DIR",
+        help="inputs like the real ones: ranges to judge int8 by, and some to check it on",
+    )
+    against.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
+    against.add("--reproduce", type=Path, metavar="DIR", help="leave a failure here: inputs, outputs, script")
+    against.add("--trust-native", action="store_true", help="let a TensorRT engine, which is code, run")
+    against.add("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    add_preprocessing(words)
+    add_model_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """One of the four; they share the table and the meaning of the exit code."""
     if arguments.host:
         from ulsam_deploy.cli import verify_hosts
 
-        return verify_hosts.verify(arguments)
+        return verify_hosts.run(arguments)
     if arguments.against and not arguments.data:
-        from ulsam_deploy.cli import against
+        from ulsam_deploy.cli import verify_against
 
-        return against.run(arguments)
+        return verify_against.run(arguments)
+    from ulsam_deploy.device.commands.labelled import first_float
+    from ulsam_deploy.device.commands.verify_bundle import Means, here, verify
+
     check = _emulated if arguments.device else here
-    partner: labelled.Partner = partial(_pytorch, arguments) if arguments.against else labelled.first_float
-    return verify(
-        arguments, Means(partial(check, arguments), arguments.device or "", partial(_signer, arguments), partner)
-    )
+    partner: labelled.Partner = partial(_pytorch, arguments) if arguments.against else first_float
+    return verify(arguments, Means(check, arguments.device or "", _signer, partner))
 
 
-def _emulated(arguments: argparse.Namespace, bundle: Bundle, targets: tuple[str, ...]) -> list[Checked]:
+def _emulated(arguments: argparse.Namespace, bundle: Bundle) -> list[Checked]:
     """Every artifact as it is on the emulated board that was asked for."""
     from ulsam_deploy.boards import emulate
+    from ulsam_deploy.device.progress import Progress
 
-    return emulate.verify_bundle(bundle, arguments.device, targets, Progress(beat=not arguments.json))
+    progress = Progress(beat=not arguments.json)
+    return emulate.verify_bundle(bundle, arguments.device, targets_of(arguments), progress)
 
 
 def _signer(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
     """Who made the bundle, by key or by identity; ``None`` where nobody asked."""
+    from ulsam_deploy.device.commands.verify_bundle import key_owner
+
     if not arguments.identity:
         return key_owner(arguments, bundle)
     from ulsam_deploy.exporting import signing

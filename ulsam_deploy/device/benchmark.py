@@ -20,7 +20,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench.board import Board
 from ulsam_deploy.device.bench.intervals import log_times, middle, paired
 from ulsam_deploy.device.bench.process import Subject
-from ulsam_deploy.device.bench.result import Caveat, Comparison, Measured, Parity, Result, Settings
+from ulsam_deploy.device.bench.result import Comparison, Disturbance, Measured, Parity, Result, Settings
 from ulsam_deploy.device.bench.turns import Plan, TimedSubject, take_turns
 from ulsam_deploy.device.bench.watch import worst
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
@@ -220,7 +220,7 @@ def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, boar
     return Benched(result, left_out)
 
 
-def _reasons(measured: Sequence[Measured]) -> tuple[Caveat, ...]:
+def _reasons(measured: Sequence[Measured]) -> tuple[Disturbance, ...]:
     """The reasons of all processes, one of those that differ in their figures only."""
     found = [reason for one in measured for process in one.processes for reason in process.watch.reasons]
     return tuple({re.sub(r"\d+", "", reason.text): reason for reason in reversed(found)}.values())[::-1]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from ulsam_deploy.device.bench import peak_rss
+from ulsam_deploy.device.bench.measure import peak_rss
 from ulsam_deploy.device.printing import shown
 
 #: Seconds from one word about a running stage to the next: on a terminal, and where every one is a line of its own.

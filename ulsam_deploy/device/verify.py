@@ -11,8 +11,8 @@ import numpy as np
 
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.arrays import Array
-from ulsam_deploy.device.bench import measure
 from ulsam_deploy.device.bench.identity import DeviceProof
+from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bundle
 from ulsam_deploy.device.bundle.judged import CODES
 from ulsam_deploy.device.elsewhere import job

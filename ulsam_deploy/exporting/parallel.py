@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from ulsam_deploy.device.bench import peak_rss
+from ulsam_deploy.device.bench.measure import peak_rss
 from ulsam_deploy.device.elsewhere.failure import Failure
 from ulsam_deploy.device.errors import ExportError, UlsamError
 from ulsam_deploy.device.precisions import AUTO

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.commands.answer import schema_field
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, combine
 from ulsam_deploy.device.precisions import AUTO
 from ulsam_deploy.device.verify import label
@@ -132,6 +133,7 @@ class PlanDocument:
     steps: tuple[PlanStep, ...]
     notes: tuple[str, ...]
     exit_code: int
+    schema: str = schema_field("plan", 2)
 
 
 def describe(plan: ExportPlan, digest: str, key: str, notes: tuple[str, ...], workspace: Workspace) -> PlanDocument:

@@ -1,6 +1,15 @@
 """The gate: two results of ``bench`` and a file of budgets in, pass, fail or inconclusive out."""
 
 from ulsam_deploy.gate.budgets import DEFAULT, DeviceBudget, budgets_for, read_budgets
-from ulsam_deploy.gate.decide import LimitFinding, decide, obstacles
+from ulsam_deploy.gate.decide import CompareDocument, LimitFinding, decide, obstacles
 
-__all__ = ["DEFAULT", "DeviceBudget", "LimitFinding", "budgets_for", "decide", "obstacles", "read_budgets"]
+__all__ = [
+    "DEFAULT",
+    "CompareDocument",
+    "DeviceBudget",
+    "LimitFinding",
+    "budgets_for",
+    "decide",
+    "obstacles",
+    "read_budgets",
+]

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ulsam_deploy.device.bench.intervals import CONFIDENCE, Interval, log_times, paired, quantile_interval, unpaired
-from ulsam_deploy.device.bench.result import Cause, Caveat, Condition, Machine, Measured, Result
+from ulsam_deploy.device.bench.result import Cause, Condition, Disturbance, Machine, Measured, Result
+from ulsam_deploy.device.commands.answer import schema_field
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.spelling import meant
 from ulsam_deploy.gate.budgets import DeviceBudget, budgets_for
 
-__all__ = ["UNDISTURBED", "LimitFinding", "decide", "obstacles"]
+__all__ = ["UNDISTURBED", "CompareDocument", "LimitFinding", "decide", "obstacles"]
 
 #: Memory differs by what the kernel keeps for itself; more than this is another board.
 MEMORY = 0.05
@@ -39,6 +40,15 @@ class LimitFinding:
     allowed: str
     verdict: Verdict
     text: str = ""
+
+
+@dataclass(frozen=True)
+class CompareDocument:
+    """``compare``: every limit of the budgets that is about something measured."""
+
+    findings: tuple[LimitFinding, ...]
+    exit_code: int
+    schema: str = schema_field("compare", 1)
 
 
 def decide(
@@ -220,7 +230,7 @@ def _reasons(one: Measured, allow_unknown: bool, *, load: bool = True) -> list[s
     )
 
 
-def _matters(reason: Caveat, allow_unknown: bool, load: bool) -> bool:
+def _matters(reason: Disturbance, allow_unknown: bool, load: bool) -> bool:
     if reason.condition is Condition.UNKNOWN and allow_unknown:
         return False
     return load or reason.cause is not Cause.LOAD

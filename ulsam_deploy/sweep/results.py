@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands.labelled import percent
@@ -32,7 +31,7 @@ class Row:
         """Of the whole cell: one without a result failed."""
         if self.result.code not in SETTLED:
             return Verdict.UNVERIFIED if self.result.code is Exit.UNAVAILABLE else Verdict.FAIL
-        return Verdict(self.result.found["verdict"])
+        return self.result.found.verdict
 
     @property
     def code(self) -> Exit:
@@ -42,25 +41,25 @@ class Row:
     @property
     def reasons(self) -> list[str]:
         """What a reader has to know besides the numbers."""
-        return list(self.result.found["reasons"])
+        return list(self.result.found.reasons)
 
     def cells(self) -> tuple[str, ...]:
         """The row as text, by :data:`COLUMNS`."""
         found, run = self.result.found, self.result.run
-        right = run["accuracy"]
+        right = run.accuracy
         return (
-            found["checkpoint"],
-            found["target"],
-            found["precision"],
-            found["input"] or "-",
-            found["device"] or "-",
-            found["tier"],
-            "-" if run["error"] is None else f"{run['error']:.2f} floors",
-            "-" if run["liveness"] is None else f"{run['liveness']:.2f}",
-            percent(**right["top1"]) if right else "-",
-            f"{found['bytes'] / 1e6:.2f} MB" if found["bytes"] else "-",
-            "-" if run["p50"] is None else f"{run['p50']:.2f} ms",
-            f"{run['seconds']:.1f}",
+            found.checkpoint,
+            found.target,
+            found.precision,
+            found.input or "-",
+            found.device or "-",
+            found.tier.label,
+            "-" if run.error is None else f"{run.error:.2f} floors",
+            "-" if run.liveness is None else f"{run.liveness:.2f}",
+            percent(right.top1.value, right.top1.low, right.top1.high) if right else "-",
+            f"{found.bytes / 1e6:.2f} MB" if found.bytes else "-",
+            "-" if run.p50 is None else f"{run.p50:.2f} ms",
+            f"{run.seconds:.1f}",
             self.verdict.value,
         )
 
@@ -88,20 +87,3 @@ def checks(rows: Sequence[Row]) -> list[Check]:
 def as_markdown(title: str, rows: Sequence[Row], found: int) -> str:
     """The report in Markdown, below 1 MiB."""
     return markdown(title, sentence(rows, found), COLUMNS, [row.cells() for row in rows], checks(rows))
-
-
-def as_json(title: str, rows: Sequence[Row]) -> dict[str, Any]:
-    """The report for machines."""
-    return {
-        "title": title,
-        "cells": [
-            {
-                "key": row.result.key,
-                "found": dict(row.result.found),
-                "run": dict(row.result.run),
-                "attempts": row.attempts,
-                "bundle": row.bundle if row.result.found["files"] else None,
-            }
-            for row in rows
-        ],
-    }

@@ -51,10 +51,10 @@ class Run:
         self._made += 1
         done, total = len(self._results), len(self.sweep.cells)
         left = (time.perf_counter() - self._started) / self._made * (total - done)
-        said = result.found["verdict"] if result.code in SETTLED else "no result"
+        said = result.found.verdict.value if result.code in SETTLED else "no result"
         self._progress.say(
-            f"[{done}/{total}] {cell.words}: {result.found['tier']}, {said} "
-            f"({result.run['seconds']:.1f} s on {result.run['worker']}; about {left / 60:.0f} min left)"
+            f"[{done}/{total}] {cell.words}: {result.found.tier.label}, {said} "
+            f"({result.run.seconds:.1f} s on {result.run.worker}; about {left / 60:.0f} min left)"
         )
 
     def rows(self) -> list[Row]:

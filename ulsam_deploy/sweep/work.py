@@ -14,12 +14,12 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from ulsam_deploy.boards.emulate import verify_bundle
 from ulsam_deploy.device import cache, codec, plugins
-from ulsam_deploy.device.bench import peak_rss
+from ulsam_deploy.device.accuracy import Accuracy
+from ulsam_deploy.device.bench.measure import peak_rss
 from ulsam_deploy.device.bundle import Bundle, Evidence, pack
 from ulsam_deploy.device.commands.labelled import accuracies, first_float
 from ulsam_deploy.device.elsewhere.limits import Limits
@@ -45,23 +45,69 @@ _ONE = threading.Lock()
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """What became of a cell. ``found`` is the same wherever it is made; ``run`` is about this once, and is not.
+class CellFacts:
+    """What is the same wherever a cell is made.
 
-    ``found``: who (checkpoint, sha256, target, ...), ``exit_code``, ``tier``, ``verdict``, ``reasons``, ``blocks``
-    (how many are raised), ``files`` (SHA-256 by name) and ``bytes``. ``run``: ``worker``, ``seconds``, ``peak``
-    (bytes), ``error`` (the largest in noise floors), ``liveness`` (the smallest), ``p50`` (ms) and ``accuracy`` (as
-    ``verify --data`` has it).
+    Attributes:
+        checkpoint: Its name.
+        sha256: Of the checkpoint.
+        target: The one target.
+        precision: The one precision.
+        input: The input's shape as the sweep's file writes it.
+        device: The profile; empty for none.
+        exit_code: Of the cell alone.
+        tier: How far the evidence goes.
+        verdict: Of the evidence.
+        reasons: What a reader has to know besides, in sentences.
+        blocks: How many attention blocks are raised.
+        refused: How many were left as they are.
+        files: SHA-256 of each file of the artifact, by its name.
+        bytes: Of these files together.
     """
 
+    checkpoint: str
+    sha256: str
+    target: str
+    precision: str
+    input: str
+    device: str
+    exit_code: int
+    reasons: tuple[str, ...] = ()
+    tier: Tier = Tier.EXPORTED
+    verdict: Verdict = Verdict.UNVERIFIED
+    blocks: int = 0
+    refused: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class CellRun:
+    """What is about this once: ``peak`` in bytes, ``error`` the largest in noise floors, ``liveness`` the smallest,
+    ``p50`` in ms, ``accuracy`` on the sweep's labelled data.
+    """
+
+    worker: str
+    seconds: float
+    peak: int | None
+    error: float | None = None
+    liveness: float | None = None
+    p50: float | None = None
+    accuracy: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What became of a cell."""
+
     key: str
-    found: Mapping[str, Any]
-    run: Mapping[str, Any]
+    found: CellFacts
+    run: CellRun
 
     @property
     def code(self) -> Exit:
         """What it contributes to the exit code."""
-        return Exit(self.found["exit_code"])
+        return Exit(self.found.exit_code)
 
 
 def result_of(store: Store, key: str) -> CellResult | None:
@@ -94,9 +140,9 @@ def do_cell(task: CellTask) -> CellResult:
             result = _made(cell, store, started)
         except UlsamError as error:
             reason = str(error) if error.todo else error.found
-            return _result(cell, started, exit_code=int(error.exit_code), reasons=[reason])
+            return _without(cell, started, error.exit_code, reason)
         except Exception as error:  # a defect of ours or of a tool: it must not end the other cells, and must be seen
-            return _result(cell, started, exit_code=int(Exit.DEFECT), reasons=[_defect(cell, output, error)])
+            return _without(cell, started, Exit.DEFECT, _defect(cell, output, error))
         if result.code in SETTLED:
             text = codec.dumps(codec.encode(result, RESULT))
             store.write(f"cells/{cell.key}/{RESULT}", text.encode())
@@ -172,7 +218,7 @@ def _on_board(bundle: Bundle, cell: Cell) -> Evidence:
     return checked.evidence
 
 
-def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Mapping[str, Any] | None:
+def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Accuracy | None:
     """How often the artifact is right on the sweep's labelled data, in the engine of this machine."""
     if not cell.labelled or here.tier < Tier.EXECUTED:
         return None
@@ -182,60 +228,51 @@ def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Mapping[str, Any] |
         (checked,), found = accuracies(bundle, [Checked(record, here)], data, first_float, Limits())
     if checked.error:
         raise checked.error
-    return found[record.target, record.precision].to_json()
+    return found[record.target, record.precision]
 
 
 def _described(
-    cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence, right: Mapping[str, Any] | None
+    cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence, right: Accuracy | None
 ) -> CellResult:
     """``evidence`` decides; the time of a run is from ``here``, for an emulator's time means nothing."""
     (record,) = bundle.manifest.artifacts
     parity = evidence.parity
-    return _result(
-        cell,
-        started,
-        {
-            "error": parity.finite_error if parity else None,
-            "liveness": min(parity.livenesses, default=None) if parity else None,
-            "p50": here.latency.p50 if here.latency and evidence is here else None,
-            "accuracy": right,
-        },
-        exit_code=int(verdict_code(evidence)),
-        tier=evidence.tier.label,
-        verdict=evidence.verdict.value,
-        reasons=[reason.text for reason in evidence.reasons],
+    facts = replace(
+        _facts(cell, verdict_code(evidence)),
+        tier=evidence.tier,
+        verdict=evidence.verdict,
+        reasons=tuple(reason.text for reason in evidence.reasons),
         blocks=len(bundle.manifest.model.blocks),
         refused=len(bundle.manifest.model.refusals),
         files={posixpath.basename(file.path): file.sha256 for file in record.files},
         bytes=sum(file.size for file in record.files),
     )
+    run = replace(
+        _run(started),
+        error=parity.finite_error if parity else None,
+        liveness=min(parity.livenesses, default=None) if parity else None,
+        p50=here.latency.p50 if here.latency and evidence is here else None,
+        accuracy=right,
+    )
+    return CellResult(cell.key, facts, run)
 
 
-def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, **found: Any) -> CellResult:
-    nothing = {"tier": Tier.EXPORTED.label, "verdict": Verdict.UNVERIFIED.value, "blocks": 0, "refused": 0}
-    who = {
-        "checkpoint": cell.options.model.name,
-        "sha256": cell.sha256,
-        "target": cell.target,
-        "precision": cell.precision,
-        "input": cell.size,
-        "device": cell.options.device,
-    }
-    seconds = round(time.perf_counter() - started, 3)
-    run = {
-        "worker": _worker(),
-        "seconds": seconds,
-        "peak": peak_rss(),
-        "error": None,
-        "liveness": None,
-        "p50": None,
-        "accuracy": None,
-    }
-    return CellResult(cell.key, {**who, **nothing, "files": {}, "bytes": 0, **found}, {**run, **(seen or {})})
+def _without(cell: Cell, started: float, code: Exit, reason: str) -> CellResult:
+    """A cell of which nothing was made."""
+    return CellResult(cell.key, replace(_facts(cell, code), reasons=(reason,)), _run(started))
+
+
+def _facts(cell: Cell, code: Exit) -> CellFacts:
+    who = (cell.options.model.name, cell.sha256, cell.target, cell.precision, cell.size, cell.options.device)
+    return CellFacts(*who, exit_code=int(code))
+
+
+def _run(started: float) -> CellRun:
+    return CellRun(_worker(), round(time.perf_counter() - started, 3), peak_rss())
 
 
 def lost(cell: Cell, error: BaseException) -> CellResult:
-    """What is said of a cell whose workers died, or whose executor was lost; ``error`` has the executor's words."""
+    """What is said of a cell whose workers died, or whose cluster was lost; ``error`` has its words."""
     reason = str(error) if isinstance(error, UlsamError) else f"{type(error).__name__}: {error}"
-    result = _result(cell, time.perf_counter(), exit_code=int(Exit.EXPORT_FAILED), reasons=[reason])
-    return replace(result, run={**result.run, "worker": "-"})
+    result = _without(cell, time.perf_counter(), Exit.EXPORT_FAILED, reason)
+    return replace(result, run=replace(result.run, worker="-"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -17,8 +16,8 @@ from ulsam_deploy.cli.parser import COMMANDS
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.commands import on_device
-from ulsam_deploy.device.commands.parser import work_of
-from ulsam_deploy.device.elsewhere.failure import Failure
+from ulsam_deploy.device.commands.answer import ErrorDocument
+from ulsam_deploy.device.commands.parser import command_of
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.types import Artifact, Tier
 from ulsam_deploy.exporting.build import BuiltArtifact
@@ -56,12 +55,11 @@ def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(tmp_path / "cache"))
 
 
-def failure(out: str, code: int) -> Failure:
+def failure(out: str, code: int) -> ErrorDocument:
     """The one document in ``out``, an error's."""
     document: dict[str, Any] = json.loads(out)
-    assert document.pop("schema") == "ulsam-deploy.error/1"
-    VALIDATOR.validate({**document, "schema": "ulsam-deploy.error/1"})
-    found = codec.decode(Failure, document, "error")
+    VALIDATOR.validate(document)
+    found = codec.decode(ErrorDocument, document, "error")
     assert found.exit_code == code
     assert found.found
     return found
@@ -117,7 +115,7 @@ def test_whatever_stops_a_command(
         print('{"schema": "half"}')
         raise error
 
-    monkeypatch.setattr(importlib.import_module(work_of(COMMANDS, command)), "run", stop)
+    monkeypatch.setattr(command_of(COMMANDS, command), "run", stop)
     assert main([*WORDS[command].split(), "--json"]) == code
     found = failure(capsys.readouterr().out, code)
     if isinstance(error, UsageError):
@@ -142,7 +140,7 @@ def test_a_result_that_is_no_success_is_the_document(capsys: pytest.CaptureFixtu
     assert main(["verify", str(path), "--require", "emulated-on-device-cpu", "--json"]) == 4
     document = json.loads(capsys.readouterr().out)
     VALIDATOR.validate(document)
-    assert (document["schema"], document["exit_code"]) == ("ulsam-deploy.verify/1", 4)
+    assert (document["schema"], document["exit_code"]) == ("ulsam-deploy.verify/2", 4)
 
 
 def test_an_export_names_each_artifact_that_fell_short(
@@ -150,12 +148,14 @@ def test_an_export_names_each_artifact_that_fell_short(
 ) -> None:
     artifact = Artifact("trt", "fp16", ("model.onnx",), (), (), Tier.COMPILED, {})
     outcomes = (Outcome("trt", "fp16", "trt", BuiltArtifact(artifact, Evidence(Tier.COMPILED))),)
-    monkeypatch.setattr("ulsam_deploy.cli.export.export", lambda *_: Exported(None, outcomes, (), Exit.UNAVAILABLE))
+    monkeypatch.setattr(
+        "ulsam_deploy.exporting.pipeline.export", lambda *_: Exported(None, outcomes, (), Exit.UNAVAILABLE)
+    )
 
     def none(target: str) -> NoReturn:
         raise UnavailableError(f"no engine here can run '{target}' artifacts: no driver", todo="get one")
 
-    monkeypatch.setattr("ulsam_deploy.cli.export.runtime_for", none)
+    monkeypatch.setattr("ulsam_deploy.cli.export_answer.runtime_for", none)
     words = ["export", "net.pt", "--target", "trt", "--precision", "fp16", "--require", "executed"]
     assert main([*words, "--json"]) == 4
     document = json.loads(capsys.readouterr().out)

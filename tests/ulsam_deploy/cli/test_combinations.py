@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import build_parser
 from ulsam_deploy.device.commands.combinations import RULES
+from ulsam_deploy.device.commands.reading import DeclaredOption
 
 #: Of bench, what --count has a use for.
 COUNTED = {"bundle", "target", "junit", "markdown", "json", "config", "device", "count", "help", "force"}
@@ -21,14 +21,13 @@ SENT = {
 }  # fmt: skip
 
 
-def actions(command: str) -> list[argparse.Action]:
-    chosen = next(a for a in build_parser([command])._actions if isinstance(a, argparse._SubParsersAction))
-    return list(chosen.choices[command]._actions)
+def declared(command: str) -> list[DeclaredOption]:
+    return build_parser([command]).commands[command].declared
 
 
 @pytest.mark.parametrize("command", RULES)
 def test_the_table_names_words_that_there_are(command: str) -> None:
-    known = {action.dest for action in actions(command)}
+    known = {word.dest for word in declared(command)}
     assert {name for rule in RULES[command] for name in rule.words} <= known
 
 
@@ -37,12 +36,12 @@ def test_the_table_names_words_that_there_are(command: str) -> None:
 )
 def test_no_word_is_forgotten(command: str, used: set[str], beside: set[str]) -> None:
     """A word added later has to be used by these two as well, or refused."""
-    for action in actions(command):
+    for word in declared(command):
         refused = any(
-            action.dest in rule.words and rule.idle({action.dest, *beside} | {"against", "calibration"} - {action.dest})
+            word.dest in rule.words and rule.idle({word.dest, *beside} | {"against", "calibration"} - {word.dest})
             for rule in RULES[command]
         )
-        assert refused or action.dest in used, action.dest
+        assert refused or word.dest in used, word.dest
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,8 @@ def test_a_positional_that_takes_several(write: Path) -> None:
         ("[export]\nno-cache = 'yes'\n", "'yes'", ""),
         ("[export]\nbatch = [1, 2]\n", "[1, 2]", ""),
         ("[export]\nbatch = true\n", "True", ""),
+        ('[export]\ntarget = "onnx"\ntargets = "trt"\n', "'target' and 'targets', which are the same", ""),
+        ('[export]\nprecision = "itn8"\n', "--precision: no precision is called 'itn8'", "did you mean 'int8'?"),
         ("export = 3\n", "not a table", ""),
         ("[export\n", "isn't valid TOML", ""),
     ],

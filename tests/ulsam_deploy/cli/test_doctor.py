@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from ulsam_deploy.boards.remote import Finished
-from ulsam_deploy.cli import doctor, hosts, main, verify_hosts
+from ulsam_deploy.cli import diagnosis, doctor_hosts, hosts, main
 from ulsam_deploy.device import third_party
-from ulsam_deploy.device.commands import doctor as anywhere
+from ulsam_deploy.device.commands import backends
+from ulsam_deploy.device.commands.documents import DoctorDocument
 from ulsam_deploy.device.errors import Exit
 
 Without = Callable[..., None]
@@ -34,7 +35,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Without:
     return hide
 
 
-def unusable(found: anywhere.Doctor) -> dict[str, str]:
+def unusable(found: DoctorDocument) -> dict[str, str]:
     """Everything that is not possible, and what to do about it."""
     made: dict[str, Any] = {f"{b.name} {p.name}": p for b in found.backends if b.does == "make" for p in b.precisions}
     tools: dict[str, Any] = {f"{tool.does} {tool.name}": tool for tool in found.tools}
@@ -68,12 +69,12 @@ def test_what_is_missing_is_named_with_what_to_type(
     monkeypatch.setattr(plugin, "check", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else f"/bin/{name}")
     without(missing)
-    found = unusable(doctor.diagnosis())
+    found = unusable(diagnosis.diagnosis())
     assert lost <= set(found)
     assert all(todo in found[name] for name in lost)
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     without()
-    others = unusable(doctor.diagnosis())
+    others = unusable(diagnosis.diagnosis())
     assert not lost & set(others) or missing == "model_signing", "it is missing here anyway"
 
 
@@ -81,7 +82,7 @@ def test_a_distribution_that_cannot_be_emulated_on_is_named(monkeypatch: pytest.
     from ulsam_deploy.boards.emulate import tools
 
     monkeypatch.setattr(tools, "codename", lambda: "somebody")
-    emulation = [tool for tool in doctor.diagnosis().tools if tool.does == "emulate"]
+    emulation = [tool for tool in diagnosis.diagnosis().tools if tool.does == "emulate"]
     assert emulation
     assert all("somebody" in tool.detail and tool.todo for tool in emulation)
 
@@ -93,7 +94,7 @@ def test_the_precisions_that_are_possible_here_are_one_line(
     assert main(["doctor"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Precisions possible here: ")]
     assert "onnx fp32, fp16, int8, auto; openvino fp32, fp16, auto; tflite fp32" in line
-    assert "--calibration" in doctor.CALIBRATION
+    assert "--calibration" in diagnosis.CALIBRATION
 
 
 def test_a_precision_whose_package_is_missing_is_exit_4_before_anything_is_read(
@@ -117,9 +118,9 @@ def test_a_python_of_the_system_is_told_how_to_get_an_environment(
     """Debian's pip refuses, so what every other line advises would fail."""
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     monkeypatch.setattr(sys, "base_prefix", sys.prefix)
-    assert anywhere.notes() == ()
+    assert backends.notes() == ()
     (tmp_path / "EXTERNALLY-MANAGED").touch()
-    assert "python3 -m venv --system-site-packages" in anywhere.notes()[0]
+    assert "python3 -m venv --system-site-packages" in backends.notes()[0]
 
 
 def test_what_hosts_say_is_held_against_the_type(
@@ -130,11 +131,11 @@ def test_what_hosts_say_is_held_against_the_type(
     good = json.loads(capsys.readouterr().out)
     said = {"kitchen": good, "bench": {**good, "backends": [{"does": "run", "name": "onnxruntime"}]}}
 
-    def at_hosts(arguments: object, folder: Path, words: object) -> list[hosts.HostAnswer]:
+    def at_hosts(arguments: object, folder: Path, words: object) -> list[hosts.HostReply]:
         finished = {name: Finished(0, json.dumps(told), "", {}, "3.13.5", "aarch64") for name, told in said.items()}
-        return [hosts.HostAnswer(name, done, None, Exit.OK) for name, done in finished.items()]
+        return [hosts.HostReply(name, done, None, Exit.OK) for name, done in finished.items()]
 
-    monkeypatch.setattr(verify_hosts, "at_hosts", at_hosts)
+    monkeypatch.setattr(doctor_hosts, "at_hosts", at_hosts)
     assert main(["doctor", "--host", "kitchen", "--host", "bench"]) == 6
     told = capsys.readouterr()
     rows = [re.split(r" {2,}", line) for line in told.out.splitlines()]

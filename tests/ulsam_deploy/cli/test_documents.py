@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from ulsam_deploy.cli.documents import DOCUMENTS, json_schema
 from ulsam_deploy.device import codec
-from ulsam_deploy.device.commands.answer import ERROR
+from ulsam_deploy.device.commands.answer import Document
 
 from .conftest import Run
 
@@ -28,15 +29,26 @@ def test_the_published_schema_is_the_one_that_the_types_say() -> None:
     )
 
 
-def test_every_document_that_is_printed_has_a_type() -> None:
-    sources = (path.read_text() for path in (ROOT / "ulsam_deploy").rglob("*.py"))
-    calls = re.compile(r'(?:print_json\(|_told\(arguments,)\s*"([a-z-]+)"')
-    printed = {name for text in sources for name in calls.findall(text)}
-    assert printed | {ERROR} == set(DOCUMENTS), "give each document its type in ulsam_deploy/cli/documents.py"
+def test_every_document_is_in_the_schema_and_one_place_prints_them() -> None:
+    sources = {path: path.read_text() for path in (ROOT / "ulsam_deploy").rglob("*.py")}
+    declared = re.compile(r'schema: str = schema_field\("([a-z-]+)", (\d+)\)')
+    found = sorted(
+        f"ulsam-deploy.{name}/{version}" for text in sources.values() for name, version in declared.findall(text)
+    )
+    assert found == sorted(schema_of(kind) for kind in DOCUMENTS), "add it to ulsam_deploy/cli/documents.py"
+    commands = [path for path in sources if path.parent.name in ("cli", "commands")]
+    printing = {path.name for path in commands if re.search(r"\bprint\(|sys\.stdout\.write", sources[path])}
+    assert printing == {"console.py", "words.py", "documents.py"}, "a command returns its answer, and prints nothing"
+
+
+def schema_of(kind: type[Document]) -> str:
+    """The id that every document of a class has."""
+    (field,) = [field for field in dataclasses.fields(kind) if field.name == "schema"]
+    return str(field.default)
 
 
 @pytest.mark.parametrize(
-    ("schema", "words"),
+    ("name", "words"),
     [
         ("plan", "export {net} --target all --dry-run"),
         ("verify", "verify {bundle} --target onnx"),
@@ -53,10 +65,10 @@ def test_every_document_that_is_printed_has_a_type() -> None:
         ("export", "export {net} --target onnx -o {out}/again.bundle"),
     ],
 )
-def test_what_is_printed_conforms(folder: Path, run: Run, tmp_path: Path, schema: str, words: str) -> None:
+def test_what_is_printed_conforms(folder: Path, run: Run, tmp_path: Path, name: str, words: str) -> None:
     places = {"net": folder / "net.pt", "bundle": folder / "net.bundle", "out": tmp_path}
     document = json.loads(run(*(word.format(**places) for word in words.split()), "--json"))
-    assert document["schema"] == f"ulsam-deploy.{schema}/1"
+    assert document["schema"].rpartition("/")[0] == f"ulsam-deploy.{name}"
     VALIDATOR.validate(document)
     for spoiled in ({**document, "more": 1}, {**document, "schema": "ulsam-deploy.other/1"}, without_one(document)):
         assert not VALIDATOR.is_valid(spoiled)

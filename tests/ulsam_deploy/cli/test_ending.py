@@ -18,6 +18,7 @@ import pytest
 
 from ulsam_deploy.cli import main
 from ulsam_deploy.device.commands import on_device
+from ulsam_deploy.device.commands.answer import Answer, ErrorDocument
 from ulsam_deploy.device.errors import Exit, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -111,7 +112,8 @@ def test_what_the_machine_or_the_user_says_has_words(
 def test_a_name_that_the_terminal_lacks_is_shown_escaped(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding=encoding))
-    monkeypatch.setattr("ulsam_deploy.cli.cache.run", lambda _: print("n\u00eb\u2603t \udcff") or Exit.OK)
+    answer = Answer(ErrorDocument("", 2, "", "", ""), ["n\u00eb\u2603t \udcff"])
+    monkeypatch.setattr("ulsam_deploy.cli.cache.run", lambda _: answer)
     assert main(["cache"]) == 0
     sys.stdout.flush()
     written = shown.getvalue().decode(encoding)
@@ -121,7 +123,7 @@ def test_a_name_that_the_terminal_lacks_is_shown_escaped(encoding: str, monkeypa
 
 def test_what_somebody_chose_for_such_names_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="replace"))
-    monkeypatch.setattr("ulsam_deploy.cli.cache.run", lambda _: Exit.OK)
+    monkeypatch.setattr("ulsam_deploy.cli.cache.run", lambda _: Answer(ErrorDocument("", 2, "", "", ""), []))
     assert main(["cache"]) == 0
     assert sys.stdout.errors == "replace"
 

@@ -88,12 +88,15 @@ def test_a_full_disk_is_told_and_no_device_is_replaced(
 @pytest.mark.parametrize(
     ("words", "work"),
     [
-        ("bench {bundle} -o {out}", "ulsam_deploy.device.commands.bench.bench_bundles"),
-        ("bench {bundle} --junit {out}", "ulsam_deploy.device.commands.bench.bench_bundles"),
-        ("bench {bundle} --beside {bundle} --beside-output {out}", "ulsam_deploy.device.commands.bench.bench_bundles"),
-        ("verify {bundle} --markdown {out}", "ulsam_deploy.device.commands.verify.verify_bundle"),
-        ("export {net} --target onnx --junit {out}", "ulsam_deploy.cli.export.export"),
-        ("verify --against {net} {bundle}/onnx/model.onnx --junit {out}", "ulsam_deploy.cli.against.verify_against"),
+        ("bench {bundle} -o {out}", "ulsam_deploy.device.benchmark.bench_bundles"),
+        ("bench {bundle} --junit {out}", "ulsam_deploy.device.benchmark.bench_bundles"),
+        ("bench {bundle} --beside {bundle} --beside-output {out}", "ulsam_deploy.device.benchmark.bench_bundles"),
+        ("verify {bundle} --markdown {out}", "ulsam_deploy.device.commands.verify_bundle.verify_bundle"),
+        ("export {net} --target onnx --junit {out}", "ulsam_deploy.exporting.pipeline.export"),
+        (
+            "verify --against {net} {bundle}/onnx/model.onnx --junit {out}",
+            "ulsam_deploy.cli.verify_against.verify_against",
+        ),
         ("verify --against {net} {bundle}/onnx/model.onnx --reproduce {out}", "ulsam_deploy.against.check.Case"),
         ("bench {bundle} --host nowhere.invalid -o {out}", "ulsam_deploy.cli.bench_hosts.at_hosts"),
     ],
@@ -144,11 +147,11 @@ def test_a_sweep_keeps_a_report_that_is_not_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "results").mkdir()
-    planned = SimpleNamespace(title="sweep", output=str(tmp_path / "results"))
-    monkeypatch.setattr("ulsam_deploy.cli.sweep.plan.read", lambda *_: planned)
+    planned = SimpleNamespace(title="sweep", cells=(), output=str(tmp_path / "results"))
+    monkeypatch.setattr("ulsam_deploy.sweep.plan.read", lambda *_: planned)
     ran: list[object] = []
-    monkeypatch.setattr("ulsam_deploy.cli.sweep.Run", lambda *_: ran.append(1))
-    for name in ("report.md", "report.json"):
+    monkeypatch.setattr("ulsam_deploy.sweep.running.Run", lambda *_: ran.append(1))
+    for name in ("report.md", "report.html", "report.json"):
         report = tmp_path / "results" / name
         report.write_bytes(THEIRS)
         assert main(["sweep", "sweep.toml"]) == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
+from ulsam_deploy.device.commands.reading import DeclaredOption
 from ulsam_deploy.device.errors import Exit
 
 from ..handmade import make_bundle
@@ -32,25 +32,23 @@ WHOLE = {
 ODD = (".", "/", "..", "missing/deeper/x", "note.txt", "note.txt/x")
 
 
-def actions(command: str) -> list[argparse.Action]:
-    parser = build_parser([command])
-    chosen = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    return list(chosen.choices[command]._actions)
+def declared(command: str) -> list[DeclaredOption]:
+    return build_parser([command]).commands[command].declared
 
 
 def places() -> Iterator[tuple[str, str]]:
     """Every command, and a word of it that names a file or a folder."""
     for command in COMMANDS:
-        for action in actions(command):
-            if action.type is Path:
-                yield command, max(action.option_strings, key=len, default=action.dest)
+        for word in declared(command):
+            if word.is_path:
+                yield command, word.option or word.dest
 
 
 def typed(command: str, word: str, value: str) -> list[str]:
     whole = WHOLE.get(command, [])
     if word.startswith("--"):
         return [command, *whole, word, value]
-    before = [action.dest for action in actions(command) if not action.option_strings].index(word)
+    before = [one.dest for one in declared(command) if not one.option].index(word)
     return [command, *whole[:before], value, *whole[before + 1 :]]
 
 

@@ -15,9 +15,10 @@ import pytest
 
 from ulsam_deploy.boards.emulate.machine import TrapError
 from ulsam_deploy.boards.remote import Finished
-from ulsam_deploy.cli.hosts import HostAnswer, document
+from ulsam_deploy.cli.hosts import HostReply, document
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.commands.documents import VerifyDocument
 from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.failure import Failure
 from ulsam_deploy.device.elsewhere.limits import Limits
@@ -111,9 +112,9 @@ def over_a_task_of_a_cluster(error: str) -> None:
 
 def over_what_a_board_prints(error: str) -> None:
     told = ERRORS[error]
-    out = json.dumps({"schema": "ulsam-deploy.error/1", **asdict(Failure.of(told))})
-    answer = HostAnswer("pi", Finished(int(told.exit_code), out, "", {}, "3.11", "aarch64"), None, told.exit_code)
-    assert document(answer, "ulsam-deploy.verify/1") is None
+    out = json.dumps({"schema": "ulsam-deploy.error/2", **asdict(Failure.of(told))})
+    answer = HostReply("pi", Finished(int(told.exit_code), out, "", {}, "3.11", "aarch64"), None, told.exit_code)
+    assert document(answer, VerifyDocument) is None
     assert answer.error
     assert answer.error.found.startswith("pi: ")
     assert answer.code is answer.error.exit_code

@@ -6,9 +6,9 @@ import numpy as np
 
 from ulsam_deploy.device.bench.result import (
     Cause,
-    Caveat,
     Comparison,
     Condition,
+    Disturbance,
     Machine,
     Measured,
     Process,
@@ -20,7 +20,7 @@ from ulsam_deploy.device.bench.result import (
 from ulsam_deploy.device.bench.statistics import summarize
 from ulsam_deploy.device.findings import EngineFacts
 
-SLOWED = Caveat(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
+SLOWED = Disturbance(Cause.THROTTLING, Condition.DISTURBED, "The processor was slowed down.")
 
 
 def measured(target: str, milliseconds: float, condition: Condition) -> Measured:

@@ -6,8 +6,7 @@ Standard library and numpy only; device-safe.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -55,10 +54,6 @@ class Accuracy:
     top5: Share | None
     partner: str = ""
     paired: Paired | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON-able values."""
-        return asdict(self)
 
 
 def class_count(outputs: Sequence[TensorSpec]) -> int:

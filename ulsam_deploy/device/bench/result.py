@@ -25,9 +25,9 @@ from ulsam_deploy.device.findings import EngineFacts, Summary, Verdict
 __all__ = [
     "SCHEMA",
     "Cause",
-    "Caveat",
     "Comparison",
     "Condition",
+    "Disturbance",
     "Energy",
     "Machine",
     "Measured",
@@ -68,7 +68,7 @@ class Cause(str, enum.Enum):
 
 
 @dataclass(frozen=True)
-class Caveat:
+class Disturbance:
     """Why a stretch isn't clean: one whole sentence. ``condition`` is what it makes of the stretch."""
 
     cause: Cause
@@ -99,7 +99,7 @@ class Watch:
     """
 
     condition: Condition
-    reasons: tuple[Caveat, ...]
+    reasons: tuple[Disturbance, ...]
     readings: tuple[Reading, ...]
     throttled: Mapping[str, int | None]
     power_mode: str | None
@@ -262,7 +262,7 @@ class Result:
     comparisons: tuple[Comparison, ...]
     fastest: str | None
     condition: Condition
-    reasons: tuple[Caveat, ...]
+    reasons: tuple[Disturbance, ...]
     left_out: Mapping[str, str]
     schema: str = field(
         default=SCHEMA,

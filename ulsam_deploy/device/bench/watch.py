@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ulsam_deploy.device.bench.board import Board
-from ulsam_deploy.device.bench.result import Cause, Caveat, Condition, Reading, Watch
+from ulsam_deploy.device.bench.result import Cause, Condition, Disturbance, Reading, Watch
 
 __all__ = ["Snapshot", "judge", "snapshot", "worst"]
 
@@ -101,9 +101,9 @@ def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:
     )
 
 
-def _said(cause: Cause, condition: Condition, texts: Iterable[str]) -> Iterator[Caveat]:
+def _said(cause: Cause, condition: Condition, texts: Iterable[str]) -> Iterator[Disturbance]:
     """A reason of each text that isn't empty, as a sentence."""
-    yield from (Caveat(cause, condition, f"{text[:1].upper()}{text[1:]}.") for text in texts if text)
+    yield from (Disturbance(cause, condition, f"{text[:1].upper()}{text[1:]}.") for text in texts if text)
 
 
 def worst(conditions: Iterable[Condition]) -> Condition:

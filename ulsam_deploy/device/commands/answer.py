@@ -1,75 +1,85 @@
-"""What stdout gets with ``--json``: exactly one document, whatever becomes of the command.
+"""What a command answers: one typed document, the same for people, and an exit code.
 
-Standard library only; device-safe. What a command prints is held back until it has come to its end; where it ends in an
-error, the error is the document.
+A command returns it; :mod:`ulsam_deploy.device.commands.console` alone puts it on stdout. Standard library only;
+device-safe.
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import io
-import json
-import os
-import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from ulsam_deploy.device.elsewhere.failure import Failure
-from ulsam_deploy.device.errors import UlsamError, UsageError
+from ulsam_deploy.device.errors import Exit
 
-__all__ = ["ERROR", "Answer", "abandon_stdout"]
-
-_STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
-#: The word in the ``schema`` of an error's document.
-ERROR = "error"
+__all__ = ["Answer", "Aside", "Document", "ErrorDocument", "Part", "Table", "path_text", "schema_field"]
 
 
-@dataclass
-class Answer:
-    """What one command says on stdout; ``words`` are its own, those of a file of words among them once it was read."""
-
-    words: list[str]
+class Document(Protocol):
+    """A frozen dataclass that ``--json`` prints; ``schema`` says which, as ``ulsam-deploy.NAME/VERSION``."""
 
     @property
-    def as_json(self) -> bool:
-        """Whether stdout gets one document and nothing else."""
-        return "--json" in self.words
-
-    def check(self, arguments: argparse.Namespace) -> None:
-        """Raise :class:`UsageError` where a file is to be written to stdout as well."""
-        taken = [value for value in vars(arguments).values() if isinstance(value, Path) and str(value) in _STDOUT]
-        if self.as_json and taken:
-            raise UsageError(f"'{taken[0]}' is where --json prints its document", expected="a file of its own")
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep what the block prints until it has ended, and drop it where it ends in an error; plain text passes."""
-        if not self.as_json:
-            yield
-            sys.stdout.flush()  # here, where an error still has words: Python's own end of a process has none
-            return
-        kept = io.StringIO()
-        with contextlib.redirect_stdout(kept):
-            yield
-        sys.stdout.write(kept.getvalue())
-        sys.stdout.flush()
-
-    def failed(self, error: UlsamError) -> int:
-        """Print the document of ``error``, where documents are asked for; returns its exit code as a plain number."""
-        try:
-            if self.as_json:
-                told = {"schema": f"ulsam-deploy.{ERROR}/1", **asdict(Failure.of(error))}
-                json.dump(told, sys.stdout, indent=2, sort_keys=True)
-                sys.stdout.write("\n")
-            sys.stdout.flush()
-        except OSError:
-            abandon_stdout()
-        return int(error.exit_code)
+    def schema(self) -> str:
+        """Its id."""
 
 
-def abandon_stdout() -> None:
-    """Let whatever is still to be printed go nowhere: nobody takes it, and Python would complain at its end."""
-    with contextlib.suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def schema_field(name: str, version: int) -> str:
+    """The last field of a document, which holds its id and takes no other.
+
+    Args:
+        name: Of the document.
+        version: One more whenever its form changes, or that of anything it holds.
+
+    Returns:
+        What stands behind ``schema: str =`` in the class.
+    """
+    identifier = f"ulsam-deploy.{name}/{version}"
+    return field(default=identifier, metadata={"pattern": re.escape(identifier), "words": identifier})
+
+
+@dataclass(frozen=True)
+class ErrorDocument(Failure):
+    """Any command that stopped: what was found, what was expected instead, and what to do; both may be empty."""
+
+    schema: str = schema_field("error", 2)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings, as many cells in each."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Aside:
+    """What stderr is told, whatever stdout gets: the lines of ``text``, and what they are ``about`` in front."""
+
+    text: str
+    about: str = ""
+
+
+Part = str | Table | Aside
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command ended with.
+
+    Attributes:
+        document: What ``--json`` prints.
+        text: What people read instead, one line or one table each; a line end in a name ends no line.
+        code: The exit code.
+    """
+
+    document: Document
+    text: Sequence[Part]
+    code: Exit = Exit.OK
+
+
+def path_text(path: object) -> str:
+    """A path as a document can hold it: bytes that are no UTF-8 are escaped."""
+    return str(path).encode(errors="backslashreplace").decode()

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from ulsam_deploy.device import plugins
-from ulsam_deploy.device.bundle import MANIFEST
-from ulsam_deploy.device.bundle.output import check_folder
-from ulsam_deploy.device.commands import words
-from ulsam_deploy.device.errors import Exit, UsageError
-from ulsam_deploy.device.printing import say
+from ulsam_deploy.device.commands.answer import Answer, path_text
+from ulsam_deploy.device.commands.arguments import add_force
+from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.errors import UsageError
 
+HELP = "build the engine of a TensorRT kit on this machine"
 #: What makes a folder a kit.
 RECIPE = "build.json"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
-    """Build, and print where the engine lies."""
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    words = parser.words
+    words.add("kit", type=Path, metavar="KIT", help="the trt folder of a bundle: model.onnx and build.json")
+    words.add(
+        "-o", "--output", type=Path, metavar="DIR", help="where to (default: KIT's name + .engine, outside a bundle)"
+    )
+    add_force(words)
+
+
+def run(arguments: argparse.Namespace) -> Answer:
+    """Build, and say where the engine lies."""
+    from ulsam_deploy.device import plugins
+    from ulsam_deploy.device.bundle import MANIFEST
+    from ulsam_deploy.device.bundle.output import check_folder
+    from ulsam_deploy.device.commands.documents import BuildDocument
+
     kit = arguments.kit
     name = kit.resolve().name
     if not (kit / RECIPE).is_file():
@@ -31,8 +46,4 @@ def run(arguments: argparse.Namespace) -> Exit:
     nearest = next(place for place in output.resolve().parents if place.is_dir())
     check_folder(nearest, f"'{output}'", todo="give one with --output")
     plan = plugins.load(plugins.RUNTIMES, "tensorrt").build(kit, output, force=arguments.force)
-    if arguments.json:
-        words.print_json("build", {"engine": str(plan)})
-    else:
-        say(f"The engine is {plan}")
-    return Exit.OK
+    return Answer(BuildDocument(path_text(plan)), [f"The engine is {plan}"])

@@ -7,11 +7,11 @@ device-safe.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import UsageError
 
 __all__ = ["check_typed", "check_words"]
@@ -118,21 +118,17 @@ def check_words(words: Sequence[str]) -> None:
         )
 
 
-def check_typed(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+def check_typed(name: str, command: Parser, words: Sequence[str]) -> None:
     """Raise :class:`UsageError` for a word that means nothing as the others are.
 
     Args:
-        parser: the whole parser.
-        arguments: what it has read.
+        name: Of the command.
+        command: Its parser.
+        words: What was typed behind its name.
     """
-    commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-    command: argparse.ArgumentParser = (commands.choices or {})[arguments.command]
-    typed = {
-        action.dest: max(action.option_strings, key=len, default=str(action.metavar))
-        for action in command._actions
-        if getattr(arguments, action.dest, action.default) != action.default
-    }
-    for rule in RULES.get(arguments.command, ()):
-        for name in rule.words:
-            if name in typed and rule.idle(typed.keys()):
-                raise UsageError(f"{typed[name]} {rule.why}", expected=rule.expected)
+    typed = command.typed(words)
+    shown = {word.dest: word.shown for word in command.declared}
+    for rule in RULES.get(name, ()):
+        for dest in rule.words:
+            if dest in typed and rule.idle(typed.keys()):
+                raise UsageError(f"{shown[dest]} {rule.why}", expected=rule.expected)

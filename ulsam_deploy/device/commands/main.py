@@ -9,17 +9,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING
 
-from ulsam_deploy.device.commands.answer import Answer, abandon_stdout
 from ulsam_deploy.device.commands.combinations import check_typed, check_words
-from ulsam_deploy.device.commands.parser import parser_of, work_of
+from ulsam_deploy.device.commands.console import Console, abandon_stdout
+from ulsam_deploy.device.commands.parser import command_of, overview, parser_of
 from ulsam_deploy.device.ending import ended
 from ulsam_deploy.device.errors import Exit, UlsamError
-
-if TYPE_CHECKING:
-    from ulsam_deploy.device.commands.reading import Parser
 
 #: What Python does at a character that an encoding lacks, where that ends a run.
 _STRICT = ("strict", "surrogateescape")
@@ -42,25 +37,24 @@ def run_command(
     Returns:
         The exit code.
     """
-    known: Sequence[str] = tuple(packages)
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in known:
-        known = (words[0],)  # the others' words cost as much to import as this one's
-    answer, arguments = Answer(words), None
+    console, arguments = Console(words), None
     _show_anything()
     try:
-        arguments = _read(packages, known, words)
-        answer.check(arguments)
-        command = import_module(work_of(packages, arguments.command))
-        with _terminated_is_interrupted(), answer.held():
-            return int(command.run(arguments))
+        arguments = _read(packages, words)
+        console.check(arguments)
+        command = command_of(packages, arguments.command)
+        with _terminated_is_interrupted():
+            with console.kept_clean():
+                answer = command.run(arguments)
+            return console.give(answer)
     except BrokenPipeError:  # the reader of our output went away (| head): not our error, nothing more to say
         abandon_stdout()
         return int(Exit.OK)
     except KeyboardInterrupt as error:
-        return answer.failed(ended(error, words, arguments))
+        return console.failed(ended(error, words, arguments))
     except Exception as error:
-        return answer.failed(ended(foreseen(error) or error, words, arguments))
+        return console.failed(ended(foreseen(error) or error, words, arguments))
 
 
 @contextlib.contextmanager
@@ -88,21 +82,18 @@ def _show_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _read(packages: Mapping[str, str], known: Sequence[str], words: list[str]) -> argparse.Namespace:
+def _read(packages: Mapping[str, str], words: list[str]) -> argparse.Namespace:
     """The words, to which those of a ``--config`` file are added; ``--save-config`` writes them all out."""
-
-    def parser() -> Parser:
-        return parser_of(packages, known)
-
     check_words(words)
-    configured = any(word.startswith(("--config", "--save-config")) for word in words)
-    if configured:
+    if not words or words[0] not in packages:  # help, or a slip: neither needs any command's own words
+        return overview(packages, tuple(packages)).parse_args(words)
+    parser = parser_of(packages, words[:1])  # the others' words cost as much to import as this one's
+    if any(word.startswith(("--config", "--save-config")) for word in words):
         from ulsam_deploy.device.commands import config
 
-        words[:] = config.merged(parser(), words)
-    read = parser()
-    arguments = read.parse_args(words)
-    check_typed(read, arguments)
-    if configured and getattr(arguments, "save_config", None):
-        config.save(parser(), words, arguments.save_config, force=arguments.force)
+        words[:] = config.merged(parser, words)
+    arguments = parser.parse_args(words)
+    check_typed(words[0], parser.commands[words[0]], words[1:])
+    if getattr(arguments, "save_config", None):
+        config.save(parser, words, arguments.save_config, force=arguments.force)
     return arguments

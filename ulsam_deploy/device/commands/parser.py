@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import Protocol, cast
 
 from ulsam_deploy._version import __version__
-from ulsam_deploy.device.commands.arguments import EXIT_CODES
+from ulsam_deploy.device.commands.answer import Answer
+from ulsam_deploy.device.commands.arguments import add_common
 from ulsam_deploy.device.commands.reading import Parser
 
-__all__ = ["COMMANDS", "DEVICE", "NAMES", "parser_of", "work_of"]
+__all__ = ["COMMANDS", "DEVICE", "NAMES", "Command", "command_of", "overview", "parser_of"]
 
 #: Every command, here and on the host, in the order of ``--help``.
 NAMES = (
@@ -23,27 +25,45 @@ DEVICE = "ulsam_deploy.device.commands"
 COMMANDS: Mapping[str, str] = dict.fromkeys(("doctor", "build", "verify", "bench"), DEVICE)
 
 
+class Command(Protocol):
+    """A module that is one command. What its work needs is imported in ``run``: ``--help`` shall not wait for it."""
+
+    HELP: str
+
+    @staticmethod
+    def add_words(parser: Parser) -> None:
+        """Declare the words of this command alone."""
+
+    @staticmethod
+    def run(arguments: argparse.Namespace) -> Answer:
+        """Do it."""
+
+
+def command_of(packages: Mapping[str, str], name: str) -> Command:
+    """The module of the command ``name``, from its package."""
+    return cast("Command", import_module(f"{packages[name]}.{name}"))
+
+
 def parser_of(packages: Mapping[str, str], only: Sequence[str]) -> Parser:
     """The parser of ``ulsam-deploy`` with the commands ``only``; the chosen one's name is in ``command``.
 
     Args:
-        packages: By command, the package that has its words in ``parsers.NAME`` and its work in ``NAME``.
+        packages: By command, the package that it is a module of.
         only: The commands to read.
     """
-    parser = Parser(
-        prog="ulsam-deploy",
-        description="Train in PyTorch, ship to the edge, with proof.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"ulsam-deploy {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in only:
-        import_module(f"{packages[name]}.parsers.{name}").add(commands)
+    parser = overview(packages, only)
+    for name, one in parser.commands.items():
+        add_common(one.words, name)
+        command_of(packages, name).add_words(one)
     return parser
 
 
-def work_of(packages: Mapping[str, str], name: str) -> str:
-    """The module whose ``run`` does the command ``name``."""
-    return f"{packages[name]}.{name}"
+def overview(packages: Mapping[str, str], names: Sequence[str]) -> Parser:
+    """The parser of ``ulsam-deploy`` that knows of each command its name and what it does, and none of its words."""
+    parser = Parser("ulsam-deploy", "Train in PyTorch, ship to the edge, with proof.")
+    parser.words.add("--version", action="version", version=f"ulsam-deploy {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name in names:
+        what = command_of(packages, name).HELP
+        parser.commands[name] = commands.add_parser(name, help=what, description=f"{what[:1].upper()}{what[1:]}.")
+    return parser

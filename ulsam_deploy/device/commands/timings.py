@@ -72,8 +72,8 @@ def sentence(result: Result) -> str:
     return f"Which is the fastest on {where} can't be told from {result.settings.rounds} rounds."
 
 
-def remarks(result: Result, name: str = "") -> str:
-    """The sentence, what disturbed, what was left out, and what the figures contain."""
+def remarks(result: Result, name: str = "") -> list[str]:
+    """Lines: the sentence, what disturbed, what was left out, and what the figures contain."""
     lines = [sentence(result), f"Conditions: {result.condition.value}."]
     if result.machine.device:
         lines.append(f"Measured on the device: this machine proves to be {result.machine.device}.")
@@ -85,8 +85,8 @@ def remarks(result: Result, name: str = "") -> str:
     sensors = {one.energy.sensor for one in result.measured if one.energy}
     lines += [f"Energy is beyond an idle machine, by {sensor}." for sensor in sorted(sensors)]
     lines.append(f"Timed: {result.measured[0].timed}.")
-    head = f"\n{name}: " if name else "\n"
-    return head + "\n".join(lines)
+    lines[0] = f"{name}: {lines[0]}" if name else lines[0]
+    return ["", *lines]
 
 
 def checks(result: Result) -> list[Check]:

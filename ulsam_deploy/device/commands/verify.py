@@ -1,216 +1,52 @@
-"""``ulsam-deploy verify BUNDLE``: check again what a bundle says, on this machine or on one that the host knows of."""
+"""``ulsam-deploy verify BUNDLE``: check again what a bundle says, on this machine."""
 
 from __future__ import annotations
 
 import argparse
-import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
-from ulsam_deploy.device import codec
-from ulsam_deploy.device.accuracy import Accuracy
-from ulsam_deploy.device.bundle import Bundle, Evidence, read_bundle
-from ulsam_deploy.device.bundle.signature import check_signature, read_public_key
-from ulsam_deploy.device.checks import Check, artifact_checks
-from ulsam_deploy.device.commands import labelled, words
-from ulsam_deploy.device.commands.arguments import limits, targets_of
-from ulsam_deploy.device.commands.ci import Handover, handover
-from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError, combine
-from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.invocation import OURS, command, in_runner, typed
-from ulsam_deploy.device.printing import complain, say
-from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.shortfall import Shortfall, shortfall
-from ulsam_deploy.device.this_machine import proof
+from ulsam_deploy.device.commands.answer import Answer
+from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_target, value
+from ulsam_deploy.device.commands.reading import Group, Parser
 from ulsam_deploy.device.types import Tier
-from ulsam_deploy.device.verify import Checked, verify_bundle
 
-__all__ = ["Means", "run", "verify"]
-
-
-@dataclass(frozen=True)
-class Means:
-    """What a bundle is verified with.
-
-    Attributes:
-        check: Runs the artifacts of some targets.
-        emulated: The board that they are run on in emulation; empty: this machine.
-        signer: Who signed the bundle, where somebody asked; raises where it was somebody else.
-        partner: What artifacts are paired with on labelled data.
-    """
-
-    check: Callable[[Bundle, tuple[str, ...]], list[Checked]]
-    emulated: str
-    signer: Callable[[Bundle], str | None]
-    partner: labelled.Partner
+HELP = "check every artifact of a bundle that can run here"
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def add_words(parser: Parser) -> None:
+    """Declare the words of this command."""
+    parser.words.add("path", type=Path, metavar="BUNDLE", help="a bundle folder or .zip")
+    add_bundle_words(parser)
+
+
+def add_bundle_words(parser: Parser) -> Group:
+    """Declare what a board and the host have in common; returns the group about who made a bundle."""
+    words = parser.words
+    add_target(words, "check these targets only")
+    words.add(
+        "--require",
+        type=value(Tier.from_label),
+        default=Tier.EXPORTED,
+        metavar="TIER",
+        help="least evidence that every artifact must reach here: " + ", ".join(tier.label for tier in Tier),
+    )
+    words.add(
+        "--data",
+        type=Path,
+        metavar="DIR|FILE.npz",
+        help="labelled data, a folder per class or inputs and 'labels': how often each artifact of the bundle is "
+        "right, against its first fp32 artifact, or with --against its checkpoint in PyTorch",
+    )
+    add_ci_options(words)
+    add_limits(parser)
+    who = parser.group("who made a bundle (see 'ulsam-deploy sign')")
+    who.add("--key", type=Path, metavar="PUB.pem", help="refuse it unless this key's owner signed it")
+    return who
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """Verify a bundle on this machine."""
-    return verify(arguments, Means(partial(here, arguments), "", partial(key_owner, arguments), labelled.first_float))
+    from ulsam_deploy.device.commands.labelled import first_float
+    from ulsam_deploy.device.commands.verify_bundle import Means, here, key_owner, verify
 
-
-def here(arguments: argparse.Namespace, bundle: Bundle, targets: tuple[str, ...]) -> list[Checked]:
-    """Every artifact as it is on this machine."""
-    with Progress(beat=not arguments.json).waiting("verify"):
-        return verify_bundle(bundle, targets, limits(arguments))
-
-
-def key_owner(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
-    """Who made the bundle, by ``--key``; ``None`` where nobody asked."""
-    if not arguments.key:
-        return None
-    key = read_public_key(arguments.key)
-    check_signature(bundle, key)
-    return f"key {key.fingerprint}"
-
-
-def verify(arguments: argparse.Namespace, means: Means) -> Exit:
-    """Verify the bundle that ``arguments`` name by ``means``; print what was found and what to do next."""
-    if arguments.path.is_file() and arguments.path.suffix != ".zip":
-        raise UsageError(
-            f"'{arguments.path}' is a file and not a bundle",
-            expected="a bundle folder or .zip",
-            todo="to hold an artifact against its checkpoint: "
-            + typed(OURS, "verify", "--against", "MODEL", arguments.path, on_host=True),
-        )
-    with handover(arguments, arguments.path.name) as told:
-        return _bundle(arguments, means, told)
-
-
-def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Exit:
-    """Integrity first, then every artifact; an engine that is missing counts only when its target was asked for."""
-    bundle = read_bundle(arguments.path)
-    signed = means.signer(bundle)
-    checked = means.check(bundle, targets_of(arguments))
-    missed = _missed(checked, arguments, means)
-    right: Mapping[labelled.Key, Accuracy] = {}
-    if arguments.data:
-        checked, right = labelled.accuracies(bundle, checked, arguments.data, means.partner, limits(arguments))
-    code = combine([*(_code(item, arguments) for item in checked), Exit.UNAVAILABLE if missed else Exit.OK])
-    if not any(item.evidence for item in checked) and code is Exit.OK:
-        code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified
-    _tell(told, checked, arguments, means, right, missed)
-    if arguments.json:
-        artifacts = [_document(item, right.get((item.record.target, item.record.precision))) for item in checked]
-        below = [codec.encode(each, "missed") for each in missed.values()]
-        document = {"artifacts": artifacts, "missed": below, "signed_by": signed, "exit_code": int(code)}
-        words.print_json("verify", document)
-        return code
-    words.print_table(told.columns, told.rows)
-    if signed:
-        say(f"signed by {signed}")
-    for item in checked:
-        for reason in item.evidence.reasons if item.evidence else ():
-            say(f"{_subject(item)}: {reason}")
-        if item.error:
-            complain(item.error, f"{_subject(item)}: {_not_run(means)}")
-    for each in missed.values():
-        say(*str(each).split("\n"), error=True)
-    say("", f"Proven: {told.sentence}")
-    _say_next(checked, code, arguments, missed)
-    return code
-
-
-def _say_next(
-    checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace, missed: Mapping[str, Shortfall]
-) -> None:
-    """What to do now, by what was found."""
-    failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
-    if failed and arguments.path.is_dir():
-        artifact = arguments.path / failed.files[0].path
-        again = ["verify", "--against", "MODEL", artifact, "--reproduce", "case"]
-        why = "To see where it differs from the checkpoint MODEL"
-        # A board has no checkpoint and no exporters: that command is the host's.
-        words.say_next([OURS, *again], f"{why}, on the host" if in_runner() else why, on_host=True)
-    elif todo := next((each.todo for each in missed.values() if each.todo), ""):
-        say(f"Next:   {todo}")
-    elif code is not Exit.OK:
-        words.say_next([OURS, "doctor"])
-    elif in_runner():
-        return
-    elif arguments.path.is_dir():
-        words.say_next([OURS, "pack", arguments.path])
-    else:
-        words.say_next([OURS, "pack", "--runner"], "To verify it on a device")
-
-
-def _missed(checked: Sequence[Checked], arguments: argparse.Namespace, means: Means) -> dict[str, Shortfall]:
-    """What is below ``--require``, by subject."""
-    here = proof() if arguments.require is Tier.MEASURED_ON_DEVICE and not means.emulated else None
-    found = {
-        _subject(item): shortfall(
-            item.record.target,
-            item.record.precision,
-            _shown(item).tier,
-            arguments.require,
-            bundle=shlex.quote(str(arguments.path)),
-            error=item.error,
-            emulated=bool(means.emulated),
-            here=here,
-        )
-        for item in checked
-    }
-    return {subject: each for subject, each in found.items() if each}
-
-
-def _subject(item: Checked) -> str:
-    """An artifact by the two words that tell it from the others of its bundle."""
-    return f"{item.record.target} {item.record.precision}"
-
-
-def _not_run(means: Means) -> str:
-    return f"did not run on {means.emulated}" if means.emulated else "not run here"
-
-
-def _tell(
-    told: Handover,
-    checked: Sequence[Checked],
-    arguments: argparse.Namespace,
-    means: Means,
-    right: Mapping[labelled.Key, Accuracy],
-    missed: Mapping[str, Shortfall],
-) -> None:
-    """What CI reads: every check of every artifact, how often it is right, and what could not be run here."""
-    told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(c.record, _shown(c)) for c in checked]
-    told.sentence = words.proven([_shown(item) for item in checked])
-    if right:
-        ends = [labelled.cells(right.get((item.record.target, item.record.precision))) for item in checked]
-        told.columns = (*told.columns, *labelled.COLUMNS)
-        told.rows = [(*row, *end) for row, end in zip(told.rows, ends)]
-        told.sentence += f". {labelled.sentence(right)}"
-    for item in checked:
-        subject = _subject(item)
-        on = ("--device", means.emulated) if means.emulated else ()
-        again = command("verify", arguments.path, "--target", item.record.target, *on)
-        if item.error:
-            verdict = Verdict.FAIL if _code(item, arguments) else Verdict.UNVERIFIED
-            told.checks.append(Check(subject, "run", verdict, f"{subject}: {_not_run(means)}: {item.error}"))
-        if item.evidence:
-            why = missed[subject].why if subject in missed else ""
-            told.checks += artifact_checks(subject, item.evidence, again, required=arguments.require, why=why)
-
-
-def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
-    """What one artifact contributes; an engine that is missing only where its target, or a run, was asked for."""
-    if isinstance(item.error, UnavailableError) and not arguments.target and arguments.require <= Tier.COMPILED:
-        return Exit.OK
-    return item.exit_code
-
-
-def _shown(item: Checked) -> Evidence:
-    """What was seen here; a tier that needs no run (parsed, compiled) is carried over from the export."""
-    recorded = item.record.evidence.tier
-    return item.evidence or Evidence(recorded if recorded <= Tier.COMPILED else Tier.EXPORTED)
-
-
-def _document(item: Checked, right: Accuracy | None) -> dict[str, object]:
-    evidence = codec.encode(item.evidence, "evidence") if item.evidence else None
-    return {
-        "target": item.record.target,
-        "precision": item.record.precision,
-        "evidence": evidence,
-        "error": str(item.error) if item.error else None,
-        "accuracy": right.to_json() if right else None,
-    }
+    return verify(arguments, Means(here, "", key_owner, first_float))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.bundle import ArtifactRecord, Evidence
 from ulsam_deploy.device.commands.layout import TablePart, laid_out
@@ -71,11 +70,9 @@ def _drawn(part: TablePart) -> Table:
     return drawn
 
 
-def say_next(command: Sequence[object], why: str = "", *, on_host: bool = False) -> None:
+def next_step(command: Sequence[object], why: str = "", *, on_host: bool = False) -> list[str]:
     """The last line of a command: what to type now, just as it has to be typed; ``why`` is a line before it."""
-    if why:
-        say(f"{why}:")
-    say(f"Next:   {typed(*command, on_host=on_host)}")
+    return [*([f"{why}:"] if why else []), f"Next:   {typed(*command, on_host=on_host)}"]
 
 
 def proven(evidence: Sequence[Evidence]) -> str:
@@ -126,9 +123,3 @@ def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tupl
         f"{p50:.2f} ms" if p50 is not None else "-",
         evidence.verdict.value,
     )
-
-
-def print_json(schema: str, document: Mapping[str, Any]) -> None:
-    """One JSON document with its schema id, and nothing else, on stdout."""
-    json.dump({"schema": f"ulsam-deploy.{schema}/1", **document}, sys.stdout, indent=2, sort_keys=True, allow_nan=False)
-    sys.stdout.write("\n")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ulsam_deploy.device.errors import (
     CheckFailedError,
@@ -28,6 +29,9 @@ _PLAIN = (
 )  # fmt: skip
 
 
+F = TypeVar("F", bound="Failure")
+
+
 @dataclass(frozen=True)
 class Failure:
     """Any command that stopped: what was found, what was expected instead, and what to do; both may be empty.
@@ -46,7 +50,7 @@ class Failure:
             raise ValueError("an error with the exit code of success")
 
     @classmethod
-    def of(cls, error: UlsamError) -> Failure:
+    def of(cls: type[F], error: UlsamError) -> F:
         """``error`` in this form."""
         told = (text.encode(errors="backslashreplace").decode() for text in (error.found, error.expected, error.todo))
         return cls(_name(type(error)), int(error.exit_code), *told)

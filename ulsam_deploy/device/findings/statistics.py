@@ -16,7 +16,8 @@ class Summary:
     """Latency in milliseconds over ``count`` samples; a percentile with too few samples behind it is ``None`` (n/a).
 
     ``p50`` ... ``p99`` are the samples' own percentiles; ``p50_bound`` ... ``p99_bound`` are what the true percentile
-    stays below with 99 % confidence (:func:`~ulsam_deploy.device.bench.early_stopping`): the figure to promise.
+    stays below with 99 % confidence (:func:`~ulsam_deploy.device.bench.statistics.early_stopping`): the figure to
+    promise.
     """
 
     count: int = field(metadata=_COUNT)

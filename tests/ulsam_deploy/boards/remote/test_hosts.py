@@ -22,6 +22,7 @@ from ulsam_deploy.cli import hosts, main
 from ulsam_deploy.cli.bench_hosts import output_of
 from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bundle import pack, read_bundle
+from ulsam_deploy.device.commands.documents import VerifyDocument
 from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError
 
 from ...device.bench.results import NO_CLOCKS, measured, noisy, result
@@ -121,7 +122,7 @@ def test_doctor_on_a_host(kitchen: Any, tmp_path: Path, capsys: Capture) -> None
     assert ["kitchen", "onnxruntime", "fp32, fp16, int8", "yes"] in [row[:4] for row in rows]
     assert main(["doctor", *where, "--host", "nowhere.invalid", "--json"]) == 4
     found = json.loads(capsys.readouterr().out)["hosts"]
-    assert found["kitchen"]["answer"]["schema"] == "ulsam-deploy.doctor/1"
+    assert found["kitchen"]["answer"]["schema"] == "ulsam-deploy.doctor/2"
     assert found["nowhere.invalid"]["answer"] is None
     assert kitchen.left() == []
 
@@ -171,13 +172,13 @@ def test_several_results_have_their_hosts_names() -> None:
 
 @pytest.mark.parametrize("out", ["", "[]", '{"schema": "other/1"}', "[" * 100000, "{"])
 def test_an_answer_that_makes_no_sense_is_refused(out: str) -> None:
-    answer = hosts.HostAnswer("kitchen", Finished(0, out, "", {}, "3.11", "aarch64"), None, Exit.OK)
-    assert hosts.document(answer, "ulsam-deploy.verify/1") is None
+    answer = hosts.HostReply("kitchen", Finished(0, out, "", {}, "3.11", "aarch64"), None, Exit.OK)
+    assert hosts.document(answer, VerifyDocument) is None
     assert isinstance(answer.error, RefusedError)
     assert answer.code is Exit.REFUSED
     told = Finished(4, out, "error: this Python has no \x1b[31mnumpy\n", {}, "3.11", "aarch64")
-    answer = hosts.HostAnswer("kitchen", told, None, Exit.UNAVAILABLE)
-    assert hosts.document(answer, "ulsam-deploy.verify/1") is None
+    answer = hosts.HostReply("kitchen", told, None, Exit.UNAVAILABLE)
+    assert hosts.document(answer, VerifyDocument) is None
     assert isinstance(answer.error, UnavailableError)
     assert str(answer.error) == "kitchen: this Python has no \\x1b[31mnumpy"
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ulsam_deploy.device.bench.result import (
     Cause,
-    Caveat,
     Condition,
+    Disturbance,
     Energy,
     Machine,
     Measured,
@@ -29,12 +29,12 @@ from ulsam_deploy.device.benchmark import compared
 from ulsam_deploy.device.findings import EngineFacts, Verdict
 
 PI = Machine("Raspberry Pi 5 Model B Rev 1.0", "Cortex-A76", 4, "aarch64", "Debian", "6.6", "3.11.2", 16384, 8 << 30)
-THROTTLED = Caveat(Cause.THROTTLING, Condition.DISTURBED, "Throttled happened once.")
-NO_CLOCKS = Caveat(Cause.CLOCK, Condition.UNKNOWN, "Nothing here tells a clock.")
-BUSY = Caveat(Cause.LOAD, Condition.DISTURBED, "Other programs used 40% of all cores.")
+THROTTLED = Disturbance(Cause.THROTTLING, Condition.DISTURBED, "Throttled happened once.")
+NO_CLOCKS = Disturbance(Cause.CLOCK, Condition.UNKNOWN, "Nothing here tells a clock.")
+BUSY = Disturbance(Cause.LOAD, Condition.DISTURBED, "Other programs used 40% of all cores.")
 
 
-def watch(*reasons: Caveat, governor: str = "performance") -> Watch:
+def watch(*reasons: Disturbance, governor: str = "performance") -> Watch:
     conditions = [reason.condition for reason in reasons]
     worst = next((c for c in (Condition.DISTURBED, Condition.UNKNOWN) if c in conditions), Condition.CLEAN)
     readings = (Reading("cpu-thermal", "temperature", 50.0, 60.5, 80.0),)
@@ -49,7 +49,7 @@ def noisy(rounds: int, seed: int, scale: float = 1.0) -> list[npt.NDArray[np.int
 
 
 def measured(
-    times: Sequence[npt.NDArray[np.int64]], *reasons: Caveat, target: str = "onnx", **changed: Any
+    times: Sequence[npt.NDArray[np.int64]], *reasons: Disturbance, target: str = "onnx", **changed: Any
 ) -> Measured:
     look = watch(*reasons)
     processes = tuple(

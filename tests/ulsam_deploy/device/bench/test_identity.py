@@ -13,7 +13,7 @@ import pytest
 
 from ulsam_deploy.boards.remote import Finished
 from ulsam_deploy.cli import main, verify_hosts
-from ulsam_deploy.cli.hosts import HostAnswer
+from ulsam_deploy.cli.hosts import HostReply
 from ulsam_deploy.device import codec, this_machine
 from ulsam_deploy.device import verify as evidence
 from ulsam_deploy.device.bench.identity import DeviceProof, prove
@@ -22,7 +22,7 @@ from ulsam_deploy.device.bench.result import Result
 from ulsam_deploy.device.bench.turns import Plan
 from ulsam_deploy.device.benchmark import Wanted, bench_bundles
 from ulsam_deploy.device.bundle import Evidence, read_bundle
-from ulsam_deploy.device.commands import timings, verify
+from ulsam_deploy.device.commands import timings, verify_bundle
 from ulsam_deploy.device.errors import Exit, UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.profiles import identities
@@ -156,7 +156,7 @@ def test_a_result_of_bench_names_the_device(bundle: Path, tmp_path: Path) -> Non
 
 @pytest.fixture
 def is_pi5(monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in (evidence, verify):
+    for place in (evidence, verify_bundle):
         monkeypatch.setattr(
             place, "proof", lambda: DeviceProof("rpi5", "this machine is 'Raspberry Pi 5 Model B Rev 1.0'")
         )
@@ -177,7 +177,7 @@ def test_a_level_that_was_not_reached_is_named_with_its_reason(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     why = "this machine is 'Maker Desk 9', and no device profile is about that"
-    for place in (evidence, verify):
+    for place in (evidence, verify_bundle):
         monkeypatch.setattr(place, "proof", lambda: DeviceProof(None, why))
     words = ["verify", str(bundle), "--require", "measured-on-device", "--junit", str(tmp_path / "j.xml")]
     assert main(words) == 4
@@ -243,15 +243,15 @@ def test_a_board_behind_ssh_earns_it_by_what_it_is(
     device: str | None, bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The link is left out: what was sent is done by the same code in this process, on a machine that is ``device``."""
-    for place in (evidence, verify):
+    for place in (evidence, verify_bundle):
         monkeypatch.setattr(place, "proof", lambda: DeviceProof(device, "this machine is no board"))
 
-    def there(arguments: object, folder: Path, words: list[str]) -> list[HostAnswer]:
+    def there(arguments: object, folder: Path, words: list[str]) -> list[HostReply]:
         said = io.StringIO()
         monkeypatch.chdir(folder)
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()):
             code = main(words)
-        return [HostAnswer("kitchen", Finished(code, said.getvalue(), "", {}, "3.11", "aarch64"), None, Exit(code))]
+        return [HostReply("kitchen", Finished(code, said.getvalue(), "", {}, "3.11", "aarch64"), None, Exit(code))]
 
     monkeypatch.setattr(verify_hosts, "at_hosts", there)
     words = ["verify", str(bundle), "--host", "kitchen", "--require", "measured-on-device"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ulsam_deploy.device.bench import measure, peak_rss
+from ulsam_deploy.device.bench.measure import measure, peak_rss
 from ulsam_deploy.device.errors import UsageError
 
 

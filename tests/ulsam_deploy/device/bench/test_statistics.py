@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ulsam_deploy.device.bench import early_stopping, fewest_samples, percentile, summarize
-from ulsam_deploy.device.bench.statistics import _most_over
+from ulsam_deploy.device.bench.statistics import _most_over, early_stopping, fewest_samples, percentile, summarize
 
 SHARES = (0.50, 0.90, 0.95, 0.99)
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ulsam_deploy.against import Foreign, Question, verify_against
 from ulsam_deploy.cli.arguments import model_options
-from ulsam_deploy.device import codec
+from ulsam_deploy.cli.documents import VerifyAgainstDocument
 from ulsam_deploy.device.checks import artifact_checks
 from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.answer import Answer, Part, Table, path_text
 from ulsam_deploy.device.commands.arguments import limits
 from ulsam_deploy.device.commands.ci import Handover, handover
-from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
-from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Tier
 from ulsam_deploy.exporting.options import ExportOptions
 
 
-def run(arguments: argparse.Namespace) -> Exit:
+def run(arguments: argparse.Namespace) -> Answer:
     """Check one artifact against ``--against MODEL``."""
     options = ExportOptions(
         model=arguments.against,
@@ -48,12 +47,18 @@ def run(arguments: argparse.Namespace) -> Exit:
     with handover(arguments, question.artifact.name) as told:
         found = verify_against(options, question, Progress(beat=not arguments.json))
         _tell(told, found, arguments)
-    code = found.exit_code
-    if arguments.json:
-        words.print_json("verify-against", {**_document(found, question), "exit_code": int(code)})
-    else:
-        _print(found, question)
-    return code
+    document = VerifyAgainstDocument(
+        artifact=path_text(question.artifact),
+        target=found.target,
+        precision=found.precision,
+        inputs=found.case.inputs,
+        outputs=found.case.outputs,
+        evidence=found.evidence,
+        notes=tuple(found.notes),
+        reproduction=path_text(question.reproduce) if found.reproduced else None,
+        exit_code=int(found.exit_code),
+    )
+    return Answer(document, _text(told, found, question), found.exit_code)
 
 
 def _tell(told: Handover, found: Foreign, arguments: argparse.Namespace) -> None:
@@ -67,30 +72,14 @@ def _tell(told: Handover, found: Foreign, arguments: argparse.Namespace) -> None
     )
 
 
-def _print(found: Foreign, question: Question) -> None:
-    size = sum(file.stat().st_size for file in found.case.files)
-    row = words.evidence_row(found.target, question.artifact.name, size, found.evidence)
-    words.print_table(words.ARTIFACT_COLUMNS, [row])
-    for reason in found.evidence.reasons:
-        say(f"{found.target}: {reason}")
-    for note in found.notes:
-        say(f"note: {note}")
-    say("", f"Proven: {words.proven([found.evidence])}")
+def _text(told: Handover, found: Foreign, question: Question) -> list[Part]:
+    text: list[Part] = [Table(told.columns, told.rows)]
+    text += [f"{found.target}: {reason}" for reason in found.evidence.reasons]
+    text += [f"note: {note}" for note in found.notes]
+    text += ["", f"Proven: {told.sentence}"]
     if found.reproduced:
-        say("To show it to others:")
-        say(f"Next:   {typed('cd', question.reproduce)} && python reproduce.py")
+        text.append("To show it to others:")
+        text.append(f"Next:   {typed('cd', question.reproduce)} && python reproduce.py")
     elif found.evidence.verdict is Verdict.FAIL:
-        say("The same command with --reproduce DIR leaves inputs, outputs and a script that shows it.")
-
-
-def _document(found: Foreign, question: Question) -> dict[str, Any]:
-    return {
-        "artifact": str(question.artifact),
-        "target": found.target,
-        "precision": found.precision,
-        "inputs": {name: codec.encode(spec, name) for name, spec in found.case.inputs.items()},
-        "outputs": {name: codec.encode(spec, name) for name, spec in found.case.outputs.items()},
-        "evidence": codec.encode(found.evidence, "evidence"),
-        "notes": list(found.notes),
-        "reproduction": str(question.reproduce) if found.reproduced else None,
-    }
+        text.append("The same command with --reproduce DIR leaves inputs, outputs and a script that shows it.")
+    return text

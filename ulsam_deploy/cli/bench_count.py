@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
-from ulsam_deploy.device import codec
+from ulsam_deploy.boards import emulate
+from ulsam_deploy.boards.emulate import Counted
+from ulsam_deploy.cli.documents import CountDocument, CountedArtifact
+from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.checks import Check
-from ulsam_deploy.device.commands import words
+from ulsam_deploy.device.commands.answer import Answer, Aside, Part, Table
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import Exit, UnavailableError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
-from ulsam_deploy.device.printing import complain, say
-
-if TYPE_CHECKING:
-    from ulsam_deploy.boards.emulate import Counted
+from ulsam_deploy.device.progress import Progress
 
 COLUMNS = ("target", "precision", "instructions", "load/store", "SIMD", "of it FMA", "of it dot", "branch", "first run")
 _NAME = 90
 _CLASSES = ("load_store", "simd", "fma", "dot_product", "branch")
 
 
-def add_count_words(parser: argparse._ActionsContainer) -> None:
-    """The words of counting."""
-    parser.add_argument("--device", metavar="NAME", help="the board: rpi3, rpi4, rpi5, rpi4-32bit or one of your own")
-    parser.add_argument(
-        "--count", action="store_true", help="count instructions on the emulated board; a count, not a latency"
-    )
-
-
-def run_count(arguments: argparse.Namespace) -> Exit:
+def run(arguments: argparse.Namespace) -> Answer:
     """Count every artifact that the board has an engine for; a budget of the profile that is exceeded is exit 1."""
-    from ulsam_deploy.boards import emulate
-    from ulsam_deploy.device.bundle import read_bundle
-    from ulsam_deploy.device.progress import Progress
-
     with handover(arguments, arguments.bundle.name) as told:
         bundle = read_bundle(arguments.bundle)
         counted = emulate.count_bundle(
@@ -47,14 +34,12 @@ def run_count(arguments: argparse.Namespace) -> Exit:
         if not any(item.counts for item in counted) and code is Exit.OK:
             code = Exit.UNAVAILABLE  # nothing ran
         _tell(told, counted, arguments)
-    if arguments.json:
-        artifacts = [_document(item) for item in counted]
-        document = {"device": arguments.device, "note": emulate.NOTE, "artifacts": artifacts, "exit_code": int(code)}
-        words.print_json("count", document)
-    else:
-        _print(told, counted, arguments.device)
-        say("", emulate.NOTE)
-    return code
+    artifacts = tuple(
+        CountedArtifact(item.record.target, item.record.precision, item.counts, str(item.error) if item.error else None)
+        for item in counted
+    )
+    text = [*_text(told, counted, arguments.device), "", emulate.NOTE]
+    return Answer(CountDocument(arguments.device, emulate.NOTE, artifacts, int(code)), text, code)
 
 
 def _code(item: Counted, arguments: argparse.Namespace) -> Exit:
@@ -77,21 +62,21 @@ def _tell(told: Handover, counted: Sequence[Counted], arguments: argparse.Namesp
             told.checks.append(Check(subject, "budget", Verdict.FAIL if over else Verdict.PASS, text))
 
 
-def _print(told: Handover, counted: Sequence[Counted], board: str) -> None:
-    if told.rows:
-        words.print_table(told.columns, told.rows)
+def _text(told: Handover, counted: Sequence[Counted], board: str) -> list[Part]:
+    text: list[Part] = [Table(told.columns, told.rows)] if told.rows else []
     for item in counted:
         subject = f"{item.record.target} {item.record.precision}"
         if item.error:
-            complain(item.error, f"{subject}: not counted on {board}")
+            text.append(Aside(str(item.error), f"{subject}: not counted on {board}"))
         if item.counts is None:
             continue
-        say("", f"{subject}: where they go")
+        text += ["", f"{subject}: where they go"]
         for kernel in item.counts.kernels:
             share = kernel.instructions / max(item.counts.inference.instructions, 1)
-            say(f"  {share:6.1%}  {kernel.name or 'everything else'}" + f"  ({kernel.library})" * bool(kernel.library))
-        for over in item.counts.over:
-            say(f"{subject}: {over}")
+            library = f"  ({kernel.library})" if kernel.library else ""
+            text.append(f"  {share:6.1%}  {kernel.name or 'everything else'}{library}")
+        text += [f"{subject}: {over}" for over in item.counts.over]
+    return text
 
 
 def _short(name: str) -> str:
@@ -111,12 +96,3 @@ def _row(item: Counted) -> tuple[str, ...]:
 def millions(count: float) -> str:
     """Instructions as people say them."""
     return f"{count / 1e6:.3f} M"
-
-
-def _document(item: Counted) -> dict[str, Any]:
-    return {
-        "target": item.record.target,
-        "precision": item.record.precision,
-        "counts": codec.encode(item.counts, "counts") if item.counts else None,
-        "error": str(item.error) if item.error else None,
-    }

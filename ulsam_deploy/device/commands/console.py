@@ -1,0 +1,92 @@
+"""Puts an answer out: with ``--json`` exactly one document on stdout, whatever becomes of the command.
+
+Standard library only; device-safe. The one place where a command's result is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulsam_deploy.device import codec
+from ulsam_deploy.device.commands.answer import Answer, Aside, Document, ErrorDocument, Table
+from ulsam_deploy.device.errors import UlsamError, UsageError
+from ulsam_deploy.device.printing import complain, say
+
+__all__ = ["Console", "abandon_stdout"]
+
+_STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
+
+
+@dataclass
+class Console:
+    """Where one command's answer goes; ``words`` are its own, those of a file of words among them once it was read."""
+
+    words: list[str]
+
+    @property
+    def as_json(self) -> bool:
+        """Whether stdout gets one document and nothing else."""
+        return "--json" in self.words
+
+    def check(self, arguments: argparse.Namespace) -> None:
+        """Raise :class:`UsageError` where a file is to be written to stdout as well."""
+        taken = [value for value in vars(arguments).values() if isinstance(value, Path) and str(value) in _STDOUT]
+        if self.as_json and taken:
+            raise UsageError(f"'{taken[0]}' is where --json prints its document", expected="a file of its own")
+
+    def kept_clean(self) -> contextlib.AbstractContextManager[object]:
+        """While a command works: what anything prints then goes to stderr where stdout is for one document."""
+        return contextlib.redirect_stdout(sys.stderr) if self.as_json else contextlib.nullcontext()
+
+    def give(self, answer: Answer) -> int:
+        """Print ``answer``; returns its exit code as a plain number."""
+        for part in answer.text:
+            if isinstance(part, Aside):
+                _tell(part)
+            elif not self.as_json:
+                _show(part)
+        if self.as_json:
+            _document(answer.document)
+        sys.stdout.flush()  # here, where an error still has words: Python's own end of a process has none
+        return int(answer.code)
+
+    def failed(self, error: UlsamError) -> int:
+        """Print the document of ``error``, where documents are asked for; returns its exit code as a plain number."""
+        try:
+            if self.as_json:
+                _document(ErrorDocument.of(error))
+            sys.stdout.flush()
+        except OSError:
+            abandon_stdout()
+        return int(error.exit_code)
+
+
+def _document(document: Document) -> None:
+    sys.stdout.write(codec.dumps(codec.encode(document, document.schema)))
+
+
+def _show(part: str | Table) -> None:
+    if isinstance(part, Table):
+        from ulsam_deploy.device.commands.words import print_table
+
+        print_table(part.columns, part.rows)
+    else:
+        say(part)
+
+
+def _tell(aside: Aside) -> None:
+    if aside.about:
+        complain(aside.text, aside.about)
+    else:
+        say(*aside.text.split("\n"), error=True)
+
+
+def abandon_stdout() -> None:
+    """Let whatever is still to be printed go nowhere: nobody takes it, and Python would complain at its end."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
