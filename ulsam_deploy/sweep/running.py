@@ -64,7 +64,7 @@ class Run:
         if self.found:
             self._progress.say(f"{self.found} of {len(self.sweep.cells)} cells are done already")
 
-    def _hand_out(self, executor: Executor, waiting: dict[Future[Any], _Task], number: int) -> None:
+    def _hand_out(self, executor: Executor, waiting: dict[Future[object], _Task], number: int) -> None:
         """The shards for a cell that is made."""
         cell = self.sweep.cells[number]
         if not self._results[number].found["files"]:

@@ -186,7 +186,7 @@ def _described(cell: Cell, started: float, bundle: Bundle, evidence: Evidence, h
     )
 
 
-def _result(cell: Cell, started: float, seen: Mapping[str, Any] | None = None, **found: Any) -> CellResult:
+def _result(cell: Cell, started: float, seen: Mapping[str, object] | None = None, **found: object) -> CellResult:
     nothing = {"tier": Tier.EXPORTED.label, "verdict": Verdict.UNVERIFIED.value, "blocks": 0, "refused": 0}
     who = {
         "checkpoint": cell.options.model.name,

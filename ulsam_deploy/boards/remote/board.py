@@ -32,7 +32,7 @@ PREPARE_SECONDS = 300.0
 MAX_CHARACTERS = 64 << 20
 
 
-def say(**answer: Any) -> None:
+def say(**answer: object) -> None:
     """Print one answer."""
     print(MARK + json.dumps(answer), flush=True)
 
@@ -148,7 +148,7 @@ def _state(folder: Path) -> str:
     return "running" if (folder / "go.json").exists() else "preparing"
 
 
-def _leave_supervisor(folder: Path, owner: dict[str, Any]) -> None:
+def _leave_supervisor(folder: Path, owner: dict[str, object]) -> None:
     """Fork twice, so that the supervisor belongs to no session, and return when it holds the lock."""
     ready, tell = os.pipe()
     child = os.fork()
@@ -167,7 +167,7 @@ def _leave_supervisor(folder: Path, owner: dict[str, Any]) -> None:
         raise OSError("no process could be left behind")
 
 
-def _supervise(folder: Path, owner: dict[str, Any], tell: int) -> None:
+def _supervise(folder: Path, owner: dict[str, object], tell: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     owner = dict(owner, supervisor=_identity(os.getpid()))
@@ -185,7 +185,7 @@ def _supervise(folder: Path, owner: dict[str, Any], tell: int) -> None:
         _release(owner)
 
 
-def _serve(folder: Path, owner: dict[str, Any]) -> None:
+def _serve(folder: Path, owner: dict[str, object]) -> None:
     go, here, deadline = folder / "go.json", -1, 0.0
     while not go.exists():
         if here != (here := _bytes(folder)):
@@ -242,7 +242,7 @@ def _stop(job: subprocess.Popen[bytes]) -> None:
             job.wait(5.0)
 
 
-def _release(owner: dict[str, Any] | None) -> None:
+def _release(owner: dict[str, object] | None) -> None:
     """Remove the lock if it is ``owner``'s."""
     if owner and _read(_lock() / "owner.json") == owner:
         shutil.rmtree(str(_lock()), ignore_errors=True)
@@ -282,7 +282,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _write(path: Path, document: dict[str, Any]) -> None:
+def _write(path: Path, document: dict[str, object]) -> None:
     """Whole or not at all: whoever looks at this name looks at any moment."""
     half = path.with_name(path.name + ".half")
     half.write_text(json.dumps(document))

@@ -153,7 +153,7 @@ def _obstacle(host: str, answer: dict[str, Any]) -> UlsamError:
     return errors.get(answer["state"]) or UnavailableError(f"{host} said {answer['state']!a}")
 
 
-def _mb(count: Any) -> str:
+def _mb(count: object) -> str:
     return f"{count / 1e6:.0f} MB" if isinstance(count, int) else "too little"
 
 
@@ -180,7 +180,7 @@ def _follow(link: Link, key: str, order: Order, tell: Callable[[str], None]) -> 
             return
 
 
-def _finished(link: Link, key: str, order: Order, begun: dict[str, Any]) -> Finished:
+def _finished(link: Link, key: str, order: Order, begun: dict[str, object]) -> Finished:
     answer = link.call("collect", key, *order.results, seconds=300.0)
     if answer["state"] != "done":
         todo = "look whether it restarted, or ran out of memory"

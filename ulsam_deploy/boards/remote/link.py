@@ -67,7 +67,7 @@ class Link:
     reached: bool = False
 
     def call(
-        self, verb: str, *words: str, seconds: float = 60.0, each: Callable[[dict[str, Any]], None] | None = None
+        self, verb: str, *words: str, seconds: float = 60.0, each: Callable[[dict[str, object]], None] | None = None
     ) -> dict[str, Any]:
         """Let the board do one verb of :mod:`.board`; the last answer, ``each`` of them on its way.
 

@@ -80,7 +80,7 @@ def _spin(run: Callable[[], object]) -> dict[str, Any]:
     return {"count": count, "seconds": perf_counter() - began}
 
 
-def _answer(answers: TextIO, words: dict[str, Any]) -> None:
+def _answer(answers: TextIO, words: dict[str, object]) -> None:
     answers.write(json.dumps(words) + "\n")
 
 
