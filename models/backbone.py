@@ -47,7 +47,7 @@ class Config:
     variant: str = REFERENCE
 
     @classmethod
-    def read(cls, config: Mapping[str, Any]) -> Config:
+    def read(cls, config: Mapping[str, object]) -> Config:
         """Check a mapping (of JSON, say) and fill in what it leaves out; raises :class:`UsageError`."""
         names = [field.name for field in fields(cls)]
         surplus = sorted(set(config) - set(names))
@@ -175,16 +175,16 @@ class Family(Network):
         """Output channels of the stem and of every layer."""
         return tuple(make_divisible(base * width) for base in (self.stem, *(outputs for outputs, _ in self.layers)))
 
-    def blocks(self, config: Mapping[str, Any]) -> int:
+    def blocks(self, config: Mapping[str, object]) -> int:
         """One ULSAM a position, inserted or substituted."""
         read = Config.read(config)
         return len(read.insert) + len(read.substitute)
 
-    def backbone(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def backbone(self, config: Mapping[str, object]) -> Mapping[str, Any]:
         """The same width and classes, no ULSAM inserted and nothing substituted."""
         return Config.read({**config, "insert": (), "substitute": ()}).as_mapping()
 
-    def input_shape(self, config: Mapping[str, Any]) -> tuple[int, int, int]:
+    def input_shape(self, config: Mapping[str, object]) -> tuple[int, int, int]:
         """ImageNet's: 224 x 224."""
         return (Config.read(config).in_channels, 224, 224)
 
@@ -201,12 +201,12 @@ class Family(Network):
         """See :mod:`.layout`."""
         return renamed(self.name, keys)
 
-    def warnings(self, state_dict: Mapping[str, Any]) -> tuple[str, ...]:
+    def warnings(self, state_dict: Mapping[str, object]) -> tuple[str, ...]:
         """The fingerprint of the variant that pools its input; see :func:`.ulsam.variant_warning`."""
         warning = variant_warning(state_dict)
         return (warning,) if warning else ()
 
-    def build(self, config: Mapping[str, Any]) -> AttentionNet:
+    def build(self, config: Mapping[str, object]) -> AttentionNet:
         """Build it, freshly initialised, in ``eval`` mode; raises :class:`UsageError` on an impossible position."""
         network = self._assemble(Config.read(config))
         network.initialise()

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +66,9 @@ class AttentionWatch:
     Raises :class:`UsageError` when ``model`` has no ULSAM block.
     """
 
-    def __init__(self, model: nn.Module, *, every: int | None = 100, say: Callable[[str], Any] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, *, every: int | None = 100, say: Callable[[str], object] | None = None
+    ) -> None:
         if every is not None and every < 1:
             raise UsageError(
                 f"attention is to be judged every {every} batches", expected="1 or more, or None for never"
@@ -105,14 +106,14 @@ class AttentionWatch:
             found.append(Peaks(path, self._positions[path], float(total.sum() / count.sum()), float(maximum.max())))
         return found
 
-    def _record(self, path: str, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def _record(self, path: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         """Keep three numbers of each batch on its device: nothing here waits for an accelerator."""
         peaks = output.detach().flatten(1).amax(1).float()
         row = torch.stack([torch.full_like(peaks[0], len(peaks)), peaks.sum(), peaks.max()])
         self._seen.setdefault(path, []).append(row)
         self._positions[path] = output[0].numel()
 
-    def _count(self, _module: nn.Module, _inputs: Any, _output: Any) -> None:
+    def _count(self, _module: nn.Module, _inputs: object, _output: object) -> None:
         self._batches += 1
         if self._every and self._batches % self._every == 0:
             self._judge()

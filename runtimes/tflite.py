@@ -71,7 +71,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         check_ports("input", self.inputs, _shapes(self._inputs))
         check_ports("output", self.outputs, _shapes(self._outputs))
 
-    def _open(self, **options: Any) -> Any:
+    def _open(self, **options: object) -> Any:
         interpreter = import_module(f"{self._package}.interpreter").Interpreter
         opened = interpreter(os.fspath(self.files[0]), num_threads=self.threads, **options)
         opened.allocate_tensors()

@@ -16,7 +16,7 @@ _NO_WORK = ("Parameter", "Constant", "Result")
 
 
 def to_int8(
-    model: Any, program: Program, calibration: Calibration, keep: tuple[str, ...] = ()
+    model: object, program: Program, calibration: Calibration, keep: tuple[str, ...] = ()
 ) -> tuple[Any, ArtifactFacts]:
     """``model``, converted from the lowered ``program``, in int8: weights and activations; ``model`` is not changed.
 

@@ -238,7 +238,7 @@ def _scale(layer: Any, inputs: Sequence[Array]) -> Array:
     return scale.reshape([-1 if axis == layer.axis else 1 for axis in range(inputs[0].ndim)])
 
 
-def weights(held: Any) -> Array:
+def weights(held: object) -> Array:
     """Weights of a layer as an array; TensorRT gives ``None`` or an empty array where there are none."""
     return np.zeros(0, np.float32) if held is None else np.asarray(held)
 

@@ -29,7 +29,7 @@ from .rounding import ACCUMULATED, DECLARED, FUSED, STORED, Rounding
 PROBES = 8
 
 
-def study(artifact: Artifact, session: Any, golden: Golden) -> Study:
+def study(artifact: Artifact, session: object, golden: Golden) -> Study:
     """Hold the network that ``session`` parsed against ``golden``, or say why it cannot be interpreted."""
     judged = golden.at(artifact.precision)
     chosen = judged.take(spread(len(judged.probes), artifact.inputs[0].shape[0] or 1))
@@ -48,7 +48,7 @@ def spread(count: int, batch: int) -> list[int]:
     return [int(position) for position in np.linspace(0, count - 1, wanted).round()]
 
 
-def _single(artifact: Artifact, session: Any, golden: Golden) -> Study:
+def _single(artifact: Artifact, session: object, golden: Golden) -> Study:
     whole = _run(artifact, session, golden, DECLARED)
     silenced = {} if artifact.precision == "fp32" else _silenced(artifact, session, golden, DECLARED)
     report = check(golden, whole, tolerance=tolerance_of(artifact.precision), silenced=silenced)
@@ -66,7 +66,7 @@ def _note(sentence: str) -> Reason:
     return Reason("trt", ReasonKind.STUDY_NOTE, sentence)
 
 
-def _half(artifact: Artifact, session: Any, golden: Golden) -> Study:
+def _half(artifact: Artifact, session: object, golden: Golden) -> Study:
     runs = {model.name: _run(artifact, session, golden, model) for model in (FUSED, STORED, ACCUMULATED)}
     least = noise_floors(golden.outputs, [runs[FUSED.name]])
     reports = {name: check(golden, run) for name, run in runs.items()}
@@ -85,7 +85,7 @@ def _far(report: Report) -> list[Reason]:
     return [reason for reason in report.reasons if reason.kind is ReasonKind.OUTPUT_FAULT]
 
 
-def _survivals(artifact: Artifact, session: Any, golden: Golden, whole: Mapping[str, Array]) -> list[Liveness]:
+def _survivals(artifact: Artifact, session: object, golden: Golden, whole: Mapping[str, Array]) -> list[Liveness]:
     """How much of each block's step is left under :data:`STORED`, by a twin of the same precision.
 
     Empty when the parsed network doesn't have one softmax a block: then nothing says which belongs to which.
@@ -103,7 +103,7 @@ def _silenced(artifact: Artifact, session: Any, golden: Golden, model: Rounding)
     return {name: np.stack([twin[name] for twin in twins]) for name in golden.outputs}
 
 
-def _run(artifact: Artifact, session: Any, golden: Golden, model: Rounding, silenced: str = "") -> dict[str, Array]:
+def _run(artifact: Artifact, session: object, golden: Golden, model: Rounding, silenced: str = "") -> dict[str, Array]:
     with ParsedRuntime(artifact, session, model, silenced) as runtime:
         return produce(runtime, golden.inputs)
 

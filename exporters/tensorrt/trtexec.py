@@ -18,7 +18,7 @@ GENERATIONS = {
 }
 
 
-def lines(recipe: Any, generations: tuple[str, ...]) -> dict[str, str]:
+def lines(recipe: object, generations: tuple[str, ...]) -> dict[str, str]:
     """Command lines by generation for ``recipe`` (a ``Recipe`` of the TensorRT runtime's builder)."""
     return {name: _line(recipe, *GENERATIONS[name]) for name in generations}
 
@@ -42,5 +42,5 @@ def _line(recipe: Any, tool: str, typing: str) -> str:
     return " ".join([*words, "--skipInference"])
 
 
-def _shapes(profiles: Mapping[str, Any], which: str) -> str:
+def _shapes(profiles: Mapping[str, object], which: str) -> str:
     return ",".join(f"{name}:{shape_text(getattr(profile, which))}" for name, profile in profiles.items())

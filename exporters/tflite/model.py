@@ -20,7 +20,7 @@ def read(content: bytes) -> Any:
         return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
 
 
-def write(model: Any) -> bytes:
+def write(model: object) -> bytes:
     """``model`` as a file's bytes."""
     with words_of("LiteRT's schema", "write the model"), quiet():
         from ai_edge_litert.tools import flatbuffer_utils

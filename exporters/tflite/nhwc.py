@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,7 @@ from ulsam_deploy.device.types import TensorSpec
 class NhwcIO(nn.Module):
     """Transposes at the border only; the converter's layout pass moves them inwards until they cancel."""
 
-    def __init__(self, wrapped: Callable[..., Any], inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]):
+    def __init__(self, wrapped: Callable[..., object], inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]):
         super().__init__()
         self.wrapped, self.inputs, self.outputs = wrapped, inputs, outputs
         self.training = False  # an exported module has no eval(); the converter warns when this is True

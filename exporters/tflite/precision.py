@@ -155,7 +155,7 @@ def _leave(manager: Any, plan: _Plan) -> Any:
 
 
 def _ranges(
-    content: bytes, recipe: Any, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]
+    content: bytes, recipe: object, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]
 ) -> Any:
     from ai_edge_quantizer.calibrator import Calibrator
     from ai_edge_quantizer.utils import qsv_utils

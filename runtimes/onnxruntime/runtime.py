@@ -143,7 +143,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         return dict(sorted(found.items()))
 
 
-def _lowest(types: Sequence[Mapping[str, Any]]) -> str:
+def _lowest(types: Sequence[Mapping[str, object]]) -> str:
     """The lowest precision among the tensors that a kernel reads; shapes and indices are of none."""
     read = {_KERNEL_TYPES.get(name, "other") for tensor in types for name in tensor}
     return next((name for name in _LOWEST_FIRST if name in read), "other")

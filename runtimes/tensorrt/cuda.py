@@ -49,7 +49,7 @@ class GpuMachine:
     architecture: str
 
 
-def machine(driver: Any = None, runtime: Any = None) -> GpuMachine:
+def machine(driver: object = None, runtime: object = None) -> GpuMachine:
     """The first GPU of this machine, asked of the driver; raises :class:`UnavailableError` when there is none."""
     if driver is None:
         if gap := missing():
@@ -74,7 +74,7 @@ def _dotted(version: int) -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
-def _ask(library: Any, name: str, *arguments: Any) -> None:
+def _ask(library: object, name: str, *arguments: object) -> None:
     function: Callable[..., int] = getattr(library, name)
     if code := function(*arguments):
         raise ExportError(f"{name} failed with CUDA error {code}")
@@ -83,7 +83,7 @@ def _ask(library: Any, name: str, *arguments: Any) -> None:
 class Stream:
     """One CUDA stream and the device buffers used on it. Buffers grow and are kept; all go on :meth:`close`."""
 
-    def __init__(self, library: Any = None) -> None:
+    def __init__(self, library: object = None) -> None:
         self._cuda = library or _runtime_library()
         self._buffers: dict[str, tuple[int, int]] = {}
         handle = ctypes.c_void_p()
@@ -129,7 +129,7 @@ class Stream:
         stream = ctypes.c_void_p(self.handle)
         self.call("cudaMemcpyAsync", where, whence, ctypes.c_size_t(size), ctypes.c_int(kind), stream)
 
-    def call(self, name: str, *arguments: Any) -> None:
+    def call(self, name: str, *arguments: object) -> None:
         """Call a function of the CUDA runtime; raises :class:`ExportError` with its error number."""
         _ask(self._cuda, name, *arguments)
 

@@ -161,7 +161,7 @@ def cache_root() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ulsam-deploy")
 
 
-def key(*parts: Any) -> str:
+def key(*parts: object) -> str:
     """SHA-256 over the canonical JSON of ``parts``; raises :class:`ExportError` for what JSON can't hold."""
     plain = codec.encode(list(parts), "cache key")
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -26,7 +26,7 @@ def tensors(message: Any) -> Iterator[Any]:
                 yield from tensors(item)
 
 
-def locations(message: Any) -> list[str]:
+def locations(message: object) -> list[str]:
     """The locations of external data that ``message`` names, each once, sorted."""
     return sorted(
         # bytes where they are no UTF-8: then they name a file as they are

@@ -48,7 +48,7 @@ def read_preprocessing(text: str) -> Preprocessing:
     return from_mapping(content, f"'{text}'")
 
 
-def from_mapping(given: Mapping[str, Any], where: str) -> Preprocessing:
+def from_mapping(given: Mapping[str, object], where: str) -> Preprocessing:
     """The preprocessing that ``given`` (a TOML table, a checkpoint's entry) states; what it leaves out is the default.
 
     Raises :class:`UsageError` that starts with ``where`` for unknown keys, other types and impossible numbers.

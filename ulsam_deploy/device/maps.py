@@ -165,7 +165,7 @@ def _batches(count: int, size: int) -> Iterator[list[int]]:
         yield [min(row, count - 1) for row in range(start, start + size)]
 
 
-def _nearest(values: Any, shape: tuple[int, int, int], reference: Array) -> Array | None:
+def _nearest(values: object, shape: tuple[int, int, int], reference: Array) -> Array | None:
     """Of ``values``, the maps of ``shape`` (g, H, W) that are nearest to ``reference``, pooled; ``None``: no maps."""
     best, found = np.inf, None
     for maps in _candidates(values, len(reference), shape):

@@ -87,7 +87,7 @@ def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
     return tuple(_budget(table, f"{path} [[budget]] {number}") for number, table in enumerate(tables, 1))
 
 
-def _budget(table: dict[str, Any], source: str) -> DeviceBudget:
+def _budget(table: dict[str, object], source: str) -> DeviceBudget:
     defaults = {each.name: each.default for each in dataclasses.fields(DeviceBudget)}
     budget = _canonical(codec.decode(DeviceBudget, {**defaults, **table}, source, UsageError))
     if all(getattr(budget, name) is None for name in LIMITS):

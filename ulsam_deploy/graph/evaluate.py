@@ -90,7 +90,7 @@ class Evaluator:
                 if self._last_use[used] is node:
                     del values[used]
 
-    def _value(self, node: Node, values: Mapping[Node, Any]) -> Any:
+    def _value(self, node: Node, values: Mapping[Node, object]) -> Any:
         """What ``node`` gives; how, is what kinds of evaluators differ in."""
         return call(node, values.__getitem__, self._dtype)
 

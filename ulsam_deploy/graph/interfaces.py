@@ -133,11 +133,11 @@ class Network(abc.ABC):
         """The configuration whose ``state_dict`` has these keys and shapes, or ``None``; never guesses."""
 
     @abc.abstractmethod
-    def build(self, config: Mapping[str, Any]) -> nn.Module:
+    def build(self, config: Mapping[str, object]) -> nn.Module:
         """A freshly initialised network in ``eval`` mode; raises :class:`UsageError` on an impossible ``config``."""
 
     @abc.abstractmethod
-    def input_shape(self, config: Mapping[str, Any]) -> tuple[int, int, int]:
+    def input_shape(self, config: Mapping[str, object]) -> tuple[int, int, int]:
         """The default input, channels x height x width."""
 
     def resemble(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any] | None:  # noqa: ARG002
@@ -152,11 +152,11 @@ class Network(abc.ABC):
         """What is known about each configuration of :meth:`named`: by its name, then by a column's title."""
         return {}
 
-    def blocks(self, config: Mapping[str, Any]) -> int | None:  # noqa: ARG002
+    def blocks(self, config: Mapping[str, object]) -> int | None:  # noqa: ARG002
         """How many ULSAM blocks the network has; ``None`` where that is not known."""
         return None
 
-    def backbone(self, config: Mapping[str, Any]) -> Mapping[str, Any] | None:  # noqa: ARG002
+    def backbone(self, config: Mapping[str, object]) -> Mapping[str, Any] | None:  # noqa: ARG002
         """The configuration of the same network without ULSAM; ``None`` where there is none."""
         return None
 
@@ -167,6 +167,6 @@ class Network(abc.ABC):
         """
         return {}
 
-    def warnings(self, state_dict: Mapping[str, Any]) -> tuple[str, ...]:  # noqa: ARG002
+    def warnings(self, state_dict: Mapping[str, object]) -> tuple[str, ...]:  # noqa: ARG002
         """What a user should know about these weights although they load, a sentence each."""
         return ()

@@ -6,7 +6,6 @@ import inspect
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +66,7 @@ class _Flat(nn.Module):
         return tuple(named.values())
 
 
-def _named_outputs(value: Any, name: str) -> list[tuple[str, Tensor]]:
+def _named_outputs(value: object, name: str) -> list[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         return [(name, value)]
     if isinstance(value, Mapping):

@@ -91,7 +91,7 @@ class _Observer(Evaluator):
             self._note(node, values[node])
         return values
 
-    def _value(self, node: Node, values: Mapping[Node, Any]) -> Any:
+    def _value(self, node: Node, values: Mapping[Node, object]) -> Any:
         value = super()._value(node, values)
         if isinstance(value, Tensor) and value.is_floating_point() and value.numel():
             self._note(node, value)
@@ -135,7 +135,7 @@ class Fake(Evaluator):
         changed = {**values, source: read, weight: self._weights.get(weight, values[weight])}
         return self._stored(node, super()._value(node, changed))
 
-    def _stored(self, node: Node, value: Any) -> Any:
+    def _stored(self, node: Node, value: object) -> Any:
         """``value`` as an engine keeps it that has int8 tensors only, outside attention."""
         rounds = self._activations is not None and self._activations.grid.everywhere and node not in self._left
         if not rounds or not isinstance(value, Tensor) or not value.is_floating_point() or not _kept(node):

@@ -67,7 +67,7 @@ def _run(
     evaluator: Evaluator,
     inputs: Mapping[str, Tensor],
     size: int,
-    way: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    way: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Array]:
     with way():
         return _joined([evaluator.run(batch) for batch in batches(inputs, size)])

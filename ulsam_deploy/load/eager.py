@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.accuracy import Hits, Labelled, hits
@@ -32,7 +31,7 @@ def of_card(options: LoadOptions, card: ModelCard, data: Labelled) -> Hits:
     return of_module(source.load(options).model, card.inputs, card.outputs, data)
 
 
-def of_module(module: Any, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], data: Labelled) -> Hits:
+def of_module(module: object, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], data: Labelled) -> Hits:
     """Which samples the network ``module``, in ``eval`` mode, gets right in float32."""
     engine = plugins.load(plugins.RUNTIMES, "pytorch")
     with engine.of(module, inputs, outputs) as runtime:

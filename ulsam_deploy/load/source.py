@@ -68,7 +68,7 @@ def load(options: LoadOptions, given: InMemory | None = None) -> Source:
     return Source(model, network.name, config, (shape,), network.blocks(config), notes)
 
 
-def _check_shapes(network: Network, config: Mapping[str, Any], shapes: tuple[tuple[int, ...], ...]) -> None:
+def _check_shapes(network: Network, config: Mapping[str, object], shapes: tuple[tuple[int, ...], ...]) -> None:
     if len(shapes) > 1:
         raise UsageError(f"{network.name} has one input, and --input was given {len(shapes)} times", expected="once")
     checkpoint.check_shape(network, config, shapes[0])

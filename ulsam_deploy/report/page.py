@@ -38,7 +38,7 @@ def write(manifest: Manifest, folder: Path) -> str:
     return REPORT
 
 
-def page(title: str, subjects: Sequence[Part], comparison: Mapping[str, Any] | None = None) -> str:
+def page(title: str, subjects: Sequence[Part], comparison: Mapping[str, object] | None = None) -> str:
     """The page, below :data:`LIMIT` bytes: the maps are what is large, so they go first, the last subject's first."""
     shown = list(subjects)
     text = _rendered(title, shown, comparison)
@@ -50,7 +50,7 @@ def page(title: str, subjects: Sequence[Part], comparison: Mapping[str, Any] | N
     return text
 
 
-def _rendered(title: str, subjects: Sequence[Part], comparison: Mapping[str, Any] | None) -> str:
+def _rendered(title: str, subjects: Sequence[Part], comparison: Mapping[str, object] | None) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -100,7 +100,7 @@ def _together(subjects: Sequence[Part]) -> str:
     return f"{len(subjects)} files side by side: " + ", ".join(f"{n} {word}" for n, word in counts if n) + "."
 
 
-def _sections(subjects: Sequence[Part], comparison: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def _sections(subjects: Sequence[Part], comparison: Mapping[str, object] | None) -> list[tuple[str, str]]:
     if comparison:
         return [("side-by-side", "Side by side")] + [(f"s{i}", subject.name) for i, subject in enumerate(subjects)]
     return subjects[0].sections()

@@ -132,7 +132,7 @@ def _log_x(axes: Any, values: Sequence[float]) -> None:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def _svg(draw: Callable[[Any], None], title: str, name: str) -> str:
+def _svg(draw: Callable[[object], None], title: str, name: str) -> str:
     """The plot as SVG to put into a page; ``name`` makes its identifiers unique there."""
     # Here and not above: every command that may write a page imports this module, also where no page can be written.
     import matplotlib as mpl

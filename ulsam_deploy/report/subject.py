@@ -175,7 +175,7 @@ def _clause(names: Sequence[str], one: str, many: str, what: str) -> str:
     return f"{', '.join(names)} {one if len(names) == 1 else many} {what}" if names else ""
 
 
-def _inside_script(data: Any) -> Any:
+def _inside_script(data: object) -> Any:
     """JSON that may stand inside a script element: no character of it can end that."""
     from markupsafe import Markup
 

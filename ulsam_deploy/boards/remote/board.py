@@ -35,7 +35,7 @@ SILENCE_SECONDS = 60.0
 MAX_CHARACTERS = 64 << 20
 
 
-def say(**answer: Any) -> None:
+def say(**answer: object) -> None:
     """Print one answer."""
     print(MARK + json.dumps(answer), flush=True)
 

@@ -86,7 +86,7 @@ def _pre_authentication(payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)
 
 
-def _resources(statement: Any) -> dict[str, str]:
+def _resources(statement: object) -> dict[str, str]:
     method = _at(statement, "predicate", "serialization", "method")
     known = (_at(statement, "_type"), _at(statement, "predicateType"), method) == (_STATEMENT, _PREDICATE, "files")
     resources = _at(statement, "predicate", "resources")
@@ -117,7 +117,7 @@ def _read(root: Path) -> bytes:
     return data
 
 
-def _at(plain: Any, *route: str) -> Any:
+def _at(plain: object, *route: str) -> Any:
     for key in route:
         if not isinstance(plain, Mapping) or key not in plain:
             raise _refused(f"has no '{key}'")

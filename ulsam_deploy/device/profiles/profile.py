@@ -97,7 +97,7 @@ _PARTS: Mapping[str, type[Any]] = {
 }  # fmt: skip
 
 
-def read_profiles(text: str, source: str, base: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def read_profiles(text: str, source: str, base: Mapping[str, object] | None = None) -> dict[str, Any]:
     """The tables of a TOML ``text`` by name; one that says ``like = "NAME"`` starts from that one, here or in ``base``.
 
     Raises :class:`UsageError` that names ``source`` where it isn't TOML, repeats a name of ``base``, or is like nothing
@@ -117,7 +117,7 @@ def read_profiles(text: str, source: str, base: Mapping[str, Any] | None = None)
     return known
 
 
-def decode_profile(name: str, table: Mapping[str, Any], source: str) -> Device:
+def decode_profile(name: str, table: Mapping[str, object], source: str) -> Device:
     """The :class:`Device` that ``table`` describes; raises :class:`UsageError` naming an unknown or missing key."""
     whole = _filled(Device, {"name": name, **table})
     for part, kind in _PARTS.items():

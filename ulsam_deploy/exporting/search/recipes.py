@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ulsam_deploy.device import toml
 from ulsam_deploy.device.errors import UsageError
@@ -69,7 +68,7 @@ def read_recipes(path: Path) -> Recipes:
     return Recipes(content["model"], recipes)
 
 
-def _recipe(table: Any, where: str) -> Recipe:
+def _recipe(table: object, where: str) -> Recipe:
     if not isinstance(table, dict) or set(table) - {"precision", "keep", "lowerings"}:
         raise UsageError(
             f"{where}: {table!r} is no recipe", expected="precision, and keep where it is int8", todo=_TODO

@@ -338,7 +338,7 @@ def _constant_step(node: Node, constants: Constants) -> Affine | None:
     return None
 
 
-def _per_channel(value: Any, channels: int, constants: Constants) -> Tensor | None:
+def _per_channel(value: object, channels: int, constants: Constants) -> Tensor | None:
     """A number, or a constant that broadcasts to one number a channel, as float64 of shape ``(channels,)``."""
     if isinstance(value, Node):
         value = constants.value(value) if constants.known(value) else None

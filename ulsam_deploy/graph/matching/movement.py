@@ -134,12 +134,12 @@ class Origins:
         result: Tensor = self._of(node, dict(given or {}))
         return result
 
-    def _of(self, node: Node, found: dict[Node, Any]) -> Any:
+    def _of(self, node: Node, found: dict[Node, object]) -> Any:
         if node not in found:
             found[node] = self._computed(node, found)
         return found[node]
 
-    def _computed(self, node: Node, found: dict[Node, Any]) -> Any:
+    def _computed(self, node: Node, found: dict[Node, object]) -> Any:
         if not is_move(node) or not self._by_known_indices(node):
             value = node.meta["val"]
             if not isinstance(value, Tensor):

@@ -67,7 +67,7 @@ def _import(name: str, spec: str) -> Any:
         raise _failed(spec, f"importing '{name}'", error) from error
 
 
-def _find(module: Any, attribute: str, spec: str) -> Any:
+def _find(module: object, attribute: str, spec: str) -> Any:
     found = module
     for part in attribute.split("."):
         if not hasattr(found, part):

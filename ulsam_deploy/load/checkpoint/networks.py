@@ -37,7 +37,7 @@ def identify(
     return network, {**config, "variant": variant} if variant else dict(config)
 
 
-def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]) -> nn.Module:
+def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, object]) -> nn.Module:
     """``network`` with the checkpoint's weights, in ``eval`` mode.
 
     Every weight has to fit: missing, unexpected and misshaped keys are one :class:`UsageError` that names them. Only
@@ -49,7 +49,7 @@ def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]) -
 
 
 def input_shape(
-    checkpoint: Checkpoint, network: Network, config: Mapping[str, Any]
+    checkpoint: Checkpoint, network: Network, config: Mapping[str, object]
 ) -> tuple[tuple[int, int, int], str]:
     """The input that the weights are used at: what the file says if that makes sense, else the network's default.
 
@@ -78,7 +78,7 @@ def input_shape(
     )
 
 
-def check_shape(network: Network, config: Mapping[str, Any], shape: Sequence[int]) -> None:
+def check_shape(network: Network, config: Mapping[str, object], shape: Sequence[int]) -> None:
     """Raise :class:`UsageError` unless ``shape``, without the batch, can be an input of ``network``."""
     usual = network.input_shape(config)
     if len(shape) == 3 and shape[0] == usual[0] and max(shape[1:]) <= MAX_SIDE:
@@ -191,7 +191,7 @@ def _closest(checkpoint: Checkpoint, networks: list[Network]) -> str:
     return f" (it has {len(checkpoint.tensors)} entries: {first}, ...)"
 
 
-def _built_shapes(network: Network, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _built_shapes(network: Network, config: Mapping[str, object]) -> dict[str, tuple[int, ...]]:
     """Shapes of the network's entries, found without allocating them."""
     import torch
 
@@ -222,7 +222,7 @@ def _declared(checkpoint: Checkpoint) -> tuple[Network, Mapping[str, Any]] | Non
     return network, config
 
 
-def _plausible(declared: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
+def _plausible(declared: Mapping[str, object], seen: Mapping[str, object]) -> bool:
     """Whether building ``declared`` is safe: it may differ from what the weights show in words and a little in floats.
 
     Several widths build the same network, and keys cannot tell the ULSAM variant; counts and positions are plain to
@@ -237,7 +237,7 @@ def _plausible(declared: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
     return True
 
 
-def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+def _as_json(config: Mapping[str, object]) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(dict(config)))
     return plain
 

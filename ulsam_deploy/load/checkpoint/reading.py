@@ -86,7 +86,7 @@ def _contents(path: Path) -> bytes:
     return data
 
 
-def _unwrap(found: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
+def _unwrap(found: object, name: str) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
     """Go down through wrapping dictionaries to the weights; returns them, what lay beside them, and notes."""
     import torch
 
@@ -111,7 +111,7 @@ def _unwrap(found: Any, name: str) -> tuple[dict[str, Tensor], dict[str, Any], l
     return weights, beside, notes
 
 
-def _entries(found: Any, name: str, path: list[str]) -> dict[str, Any]:
+def _entries(found: object, name: str, path: list[str]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ExportError(f"'{name}' holds {_describe(found, path)}, not a state_dict", expected=EXPECTED)
     entries = {}
@@ -124,7 +124,7 @@ def _entries(found: Any, name: str, path: list[str]) -> dict[str, Any]:
     return entries
 
 
-def _describe(found: Any, path: list[str]) -> str:
+def _describe(found: object, path: list[str]) -> str:
     where = f" under '{'.'.join(path)}'" if path else ""
     if isinstance(found, dict):
         keys = [ascii(key)[:60] for key in list(dict.keys(found))[:5] if isinstance(key, str | int)]
@@ -196,7 +196,7 @@ def check_finite(tensors: Mapping[str, Tensor], name: str) -> None:
         )
 
 
-def _plain_part(beside: Mapping[str, Any]) -> dict[str, Any]:
+def _plain_part(beside: Mapping[str, object]) -> dict[str, Any]:
     """What is plain data; optimizer states and objects are left out."""
     budget = [10_000]
     return {key: value for key, value in beside.items() if _is_plain(value, 6, budget)}

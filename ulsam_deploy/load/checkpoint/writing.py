@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.bundle.kinds import CHECKPOINT
 from ulsam_deploy.device.bundle.output import Output
@@ -20,7 +20,7 @@ def write(
     path: str | Path,
     model: nn.Module,
     network: Network,
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     input_shape: Sequence[int],
     *,
     force: bool = False,

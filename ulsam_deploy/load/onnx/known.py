@@ -30,8 +30,8 @@ def ints(array: Array) -> list[Any]:
     return [int(value) if isinstance(value, float | bool) else value for value in array.reshape(-1)]
 
 
-def _each(function: Callable[..., Any]) -> Callable[..., Array]:
-    def run(_: Mapping[str, Any], *arrays: Array) -> Array:
+def _each(function: Callable[..., object]) -> Callable[..., Array]:
+    def run(_: Mapping[str, object], *arrays: Array) -> Array:
         return of(np.frompyfunc(function, len(arrays), 1)(*arrays))
 
     return run
@@ -44,7 +44,7 @@ def _divided(left: Any, right: Any) -> Any:
     return -(-left // right) if isinstance(left, int) and left < 0 < right else left // right
 
 
-def _cast(a: Mapping[str, Any], x: Array) -> Array:
+def _cast(a: Mapping[str, object], x: Array) -> Array:
     import onnx
 
     kind = onnx.TensorProto.DataType.Name(a["to"])
@@ -60,17 +60,17 @@ def _axes(a: Mapping[str, Any], given: Array | None) -> list[int] | None:
     return None if found is None else list(found)
 
 
-def _unsqueeze(a: Mapping[str, Any], x: Array, axes: Array | None = None) -> Array:
+def _unsqueeze(a: Mapping[str, object], x: Array, axes: Array | None = None) -> Array:
     return np.expand_dims(x, tuple(_axes(a, axes) or ()))
 
 
-def _squeeze(a: Mapping[str, Any], x: Array, axes: Array | None = None) -> Array:
+def _squeeze(a: Mapping[str, object], x: Array, axes: Array | None = None) -> Array:
     wanted = _axes(a, axes)
     return np.squeeze(x, None if wanted is None else tuple(wanted))
 
 
 def _slice(
-    _: Mapping[str, Any], x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
+    _: Mapping[str, object], x: Array, starts: Array, ends: Array, axes: Array | None = None, steps: Array | None = None
 ) -> Array:
     where = list(range(len(starts))) if axes is None else ints(axes)
     by = [1] * len(starts) if steps is None else ints(steps)
@@ -94,23 +94,23 @@ def _filled(a: Mapping[str, Any], shape: Array) -> Array:
     return np.full(sizes, value, dtype=object)
 
 
-def _range(_: Mapping[str, Any], start: Array, limit: Array, delta: Array) -> Array:
+def _range(_: Mapping[str, object], start: Array, limit: Array, delta: Array) -> Array:
     numbers = range(start.item(), limit.item(), delta.item())
     if len(numbers) > MOST:
         raise ValueError(f"a range of {len(numbers)} elements")
     return of(list(numbers))
 
 
-def _reshape(_: Mapping[str, Any], x: Array, shape: Array) -> Array:
+def _reshape(_: Mapping[str, object], x: Array, shape: Array) -> Array:
     return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(ints(shape))])
 
 
-def _prod(a: Mapping[str, Any], x: Array, axes: Array | None = None) -> Array:
+def _prod(a: Mapping[str, object], x: Array, axes: Array | None = None) -> Array:
     wanted = _axes(a, axes)
     return of(np.prod(x, axis=None if wanted is None else tuple(wanted), keepdims=bool(a.get("keepdims", 1))))
 
 
-def _expand(_: Mapping[str, Any], x: Array, shape: Array) -> Array:
+def _expand(_: Mapping[str, object], x: Array, shape: Array) -> Array:
     sizes = np.broadcast_shapes(x.shape, tuple(ints(shape)))
     if math.prod(sizes) > MOST:
         raise ValueError(f"a constant of {math.prod(sizes)} elements")

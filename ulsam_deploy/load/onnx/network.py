@@ -31,7 +31,7 @@ _STATISTICS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 class Scope(nn.Module):
     """A part of the network that has a name: it passes a call on to what lies at ``path`` inside it."""
 
-    def forward(self, path: Sequence[str], *values: Any) -> Any:
+    def forward(self, path: Sequence[str], *values: object) -> Any:
         """What the module at ``path`` gives for ``values``."""
         child = self.get_submodule(path[0])
         return child(path[1:], *values) if len(path) > 1 else child(*values)
@@ -59,7 +59,7 @@ class NetworkStep(nn.Module):
             else:
                 self.register_parameter(own, weights[name])
 
-    def forward(self, *values: Any) -> Any:
+    def forward(self, *values: object) -> Any:
         """The operator's results; a value is ``None`` where a weight of this step, or nothing, takes its place."""
         filled = [getattr(self, self.held[i]) if i in self.held else value for i, value in enumerate(values)]
         return self.meaning(self.attributes, *filled)
@@ -82,7 +82,7 @@ def _taken(node: Node, weights: Mapping[str, nn.Parameter]) -> Tensor | None:
     return weight.flatten(1).argmax(1) if of_one else None
 
 
-def _take(_: Mapping[str, Any], x: Tensor, taken: Tensor, bias: object) -> Tensor:  # noqa: ARG001 - it is 1
+def _take(_: Mapping[str, object], x: Tensor, taken: Tensor, bias: object) -> Tensor:  # noqa: ARG001 - it is 1
     return torch.index_select(x, 1, taken) + 1
 
 
@@ -167,7 +167,7 @@ def _free(scope: nn.Module, name: str, kind: type[nn.Module] | None) -> str:
     return found
 
 
-def _check_size(results: Any) -> None:
+def _check_size(results: object) -> None:
     for result in results if isinstance(results, tuple | list) else (results,):
         if isinstance(result, Tensor) and result.numel() > MOST_ELEMENTS:
             raise NotReadError(f"a tensor of {result.numel():,} elements, more than a compact CNN has")

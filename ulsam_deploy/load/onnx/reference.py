@@ -91,7 +91,7 @@ def _quick() -> list[Any]:
     from onnx.reference.op_run import OpRun
 
     class Conv(OpRun):
-        def _run(self, x: Array, w: Array, b: Array | None = None, **a: Any) -> tuple[Array]:
+        def _run(self, x: Array, w: Array, b: Array | None = None, **a: object) -> tuple[Array]:
             return (convolve(x, w, b, a),)
 
     class MaxPool(OpRun):
@@ -99,7 +99,7 @@ def _quick() -> list[Any]:
             return (np.maximum.reduce([part for _, part in _taps(x, a["kernel_shape"], a, -np.inf)]),)
 
     class AveragePool(OpRun):
-        def _run(self, x: Array, **a: Any) -> tuple[Array]:
+        def _run(self, x: Array, **a: object) -> tuple[Array]:
             return (average(x, a),)
 
     class HardSwish(OpRun):
@@ -111,7 +111,7 @@ def _quick() -> list[Any]:
             return (resize(x, scales, sizes, a),)
 
     class BatchNormalization(OpRun):
-        def _run(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **a: Any) -> tuple[Array]:
+        def _run(self, x: Array, scale: Array, bias: Array, mean: Array, var: Array, **a: object) -> tuple[Array]:
             shape = (1, -1, *[1] * (x.ndim - 2))
             scale, bias, mean, var = (v.reshape(shape) for v in (scale, bias, mean, var))
             return ((x - mean) / np.sqrt(var + (a.get("epsilon") or 1e-5)) * scale + bias,)
