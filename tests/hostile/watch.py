@@ -31,7 +31,7 @@ PLACES = ("cwd", "outside", "home", "out", "tmp", "cache")
 #: What a run may write to: where its output goes and its temporary folder, which are empty again afterwards, its cache.
 OPEN = ("out", "tmp", "cache")
 #: The programs that an engine is run in.
-WORKERS = ("ulsam_deploy.against.worker", "ulsam_deploy.device.verify_job")
+WORKERS = ("ulsam_deploy.device.elsewhere.job",)
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 #: Events that name a path which is changed by them.
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod",

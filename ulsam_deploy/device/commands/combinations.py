@@ -49,7 +49,7 @@ _LIMITS = ("time_limit", "memory_limit")
 _ANY_HOST = Rule(
     ("host_python", "host_time_limit", "ssh_config"), _without("host"), "needs --host", "--host USER@NAME as well"
 )
-_TIMING = ("profile", "rounds", "threads", "batch", "cpus", "inputs", "output")
+_TIMING = ("profile", "rounds", "threads", "batch", "cpus", "inputs", "output", *_LIMITS)
 _BESIDE = ("beside", "beside_output")
 
 
