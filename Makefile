@@ -7,7 +7,8 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz figures docs track check clean
+.PHONY: demo test test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz coverage mutants figures \
+	docs track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -59,6 +60,16 @@ fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
 	set -e; for parser in $(FUZZED); do $(BIN)/python -m tests.fuzz $$parser -max_total_time=$(SECONDS); done
 	$(BIN)/python -m tests.fuzz.engines --seconds $(SECONDS)
+
+# Which lines and branches the fast tests reach, in processes that they start as well.
+coverage: $(READY) $(SIGN_READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[coverage]'
+	$(PYTEST) -m "not slow and not arm and not gpu and not browser" --cov --cov-report=term
+
+# Small changes of the checker and of the matching that no test notices: each EVERYth one, of all or of the FILES named.
+EVERY ?= 20
+mutants: $(READY)
+	$(BIN)/python benchmarks/generated_mutants.py --every $(EVERY) $(FILES)
 
 # Every table and plot of docs/peers.md and docs/performance.md, anew: an hour, on a machine that does nothing else.
 figures: $(READY)

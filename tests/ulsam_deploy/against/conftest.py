@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,9 @@ SIZE = 32
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where everything lies, with a cache of its own, so that the truth is computed once."""
-    path = tmp_path_factory.mktemp("foreign")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ULSAM_DEPLOY_CACHE", str(path / "cache"))
-        yield path
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where everything lies."""
+    return tmp_path_factory.mktemp("foreign")
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.device import codec
-from ulsam_deploy.device.findings import ReasonKind, Report, Verdict
+from ulsam_deploy.device.findings import BlockCheck, Liveness, ReasonKind, Report, Verdict
 from ulsam_deploy.device.parity import TOLERANCE, Floor, Golden, Word, ablation_distances, check, make_probes
+from ulsam_deploy.device.parity.check import _is_flat, _is_unguarded
 
 FIRST, SECOND = "features.1.attention", "features.3.attention"
 
@@ -280,3 +281,41 @@ def written(report):
     """``report`` as it is read back from JSON."""
     text = codec.dumps(codec.encode(report, "report"))
     return codec.decode(Report, codec.loads(text.encode(), "report"), "report")
+
+
+@pytest.mark.parametrize(
+    ("distance", "word", "unguarded"),
+    [(3.99, Word.INCONCLUSIVE, True), (4.0, Word.INCONCLUSIVE, False), (3.99, Word.ALIVE, False)],
+)
+def test_a_block_is_unguarded_below_four_tolerances_where_its_liveness_tells_nothing(
+    distance: float, word: Word, unguarded: bool
+) -> None:
+    block = BlockCheck("block", None, None, None, word, distance, "")
+    assert _is_unguarded(block) is unguarded
+
+
+@pytest.mark.parametrize(
+    ("distance", "shape_distance", "word", "flat"),
+    [
+        (4.0, 3.99, Word.INCONCLUSIVE, True),
+        (3.99, 3.99, Word.INCONCLUSIVE, False),
+        (4.0, 4.0, Word.INCONCLUSIVE, False),
+        (4.0, 3.99, Word.ALIVE, False),
+        (4.0, None, Word.INCONCLUSIVE, False),
+    ],
+)
+def test_a_map_is_flat_where_losing_the_block_would_show_and_making_it_uniform_would_not(
+    distance: float, shape_distance: float | None, word: Word, flat: bool
+) -> None:
+    shape = Liveness("block", None, None, None, word, "")
+    block = BlockCheck("block", None, None, None, Word.ALIVE, distance, "", shape, shape_distance)
+    assert _is_flat(block) is flat
+
+
+@pytest.mark.parametrize(("shape", "agreement"), [((5,), 1.0), ((1,), None), ((5, 2), None)])
+def test_only_scores_of_several_classes_have_a_top_1(shape: tuple[int, ...], agreement: float | None) -> None:
+    outputs = {"y": np.random.default_rng(0).normal(size=(4, *shape))}
+    honest = [{"y": outputs["y"].astype(np.float32)}]
+    golden = Golden.build({"x": np.zeros((4, 1), np.float32)}, outputs, [], honest, blocks=(), probes=list("abcd"))
+    (output,) = check(golden, honest[0]).outputs
+    assert output.top1 == agreement

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.device.errors import ExportError, RefusedError, UsageError
-from ulsam_deploy.device.parity import Golden, check
+from ulsam_deploy.device.parity import Floor, Golden, check
+from ulsam_deploy.device.parity.golden import Yardstick
 from ulsam_deploy.device.parity.sketch import LIMIT
+
+FLOORS = {"logits": Floor(1e-3, 1e-3, 1)}
 
 
 def rewritten(path, change):
@@ -93,6 +96,12 @@ def test_take_reorders_everything(case: Any) -> None:
         ({"outputs": {}}, "no outputs"),
         ({"inputs": {"image": np.zeros((3, 2))}}, "input 'image' has shape"),
         ({"inputs": {"image": np.full((24, 2), np.nan)}}, "not finite"),
+        ({"yardsticks": {"fp16": Yardstick({}, (0,))}}, "the fp16 noise floor of output 'logits'"),
+        ({"yardsticks": {"fp16": Yardstick({"logits": Floor(0.0, 1.0, 1)}, (0,))}}, "the fp16 noise floor of output"),
+        ({"yardsticks": {"fp16": Yardstick(FLOORS, ())}}, "the probes of fp16 are not among its 24 probes"),
+        ({"yardsticks": {"fp16": Yardstick(FLOORS, (0, 24))}}, "the probes of fp16 are not among its 24 probes"),
+        ({"silenced": {"onnx-int8": {"logits": np.zeros((1, 24, 10))}}}, "the twins of onnx-int8 do not fit the 2"),
+        ({"silenced": {"onnx-int8": {"logits": np.full((2, 24, 10), np.nan)}}}, "the twins of onnx-int8 do not fit"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(case: Any, change: Any, words: str) -> None:

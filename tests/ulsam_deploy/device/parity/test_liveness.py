@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ulsam_deploy.device.parity import Floor, Golden, Word
-from ulsam_deploy.device.parity.liveness import classify, liveness, overall
+from ulsam_deploy.device.parity.liveness import _projected, classify, liveness, map_shape, overall
 
 FLOORS = {"logits": Floor(1e-6, 4e-6, 1)}
 
@@ -150,6 +150,18 @@ def test_a_block_that_changes_nothing_is_inconclusive() -> None:
     first, second = liveness(golden, mixture(golden, [0.0, 0.0]), FLOORS)
     assert (first.word, first.note) == (Word.INCONCLUSIVE, "removing its attention changes no output")
     assert second.word is Word.ALIVE
+
+
+def test_an_artifact_s_own_twin_that_changes_nothing_is_inconclusive() -> None:
+    none, some = np.zeros((3, 2)), np.ones((3, 2))
+    found = _projected("block", none, some, none)
+    assert (found.word, found.note) == (Word.INCONCLUSIVE, "removing its attention changes no output")
+
+
+def test_without_uniform_twins_nothing_is_said_of_a_map_s_shape() -> None:
+    golden = random_golden(0)
+    assert not golden.evened
+    assert map_shape(golden, mixture(golden, [0.0] * 3), FLOORS) == ()
 
 
 def test_one_probe_gives_no_interval() -> None:

@@ -79,6 +79,12 @@ def test_a_run_that_happens_to_cancel_out_makes_no_small_drift_floor() -> None:
     assert floor.drift > 1e-4
 
 
+def test_the_drift_floor_of_such_a_run_is_what_noise_without_direction_adds_up_to() -> None:
+    reference = np.ones((2, 4))
+    (floor,) = noise_floors({"o": reference}, [{"o": reference + np.array([[1e-3], [-1e-3]])}]).values()
+    assert floor.drift == pytest.approx(1e-3 * np.sqrt(2 * np.log(2 * 4)))
+
+
 def test_floors_without_a_drift_say_nothing_of_it() -> None:
     floor = Floor(1e-6, 5e-6, 3)
     assert "adds up" not in explain("o", floor)
