@@ -106,7 +106,7 @@ class TensorRTExporter(Exporter):
             return None
         from . import study as trt_study
 
-        session = self._builder().Session(trt)
+        session = self._builder().BuildSession(trt)
         session.parse((folder / artifact.files[0]).read_bytes())
         found = trt_study.study(artifact, session, golden)
         kit = artifact.facts.tensorrt or TensorRTFacts()

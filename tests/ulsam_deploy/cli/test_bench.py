@@ -350,7 +350,7 @@ def test_the_exit_code_follows_the_conditions() -> None:
     clean = result(measured(noisy(6, 0)))
     assert timings.code(clean) is Exit.OK
     assert timings.code(result(measured(noisy(6, 0), THROTTLED))) is Exit.INCONCLUSIVE
-    assert "Throttled happened once." in timings.remarks(result(measured(noisy(6, 0), THROTTLED)))
+    assert "  Throttled happened once." in timings.remarks(result(measured(noisy(6, 0), THROTTLED)))
 
 
 def test_nothing_to_time_says_why(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

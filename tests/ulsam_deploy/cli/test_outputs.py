@@ -151,7 +151,7 @@ def test_a_sweep_keeps_a_report_that_is_not_its_own(
     monkeypatch.setattr("ulsam_deploy.sweep.plan.read", lambda *_: planned)
     ran: list[object] = []
     monkeypatch.setattr("ulsam_deploy.sweep.running.Run", lambda *_: ran.append(1))
-    for name in ("report.md", "report.html", "report.json"):
+    for name in ("report.md", "report.json"):
         report = tmp_path / "results" / name
         report.write_bytes(THEIRS)
         assert main(["sweep", "sweep.toml"]) == 2

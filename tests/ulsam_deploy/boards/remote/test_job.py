@@ -105,7 +105,7 @@ def test_words_files_and_exit_code_come_back_and_nothing_is_left(kitchen: Any, o
     assert json.loads(done.out) == odd
     assert done.files["result.json"].startswith("sent along " + str(kitchen.tmp))
     assert (done.exit_code, list(done.files)) == (5, ["result.json"])
-    assert "".join(told) == "began\n?[31mended\n", "what a board prints must not reach a terminal as it is"
+    assert "".join(told) == "began\n\\x1b[31mended\n", "what a board prints must not reach a terminal as it is"
     assert kitchen.left() == []
 
 
