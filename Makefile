@@ -27,7 +27,7 @@ test-programs: $(READY)
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
 
-# Searches (auto, tune), targets side by side, low precision judged down the whole road.
+# Searches (auto, tune), targets side by side, low precision judged down the whole pipeline.
 test-search: $(READY)
 	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/exporting/search/test_auto.py tests/ulsam_deploy/exporting/search/test_tune.py \
 		tests/ulsam_deploy/exporting/test_parallel.py tests/ulsam_deploy/exporting/test_precisions.py \
@@ -74,8 +74,8 @@ mutants: $(READY)
 # Every table and plot of docs/peers.md and docs/performance.md, anew: an hour, on a machine that does nothing else.
 figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
-	set -e; for script in peers profile_attention raise_growth growth; do $(BIN)/python benchmarks/$$script.py --write; done
-	$(BIN)/python benchmarks/road.py --write
+	set -e; for script in peers profile_attention fusion_growth growth; do $(BIN)/python benchmarks/$$script.py --write; done
+	$(BIN)/python benchmarks/pipeline.py --write
 
 # The documentation as a site with navigation and search, in build/site; a broken link is an error.
 docs: $(READY)

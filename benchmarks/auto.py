@@ -25,7 +25,7 @@ from ulsam_deploy.device.commands.markdown import table
 from ulsam_deploy.device.findings import AutoPoint
 
 ROOT = Path(__file__).parents[1]
-COLUMNS = ("recipe", "size", "time / fp32", "error", "least liveness", "drop, points", "outside the budget")
+COLUMNS = ("recipe", "size", "time / fp32", "error", "least retention", "drop, points", "outside the budget")
 
 
 def reference(folder: Path, samples: int) -> tuple[Path, Path]:
@@ -63,12 +63,12 @@ NETWORKS = {"reference": reference, "diffuse": diffuse, "mobilenet": mobilenet}
 def row(point: AutoPoint) -> tuple[str, ...]:
     ratio, drop = point.ratio, point.drop
     kept = f", {len(point.keep)} kept" if point.keep else ""
-    least = min((value for value in point.liveness.values() if value is not None), default=None)
+    least = min((value for value in point.retention.values() if value is not None), default=None)
     return (
         point.precision + kept + (" (chosen)" if point.chosen else ""),
         f"{point.size / 1000:.1f} kB",
         f"{ratio.estimate:.2f} ({ratio.low:.2f}-{ratio.high:.2f})",
-        "-" if point.error is None else f"{point.error:.2f} floors",
+        "-" if point.error is None else f"{point.error:.2f}x noise",
         "-" if least is None else f"{least:.2f}",
         f"{100 * drop.drop:+.2f} ({100 * drop.low:+.2f} to {100 * drop.high:+.2f})" if drop else "-",
         "; ".join(point.missed) or "no",

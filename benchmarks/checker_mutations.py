@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "how-the-checks-work.md"
 BEGIN, END = "<!-- made by benchmarks/checker_mutations.py -->", "<!-- end of mutations -->"
 TESTS = "tests/ulsam_deploy/device/parity"
-CHECK, NOISE, LIVENESS = (f"ulsam_deploy/device/parity/{name}.py" for name in ("check", "noise", "liveness"))
+CHECK, NOISE, RETENTION = (f"ulsam_deploy/device/parity/{name}.py" for name in ("check", "noise", "retention"))
 THRESHOLDS = "ulsam_deploy/device/thresholds.py"
 
 
@@ -43,14 +43,21 @@ MUTATIONS = (
         "return Floor(l2, peak, len(runs), max(drifts))",
         "return Floor(100 * l2, 100 * peak, len(runs), 100 * max(drifts))",
     ),
-    Mutation("liveness switched off", CHECK, "if (sentence := _lost(block))", "if (sentence := '')"),
-    Mutation("every block counts as alive", THRESHOLDS, "ALIVE, DEAD = 0.9, 0.1", "ALIVE, DEAD = -9.0, -99.0"),
-    Mutation("no interval: the estimate alone", LIVENESS, "value, value - half, value + half)", "value, value, value)"),
+    Mutation("retention switched off", CHECK, "if (sentence := _lost(block))", "if (sentence := '')"),
+    Mutation("every block counts as alive", THRESHOLDS, "KEPT, LOST = 0.9, 0.1", "KEPT, LOST = -9.0, -99.0"),
     Mutation(
-        "attention that is too strong or reversed", LIVENESS, "return low > 1.0 + DEAD or high < -DEAD", "return False"
+        "no interval: the estimate alone", RETENTION, "value, value - half, value + half)", "value, value, value)"
     ),
-    Mutation("uniform attention", CHECK, "if shape is None or shape.word is not Word.DEAD", "if True or shape.word"),
-    Mutation("an artifact's own twins", CHECK, "    if silenced:", "    if False:"),
+    Mutation(
+        "attention that is too strong or reversed", RETENTION, "return low > 1.0 + LOST or high < -LOST", "return False"
+    ),
+    Mutation(
+        "uniform attention",
+        CHECK,
+        "if shape is None or shape.state is not AttentionState.LOST",
+        "if True or shape.state",
+    ),
+    Mutation("an artifact's own ablations", CHECK, "    if artifact_ablations:", "    if False:"),
     Mutation("the look inside an artifact", CHECK, "    if inside:", "    if False:"),
     Mutation("losing a block could go unseen", CHECK, "return block.distance < DISTANCE and", "return False and"),
     Mutation("outputs that a constant would match", CHECK, "CONTRAST = 2.0", "CONTRAST = 0.0"),

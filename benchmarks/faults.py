@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from fault_corpus.engines import Ports, naive_onnx, openvino_from_onnx, run, torch_run
 from fault_corpus.faults import ATTENTION, Fault, attention_fault, attention_faults, other_faults
-from fault_corpus.honest import honest, other_lowering, own, own_outputs
 from fault_corpus.judging import Judge, Judged
+from fault_corpus.sound import other_lowering, own, own_outputs, sound
 from fault_corpus.subjects import NETWORKS, Subject, subjects
 from fault_corpus.table import kinds, page, rules, summary
 
@@ -39,7 +39,7 @@ PAGE = README.parent / "docs" / "how-the-checks-work.md"
 
 def main() -> None:
     """Parse the command line and judge."""
-    parser = argparse.ArgumentParser(description="Judge the parity check by faulty and honest artifacts.")
+    parser = argparse.ArgumentParser(description="Judge the parity check by faulty and sound artifacts.")
     parser.add_argument("--quick", action="store_true", help="the smallest network alone")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name} and {README.name}")
     arguments = parser.parse_args()
@@ -70,7 +70,7 @@ def network(number: int) -> list[Judged]:
 def everything(subject: Subject, number: int, folder: Path) -> Iterator[Judged]:
     """Every artifact of one network, judged."""
     judge = Judge(subject)
-    for one in honest(subject, folder):
+    for one in sound(subject, folder):
         yield judge.artifact(one.name, one.target, one.outputs, faulty=False, half=one.half)
     if number == 0:
         for one in (*(own(subject, folder, target) for target in ("onnx", "openvino", "tflite")),

@@ -31,8 +31,8 @@ from ulsam_deploy.device.bundle import Bundle, BundleWriter, Evidence, Manifest,
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Artifact, TensorSpec, Tier
-from ulsam_deploy.graph import capture, lower, raise_attention
+from ulsam_deploy.device.types import Artifact, EvidenceLevel, TensorSpec
+from ulsam_deploy.graph import capture, fuse_attention, lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.ulsam import ULSAM
 
@@ -95,14 +95,14 @@ def naive(model: nn.Module, shape: Sequence[int], target: str, folder: Path) -> 
     )  # fmt: skip
     size = tuple(model(*example).shape)
     ports = (TensorSpec("x", (1, *shape)),), (TensorSpec("y", size),)
-    return Artifact(target, "fp32", ("model.onnx",), *ports, Tier.EXPORTED, {})
+    return Artifact(target, "fp32", ("model.onnx",), *ports, EvidenceLevel.EXPORTED, {})
 
 
 def ours(model: nn.Module, shape: Sequence[int], target: str, folder: Path) -> Artifact:
-    """``model`` down the road to ``target``."""
+    """``model`` through the pipeline to ``target``."""
     exporter = plugins.load(plugins.EXPORTERS, target)
-    raised = raise_attention(capture(model, [tuple(shape)], 1))
-    made: Artifact = exporter.export(lower(raised, exporter.lowering(ExportRequest())), ExportRequest(), folder)
+    fused = fuse_attention(capture(model, [tuple(shape)], 1))
+    made: Artifact = exporter.export(lower(fused, exporter.lowering(ExportRequest())), ExportRequest(), folder)
     return made
 
 
@@ -112,7 +112,7 @@ def bundled(model: nn.Module, shape: Sequence[int], target: str, how: Any, outpu
     with BundleWriter(output) as writer, torch.no_grad():
         (writer.folder / target).mkdir()
         made = how(model, shape, target, writer.folder / target)
-        record = writer.artifact(made, target, Evidence(Tier.EXPORTED, Verdict.UNVERIFIED))
+        record = writer.artifact(made, target, Evidence(EvidenceLevel.EXPORTED, Verdict.UNVERIFIED))
         (port_in,), (port_out,) = made.inputs, made.outputs
         single = model(torch.from_numpy(probes)).numpy()
         exact = model.double()(torch.from_numpy(probes).double()).numpy()
@@ -160,7 +160,7 @@ def blocks(board: str, made: dict[tuple[str, str, str], Bundle]) -> list[str]:
 
 
 def exported_networks(folder: Path) -> dict[tuple[str, str, str], Bundle]:
-    """Bundles by network, target and form; the backbone takes our road, on which nothing is rewritten."""
+    """Bundles by network, target and form; the backbone takes our pipeline, on which nothing is rewritten."""
     made = {}
     for name in GROUPS:
         group = NETWORKS[name]

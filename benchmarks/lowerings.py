@@ -32,7 +32,7 @@ from ulsam_deploy.device.bench.measure import collect, warm_up
 from ulsam_deploy.device.third_party import versions
 from ulsam_deploy.device.types import Artifact, Block
 from ulsam_deploy.exporters.lowerings import FORMS, TABLE
-from ulsam_deploy.graph import capture, lower, raise_attention
+from ulsam_deploy.graph import capture, fuse_attention, lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.ulsam import ULSAM
 
@@ -91,14 +91,14 @@ def made(target: str, block: Block, place: Path) -> dict[str, Artifact]:
     )
     captured = capture(network.eval(), [(channels, block.height, block.width)], 1)
     exporter, found = plugins.load(plugins.EXPORTERS, target), {}
-    raised = None
+    fused = None
     for name in FORMS[target]:
         folder = place / name
         if not (folder / "done").exists():
-            raised = raised or raise_attention(captured)
+            fused = fused or fuse_attention(captured)
             folder.mkdir(parents=True, exist_ok=True)
             request = ExportRequest(lowerings=((block.geometry, name),))
-            artifact = exporter.export(lower(raised, exporter.lowering(request)), request, folder)
+            artifact = exporter.export(lower(fused, exporter.lowering(request)), request, folder)
             (folder / "done").write_text(json.dumps([list(artifact.files), artifact.inputs[0].layout]))
         files, layout = json.loads((folder / "done").read_text())
         ports = [

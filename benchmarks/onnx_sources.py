@@ -1,4 +1,4 @@
-"""ONNX files x exporters: is the attention raised, how exactly, and do the artifacts hold? Prints the tables.
+"""ONNX files x exporters: is the attention fused, how exactly, and do the artifacts hold? Prints the tables.
 
 python benchmarks/onnx_sources.py            two ways to write a file by each exporter; five minutes of one core
 python benchmarks/onnx_sources.py --all      all four ways, and artifacts of more of them; a quarter of an hour
@@ -24,14 +24,14 @@ TARGETS = ("onnx", "openvino", "tflite")
 
 def main() -> None:
     """Parse the command line, judge, print."""
-    parser = argparse.ArgumentParser(description="Take ONNX files by every exporter down the road.")
+    parser = argparse.ArgumentParser(description="Take ONNX files by every exporter through the pipeline.")
     parser.add_argument("--all", action="store_true", help="every way to write a file, and artifacts of more of them")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     chosen = [writer for writer in writers() if arguments.all or writer.dynamic != writer.folded]
     turns = taking_turns() if arguments.all else taking_turns()[::2]
-    tables = "\n\n".join(["\n".join(raised(chosen)), "\n".join(parity(turns)), "\n".join(left(taking_turns()[::5]))])
+    tables = "\n\n".join(["\n".join(fused(chosen)), "\n".join(parity(turns)), "\n".join(left(taking_turns()[::5]))])
     print(tables)
     if arguments.write:
         before, _, rest = PAGE.read_text().partition(BEGIN)
@@ -47,7 +47,7 @@ def taking_turns() -> list[Writer]:
     ]
 
 
-def raised(chosen: Sequence[Writer]) -> Iterator[str]:
+def fused(chosen: Sequence[Writer]) -> Iterator[str]:
     """Five spellings: one row an exporter and opset, one column a way to write."""
     (name, (make, shape, blocks)) = next(iter(NETWORKS.items()))
     ways = list(dict.fromkeys(way_of(writer) for writer in chosen))
@@ -74,7 +74,7 @@ def _words(found: Seen, writer: Writer, blocks: int) -> str:
     if found.words:
         return f"{prefix}**{found.words}**"
     refused = f", {len(found.refusals)} refused" if found.refusals else ""
-    return f"{prefix}{found.raised} of {blocks}{refused} ({max(found.read, found.rewritten):.0e})"
+    return f"{prefix}{found.fused} of {blocks}{refused} ({max(found.read, found.rewritten):.0e})"
 
 
 def left(chosen: Sequence[Writer]) -> Iterator[str]:
@@ -90,16 +90,16 @@ def left(chosen: Sequence[Writer]) -> Iterator[str]:
 
 def parity(chosen: Sequence[Writer]) -> Iterator[str]:
     """One row a network and writer, one column a target."""
-    yield f"| network | exporter | raised | {' | '.join(TARGETS)} |"
+    yield f"| network | exporter | fused | {' | '.join(TARGETS)} |"
     yield "|---" * (len(TARGETS) + 3) + "|"
     for name, (make, shape, blocks) in NETWORKS.items():
         for writer in chosen:
             found = seen(make(), shape, writer, TARGETS)
             cells = [
-                verdict if math.isnan(error) else f"{verdict}, {error:.2g} floors"
+                verdict if math.isnan(error) else f"{verdict}, {error:.2g}x noise"
                 for verdict, error in map(found.artifacts.get, TARGETS)  # type: ignore[misc]
             ]
-            row = f"| {name} | {writer.name} | {found.raised} of {blocks} | {' | '.join(cells)} |"
+            row = f"| {name} | {writer.name} | {found.fused} of {blocks} | {' | '.join(cells)} |"
             print(row, flush=True)
             yield row
 

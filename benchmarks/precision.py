@@ -2,7 +2,7 @@
 
     python benchmarks/precision.py [--rounds 9] [--seconds 0.4] [--only reference|mobilenet] [--folder DIR]
 
-Sizes, liveness and verdicts are those of one export. The ratio of times is from one interleaved run, each artifact a
+Sizes, retention and verdicts are those of one export. The ratio of times is from one interleaved run, each artifact a
 turn in every round, one thread each, with a 95 % interval over rounds; a value below 1 is faster than fp32. Accuracy
 is on held-out images. The MobileNetV2 is trained first (mobilenet_224.py, half an hour) where the folder has none.
 """
@@ -35,7 +35,17 @@ from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.models.digits import cluttered_digits
 from ulsam_deploy.models.reference import evaluation_set
 
-COLUMNS = ("target", "precision", "size", "of fp32", "time / fp32", "accuracy", "liveness a block", "verdict", "layers")
+COLUMNS = (
+    "target",
+    "precision",
+    "size",
+    "of fp32",
+    "time / fp32",
+    "accuracy",
+    "retention a block",
+    "verdict",
+    "layers",
+)
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 ROOT = Path(__file__).parents[1]
 #: Images (N, C, H, W) and their classes.
@@ -104,7 +114,7 @@ def rows(bundle: Bundle, asked: argparse.Namespace, images: Labelled) -> Iterato
                 f"{count / whole:.2f}",
                 times.get(record.precision, "-"),
                 accuracy(bundle, record, images),
-                " ".join("?" if b.liveness is None else f"{b.liveness:.2f}" for b in blocks) or "-",
+                " ".join("?" if b.retention is None else f"{b.retention:.2f}" for b in blocks) or "-",
                 record.evidence.verdict.value,
                 layers(record),
             )

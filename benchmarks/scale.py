@@ -57,8 +57,8 @@ def recorded() -> Figures:
     """
     rows = [line.split("|")[1:4] for line in STAGES.read_text().splitlines() if line.count("|") == 4]
     found = {name.strip().split(":")[0]: (seconds.strip(), peak.strip()) for name, seconds, peak in rows}
-    seconds = {name: float(found[name][0]) for name in ("load", "capture", "raise and prove", "reference", *TARGETS)}
-    again = seconds["load"] + seconds["capture"] + seconds["raise and prove"]
+    seconds = {name: float(found[name][0]) for name in ("load", "capture", "fuse and prove", "reference", *TARGETS)}
+    again = seconds["load"] + seconds["capture"] + seconds["fuse and prove"]
     return Figures(
         first=(again + seconds["reference"] + seconds[TARGETS[0]],),
         others=tuple(again + seconds[target] for target in TARGETS[1:]),

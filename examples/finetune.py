@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> Bundle:
     checkpoint.write(path, model, NETWORK, config, (channels, SIZE, SIZE), force=True)
     bundle = ud.export(path, targets=chosen.target.split(","))
     for record in bundle.manifest.artifacts:
-        print(f"{record.target}: {record.evidence.tier.label}, {record.evidence.verdict.value}")
+        print(f"{record.target}: {record.evidence.level.label}, {record.evidence.verdict.value}")
     print(f"The bundle is {bundle.root}")
     return bundle
 

@@ -109,14 +109,14 @@ def small_network(attention: bool = True) -> Any:
 
 
 def export_small(target: str, batch: int | None, folder: Path, attention: bool = True) -> Made:
-    """Take the small network down the road to ``target``: capture, raise, lower, export."""
+    """Take the small network through the pipeline to ``target``: capture, raise, lower, export."""
     import torch
 
-    from ulsam_deploy.graph import capture, lower, raise_attention
+    from ulsam_deploy.graph import capture, fuse_attention, lower
 
     exporter = plugins.load(plugins.EXPORTERS, target)
     network = small_network(attention)
-    program = raise_attention(capture(network, [(3, 32, 32)], batch))
+    program = fuse_attention(capture(network, [(3, 32, 32)], batch))
     assert len(program.blocks) == (2 if attention else 0)
     lowered = lower(program, exporter.lowering(ExportRequest()))
     artifact = exporter.export(lowered, ExportRequest(), folder)

@@ -1,4 +1,4 @@
-"""Each extra installed for itself: the wheel in a new environment, by pip, and a real road from checkpoint to device.
+"""Each extra installed for itself: the wheel in a new environment, by pip, and a real run from checkpoint to device.
 
 Slow: every environment gets a PyTorch of its own (some minutes and 1 to 2 GB each, one after the other). What the fast
 suite asks of each extra is in ``test_extras.py``.

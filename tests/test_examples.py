@@ -57,7 +57,7 @@ def test_segmentation_is_found_and_exported_with_both_outputs(
     (record,) = bundle.manifest.artifacts
     assert record.evidence.verdict is Verdict.PASS
     assert record.evidence.parity
-    assert [block.word for block in record.evidence.parity.blocks] == ["alive", "alive"]
+    assert [block.state for block in record.evidence.parity.blocks] == ["kept", "kept"]
     images = np.random.default_rng(0).uniform(0, 1, (1, 1, 32, 32)).astype(np.float32)
     with ud.open(bundle, "onnx", threads=1) as session:
         fine, coarse = session.run(images)
@@ -118,7 +118,7 @@ def test_segmentation_goes_to_all_targets(tmp_path: Path, monkeypatch: pytest.Mo
         parity = found[target].parity
         assert parity
         assert len(parity.outputs) == 2
-        assert [block.word for block in parity.blocks] == ["alive", "alive"]
+        assert [block.state for block in parity.blocks] == ["kept", "kept"]
     assert found["trt"].verdict is not Verdict.FAIL
 
 

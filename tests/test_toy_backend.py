@@ -40,8 +40,8 @@ def test_it_is_exported_proven_and_opened_like_every_other(python: Path, small_m
     words = ("export", small_model, "--target", "pt2", "--batch", "dynamic", "--json", "-o", tmp_path / "net.bundle")
     exported = run(python, "-m", "ulsam_deploy", *words, "--no-cache")
     (record,) = json.loads(exported)["manifest"]["artifacts"]
-    assert (record["target"], record["evidence"]["tier"], record["evidence"]["verdict"]) == ("pt2", "executed", "pass")
-    assert [block["word"] for block in record["evidence"]["parity"]["blocks"]] == ["alive"]
+    assert (record["target"], record["evidence"]["level"], record["evidence"]["verdict"]) == ("pt2", "executed", "pass")
+    assert [block["state"] for block in record["evidence"]["parity"]["blocks"]] == ["kept"]
     code = (
         "import sys, numpy, ulsam_deploy as ud\n"
         "from ulsam_deploy.cli import main\n"

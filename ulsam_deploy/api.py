@@ -13,7 +13,7 @@ from ulsam_deploy.device.bundle import Bundle, read_bundle
 from ulsam_deploy.device.errors import CheckFailedError, ExportError, UnavailableError, UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verification import Verification
 from ulsam_deploy.exporting import conversions
 from ulsam_deploy.exporting.conversions import Batch, BudgetLike, PathLike, Shapes, Words
@@ -49,7 +49,7 @@ def export(
     probes: PathLike | None = None,
     device: str = "",
     dla: bool = False,
-    require: Tier | str = Tier.EXPORTED,
+    require: EvidenceLevel | str = EvidenceLevel.EXPORTED,
     trust_pickle: bool = False,
     allow_globals: Words = (),
     cache: bool = True,
@@ -156,11 +156,11 @@ def _written(result: Exported, options: ExportOptions) -> Bundle:
         raise ExportError("no target could be made", todo="run 'ulsam-deploy doctor'")
     for outcome in result.outcomes:
         what = f"{outcome.target} {outcome.precision} in {options.bundle}"
-        if outcome.built and outcome.built.evidence.tier < options.require:
+        if outcome.built and outcome.built.evidence.level < options.require:
             reached = outcome.built.evidence
             why = " ".join(reason.text for reason in reached.reasons) or "nothing more is possible here"
             raise UnavailableError(
-                f"{what} reached '{reached.tier.label}': {why}",
+                f"{what} reached '{reached.level.label}': {why}",
                 expected=f"'{options.require.label}', as require asks",
             )
         if outcome.found and not outcome.found.met:

@@ -1,1 +1,3 @@
-"""The yardstick of the parity check: networks, faulty artifacts of them, honest ones, and the rules that judge them."""
+"""The noise floor of the parity check: networks, faulty artifacts of them, sound ones, and the rules that judge
+them.
+"""

@@ -10,9 +10,9 @@ from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.parity import Golden, Report, check
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import worst_batch
-from ulsam_deploy.graph import module_points, yardstick
+from ulsam_deploy.graph import measure_floors, module_points
 from ulsam_deploy.graph.divergence import Point, first_divergence
 
 from .engines import Outputs, Ports, opened, torch_run
@@ -84,8 +84,8 @@ class Judge:
         if not half:
             return check(golden, produced)
         if self._half is None:
-            found = yardstick(self.subject.captured, self.subject.raised, golden, "fp16")
-            self._half = replace(golden, yardsticks={"fp16": found}).at("fp16")
+            found = measure_floors(self.subject.captured, self.subject.fused, golden, "fp16")
+            self._half = replace(golden, precision_floors={"fp16": found}).at("fp16")
         kept = self._half
         chosen = [golden.probes.index(probe) for probe in kept.probes]
         return check(kept, {name: array[chosen] for name, array in produced.items()})
@@ -99,7 +99,7 @@ class Judge:
     def _where(self, report: Report, path: Path) -> str:
         """The sentence about the first module that differs, on the batch that a user's failure is looked for on."""
         golden = self.subject.golden
-        evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report)
+        evidence = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report)
         batch = worst_batch(evidence, golden, None)
         feed = {name: array[batch] for name, array in golden.inputs.items()}
         if batch.start not in self._points:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ulsam_deploy.cli import main
 from ulsam_deploy.device.parity import Golden, make_probes
-from ulsam_deploy.graph import Program, capture, make_golden, raise_attention
+from ulsam_deploy.graph import Program, capture, fuse_attention, make_golden
 from ulsam_deploy.inputs.probes import PROBES
 from ulsam_deploy.load import checkpoint
 from ulsam_deploy.models.mobilenet_v2 import InvertedResidual
@@ -38,20 +38,20 @@ class Subject:
         return capture(self.model, [self.shape], None)
 
     @functools.cached_property
-    def raised(self) -> Program:
+    def fused(self) -> Program:
         """With every block as one node."""
-        return raise_attention(self.captured)
+        return fuse_attention(self.captured)
 
     @functools.cached_property
     def golden(self) -> Golden:
         """What an export of this network would be held against."""
         probes, names = make_probes({self.captured.inputs[0].name: self.shape}, count=PROBES)
-        return make_golden(self.captured, self.raised, probes, names)
+        return make_golden(self.captured, self.fused, probes, names)
 
     @functools.cached_property
     def blocks(self) -> tuple[str, ...]:
         """Module paths of the attention, in the order in which it runs."""
-        return tuple(block.path for block in self.raised.blocks)
+        return tuple(block.path for block in self.fused.blocks)
 
 
 class Small(nn.Module):

@@ -13,34 +13,34 @@ BEGIN, END = "<!-- made by benchmarks/faults.py -->", "<!-- end -->"
 
 def rules(judged: Sequence[Judged]) -> str:
     """Found, missed and false alarms of the check and of every other rule."""
-    faults, honest = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
+    faults, sound = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
     networks = len({one.subject for one in judged})
     rows = [
-        f"{len(faults)} faulty artifacts and {len(honest)} honest ones of {networks} networks:",
+        f"{len(faults)} faulty artifacts and {len(sound)} sound ones of {networks} networks:",
         "",
-        "| rule | faults found | faults missed | false alarms | honest ones inconclusive |",
+        "| rule | faults found | faults missed | false alarms | sound ones inconclusive |",
         "|---|---|---|---|---|",
     ]
-    unsure = sum(one.verdict == "inconclusive" for one in honest)
+    unsure = sum(one.verdict == "inconclusive" for one in sound)
     for rule, title in {"": "**this project's check**", **{rule: rule for rule in RULES}}.items():
         found = sum(one.right(rule) or one.verdict == "refused" for one in faults)
-        alarms = sum(not one.right(rule) for one in honest) - (0 if rule else unsure)
+        alarms = sum(not one.right(rule) for one in sound) - (0 if rule else unsure)
         rows.append(f"| {title} | {found} | {len(faults) - found} | {alarms} | {0 if rule else unsure} |")
     return "\n".join(rows)
 
 
 def summary(judged: Sequence[Judged]) -> str:
     """The table of :func:`rules`, and what the check got wrong."""
-    faults, honest = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
+    faults, sound = [one for one in judged if one.faulty], [one for one in judged if not one.faulty]
     rows = [rules(judged)]
     placed = [one for one in faults if one.named is not None]
     wrong = [f"* {one.name} ({one.subject}, {one.target}): {_why(one)}" for one in judged if not one.right()]
     unnamed = [f"* {one.name} at `{one.place}` ({one.subject}): {one.said[-1]}" for one in placed if not one.named]
     rows += ["", places(faults)]
-    largest = max((one.error for one in honest), default=0.0)
+    largest = max((one.error for one in sound), default=0.0)
     smallest = min((one.error for one in faults if one.verdict == "fail"), default=0.0)
     rows.append(
-        f"Largest error of an honest artifact: {largest:.2g} noise floors; smallest of a fault found: {smallest:.3g}."
+        f"Largest error of a sound artifact: {largest:.2g} noise floors; smallest of a fault found: {smallest:.3g}."
     )
     for title, lines in (("Judged wrongly", wrong), ("Not named", unnamed)):
         rows += ["", f"{title}:", "", *lines] if lines else []

@@ -1,1 +1,1 @@
-"""ONNX files as people make them, and what becomes of them on the road."""
+"""ONNX files as people make them, and what becomes of them on the pipeline."""

@@ -1,4 +1,4 @@
-"""One ONNX file taken down the road: what is raised, how exact that is, and the parity of each artifact."""
+"""One ONNX file taken through the pipeline: what is fused, how exact that is, and the parity of each artifact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Seen:
     ``artifacts``: verdict and error in noise floors by target.
     """
 
-    raised: int = 0
+    fused: int = 0
     refusals: tuple[Refusal, ...] = ()
     read: float = 0.0
     rewritten: float = 0.0
@@ -57,7 +57,7 @@ def seen(model: nn.Module, shape: tuple[int, ...], writer: Writer, targets: Sequ
             source, fused = network.loaded().source, network.fused()
             assert source.reference
             read = fused.proof.hold(source.reference, "reading the model")
-            rewritten = fused.proof.check(fused.program, "raising")
+            rewritten = fused.proof.check(fused.program, "fusing")
             return Seen(len(fused.program.blocks), fused.program.refusals, read, rewritten)
         except UlsamError as error:
             return Seen(words=error.found.splitlines()[0])

@@ -158,7 +158,7 @@ def _trained(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-#: Networks by name: how they are made, their input, and how many ULSAM blocks have to be raised.
+#: Networks by name: how they are made, their input, and how many ULSAM blocks have to be fused.
 NETWORKS: Mapping[str, tuple[Callable[[], nn.Module], tuple[int, int, int], int]] = {
     "five spellings": (spellings, (3, 2 * SIZE, 2 * SIZE), 5),
     "MobileNetV1": (

@@ -36,7 +36,7 @@ class Writer:
 
     @property
     def batch(self) -> int | None:
-        """The batch that the road is asked for."""
+        """The batch that the pipeline is asked for."""
         return None if self.dynamic else 1
 
     def write(self, model: nn.Module, shapes: Sequence[Sequence[int]], path: Path) -> None:

@@ -3,9 +3,9 @@
     python makers.py GROUP NETWORK CONTENDER FOLDER
 
 makes one, in a process of its own: some tools crash, and all of them change how others behave. A maker takes
-``(model, example, folder)`` and returns the file to play; it raises what its tool raises. "ours" is the road's own:
-captured, raised, lowered, exported; the network is not proven here, ``benchmarks/peers.py`` compares every contender's
-answer with PyTorch's instead. The backbone takes the same road: it has no block, so nothing is rewritten.
+``(model, example, folder)`` and returns the file to play; it raises what its tool raises. "ours" is the pipeline's own:
+captured, fused, lowered, exported; the network is not proven here, ``benchmarks/peers.py`` compares every contender's
+answer with PyTorch's instead. The backbone takes the same pipeline: it has no block, so nothing is rewritten.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from players import ports
 from torch import Tensor, nn
 
 from ulsam_deploy.device import plugins
-from ulsam_deploy.graph import capture, lower, raise_attention
+from ulsam_deploy.graph import capture, fuse_attention, lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 
 __all__ = ["CONTENDERS", "Contender", "Maker"]
@@ -117,8 +117,8 @@ def ours(target: str) -> Maker:
 
     def make(model: nn.Module, example: Tensor, folder: Path) -> Path:
         exporter, request = plugins.load(plugins.EXPORTERS, target), ExportRequest()
-        raised = raise_attention(capture(model, [tuple(example.shape[1:])], len(example)))
-        made = exporter.export(lower(raised, exporter.lowering(request)), request, folder)
+        fused = fuse_attention(capture(model, [tuple(example.shape[1:])], len(example)))
+        made = exporter.export(lower(fused, exporter.lowering(request)), request, folder)
         return folder / str(made.files[0])
 
     return make

@@ -43,9 +43,10 @@ Python {platform.python_version()}, {known}.
 Every way to run a network had a fresh process in each of {rounds} rounds, forwards and backwards by turns. Times are
 medians; in brackets is a 95 % interval over rounds (processes), never over single calls. "naive" is what its tool makes
 of the module as it is written; "ours" is this project's artifact, fp32. Naive and ours of one engine are opened by the
-same code with the same settings. "backbone" is the network without ULSAM by our road: the floor that attention cannot
-beat. Weights are random but for the reference network. Every answer was compared with PyTorch's before anything was
-timed. "of ours": over our artifact for the same engine, or else over our ONNX Runtime one; above 1, ours is faster."""
+same code with the same settings. "backbone" is the network without ULSAM by our pipeline: the floor that attention
+cannot beat. Weights are random but for the reference network. Every answer was compared with PyTorch's before anything
+was timed. "of ours": over our artifact for the same engine, or else over our ONNX Runtime one; above 1, ours is
+faster."""
 
 
 def cpu() -> str:

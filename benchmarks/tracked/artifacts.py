@@ -89,7 +89,7 @@ class Instructions:
     track_inference.unit = "instructions"  # type: ignore[attr-defined]
 
 
-class Road:
+class Pipeline:
     """The tool's own stages on the reference network, apart from what other people's converters take."""
 
     timeout = 600
@@ -99,29 +99,29 @@ class Road:
         import torch
 
         from ulsam_deploy.device.parity import Golden, make_probes
-        from ulsam_deploy.graph import capture, make_golden, raise_attention
+        from ulsam_deploy.graph import capture, fuse_attention, make_golden
         from ulsam_deploy.load import checkpoint
 
         torch.set_num_threads(1)
         weights = checkpoint.read(REFERENCE)
         model = checkpoint.build(weights, *checkpoint.identify(weights))
         self.captured = capture(model, [(1, 96, 96)], 1)
-        self.raised = raise_attention(self.captured)
+        self.fused = fuse_attention(self.captured)
         probes, names = make_probes({self.captured.inputs[0].name: (1, 96, 96)}, count=8)
-        self.golden: Golden = make_golden(self.captured, self.raised, probes, names)
+        self.golden: Golden = make_golden(self.captured, self.fused, probes, names)
 
-    def time_raise(self) -> None:
+    def time_fuse(self) -> None:
         """Four blocks out of sixteen subspaces."""
-        from ulsam_deploy.graph import raise_attention
+        from ulsam_deploy.graph import fuse_attention
 
-        raise_attention(self.captured)
+        fuse_attention(self.captured)
 
     def time_lower(self) -> None:
         """The default form."""
         from ulsam_deploy.exporters.lowerings import broadcast
         from ulsam_deploy.graph import lower
 
-        lower(self.raised, broadcast)
+        lower(self.fused, broadcast)
 
     def time_check(self) -> None:
         """The verdict alone, on the reference's own outputs."""

@@ -1,4 +1,4 @@
-"""The twin of an ONNX model without one block's attention: its softmaxes less themselves, and nothing else changed.
+"""The ablation of an ONNX model without one block's attention: its softmaxes less themselves, and nothing else changed.
 
 A tensor less itself is zero in whatever type it has: strangers' models mix float16 and float32.
 """
@@ -14,13 +14,13 @@ def softmaxes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "Softmax"]
 
 
-def silenced(model: onnx.ModelProto, chosen: range) -> onnx.ModelProto:
+def ablated(model: onnx.ModelProto, chosen: range) -> onnx.ModelProto:
     """``model`` with what the softmaxes number ``chosen`` give taken as zero."""
-    twin = onnx.ModelProto()
-    twin.CopyFrom(model)
-    for node in softmaxes(twin)[chosen.start : chosen.stop]:
+    edited = onnx.ModelProto()
+    edited.CopyFrom(model)
+    for node in softmaxes(edited)[chosen.start : chosen.stop]:
         name = node.output[0]
         node.output[0] = alive = f"{name}_alive"
-        place = list(twin.graph.node).index(node) + 1
-        twin.graph.node.insert(place, helper.make_node("Sub", [alive, alive], [name], name=f"{name}_removed"))
-    return twin
+        place = list(edited.graph.node).index(node) + 1
+        edited.graph.node.insert(place, helper.make_node("Sub", [alive, alive], [name], name=f"{name}_removed"))
+    return edited

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.findings import ArtifactFacts
 from ulsam_deploy.device.third_party import installed, versions
-from ulsam_deploy.device.types import Artifact, Availability, Tier
+from ulsam_deploy.device.types import Artifact, Availability, EvidenceLevel
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class OnnxExporter(Exporter):
             files=("model.onnx",),
             inputs=program.inputs,
             outputs=program.outputs,
-            tier=Tier.EXPORTED,
+            level=EvidenceLevel.EXPORTED,
             toolchain=versions(*onnx_model.PACKAGES),
             facts=dataclasses.replace(onnx_model.with_graph(said, model), lowerings=forms),
         )
@@ -75,7 +75,7 @@ class OnnxExporter(Exporter):
 
         return len(ablation.softmaxes(onnx.load(model, load_external_data=False)))
 
-    def silence(self, model: Path, chosen: range, into: Path) -> bool:
+    def ablate(self, model: Path, chosen: range, into: Path) -> bool:
         """The same model with these softmaxes taken as zero; False where it has no such ones."""
         import onnx
 
@@ -83,7 +83,7 @@ class OnnxExporter(Exporter):
 
         if self.softmaxes(model) < chosen.stop:
             return False
-        onnx.save(ablation.silenced(onnx.load(model), chosen), into / model.name)
+        onnx.save(ablation.ablated(onnx.load(model), chosen), into / model.name)
         return True
 
 

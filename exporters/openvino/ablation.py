@@ -1,4 +1,6 @@
-"""The twin of an OpenVINO model without one block's attention: its softmaxes times zero, and nothing else changed."""
+"""The ablation of an OpenVINO model without one block's attention: its softmaxes times zero, and nothing else
+changed.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,14 @@ def softmaxes(model: Any) -> list[Any]:
     return [op for op in model.get_ordered_ops() if op.get_type_name() == "Softmax"]
 
 
-def write_silenced(model: Path, chosen: range, into: Path) -> bool:
+def write_ablated(model: Path, chosen: range, into: Path) -> bool:
     """Write ``model`` (``.xml``) as ``into`` with the softmaxes number ``chosen``, in running order, taken as zero.
 
     False, and nothing is written, where it has no such softmaxes.
     """
     openvino = load_openvino()
-    twin = read(model)
-    found = softmaxes(twin)
+    edited = read(model)
+    found = softmaxes(edited)
     if len(found) < chosen.stop:
         return False
     for softmax in found[chosen.start : chosen.stop]:
@@ -37,5 +39,5 @@ def write_silenced(model: Path, chosen: range, into: Path) -> bool:
         dead = openvino.opset13.multiply(alive, zero)
         for reader in readers:
             reader.replace_source_output(dead.output(0))
-    openvino.save_model(twin, into, compress_to_fp16=False)
+    openvino.save_model(edited, into, compress_to_fp16=False)
     return True

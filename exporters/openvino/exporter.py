@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.findings import ArtifactFacts
 from ulsam_deploy.device.third_party import installed, load_openvino, quiet, versions, words_of
-from ulsam_deploy.device.types import Artifact, Availability, Tier
+from ulsam_deploy.device.types import Artifact, Availability, EvidenceLevel
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class OpenVinoExporter(Exporter):
             files=("model.xml", "model.bin"),
             inputs=program.inputs,
             outputs=program.outputs,
-            tier=Tier.EXPORTED,
+            level=EvidenceLevel.EXPORTED,
             toolchain=versions("torch", "openvino", *(["nncf"] if request.precision == "int8" else [])),
             facts=dataclasses.replace(
                 said,
@@ -85,12 +85,12 @@ class OpenVinoExporter(Exporter):
         with words_of("OpenVINO", "read the model"), quiet():
             return len(ablation.softmaxes(ablation.read(model)))
 
-    def silence(self, model: Path, chosen: range, into: Path) -> bool:
+    def ablate(self, model: Path, chosen: range, into: Path) -> bool:
         """The same model with these softmaxes times zero; False where it has no such ones."""
         from . import ablation
 
         with words_of("OpenVINO", "take a block's attention out"), quiet():
-            return ablation.write_silenced(model, chosen, into / model.name)
+            return ablation.write_ablated(model, chosen, into / model.name)
 
 
 def _set_ports(model: Any, program: Program) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.findings import CompiledEngine, TensorRTFacts
 from ulsam_deploy.device.third_party import installed, quiet, words_of
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 PARSER = "tensorrt_rtx"
 #: Turing, two Amperes, Ada, Blackwell. SM86 (GA10x) is the nearest to Orin (SM87) that can be built for.
@@ -31,8 +31,10 @@ def parser() -> ModuleType | None:
     return module
 
 
-def evidence(trt: ModuleType, builder: Any, content: bytes, recipe: Any, jetson: bool) -> tuple[Tier, TensorRTFacts]:
-    """The tier that the model reaches, and the facts: layers as parsed, and an engine for each compute capability.
+def evidence(
+    trt: ModuleType, builder: Any, content: bytes, recipe: Any, jetson: bool
+) -> tuple[EvidenceLevel, TensorRTFacts]:
+    """The level that the model reaches, and the facts: layers as parsed, and an engine for each compute capability.
 
     ``COMPILED`` when an engine could be built, unless a Jetson was asked for, which RTX doesn't build for.
     Raises :class:`ExportError` with the parser's words when it refuses the model.
@@ -42,7 +44,7 @@ def evidence(trt: ModuleType, builder: Any, content: bytes, recipe: Any, jetson:
     compiled = not all(engine.refused for engine in engines.values())
     title = f"{TITLE} {trt.__version__}"
     facts = TensorRTFacts(engine=title, network_layers=dict(parsed.layers), engines=engines)
-    return (Tier.COMPILED if compiled and not jetson else Tier.PARSED), facts
+    return (EvidenceLevel.COMPILED if compiled and not jetson else EvidenceLevel.PARSED), facts
 
 
 def _engine(trt: ModuleType, builder: Any, content: bytes, recipe: Any, capability: str) -> CompiledEngine:

@@ -17,7 +17,7 @@ from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.findings import ArtifactFacts, DlaFacts, DlaNode, Reason, ReasonKind, TensorRTFacts
 from ulsam_deploy.device.profiles import TensorRTProfile, device, devices
 from ulsam_deploy.device.third_party import installed, versions
-from ulsam_deploy.device.types import Artifact, Availability, Tier
+from ulsam_deploy.device.types import Artifact, Availability, EvidenceLevel
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest, Study
 
 from ..onnx.exporter import TOOLS
@@ -66,7 +66,7 @@ class TensorRTExporter(Exporter):
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
         """Write ``model.onnx`` and ``build.json``; facts: ``operators``, ``lint``, and ``tensorrt``.
 
-        The tier is ``COMPILED`` when TensorRT for RTX built an engine and no Jetson was asked for (RTX has no Jetson
+        The level is ``COMPILED`` when TensorRT for RTX built an engine and no Jetson was asked for (RTX has no Jetson
         GPU among its targets), ``PARSED`` when its parser accepted the model, ``EXPORTED`` where it isn't installed.
         Raises :class:`ExportError` where the device asked for is documented to refuse the model.
         """
@@ -83,10 +83,10 @@ class TensorRTExporter(Exporter):
         generations = dict.fromkeys(profile.generation for profile in accepting)
         recipe = dataclasses.replace(recipe, trtexec=trtexec.lines(recipe, tuple(generations)))
         (folder / "build.json").write_text(recipe.to_json(), encoding="utf-8")
-        tier, shown, trt = Tier.EXPORTED, TensorRTFacts(), evidence.parser()
+        level, shown, trt = EvidenceLevel.EXPORTED, TensorRTFacts(), evidence.parser()
         if trt is not None:
             jetson = request.device.startswith("jetson")
-            tier, shown = evidence.evidence(trt, builder, content, recipe, jetson)
+            level, shown = evidence.evidence(trt, builder, content, recipe, jetson)
         kit = dataclasses.replace(shown, trtexec=dict(recipe.trtexec), dla=dla)
         return Artifact(
             target=self.target,
@@ -94,7 +94,7 @@ class TensorRTExporter(Exporter):
             files=("model.onnx", "build.json"),
             inputs=program.inputs,
             outputs=program.outputs,
-            tier=tier,
+            level=level,
             toolchain=versions(*onnx_model.PACKAGES, *([evidence.PARSER] if shown.engine else [])),
             facts=dataclasses.replace(onnx_model.with_graph(said, model), lint=lint, tensorrt=kit),
         )

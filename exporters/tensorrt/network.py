@@ -1,7 +1,7 @@
 """The network as TensorRT's own ONNX parser understood it, run in NumPy on a machine without a GPU.
 
 It shows that what the parser read (paddings, groups, axes, folded weights, types) is what was meant. It says nothing of
-TensorRT's kernels: this is evidence of the tier ``parsed``, and no higher.
+TensorRT's kernels: this is evidence of the level ``parsed``, and no higher.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class ParsedNetwork:
         """The outputs of the softmax layers, in order: one for each attention block."""
         return tuple(step.output for step in self._steps if step.kind == "SOFTMAX")
 
-    def run(self, feeds: ArrayMap, rounding: Rounding = DECLARED, silenced: str = "") -> dict[str, Array]:
+    def run(self, feeds: ArrayMap, rounding: Rounding = DECLARED, ablated: str = "") -> dict[str, Array]:
         """The outputs by name for ``feeds``, in the declared types; float16 outputs are held as float32.
 
-        The tensor called ``silenced`` is taken as zero: with that of a softmax, its block's attention is removed.
+        The tensor called ``ablated`` is taken as zero: with that of a softmax, its block's attention is removed.
         """
         values: dict[str, Array] = {name: np.asarray(feeds[name]) for name in self.inputs}
         for number, step in enumerate(self._steps):
@@ -74,7 +74,7 @@ class ParsedNetwork:
                 )
             # A cast is an operation: it rounds whatever an engine fuses.
             kept = rounding if step.kind != "CAST" else DECLARED
-            values[step.output] = kept.keep(value if step.output != silenced else np.zeros_like(value), step.dtype)
+            values[step.output] = kept.keep(value if step.output != ablated else np.zeros_like(value), step.dtype)
             for name in step.inputs:
                 if self._last_use[name] == number and name not in self.outputs:
                     values.pop(name, None)
@@ -124,9 +124,9 @@ class ParsedRuntime(Runtime):
     name = "tensorrt-parsed"
     target = "trt"
 
-    def __init__(self, artifact: Artifact, session: Any, rounding: Rounding = DECLARED, silenced: str = "") -> None:
+    def __init__(self, artifact: Artifact, session: Any, rounding: Rounding = DECLARED, ablated: str = "") -> None:
         super().__init__((), artifact.inputs, artifact.outputs)
-        self._session, self._rounding, self._silenced = session, rounding, silenced
+        self._session, self._rounding, self._ablated = session, rounding, ablated
 
     @classmethod
     def available(cls) -> Availability:
@@ -138,7 +138,7 @@ class ParsedRuntime(Runtime):
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         with words_of("the NumPy interpreter", "run the parsed network"):
-            return self._network.run(inputs, self._rounding, self._silenced)
+            return self._network.run(inputs, self._rounding, self._ablated)
 
     def _close(self) -> None:
         del self._network

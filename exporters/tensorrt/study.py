@@ -1,8 +1,8 @@
 """Is what TensorRT's parser understood what was meant? The parsed network in NumPy against the float64 reference.
 
-In float16 three models of rounding give a band, and each block's attention is judged by a twin at the same precision:
-the parsed network with that block's attention removed, under the same rounding. What rounded weights do is common to
-both and drops out, so that the step between the two shows the attention where the outputs alone would not.
+In float16 three models of rounding give a band, and each block's attention is judged by an ablation at the same
+precision: the parsed network with that block's attention removed, under the same rounding. What rounded weights do is
+common to both and drops out, so that the step between the two shows the attention where the outputs alone would not.
 """
 
 from __future__ import annotations
@@ -15,9 +15,18 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UnavailableError
-from ulsam_deploy.device.findings import Floor, Liveness, Reason, ReasonKind, Report, StudyFacts, Verdict, Word
+from ulsam_deploy.device.findings import (
+    AttentionState,
+    Floor,
+    Reason,
+    ReasonKind,
+    Report,
+    Retention,
+    StudyFacts,
+    Verdict,
+)
 from ulsam_deploy.device.parity import Golden, check, noise_floors, tolerance_of
-from ulsam_deploy.device.parity.liveness import by_twins
+from ulsam_deploy.device.parity.retention import by_ablations
 from ulsam_deploy.device.types import Artifact
 from ulsam_deploy.device.verify import produce
 from ulsam_deploy.graph.interfaces import Study
@@ -50,12 +59,14 @@ def spread(count: int, batch: int) -> list[int]:
 
 def _single(artifact: Artifact, session: object, golden: Golden) -> Study:
     whole = _run(artifact, session, golden, DECLARED)
-    silenced = {} if artifact.precision == "fp32" else _silenced(artifact, session, golden, DECLARED)
-    report = check(golden, whole, tolerance=tolerance_of(artifact.precision), silenced=silenced)
-    alive = " ".join("n/a" if block.liveness is None else f"{block.liveness:.2f}" for block in report.blocks)
+    artifact_ablations = (
+        {} if artifact.precision == "fp32" else _artifact_ablations(artifact, session, golden, DECLARED)
+    )
+    report = check(golden, whole, tolerance=tolerance_of(artifact.precision), artifact_ablations=artifact_ablations)
+    alive = " ".join("n/a" if block.retention is None else f"{block.retention:.2f}" for block in report.blocks)
     sentence = (
         f"The network as TensorRT's parser read it, run in NumPy, is {report.error:.2g} noise floors from the "
-        f"reference ({report.tolerance:g} are allowed)" + (f"; liveness {alive}." if alive else ".")
+        f"reference ({report.tolerance:g} are allowed)" + (f"; retention {alive}." if alive else ".")
     )
     failed = report.verdict is Verdict.FAIL
     reasons = (_note(sentence), *(report.reasons if failed else ()))
@@ -71,7 +82,7 @@ def _half(artifact: Artifact, session: object, golden: Golden) -> Study:
     least = noise_floors(golden.outputs, [runs[FUSED.name]])
     reports = {name: check(golden, run) for name, run in runs.items()}
     survivals = _survivals(artifact, session, golden, runs[STORED.name])
-    lost = [block for block in survivals if block.word in (Word.DEAD, Word.WEAKENED)]
+    lost = [block for block in survivals if block.state in (AttentionState.LOST, AttentionState.WEAKENED)]
     far = [
         replace(reason, text=f"{name}: {reason.text}") for name, report in reports.items() for reason in _far(report)
     ]
@@ -81,38 +92,38 @@ def _half(artifact: Artifact, session: object, golden: Golden) -> Study:
 
 
 def _far(report: Report) -> list[Reason]:
-    """Faults of the outputs; the attention is judged by the twins of the same precision."""
+    """Faults of the outputs; the attention is judged by the ablations of the same precision."""
     return [reason for reason in report.reasons if reason.kind is ReasonKind.OUTPUT_FAULT]
 
 
-def _survivals(artifact: Artifact, session: object, golden: Golden, whole: Mapping[str, Array]) -> list[Liveness]:
-    """How much of each block's step is left under :data:`STORED`, by a twin of the same precision.
+def _survivals(artifact: Artifact, session: object, golden: Golden, whole: Mapping[str, Array]) -> list[Retention]:
+    """How much of each block's step is left under :data:`STORED`, by an ablation of the same precision.
 
     Empty when the parsed network doesn't have one softmax a block: then nothing says which belongs to which.
     """
-    silenced = _silenced(artifact, session, golden, STORED)
-    return list(by_twins(golden, whole, silenced, golden.floors)) if silenced else []
+    artifact_ablations = _artifact_ablations(artifact, session, golden, STORED)
+    return list(by_ablations(golden, whole, artifact_ablations, golden.floors)) if artifact_ablations else []
 
 
-def _silenced(artifact: Artifact, session: Any, golden: Golden, model: Rounding) -> dict[str, Array]:
+def _artifact_ablations(artifact: Artifact, session: Any, golden: Golden, model: Rounding) -> dict[str, Array]:
     """What the parsed network gives without each block's attention; empty without one softmax a block."""
     softmaxes = ParsedNetwork(session.trt, session.network, session).softmaxes
     if not softmaxes or len(softmaxes) != len(golden.blocks):
         return {}
-    twins = [_run(artifact, session, golden, model, softmax) for softmax in softmaxes]
-    return {name: np.stack([twin[name] for twin in twins]) for name in golden.outputs}
+    ablations = [_run(artifact, session, golden, model, softmax) for softmax in softmaxes]
+    return {name: np.stack([ablation[name] for ablation in ablations]) for name in golden.outputs}
 
 
-def _run(artifact: Artifact, session: object, golden: Golden, model: Rounding, silenced: str = "") -> dict[str, Array]:
-    with ParsedRuntime(artifact, session, model, silenced) as runtime:
+def _run(artifact: Artifact, session: object, golden: Golden, model: Rounding, ablated: str = "") -> dict[str, Array]:
+    with ParsedRuntime(artifact, session, model, ablated) as runtime:
         return produce(runtime, golden.inputs)
 
 
-def _band_words(floors: Mapping[str, Floor], reports: Mapping[str, Report], survivals: list[Liveness]) -> str:
+def _band_words(floors: Mapping[str, Floor], reports: Mapping[str, Report], survivals: list[Retention]) -> str:
     least = max(floor.l2 for floor in floors.values())
     worst = max(reports[STORED.name].error, reports[ACCUMULATED.name].error)
     alive = ", ".join(
-        f"{'n/a' if block.value is None else f'{block.value:.2f}'} ({block.word.value})" for block in survivals
+        f"{'n/a' if block.value is None else f'{block.value:.2f}'} ({block.state.value})" for block in survivals
     )
     return (
         f"The network as TensorRT's parser read it, run in NumPy under three models of fp16 rounding, is from "
@@ -121,9 +132,9 @@ def _band_words(floors: Mapping[str, Floor], reports: Mapping[str, Report], surv
     )
 
 
-def _lost(block: Liveness) -> Reason:
+def _lost(block: Retention) -> Reason:
     sentence = (
-        f"In fp16 the attention of block '{block.block}' is {block.word.value}: {block.value:.2f} of it survives "
+        f"In fp16 the attention of block '{block.block}' is {block.state.value}: {block.value:.2f} of it survives "
         f"(between {block.low:.2f} and {block.high:.2f}); export with --precision fp32."
     )
     return Reason(block.block, ReasonKind.ATTENTION_FAULT, sentence)

@@ -1,4 +1,4 @@
-"""The twin of a LiteRT model without one block's attention: its softmaxes become zero, and nothing else changes.
+"""The ablation of a LiteRT model without one block's attention: its softmaxes become zero, and nothing else changes.
 
 A softmax is one operator, or spelled out as ``exp / sum``, as it is exported here. It, or the division, becomes what it
 reads less itself: zero in whatever type it has.
@@ -30,7 +30,7 @@ def softmaxes(model: Any) -> list[Any]:
     return [op for op, kind in kinds if kind == "SOFTMAX" or (kind == "DIV" and of_exponentials(op))]
 
 
-def silenced(content: bytes, chosen: range) -> bytes | None:
+def ablated(content: bytes, chosen: range) -> bytes | None:
     """``content`` with what the softmaxes number ``chosen``, in running order, give taken as zero, or ``None``."""
     from ai_edge_litert import schema_py_generated as schema
 

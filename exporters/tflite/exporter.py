@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.findings import ArtifactFacts
 from ulsam_deploy.device.third_party import installed, quiet, versions, words_of
-from ulsam_deploy.device.types import Artifact, Availability, TensorSpec, Tier
+from ulsam_deploy.device.types import Artifact, Availability, EvidenceLevel, TensorSpec
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class TFLiteExporter(Exporter):
             files=("model.tflite",),
             inputs=inputs,
             outputs=outputs,
-            tier=Tier.EXPORTED,
+            level=EvidenceLevel.EXPORTED,
             toolchain=versions("torch", "litert-torch", "litert-converter", "ai-edge-litert", *_quantizer(request)),
             facts=dataclasses.replace(
                 said, operators=_operators(content), lowerings=lowerings.forms(self.target, program, request)
@@ -83,14 +83,14 @@ class TFLiteExporter(Exporter):
 
         return len(ablation.softmaxes(tflite_model.read(model.read_bytes())))
 
-    def silence(self, model: Path, chosen: range, into: Path) -> bool:
+    def ablate(self, model: Path, chosen: range, into: Path) -> bool:
         """The same model with these softmaxes taken as zero; False where it has no such ones."""
         from . import ablation
 
-        twin = ablation.silenced(model.read_bytes(), chosen)
-        if twin is None:
+        edited = ablation.ablated(model.read_bytes(), chosen)
+        if edited is None:
             return False
-        (into / model.name).write_bytes(twin)
+        (into / model.name).write_bytes(edited)
         return True
 
 

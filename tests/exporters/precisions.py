@@ -13,13 +13,13 @@ import numpy as np
 import onnx
 
 from ulsam_deploy.device import plugins
-from ulsam_deploy.device.findings import Liveness
+from ulsam_deploy.device.findings import Retention
 from ulsam_deploy.device.parity import Golden, Inside
-from ulsam_deploy.device.parity.liveness import by_twins
+from ulsam_deploy.device.parity.retention import by_ablations
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact, Calibration
 from ulsam_deploy.device.verify import produce
-from ulsam_deploy.graph import Program, capture, lower, make_golden, raise_attention, yardstick
+from ulsam_deploy.graph import Program, capture, fuse_attention, lower, make_golden, measure_floors
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.graph.views import watched
 from ulsam_deploy.inputs.calibration import digest
@@ -72,9 +72,9 @@ def calibration() -> Calibration:
 
 @cache
 def programs() -> tuple[Program, Program]:
-    """As captured, and raised."""
+    """As captured, and fused."""
     captured = capture(diffuse_network(), [(3, SIZE, SIZE)], 1)
-    return captured, raise_attention(captured)
+    return captured, fuse_attention(captured)
 
 
 @cache
@@ -85,7 +85,7 @@ def golden() -> Golden:
 
 
 def export(target: str, precision: str, folder: Path, keep: tuple[str, ...] = ()) -> Artifact:
-    """The diffuse network down the road to ``target`` in ``precision``."""
+    """The diffuse network through the pipeline to ``target`` in ``precision``."""
     exporter = plugins.load(plugins.EXPORTERS, target)
     request = ExportRequest(precision, calibration=calibration() if precision == "int8" else None, keep=keep)
     return exporter.export(lowered(target, precision), request, folder)
@@ -111,7 +111,7 @@ def outputs(target: str, artifact: Artifact, folder: Path) -> Array:
 @cache
 def floors() -> Any:
     """The noise floors of int8."""
-    return yardstick(*programs(), golden(), "int8", calibration()).floors
+    return measure_floors(*programs(), golden(), "int8", calibration()).floors
 
 
 @cache
@@ -120,8 +120,8 @@ def seen() -> list[Any]:
     return list(watched(programs()[1], golden()))
 
 
-def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tuple[Liveness, Any]]:
-    """Of every block: its liveness by the artifact's own twin, and the reading inside."""
+def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tuple[Retention, Any]]:
+    """Of every block: its retention by the artifact's own ablation, and the reading inside."""
     found = []
     exporter = plugins.load(plugins.EXPORTERS, target)
     (name,) = golden().shapes
@@ -129,13 +129,13 @@ def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tu
     for block in range(len(BLOCKS)):
         into = place / f"{target}-{artifact.precision}-{block}"
         into.mkdir()
-        assert exporter.silence(folder / artifact.files[0], range(block, block + 1), into)
-        twin = np.stack([outputs(target, artifact, into)] * len(BLOCKS))
+        assert exporter.ablate(folder / artifact.files[0], range(block, block + 1), into)
+        edited = np.stack([outputs(target, artifact, into)] * len(BLOCKS))
         inside = Inside()
         with opened(target, artifact, folder) as one, opened(target, artifact, into) as other:
             for feed, added in seen():
                 inside.note(added[block], one.values(feed), other.values(feed))
-        lived = by_twins(golden(), {name: whole}, {name: twin}, floors())[block]
+        lived = by_ablations(golden(), {name: whole}, {name: edited}, floors())[block]
         found.append((lived, inside.reading()))
     return found
 

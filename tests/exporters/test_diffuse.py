@@ -17,9 +17,9 @@ import torch
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import Exit
-from ulsam_deploy.device.findings import Word
-from ulsam_deploy.device.parity.liveness import classify
-from ulsam_deploy.device.thresholds import DEAD
+from ulsam_deploy.device.findings import AttentionState
+from ulsam_deploy.device.parity.retention import classify
+from ulsam_deploy.device.thresholds import LOST
 from ulsam_deploy.graph.resolution import word
 from ulsam_deploy.graph.views import resolutions
 
@@ -66,8 +66,8 @@ def test_plain_int8_passes_the_rules_of_other_tools(plain: Any) -> None:
 def test_plain_int8_is_dead(plain: Any, tmp_path: Path) -> None:
     target, artifact, folder = plain
     for by_outputs, inside in lives(target, artifact, folder, tmp_path):
-        dead_inside = inside is not None and classify(*inside[1:]) is Word.DEAD
-        assert by_outputs.word is Word.DEAD or dead_inside, (by_outputs, inside)
+        dead_inside = inside is not None and classify(*inside[1:]) is AttentionState.LOST
+        assert by_outputs.state is AttentionState.LOST or dead_inside, (by_outputs, inside)
 
 
 @pytest.fixture(scope="module")
@@ -100,23 +100,23 @@ def as_int8(
 
 
 def words_of(found: dict[str, Any]) -> list[str]:
-    return [block["word"] for block in found["evidence"]["parity"]["blocks"]]
+    return [block["state"] for block in found["evidence"]["parity"]["blocks"]]
 
 
 @search
 def test_judged_as_int8_it_is_the_attention_that_is_dead(
     plain: Any, checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its outputs are as near as honest int8 comes; only twins of the file tell."""
+    """Its outputs are as near as sound int8 comes; only ablations of the file tell."""
     _, artifact, folder = plain
     found = as_int8(folder / artifact.files[0], checkpoint, tmp_path, capsys)
     assert found["exit_code"] == Exit.CHECK_FAILED
-    assert words_of(found) == ["dead", "dead"]
+    assert words_of(found) == ["lost", "lost"]
     assert all(output["error"] < output["tolerance"] for output in found["evidence"]["parity"]["outputs"])
 
 
 @search
-def test_twins_of_a_file_with_one_softmax_a_subspace(
+def test_ablations_of_a_file_with_one_softmax_a_subspace(
     checkpoint: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing of it was made here: torch's own exporter and ONNX Runtime's own quantizer."""
@@ -127,7 +127,7 @@ def test_twins_of_a_file_with_one_softmax_a_subspace(
     plain_onnx(file, tmp_path / "plain.onnx")
     assert plugins.load(plugins.EXPORTERS, "onnx").softmaxes(file) == 6
     found = as_int8(tmp_path / "plain.onnx", checkpoint, tmp_path, capsys)
-    assert (found["exit_code"], words_of(found)) == (Exit.CHECK_FAILED, ["dead", "dead"])
+    assert (found["exit_code"], words_of(found)) == (Exit.CHECK_FAILED, ["lost", "lost"])
 
 
 @search
@@ -138,13 +138,13 @@ def test_judged_as_int8_our_own_form_is_alive(
     (tmp_path / "made").mkdir()
     artifact = export("onnx", "int8", tmp_path / "made")
     found = as_int8(tmp_path / "made" / artifact.files[0], checkpoint, tmp_path, capsys, 100)
-    assert words_of(found) == ["alive", "alive"]
+    assert words_of(found) == ["kept", "kept"]
     assert found["exit_code"] == Exit.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_form_chosen_here_keeps_it(target: str, tmp_path: Path) -> None:
-    folder, place = tmp_path / "made", tmp_path / "twins"
+    folder, place = tmp_path / "made", tmp_path / "ablations"
     folder.mkdir()
     place.mkdir()
     artifact = export(target, "int8", folder)
@@ -152,13 +152,13 @@ def test_the_form_chosen_here_keeps_it(target: str, tmp_path: Path) -> None:
     assert artifact.facts.quantized.quantized_products >= 3
     for by_outputs, inside in lives(target, artifact, folder, place):
         assert inside is not None
-        assert classify(*inside[1:]) is Word.ALIVE, (by_outputs, inside)
-        assert by_outputs.word is not Word.DEAD
+        assert classify(*inside[1:]) is AttentionState.KEPT, (by_outputs, inside)
+        assert by_outputs.state is not AttentionState.LOST
 
 
 def test_the_forecast_says_so_before_anything_is_compiled() -> None:
     found = resolutions(programs()[1], golden())
     assert [(one.height, one.width) for one in found] == [(56, 56), (28, 28)]
     for one in found:
-        assert one.survives["int8"]["plain"] <= DEAD
-        assert word(one.survives["int8"]["float"]) == "alive"
+        assert one.survives["int8"]["plain"] <= LOST
+        assert word(one.survives["int8"]["float"]) == "kept"

@@ -1,4 +1,4 @@
-"""ONNX and OpenVINO in int8 and float16: attention and kept modules in float, and twins that lack one block."""
+"""ONNX and OpenVINO in int8 and float16: attention and kept modules in float, and ablations that lack one block."""
 
 from __future__ import annotations
 
@@ -90,21 +90,21 @@ def test_openvino_stores_weights_in_int8(made: Any) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("block", [0, 1])
-def test_a_twin_is_the_network_without_that_block(made: Any, target: str, block: int, tmp_path: Path) -> None:
+def test_a_ablation_is_the_network_without_that_block(made: Any, target: str, block: int, tmp_path: Path) -> None:
     artifact, folder = made(target, "fp32")
     exporter = plugins.load(plugins.EXPORTERS, target)
-    assert exporter.silence(folder / artifact.files[0], range(block, block + 1), tmp_path)
-    _, twins = Evaluator(programs()[1]).twins([torch.from_numpy(golden().inputs["input"][:1])])
-    (right,), (reference,) = twins[block].values(), golden().outputs.values()
+    assert exporter.ablate(folder / artifact.files[0], range(block, block + 1), tmp_path)
+    _, ablations = Evaluator(programs()[1]).ablations([torch.from_numpy(golden().inputs["input"][:1])])
+    (right,), (reference,) = ablations[block].values(), golden().outputs.values()
     step = right.numpy() - reference[:1]
     moved = outputs(target, artifact, tmp_path)[:1] - outputs(target, artifact, folder)[:1]
     np.testing.assert_allclose(moved, step, atol=0.05 * np.abs(step).max())
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_there_is_no_twin_without_a_block_that_does_not_exist(made: Any, target: str, tmp_path: Path) -> None:
+def test_there_is_no_ablation_without_a_block_that_does_not_exist(made: Any, target: str, tmp_path: Path) -> None:
     artifact, folder = made(target, "int8")
-    assert plugins.load(plugins.EXPORTERS, target).silence(folder / artifact.files[0], range(1, 3), tmp_path) is False
+    assert plugins.load(plugins.EXPORTERS, target).ablate(folder / artifact.files[0], range(1, 3), tmp_path) is False
     assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Every lowering means what the operator means, in float64, on honest and on adversarial inputs."""
+"""Every lowering means what the operator means, in float64, on sound and on adversarial inputs."""
 
 from __future__ import annotations
 

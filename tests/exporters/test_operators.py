@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 
 @pytest.mark.parametrize(("target", "batch"), [("onnx", None), ("onnx", 4), ("trt", None)])
@@ -35,7 +35,7 @@ def test_tflite_has_no_broadcast_and_no_more_layout_changes_than_without_attenti
 @pytest.mark.parametrize("target", ["onnx", "openvino", "tflite"])
 def test_artifact_says_what_it_is(made: Any, target: str) -> None:
     artifact = made(target, 4).artifact
-    assert artifact.tier == Tier.EXPORTED
+    assert artifact.level == EvidenceLevel.EXPORTED
     assert [spec.shape for spec in artifact.inputs] == [(4, 3, 32, 32)]
     assert [spec.layout for spec in artifact.inputs] == ["NHWC" if target == "tflite" else "as-is"]
     assert all(artifact.toolchain.values())

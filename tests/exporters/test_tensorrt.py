@@ -15,7 +15,7 @@ import pytest
 
 from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.profiles import devices
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporters.tensorrt import evidence as trt_evidence
 from ulsam_deploy.exporters.tensorrt import exporter, trtexec
 from ulsam_deploy.runtimes.tensorrt import builder
@@ -79,11 +79,11 @@ def test_a_model_that_some_devices_refuse_has_no_command_for_them(made: Any) -> 
 
 def test_evidence_is_compiled_for_a_desktop_and_only_parsed_for_a_jetson(made: Any) -> None:
     trt, kit = rtx(), made("trt", None)
-    assert kit.artifact.tier == Tier.COMPILED
+    assert kit.artifact.level == EvidenceLevel.COMPILED
     assert kit.artifact.facts.tensorrt.network_layers["SOFTMAX"] == 2
     recipe = builder.EngineRecipe.from_json(kit.files[1].read_text())
-    tier, evidence = trt_evidence.evidence(trt, builder, kit.files[0].read_bytes(), recipe, jetson=True)
-    assert tier == Tier.PARSED
+    level, evidence = trt_evidence.evidence(trt, builder, kit.files[0].read_bytes(), recipe, jetson=True)
+    assert level == EvidenceLevel.PARSED
     assert dataclasses.replace(evidence, trtexec=kit.artifact.facts.tensorrt.trtexec) == kit.artifact.facts.tensorrt
 
 
@@ -107,8 +107,8 @@ def test_what_does_not_compile_is_parsed_and_no_more() -> None:
         def build(trt, content, recipe, capability):
             raise ExportError("no tactic")
 
-    tier, facts = trt_evidence.evidence(rtx(), Builder, b"", None, jetson=False)
-    assert tier == Tier.PARSED
+    level, facts = trt_evidence.evidence(rtx(), Builder, b"", None, jetson=False)
+    assert level == EvidenceLevel.PARSED
     assert facts.engines["SM86"].refused == "no tactic"
 
 

@@ -1,4 +1,4 @@
-"""TFLite in float16 and int8: what is stored in which type, what stays in float, and the twin of a file."""
+"""TFLite in float16 and int8: what is stored in which type, what stays in float, and the ablation of a file."""
 
 from __future__ import annotations
 
@@ -108,12 +108,12 @@ def test_ranges_are_the_extremes_and_no_average(made: Any) -> None:
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_the_twin_of_a_float_file_is_the_network_without_that_block(made: Any, block: int, tmp_path: Path) -> None:
+def test_the_ablation_of_a_float_file_is_the_network_without_that_block(made: Any, block: int, tmp_path: Path) -> None:
     artifact, folder = made("fp16")
-    assert EXPORTER.silence(folder / artifact.files[0], range(block, block + 1), tmp_path)
+    assert EXPORTER.ablate(folder / artifact.files[0], range(block, block + 1), tmp_path)
     images = torch.from_numpy(golden().inputs["input"][:1])
-    _, twins = Evaluator(programs()[1]).twins([images])
-    (right,) = twins[block].values()
+    _, ablations = Evaluator(programs()[1]).ablations([images])
+    (right,) = ablations[block].values()
     whole = outputs("tflite", artifact, folder)[:1]
     found = outputs("tflite", artifact, tmp_path)[:1]
     (reference,) = golden().outputs.values()
@@ -122,16 +122,16 @@ def test_the_twin_of_a_float_file_is_the_network_without_that_block(made: Any, b
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_twin_differs_in_every_precision_and_only_by_the_maps(made: Any, precision: str, tmp_path: Path) -> None:
+def test_a_ablation_differs_in_every_precision_and_only_by_the_maps(made: Any, precision: str, tmp_path: Path) -> None:
     artifact, folder = made(precision)
     content = (folder / artifact.files[0]).read_bytes()
-    twin = ablation.silenced(content, range(1, 2))
-    assert twin is not None
-    before, after = tflite_model.read(content), tflite_model.read(twin)
+    edited = ablation.ablated(content, range(1, 2))
+    assert edited is not None
+    before, after = tflite_model.read(content), tflite_model.read(edited)
     assert len(after.subgraphs[0].operators) == len(before.subgraphs[0].operators)
     assert len(after.buffers) == len(before.buffers)
-    assert ablation.silenced(content, range(2, 3)) is None
-    assert EXPORTER.silence(folder / artifact.files[0], range(2, 3), tmp_path) is False
+    assert ablation.ablated(content, range(2, 3)) is None
+    assert EXPORTER.ablate(folder / artifact.files[0], range(2, 3), tmp_path) is False
     assert not list(tmp_path.iterdir())
 
 
@@ -149,9 +149,9 @@ def test_a_softmax_in_int8_by_anybody_is_taken_as_zero(tmp_path: Path) -> None:
     (softmax,) = ablation.softmaxes(model)
     assert tflite_model.kind_of(model, softmax) == "SOFTMAX"
     assert [model.subgraphs[0].tensors[i].type for i in (*softmax.inputs, *softmax.outputs)] == [TensorType.INT8] * 2
-    twin = ablation.silenced(content, range(1))
-    assert twin is not None
-    whole, dead = (first_output(file, rows[0]) for file in (content, twin))
+    edited = ablation.ablated(content, range(1))
+    assert edited is not None
+    whole, dead = (first_output(file, rows[0]) for file in (content, edited))
     bias = network[2].bias.detach().numpy()
     np.testing.assert_allclose(dead[0], bias, atol=0.01)
     assert np.abs(whole[0] - bias).max() > 0.05

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporters import lowerings
 from ulsam_deploy.exporters.tensorrt import dla
 from ulsam_deploy.exporters.tensorrt import lowerings as trt_lowerings
@@ -18,7 +18,7 @@ from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
 from ulsam_deploy.graph import lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 
-from .trt_kits import DLA, HALF, exported, golden, raised
+from .trt_kits import DLA, HALF, exported, fused, golden
 from .trt_networks import model_of, rtx
 
 
@@ -87,10 +87,10 @@ def kits(tmp_path_factory: pytest.TempPathFactory):
 
     rtx()
     folder = tmp_path_factory.mktemp("dla")
-    artifact = exported(raised(1)[1], DLA, folder)
+    artifact = exported(fused(1)[1], DLA, folder)
     from ulsam_deploy.exporters.tensorrt.exporter import _model
 
-    ordinary = plan_dla(_model(lower(raised(1)[1], EXPORTER.lowering(HALF)), HALF)[0])
+    ordinary = plan_dla(_model(lower(fused(1)[1], EXPORTER.lowering(HALF)), HALF)[0])
     return artifact, folder, ordinary
 
 
@@ -112,7 +112,7 @@ def test_the_ordinary_form_falls_apart(kits: Any) -> None:
 
 def test_kit_names_the_accelerator_in_recipe_command_and_words(kits: Any) -> None:
     artifact, folder, _ = kits
-    assert artifact.tier == Tier.PARSED
+    assert artifact.level == EvidenceLevel.PARSED
     assert list(artifact.facts.tensorrt.trtexec) == ["10.0-10.11"]
     line = artifact.facts.tensorrt.trtexec["10.0-10.11"]
     assert "--fp16 --useDLACore=0 --allowGPUFallback" in line
@@ -120,7 +120,7 @@ def test_kit_names_the_accelerator_in_recipe_command_and_words(kits: Any) -> Non
     study = EXPORTER.study(artifact, folder, golden())
     words = " ".join(map(str, study.reasons))
     assert "Forecast for the DLA: 1 loadable" in words
-    assert [block.word for block in study.facts.survival] == ["alive", "alive"]
+    assert [block.state for block in study.facts.survival] == ["kept", "kept"]
 
 
 def test_the_lowering_is_chosen_by_what_is_asked() -> None:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporters import lowerings
 from ulsam_deploy.exporters.onnx.fp16 import to_fp16
 from ulsam_deploy.exporters.tensorrt import rounding
@@ -23,7 +23,7 @@ from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
 from ulsam_deploy.exporters.tensorrt.lint.graph import LintGraph
 from ulsam_deploy.graph.interfaces import ExportRequest
 
-from .trt_kits import HALF, exported, golden, raised, wide
+from .trt_kits import HALF, exported, fused, golden, wide
 from .trt_networks import one, parsed, rtx
 
 
@@ -31,7 +31,7 @@ from .trt_networks import one, parsed, rtx
 def kit(tmp_path_factory: pytest.TempPathFactory):
     rtx()
     folder = tmp_path_factory.mktemp("fp16")
-    return exported(raised(1)[1], HALF, folder), folder
+    return exported(fused(1)[1], HALF, folder), folder
 
 
 def test_everything_between_the_casts_is_float16(kit: Any) -> None:
@@ -47,7 +47,7 @@ def test_everything_between_the_casts_is_float16(kit: Any) -> None:
 
 def test_vendor_builds_engines_and_what_they_compute_in_is_listed(kit: Any) -> None:
     artifact, _ = kit
-    assert artifact.tier == Tier.COMPILED
+    assert artifact.level == EvidenceLevel.COMPILED
     engines = artifact.facts.tensorrt.engines
     assert list(engines) == ["SM86", "SM75", "SM80", "SM89", "SM120"]
     for name, engine in engines.items():
@@ -80,7 +80,7 @@ def test_study_gives_a_band_and_finds_the_attention_alive(kit: Any) -> None:
     study = EXPORTER.study(artifact, folder, golden())
     assert study.verdict is Verdict.UNVERIFIED, study.reasons
     assert set(study.facts.models) == {"fused", "stored", "accumulated"}
-    assert [block.word for block in study.facts.survival] == ["alive", "alive"]
+    assert [block.state for block in study.facts.survival] == ["kept", "kept"]
     assert "three models of fp16 rounding" in study.reasons[-1].text
 
 
@@ -102,7 +102,7 @@ def test_attention_that_fp16_erases_is_a_failure_that_names_the_block(tmp_path: 
     study = EXPORTER.study(exported(program, HALF, tmp_path), tmp_path, truth)
     assert study.verdict is Verdict.FAIL
     (block,) = study.facts.survival
-    assert (block.word, abs(block.value) < 1e-6) == ("dead", True)
+    assert (block.state, abs(block.value) < 1e-6) == ("lost", True)
     assert study.reasons[-1].text.startswith("In fp16 the attention of block '0")
     assert study.reasons[-1].text.endswith("export with --precision fp32.")
 
@@ -122,13 +122,13 @@ def test_the_separate_form_keeps_more_of_a_large_map(tmp_path: Path, monkeypatch
     assert left["broadcast"] < 0.5 < left["separate"]
 
 
-def test_single_precision_study_names_the_error_and_the_liveness(tmp_path: Path) -> None:
+def test_single_precision_study_names_the_error_and_the_retention(tmp_path: Path) -> None:
     rtx()
-    artifact = exported(raised(1)[1], ExportRequest(), tmp_path)
+    artifact = exported(fused(1)[1], ExportRequest(), tmp_path)
     study = EXPORTER.study(artifact, tmp_path, golden())
     assert study.verdict is Verdict.UNVERIFIED
     assert study.facts.parsed.verdict is Verdict.PASS
-    assert "liveness 1.00 1.00" in study.reasons[-1].text
+    assert "retention 1.00 1.00" in study.reasons[-1].text
     other = dataclasses.replace(golden(), outputs={"logits": golden().outputs["logits"] * 1.001})  # the check bites
     study = EXPORTER.study(artifact, tmp_path, other)
     assert study.verdict is Verdict.FAIL

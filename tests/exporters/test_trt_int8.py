@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-from ulsam_deploy.device.types import Calibration, Tier
+from ulsam_deploy.device.types import Calibration, EvidenceLevel
 from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
 from ulsam_deploy.graph import lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.inputs.calibration import digest
 
-from .test_trt_paper import QUICK, ROWS, raised
+from .test_trt_paper import QUICK, ROWS, fused
 from .trt_networks import parsed, rtx
 
 
@@ -36,13 +36,13 @@ CASES = [
 @pytest.mark.parametrize(("name", "batch"), CASES)
 def test_the_kit_is_parsed_and_built_in_int8(name: str, batch: int | None, tmp_path: Path) -> None:
     rtx()
-    program = raised(name, 96, batch)
+    program = fused(name, 96, batch)
     blocks = len(program.blocks)
     asked = request(program)
     artifact = EXPORTER.export(lower(program, EXPORTER.lowering(asked)), asked, tmp_path)
     model = onnx.load(tmp_path / "model.onnx")
     _is_what_tensorrt_wants(model)
-    assert artifact.tier is Tier.COMPILED
+    assert artifact.level is EvidenceLevel.COMPILED
     left = artifact.facts.quantized.products - artifact.facts.quantized.quantized_products
     assert 0 <= left <= 2 * blocks
     assert (left > 0) == (blocks > 0), "attention stays in float, and nothing else does"

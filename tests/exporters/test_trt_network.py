@@ -93,12 +93,12 @@ def test_the_kit_as_parsed_is_the_network(made: Any, batch: int | None) -> None:
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-6
 
 
-def test_silencing_a_softmax_removes_its_attention(made: Any) -> None:
+def test_ablating_a_softmax_removes_its_attention(made: Any) -> None:
     kit, plain = made("trt", 4), made("trt", 4, attention=False)
     network, without = (parsed(k.files[0].read_bytes()) for k in (kit, plain))
     images = kit.images(4)
     whole = network.run({"input": images})["logits"]
-    first = network.run({"input": images}, silenced=network.softmaxes[0])["logits"]
+    first = network.run({"input": images}, ablated=network.softmaxes[0])["logits"]
     assert np.abs(whole - first).max() > 1e-4
     assert np.abs(first - without.run({"input": images})["logits"]).max() > 1e-4  # the other block is still there
 

@@ -15,7 +15,7 @@ from ulsam_deploy.device import plugins
 from ulsam_deploy.exporters.tensorrt import exporter
 from ulsam_deploy.exporters.tensorrt.evidence import inventory
 from ulsam_deploy.exporters.tensorrt.rounding import STORED
-from ulsam_deploy.graph import Program, capture, lower, raise_attention
+from ulsam_deploy.graph import Program, capture, fuse_attention, lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.paper import named_configurations
 from ulsam_deploy.runtimes.tensorrt import builder
@@ -47,15 +47,15 @@ def network(name: str) -> tuple[Any, int]:
     return model.eval(), family.blocks(ROWS[name].config) or 0
 
 
-def raised(name: str, size: int, batch: int | None) -> Program:
-    return raise_attention(capture(network(name)[0], [(3, size, size)], batch))
+def fused(name: str, size: int, batch: int | None) -> Program:
+    return fuse_attention(capture(network(name)[0], [(3, size, size)], batch))
 
 
 @pytest.mark.parametrize(("name", "size", "batch"), CASES)
 def test_network_is_parsed_with_one_softmax_a_block_and_compiled_in_both_precisions(
     name: Any, size: Any, batch: Any
 ) -> None:
-    trt, program, blocks = rtx(), raised(name, size, batch), network(name)[1]
+    trt, program, blocks = rtx(), fused(name, size, batch), network(name)[1]
     assert len(program.blocks) == blocks
     image = np.random.default_rng(0).normal(size=(batch or 2, 3, size, size)).astype(np.float32)
     results = {}

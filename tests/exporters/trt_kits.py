@@ -12,7 +12,7 @@ import numpy as np
 from ulsam_deploy.device.parity import Golden, make_probes
 from ulsam_deploy.device.types import Artifact
 from ulsam_deploy.exporters.tensorrt.exporter import EXPORTER
-from ulsam_deploy.graph import Program, capture, lower, make_golden, raise_attention, yardstick
+from ulsam_deploy.graph import Program, capture, fuse_attention, lower, make_golden, measure_floors
 from ulsam_deploy.graph.interfaces import ExportRequest
 
 from ..conftest import small_network  # tests are not a package
@@ -22,26 +22,26 @@ DLA = ExportRequest("fp16", "jetson-orin-jp6", dla=True)
 
 
 @cache
-def raised(batch: int | None) -> tuple[Program, Program]:
-    """The small network of the session as captured, and raised."""
+def fused(batch: int | None) -> tuple[Program, Program]:
+    """The small network of the session as captured, and fused."""
     captured = capture(small_network(), [(3, 32, 32)], batch)
-    return captured, raise_attention(captured)
+    return captured, fuse_attention(captured)
 
 
 @cache
 def golden() -> Golden:
     """The golden set of the small network, for float16 too."""
     probes, names = make_probes({"input": (3, 32, 32)}, count=24)
-    return with_half(*raised(1), make_golden(*raised(1), probes, names))
+    return with_half(*fused(1), make_golden(*fused(1), probes, names))
 
 
 def with_half(captured: Program, program: Program, truth: Golden) -> Golden:
-    """``truth`` with the yardstick of float16."""
-    return dataclasses.replace(truth, yardsticks={"fp16": yardstick(captured, program, truth, "fp16")})
+    """``truth`` with the noise floor of float16."""
+    return dataclasses.replace(truth, precision_floors={"fp16": measure_floors(captured, program, truth, "fp16")})
 
 
 def exported(program: Program, request: ExportRequest, folder: Path) -> Artifact:
-    """The kit of a raised ``program`` in ``folder``."""
+    """The kit of a fused ``program`` in ``folder``."""
     return EXPORTER.export(lower(program, EXPORTER.lowering(request)), request, folder)
 
 
@@ -64,10 +64,10 @@ def wide_network(size: int) -> Any:
 
 
 def wide(size: int) -> tuple[Program, Golden]:
-    """The raised wide network and its golden set."""
+    """The fused wide network and its golden set."""
     network, shape = wide_network(size)
     captured = capture(network, [shape], 1)
-    program = raise_attention(captured)
+    program = fuse_attention(captured)
     probes, names = make_probes({"input": shape}, count=16)
     truth = make_golden(captured, program, {k: np.clip(v, -8, 8) for k, v in probes.items()}, names)
     return program, with_half(captured, program, truth)

@@ -29,7 +29,7 @@ from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.parity import check
 from ulsam_deploy.device.verify import produce, runtime_for
-from ulsam_deploy.graph import capture, lower, make_golden, prove, raise_attention
+from ulsam_deploy.graph import capture, fuse_attention, lower, make_golden, prove
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.ulsam import ULSAM
 
@@ -159,7 +159,7 @@ class Fuzzer:
         self.missed: list[str] = []
 
     def network(self, seed: int, targets: Sequence[str], fault: str) -> None:
-        """One network: an honest artifact of each target has to pass, one with the fault must not."""
+        """One network: a sound artifact of each target has to pass, one with the fault must not."""
         chance = random.Random(seed)
         torch.manual_seed(seed)
         model: Any = trained(Net(chance), seed)
@@ -167,17 +167,17 @@ class Fuzzer:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = capture(model, [shape], batch)
-            raised = raise_attention(program)
-            prove(program, raised, "raising")
+            fused = fuse_attention(program)
+            prove(program, fused, "fusing")
             probes = np.random.default_rng(seed).normal(size=(8, *shape)).astype(np.float32)
-            golden = make_golden(program, raised, {program.inputs[0].name: probes}, [f"p{i}" for i in range(8)])
+            golden = make_golden(program, fused, {program.inputs[0].name: probes}, [f"p{i}" for i in range(8)])
             spoiled = copy.deepcopy(model)
             FAULTS[fault](spoiled)
-            other = raise_attention(capture(spoiled, [shape], batch))
+            other = fuse_attention(capture(spoiled, [shape], batch))
             self.counts["networks"] += 1
             words = " ".join(model.words)
             for target in targets:
-                said = self._judge(raised, golden, target, f"{seed}-{target}")
+                said = self._judge(fused, golden, target, f"{seed}-{target}")
                 self.counts[f"{target} {said.split(':')[0]}"] += 1
                 if said not in ("pass", "inconclusive"):
                     self.finds.append(Find(seed, target, words, said))

@@ -64,7 +64,7 @@ def maps(data: bytes) -> None:
 
 
 def golden_meta(data: bytes) -> None:
-    """What a golden set says of its arrays: the arrays are honest, so that more than the zip's checksums is met."""
+    """What a golden set says of its arrays: the arrays are sound, so that more than the zip's checksums is met."""
     golden(_with_meta(SEEDS / "golden" / "dense.npz", data))
 
 

@@ -1,4 +1,4 @@
-"""Writes the seed corpus anew: ``python -m tests.fuzz.seeds``. Small honest files, beside earlier finds."""
+"""Writes the seed corpus anew: ``python -m tests.fuzz.seeds``. Small sound files, beside earlier finds."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ def test_a_network_agrees_and_a_planted_fault_is_found(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_an_engine_that_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = plugins.load(plugins.RUNTIMES, "onnxruntime")
-    honest = engine._run
+    sound = engine._run
 
     def wrong(self: Any, inputs: dict[str, Any]) -> dict[str, Any]:
-        return {name: array * 1.001 for name, array in honest(self, inputs).items()}
+        return {name: array * 1.001 for name, array in sound(self, inputs).items()}
 
     monkeypatch.setattr(engine, "_run", wrong)
     fuzzer = engines.Fuzzer(tmp_path)

@@ -1,4 +1,4 @@
-"""Every parser on its seeds (honest files and earlier finds) and on what chance makes of them; longer with atheris."""
+"""Every parser on its seeds (sound files and earlier finds) and on what chance makes of them; longer with atheris."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def spoiled(data: bytes, chance: random.Random) -> bytes:
 @pytest.mark.parametrize("name", PARSERS)
 def test_seeds_and_what_chance_makes_of_them(name: str) -> None:
     seeds = sorted((SEEDS / name).iterdir())
-    honest = [path for path in seeds if not path.name.startswith("crash-")]
-    assert honest
-    accepted = [judge(PARSERS[name], path.read_bytes()) for path in honest]
+    sound = [path for path in seeds if not path.name.startswith("crash-")]
+    assert sound
+    accepted = [judge(PARSERS[name], path.read_bytes()) for path in sound]
     assert all(accepted) or name == "results", "a seed that is refused leads nowhere"
     chance, refused = random.Random(name), 0
     for path in seeds:

@@ -136,7 +136,7 @@ def _bytes_of(root: Path, name: str, change: Callable[[bytes], bytes]) -> None:
 
 def _link(root: Path, name: str) -> None:
     """A link to a file outside that even has the right content."""
-    outside = root.parents[1] / "outside" / "twin"
+    outside = root.parents[1] / "outside" / "ablation"
     shutil.copy(root / name, outside)
     (root / name).unlink()
     (root / name).symlink_to(outside)
@@ -209,7 +209,7 @@ def _bomb() -> bytes:
 
 #: Objects whose keys are names: one more or less is in order there.
 NAMES = (
-    "config", "details", "engines", "extra", "floors", "layer_precisions", "layers", "left_out", "lint", "liveness",
+    "config", "details", "engines", "extra", "floors", "layer_precisions", "layers", "left_out", "lint", "retention",
     "lowerings", "models", "network_layers", "operators", "toolchain", "trtexec", "types",
 )  # fmt: skip
 #: Of these, the ones whose values may be of any type without parts.

@@ -26,7 +26,7 @@ class Input:
 
 
 def corpus(stock: Path) -> Iterator[Input]:
-    """Every input; ``stock`` is a folder for the honest files that they are made from."""
+    """Every input; ``stock`` is a folder for the sound files that they are made from."""
     from . import bundles, checkpoints, engines, onnx_files
 
     yield from checkpoints.inputs()

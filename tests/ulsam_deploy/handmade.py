@@ -14,7 +14,7 @@ from ulsam_deploy.device.bundle import Bundle, BundleWriter, Evidence, Manifest,
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.third_party import load_openvino
-from ulsam_deploy.device.types import Artifact, TensorSpec, Tier
+from ulsam_deploy.device.types import Artifact, EvidenceLevel, TensorSpec
 
 TARGETS = ("onnx", "openvino", "tflite")
 FILES = {"onnx": ("model.onnx",), "openvino": ("model.xml", "model.bin"), "tflite": ("model.tflite",)}
@@ -31,8 +31,8 @@ def make_bundle(
         for target in targets:
             (writer.folder / target).mkdir()
             _MAKERS[target](writer.folder / target, weights.astype(np.float32), batch, layers)
-            made = Artifact(target, "fp32", FILES[target], inputs, outputs, Tier.COMPILED, {})
-            records.append(writer.artifact(made, target, Evidence(Tier.COMPILED, Verdict.UNVERIFIED)))
+            made = Artifact(target, "fp32", FILES[target], inputs, outputs, EvidenceLevel.COMPILED, {})
+            records.append(writer.artifact(made, target, Evidence(EvidenceLevel.COMPILED, Verdict.UNVERIFIED)))
         _golden(weights.astype(np.float32), layers).save(writer.folder / "golden.npz")
         card = ModelCard("dense", "0" * 64, "dense", {}, inputs, outputs, (), (), weights.size)
         return writer.commit(Manifest(card, tuple(records), writer.record("golden.npz")))
@@ -48,9 +48,9 @@ def _golden(weights: np.ndarray[Any, Any], layers: int) -> Golden:
         return {"y": y}
 
     plain, backwards = slice(None), slice(None, None, -1)
-    honest = [run(np.float32, plain), run(np.float32, backwards)]
+    controls = [run(np.float32, plain), run(np.float32, backwards)]
     names = [f"probe {i}" for i in range(len(probes))]
-    return Golden.build({"x": probes}, run(np.float64, plain), [], honest, blocks=(), probes=names)
+    return Golden.build({"x": probes}, run(np.float64, plain), [], controls, blocks=(), probes=names)
 
 
 def _onnx_model(weights: np.ndarray[Any, Any], batch: int | None, layers: int) -> Any:

@@ -16,7 +16,7 @@ import ulsam_deploy as ud
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, FileRecord, Manifest, ModelCard
 from ulsam_deploy.device.errors import ExportError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import ArtifactFacts, Reason, ReasonKind, Verdict
-from ulsam_deploy.device.types import TensorSpec, Tier
+from ulsam_deploy.device.types import EvidenceLevel, TensorSpec
 from ulsam_deploy.device.verify import Checked
 from ulsam_deploy.exporting import conversions, pipeline
 from ulsam_deploy.exporting.budget import Budget
@@ -69,7 +69,7 @@ def test_every_option_is_documented_and_passed_on(asked: Any) -> None:
         "calibration": ("c.npz", Path("c.npz")), "keep": ("a.b", ("a.b",)), "recipes": ({"onnx": Recipe()},) * 2,
         "budget": ({"drop": 0.25}, Budget(drop=0.25)), "data": ("d.npz", Path("d.npz")), "tune": (True, True),
         "preprocessing": ("unit", conversions.preprocessing("unit")), "probes": ("p.npz", Path("p.npz")),
-        "device": ("rpi4", "rpi4"), "dla": (True, True), "require": ("executed", Tier.EXECUTED),
+        "device": ("rpi4", "rpi4"), "dla": (True, True), "require": ("executed", EvidenceLevel.EXECUTED),
         "trust_pickle": (True, True), "allow_globals": ("m.n", ("m.n",)), "cache": (False, False),
         "targets": ("onnx", ("onnx",)),
     }  # fmt: skip
@@ -94,7 +94,7 @@ def test_every_option_is_documented_and_passed_on(asked: Any) -> None:
         ("inputs", [np.int64(3), np.int64(8)], ((3, 8),)),
         ("keep", "a,b", ("a,b",)),
         ("budget", Budget(error=2.0), Budget(error=2.0)),
-        ("require", Tier.PARSED, Tier.PARSED),
+        ("require", EvidenceLevel.PARSED, EvidenceLevel.PARSED),
         ("output", Path("b"), Path("b")),
     ],
 )
@@ -124,11 +124,13 @@ def test_what_makes_no_sense_is_a_usage_error(name: str, given: Any) -> None:
 
 
 def record(target: str, verdict: Verdict, *reasons: str) -> ArtifactRecord:
-    tier = Tier.COMPILED if verdict is Verdict.UNVERIFIED else Tier.EXECUTED
+    level = EvidenceLevel.COMPILED if verdict is Verdict.UNVERIFIED else EvidenceLevel.EXECUTED
     spec = (TensorSpec("x", (1, 3)),)
     files = (FileRecord(f"{target}/model", "0" * 64, 1),)
     told = tuple(Reason(target, ReasonKind.NOT_RUN_NOTE, reason) for reason in reasons)
-    return ArtifactRecord(target, "fp32", "fp32", files, spec, spec, {}, ArtifactFacts(), Evidence(tier, verdict, told))
+    return ArtifactRecord(
+        target, "fp32", "fp32", files, spec, spec, {}, ArtifactFacts(), Evidence(level, verdict, told)
+    )
 
 
 def bundle_of(*records: ArtifactRecord, name: str = "net") -> Bundle:
@@ -329,7 +331,7 @@ def test_a_budget_that_nothing_keeps_to_is_an_error(met: bool) -> None:
     """As it is exit 1 on the command line; the bundle is there, and the manifest knows nothing of the budget."""
     from ulsam_deploy import api
 
-    built = SimpleNamespace(evidence=Evidence(Tier.EXECUTED, Verdict.PASS))
+    built = SimpleNamespace(evidence=Evidence(EvidenceLevel.EXECUTED, Verdict.PASS))
     found = SimpleNamespace(met=met, sentence="fp32: nothing smaller is good enough")
     outcome = SimpleNamespace(target="onnx", precision="fp32", built=built, error=None, required=True, found=found)
     result: Any = SimpleNamespace(bundle=bundle_of(record("onnx", PASS)), outcomes=(outcome,))

@@ -26,14 +26,14 @@ class Case:
     def run(self, inputs: ArrayMap, without: range | None = None) -> tuple[dict[str, Array], EngineFacts]:
         """The outputs that the artifact has, (P, ...) by the network's names, and the engine's facts.
 
-        ``without``: of its twin in which the softmaxes of these numbers, in running order, give zero.
+        ``without``: of its ablation in which the softmaxes of these numbers, in running order, give zero.
         """
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
         found = self.guarded.run(*ports, self.feed(inputs), without)
         return {name: found.arrays[port.name] for name, port in self.outputs.items()}, found.facts
 
     def values(self, inputs: ArrayMap, size: int, without: range | None = None) -> list[dict[str, Array]]:
-        """Every tensor inside the artifact, or such a twin of it, for each ``size`` rows of ``inputs``."""
+        """Every tensor inside the artifact, or such an ablation of it, for each ``size`` rows of ``inputs``."""
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
         return self.guarded.values(*ports, self.feed(inputs), size, without)
 

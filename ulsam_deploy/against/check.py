@@ -19,13 +19,13 @@ from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.parity import Golden, Word, check, is_mixed_up, tolerance_of
+from ulsam_deploy.device.parity import AttentionState, Golden, check, is_mixed_up, tolerance_of
 from ulsam_deploy.device.precisions import CALIBRATED, NO_CALIBRATION
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Block, TensorSpec, Tier
+from ulsam_deploy.device.types import Block, EvidenceLevel, TensorSpec
 from ulsam_deploy.device.verify import verdict_code, worst_batch
-from ulsam_deploy.exporting.ablation import Shown, Twins, gathered
+from ulsam_deploy.exporting.ablation import Ablations, Shown, gathered
 from ulsam_deploy.exporting.build import located
 from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
@@ -69,7 +69,7 @@ class Foreign:
 def verify_against(options: ExportOptions, question: Question, progress: Progress | None = None) -> Foreign:
     """Hold ``question.artifact`` against the checkpoint ``options.model``; the batch is the artifact's own.
 
-    int8 is judged by what honest int8 does with the ranges of ``options.calibration``, and on real inputs only: part of
+    int8 is judged by what sound int8 does with the ranges of ``options.calibration``, and on real inputs only: part of
     that set, and your own probes.
 
     Raises :class:`UsageError` for a file of unknown kind, one that cannot be this network, or int8 without a
@@ -110,13 +110,17 @@ def _judge(
         report = check(golden, produced, tolerance=tolerance_of(precision))
         said.append(report.verdict.value)
     if (
-        any(block.word is Word.INCONCLUSIVE for block in report.blocks)
-        and (twins := _twins(prepared, case, golden, produced, progress)).silenced
+        any(block.state is AttentionState.INCONCLUSIVE for block in report.blocks)
+        and (ablations := _ablations(prepared, case, golden, produced, progress)).outputs
     ):
         report = check(
-            golden, produced, tolerance=tolerance_of(precision), silenced=twins.silenced, inside=twins.inside
+            golden,
+            produced,
+            tolerance=tolerance_of(precision),
+            artifact_ablations=ablations.outputs,
+            inside=ablations.inside,
         )
-    evidence = Evidence(Tier.EXECUTED, report.verdict, report.reasons, report, engine=facts)
+    evidence = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report, engine=facts)
     batch = worst_batch(evidence, golden, next(iter(case.inputs.values())).shape[0])
     inputs = {name: array[batch] for name, array in golden.inputs.items()}
     if report.verdict is Verdict.FAIL:
@@ -129,32 +133,34 @@ def _judge(
     return evidence, True
 
 
-def _twins(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMap, progress: Progress) -> Twins:
-    """What the artifact's twins without each block's attention show; empty where its softmaxes are not those."""
-    with progress.stage("twins") as said:
+def _ablations(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMap, progress: Progress) -> Ablations:
+    """What the artifact's ablations without each block's attention show; empty where its softmaxes are not those."""
+    with progress.stage("ablations") as said:
         try:
             shares = _shares(case.guarded.softmaxes(), prepared.card.blocks)
             if not shares:
                 said.append("none: the softmaxes of this file are not one for each block or subspace")
-                return Twins()
+                return Ablations()
             found = (Shown(case.run(golden.inputs, share)[0], _inside(prepared, case, share)) for share in shares)
-            twins = gathered(prepared, _inside(prepared, case), found)
-            if is_mixed_up(golden, produced, twins.silenced, golden.floors):
+            ablations = gathered(prepared, _inside(prepared, case), found)
+            if is_mixed_up(golden, produced, ablations.outputs, golden.floors):
                 said.append("none: the softmaxes of this file are in another order than the network's blocks")
-                return Twins()
-        except UlsamError as error:  # a twin is more evidence, where one can be made
+                return Ablations()
+        except UlsamError as error:  # an ablation is more evidence, where one can be made
             said.append(f"none: {error.found.splitlines()[0]}")
-            return Twins()
+            return Ablations()
         said.append(f"{len(shares)}, each without one block's attention")
-    return twins
+    return ablations
 
 
 def _inside(prepared: Prepared, case: Case, without: range | None = None) -> Sequence[ArrayMap]:
-    """All values inside the artifact, or such a twin, on each batch that is watched; none where they can't be shown."""
+    """All values inside the artifact, or such an ablation, on each batch that is watched; none where they can't be
+    shown.
+    """
     feeds = [feed for feed, _ in prepared.watched()]
     try:
         return case.values({n: np.concatenate([f[n] for f in feeds]) for n in feeds[0]}, prepared.batch, without)
-    except UlsamError:  # the outputs of the twins tell something alone
+    except UlsamError:  # the outputs of the ablations tell something alone
         return []
 
 

@@ -42,14 +42,14 @@ class Guarded:
     def run(self, inputs: Specs, outputs: Specs, feed: ArrayMap, without: range | None = None) -> Outputs:
         """What comes out for all of ``feed``, in PyTorch's layout, and the engine's facts.
 
-        ``without``: of the artifact's twin in which the softmaxes of these numbers give zero.
+        ``without``: of the artifact's ablation in which the softmaxes of these numbers give zero.
         """
         return self._do(worker.run, Fed(self._file, inputs, outputs, feed, tuple(without or ())))
 
     def values(
         self, inputs: Specs, outputs: Specs, feed: ArrayMap, size: int, without: range | None = None
     ) -> list[dict[str, Array]]:
-        """Every floating-point tensor inside the artifact, or its twin, for each ``size`` rows of ``feed``.
+        """Every floating-point tensor inside the artifact, or its ablation, for each ``size`` rows of ``feed``.
 
         In the artifact's own layout.
         """

@@ -1,7 +1,7 @@
 """What is done with a file of unknown origin in the process that opens it, for :mod:`ulsam_deploy.against.guard`.
 
-Standard library, numpy and the engine; device-safe. Where it says ``without``, the file's twin without these softmaxes
-is made and opened instead: only then are the packages that its exporter needs, too.
+Standard library, numpy and the engine; device-safe. Where it says ``without``, the file's ablation without these
+softmaxes is made and opened instead: only then are the packages that its exporter needs, too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Ports:
 class Fed:
     """A file with all of ``feed``, (P, ...) by input, ``size`` rows at once where values are asked for.
 
-    ``without``: the softmaxes, by number, that give zero in its twin; empty: the file itself.
+    ``without``: the softmaxes, by number, that give zero in its ablation; empty: the file itself.
     """
 
     file: File
@@ -62,7 +62,7 @@ class Fed:
         """What is opened."""
         engine = self.file.runtime()
         files = engine.files_of(self.file.path)
-        return _twin(engine, files, self.without) if self.without else files
+        return _ablation(engine, files, self.without) if self.without else files
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,10 @@ def _exporter(engine: type[Runtime]) -> Exporter:
     return found
 
 
-def _twin(engine: type[Runtime], files: Sequence[Path], numbers: Sequence[int]) -> tuple[Path, ...]:
-    """The files, in the folder of the job, of the twin without the softmaxes of these ``numbers``."""
-    into = Path("twin")
+def _ablation(engine: type[Runtime], files: Sequence[Path], numbers: Sequence[int]) -> tuple[Path, ...]:
+    """The files, in the folder of the job, of the ablation without the softmaxes of these ``numbers``."""
+    into = Path("ablation")
     into.mkdir()
-    if not _exporter(engine).silence(files[0], range(numbers[0], numbers[-1] + 1), into):
-        raise UnavailableError("no twin can be made of this file")
+    if not _exporter(engine).ablate(files[0], range(numbers[0], numbers[-1] + 1), into):
+        raise UnavailableError("no ablation can be made of this file")
     return tuple(engine.files_of(into / files[0].name))

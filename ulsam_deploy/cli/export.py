@@ -14,7 +14,7 @@ from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.targets import ALL
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting import options
 
 HELP = "take a checkpoint to verified artifacts in one bundle"
@@ -57,7 +57,7 @@ def add_words(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one limit, stronger than the file's: drop (points of top-1), error (noise floors), liveness, size",
+        help="one limit, stronger than the file's: drop (points of top-1), error (noise floors), retention, size",
     )
     auto.add(
         "--data", type=Path, metavar="DIR|FILE.npz", help="labelled data: a folder per class, or inputs and 'labels'"
@@ -71,10 +71,10 @@ def add_words(parser: Parser) -> None:
     words.add("--dla", action="store_true", help="for the device's deep learning accelerator (trt only)")
     words.add(
         "--require",
-        type=value(Tier.from_label),
-        default=Tier.EXPORTED,
-        metavar="TIER",
-        help="least evidence that counts as success: " + ", ".join(tier.label for tier in options.REACHABLE),
+        type=value(EvidenceLevel.from_label),
+        default=EvidenceLevel.EXPORTED,
+        metavar="LEVEL",
+        help="least evidence that counts as success: " + ", ".join(level.label for level in options.REACHABLE),
     )
     words.add("--save-config", type=Path, metavar="FILE.toml", help="write these words down, and go on")
     words.add("--dry-run", action="store_true", help="say what would be done, or refused; write nothing")

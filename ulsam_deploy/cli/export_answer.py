@@ -14,7 +14,7 @@ from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import OURS, typed
 from ulsam_deploy.device.shortfall import Shortfall, shortfall
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import runtime_for
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.pipeline import Exported
@@ -22,7 +22,7 @@ from ulsam_deploy.exporting.search import Found, Tuned
 from ulsam_deploy.exporting.search.trials import interval_words
 from ulsam_deploy.report import REPORT
 
-COLUMNS = ("recipe", "size", "time / fp32", "error", "liveness", "drop", "budget", "")
+COLUMNS = ("recipe", "size", "time / fp32", "error", "retention", "drop", "budget", "")
 
 
 def tell(told: Handover, result: Exported, options: ExportOptions) -> None:
@@ -76,7 +76,7 @@ def _missed(result: Exported, options: ExportOptions) -> dict[str, Shortfall]:
     bundle = shlex.quote(str(options.bundle))
     found = {
         f"{target} {precision}": shortfall(
-            target, precision, evidence.tier, options.require, bundle=bundle, error=_without_engine(target, evidence)
+            target, precision, evidence.level, options.require, bundle=bundle, error=_without_engine(target, evidence)
         )
         for target, precision, evidence in made
     }
@@ -85,7 +85,7 @@ def _missed(result: Exported, options: ExportOptions) -> dict[str, Shortfall]:
 
 def _without_engine(target: str, evidence: Evidence) -> UlsamError | None:
     """Why nothing ran, where that is because no engine can run here."""
-    if evidence.tier >= Tier.EXECUTED:
+    if evidence.level >= EvidenceLevel.EXECUTED:
         return None
     try:
         runtime_for(target)
@@ -121,7 +121,7 @@ def _trials(found: Found) -> list[tuple[str, ...]]:
                 trial.short,
                 words.size(trial.size) if trial.size else "-",
                 interval_words(trial.ratio),
-                f"{trial.error:.2f} floors" if trial.error is not None else "-",
+                f"{trial.error:.2f}x noise" if trial.error is not None else "-",
                 f"{trial.least:.2f}" if trial.least is not None else "-",
                 f"{100 * drop.drop:+.2f} ({100 * drop.low:+.2f} to {100 * drop.high:+.2f})" if drop else "-",
                 "; ".join(missed) or "kept",

@@ -16,7 +16,7 @@ from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting.options import ExportOptions
 
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         reproduce=arguments.reproduce,
         trust_native=arguments.trust_native,
     )
-    if arguments.require > Tier.EXECUTED:
+    if arguments.require > EvidenceLevel.EXECUTED:
         raise UsageError(
             f"--against runs the artifact here, which never shows '{arguments.require.label}'",
             expected="at most --require executed",

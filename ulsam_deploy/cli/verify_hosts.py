@@ -16,7 +16,7 @@ from ulsam_deploy.device.commands.documents import VerifyDocument
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import typed
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -56,7 +56,7 @@ def _fill(
             if key not in records:
                 continue
             subject = f"{reply.host} {item.target} {item.precision}"
-            row = words.artifact_row(records[key], item.evidence or Evidence(Tier.EXPORTED))
+            row = words.artifact_row(records[key], item.evidence or Evidence(EvidenceLevel.EXPORTED))
             rows.append((reply.host, *row))
             if item.error:
                 text = f"{subject}: not run there: {item.error}"

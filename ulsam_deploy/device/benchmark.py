@@ -150,7 +150,7 @@ def _entry_point(target: str) -> str:
 def _parity(bundle: Bundle, record: ArtifactRecord, wanted: Wanted) -> Parity:
     evidence = execute_elsewhere(bundle, record, wanted.limits, timed=False, threads=wanted.plan.threads)
     found = evidence.parity
-    alive = found.livenesses if found else ()
+    alive = found.retentions if found else ()
     return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.findings import Reason, ReasonKind, Report, Severity, Verdict
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 _ABOUT_OUTPUT = frozenset({ReasonKind.OUTPUT_FAULT, ReasonKind.OUTPUT_DOUBT})
 _ABOUT_ATTENTION = frozenset({ReasonKind.ATTENTION_FAULT, ReasonKind.ATTENTION_DOUBT, ReasonKind.ATTENTION_NOTE})
@@ -30,9 +30,9 @@ class Check:
 
 
 def artifact_checks(
-    subject: str, evidence: Evidence, again: str, *, required: Tier = Tier.EXPORTED, why: str = ""
+    subject: str, evidence: Evidence, again: str, *, required: EvidenceLevel = EvidenceLevel.EXPORTED, why: str = ""
 ) -> tuple[Check, ...]:
-    """Every check of one artifact: its evidence tier, each output, each attention block, and what else was found.
+    """Every check of one artifact: its evidence level, each output, each attention block, and what else was found.
 
     ``again`` is the command that shows a failure once more, ``why`` what kept the evidence below ``required``.
     """
@@ -43,7 +43,7 @@ def artifact_checks(
             return Check(subject, name, verdict)
         return Check(subject, name, verdict, f"{where}: {' '.join(sentences)}\nTo see it again: {again}")
 
-    checks = [found("evidence", *_tier(evidence, required, why))]
+    checks = [found("evidence", *_level(evidence, required, why))]
     left = list(evidence.reasons)
     for name, kinds, of in _parts(evidence.parity):
         about = [reason for reason in left if reason.kind in kinds and reason.subject == of]
@@ -66,10 +66,10 @@ def worst(checks: Iterable[Check]) -> Verdict:
     return next((verdict for verdict in order if verdict in found), Verdict.UNVERIFIED)
 
 
-def _tier(evidence: Evidence, required: Tier, why: str) -> tuple[Verdict, Sequence[str]]:
-    if evidence.tier >= required:
+def _level(evidence: Evidence, required: EvidenceLevel, why: str) -> tuple[Verdict, Sequence[str]]:
+    if evidence.level >= required:
         return Verdict.PASS, ()
-    found = f"The evidence reached '{evidence.tier.label}'; '{required.label}' was asked for"
+    found = f"The evidence reached '{evidence.level.label}'; '{required.label}' was asked for"
     return Verdict.FAIL, [f"{found}: {why}." if why else f"{found}."]
 
 

@@ -29,9 +29,9 @@ __all__ = ["decode", "dumps", "encode", "loads", "schema"]
 
 T = TypeVar("T")
 
-#: Nesting that no honest document reaches; a deeper one would only exhaust the stack of whoever reads it.
+#: Nesting that no sound document reaches; a deeper one would only exhaust the stack of whoever reads it.
 MAX_DEPTH = 64
-#: Members that no honest list or object has; more would only keep a reader busy.
+#: Members that no sound list or object has; more would only keep a reader busy.
 MAX_ITEMS = 10_000
 #: 64-bit seeds and byte counts fit; longer integers are another way to make a reader slow.
 MAX_INTEGER = 2**64
@@ -228,7 +228,7 @@ def _words(kind: Any) -> str:
 
 def _plain(value: Any, where: str, document: str, error: type[UlsamError], depth: int = 0) -> None:
     """Refuse what isn't portable JSON: other types, non-finite numbers, huge integers, half characters, great depth;
-    and more items than an honest document has.
+    and more items than a sound document has.
     """
     problem = f"more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else _scalar_problem(value)
     if type(value) in (dict, list) and len(value) > MAX_ITEMS:

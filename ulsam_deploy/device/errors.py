@@ -86,7 +86,7 @@ class OutOfMemoryError(ExportError):
 
 
 class UnavailableError(UlsamError):
-    """A backend, a device or an evidence tier that was asked for is not to be had here (exit 4)."""
+    """A backend, a device or an evidence level that was asked for is not to be had here (exit 4)."""
 
     exit_code = Exit.UNAVAILABLE
 

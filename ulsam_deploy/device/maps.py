@@ -21,7 +21,7 @@ from ulsam_deploy.device.findings import Step, check_steps
 from ulsam_deploy.device.npz import DAMAGE, read_arrays, write_arrays
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import runtime_for
 
 MAPS = "maps.npz"
@@ -131,7 +131,7 @@ def complete(manifest: Manifest, folder: Path) -> str:
 
 
 def _of_artifact(record: ArtifactRecord, folder: Path, golden: Golden, maps: Maps) -> dict[str, Array]:
-    if record.evidence.tier < Tier.EXECUTED:
+    if record.evidence.level < EvidenceLevel.EXECUTED:
         raise UnavailableError("it was not executed here")
     rows = [golden.probes.index(probe) for probe in maps.probes]
     files = [folder / file.path for file in record.files]

@@ -180,7 +180,7 @@ def read_arrays(source: _Source, *, own: bool = False) -> dict[str, Array]:
 
 
 def read_array(path: Path, *, own: bool = False) -> Array:
-    """The array of an ``.npy``; ``own`` and what is raised as in :func:`read_arrays`."""
+    """The array of an ``.npy``; ``own`` and what is fused as in :func:`read_arrays`."""
     with _in_words(), path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         _check_size(size, _most(path, own))

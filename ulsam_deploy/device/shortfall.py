@@ -11,7 +11,7 @@ from ulsam_deploy.device.bench.identity import DeviceProof
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.invocation import OURS, command, typed
 from ulsam_deploy.device.printing import shown
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 __all__ = ["Shortfall", "shortfall"]
 
@@ -22,8 +22,8 @@ class Shortfall:
 
     target: str
     precision: str
-    reached: Tier
-    required: Tier
+    reached: EvidenceLevel
+    required: EvidenceLevel
     why: str
     todo: str
 
@@ -38,8 +38,8 @@ class Shortfall:
 def shortfall(
     target: str,
     precision: str,
-    reached: Tier,
-    required: Tier,
+    reached: EvidenceLevel,
+    required: EvidenceLevel,
     *,
     bundle: str,
     error: UlsamError | None = None,
@@ -65,11 +65,11 @@ def shortfall(
         return None
     if error is not None:
         why, todo = error.found.splitlines()[0], error.todo
-    elif required is Tier.MEASURED_ON_DEVICE:
+    elif required is EvidenceLevel.MEASURED_ON_DEVICE:
         why = "an emulated board computes what the board does, and measures nothing" if emulated else ""
         why = why or (here.why if here else "it did not run on a device")
         todo = typed(OURS, "verify", bundle, "--host", "USER@NAME", on_host=True)
-    elif required is Tier.EMULATED_ON_DEVICE_CPU and reached is Tier.EXECUTED:
+    elif required is EvidenceLevel.EMULATED_ON_DEVICE_CPU and reached is EvidenceLevel.EXECUTED:
         why = "it ran on this machine's own processor"
         todo = typed(OURS, "verify", bundle, "--device", "NAME", on_host=True)
     else:

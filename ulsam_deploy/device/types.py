@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # numpy stays out of the command line's own words
     pass
 
 
-class Tier(enum.IntEnum):
+class EvidenceLevel(enum.IntEnum):
     """How far an artifact was shown to work; a report never claims more than was reached."""
 
     EXPORTED = 1
@@ -31,12 +31,12 @@ class Tier(enum.IntEnum):
         return self.name.lower().replace("_", "-")
 
     @classmethod
-    def from_label(cls, label: str) -> Tier:
-        """The tier called ``label``; raises :class:`UsageError` that lists the known ones."""
-        for tier in cls:
-            if folded(tier.label) == folded(label):
-                return tier
-        raise unknown(f"unknown evidence tier '{label}'", label, [tier.label for tier in cls])
+    def from_label(cls, label: str) -> EvidenceLevel:
+        """The level called ``label``; raises :class:`UsageError` that lists the known ones."""
+        for level in cls:
+            if folded(level.label) == folded(label):
+                return level
+        raise unknown(f"unknown evidence level '{label}'", label, [level.label for level in cls])
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Block:
-    """One ULSAM block that was raised: its module path in PyTorch and its geometry (H x W may be dynamic: 0)."""
+    """One ULSAM block that was fused: its module path in PyTorch and its geometry (H x W may be dynamic: 0)."""
 
     path: str
     channels: int
@@ -81,7 +81,7 @@ class Refusal:
 class Artifact:
     """What an exporter leaves for one target and one precision.
 
-    ``files`` are names inside the artifact's folder; the first one is what the runtime opens. ``tier`` is what the
+    ``files`` are names inside the artifact's folder; the first one is what the runtime opens. ``level`` is what the
     exporter itself reached (``EXPORTED``, ``PARSED`` or ``COMPILED``). ``toolchain`` maps package to version. ``facts``
     are the exporter's findings (operator counts, the compile log's summary, the exact ``trtexec`` line).
     """
@@ -91,7 +91,7 @@ class Artifact:
     files: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    tier: Tier
+    level: EvidenceLevel
     toolchain: Mapping[str, str]
     facts: ArtifactFacts = field(default_factory=ArtifactFacts)
 

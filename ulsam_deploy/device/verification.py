@@ -46,7 +46,7 @@ class Verification(Judged, Sequence[Checked]):
         if item.evidence is not None:
             evidence = item.evidence
             why = " ".join(reason.text for reason in evidence.reasons)
-            return Finding(record.target, record.precision, evidence.tier, evidence.verdict, item.exit_code, why)
+            return Finding(record.target, record.precision, evidence.level, evidence.verdict, item.exit_code, why)
         left_out = isinstance(item.error, UnavailableError) and record.target not in self.targets
         code = Exit.OK if left_out else item.exit_code
         verdict = Verdict.UNVERIFIED if isinstance(item.error, UnavailableError) else Verdict.FAIL

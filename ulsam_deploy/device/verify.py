@@ -23,7 +23,7 @@ from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.this_machine import proof
-from ulsam_deploy.device.types import Availability, TensorSpec, Tier
+from ulsam_deploy.device.types import Availability, EvidenceLevel, TensorSpec
 
 #: How many points of a latency's distribution are kept, from the fastest run to the slowest.
 QUANTILES = 41
@@ -79,24 +79,30 @@ def execute(
     precision: str = "fp32",
     timed: bool = True,
     threads: int | None = None,
-    silenced: Mapping[str, Array] | None = None,
+    artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] | None = None,
 ) -> Evidence:
     """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: time single runs too.
 
-    ``silenced``: what its twins without each block's attention gave, and ``inside``: the liveness of each block as read
-    inside it; default: what the golden set holds of them.
+    ``artifact_ablations``: what its ablations without each block's attention gave, and ``inside``: the retention of
+    each block as read inside it; default: what the golden set holds of them.
     """
     engine = runtime_for(target)
     judged = golden.at(precision)
-    twins = golden.silenced.get(label(target, precision)) if silenced is None else silenced
+    ablations = (
+        golden.artifact_ablations.get(label(target, precision)) if artifact_ablations is None else artifact_ablations
+    )
     seen = golden.inside.get(label(target, precision), ()) if inside is None else inside
     with engine(files, inputs, outputs, threads=threads) as runtime:
         report = check(
-            judged, produce(runtime, judged.inputs), tolerance=tolerance_of(precision), silenced=twins, inside=seen
+            judged,
+            produce(runtime, judged.inputs),
+            tolerance=tolerance_of(precision),
+            artifact_ablations=ablations,
+            inside=seen,
         )
         return Evidence(
-            tier=Tier.EXECUTED,
+            level=EvidenceLevel.EXECUTED,
             verdict=report.verdict,
             reasons=report.reasons,
             parity=report,
@@ -174,10 +180,10 @@ def _verify(
 
 def measured(evidence: Evidence, here: DeviceProof) -> Evidence:
     """``evidence`` of a run on this machine, as of the device that it proves to be, where it does."""
-    if here.device is None or evidence.tier is not Tier.EXECUTED or evidence.engine is None:
+    if here.device is None or evidence.level is not EvidenceLevel.EXECUTED or evidence.engine is None:
         return evidence
     engine = replace(evidence.engine, device=here.device)
-    return replace(evidence, tier=Tier.MEASURED_ON_DEVICE, engine=engine)
+    return replace(evidence, level=EvidenceLevel.MEASURED_ON_DEVICE, engine=engine)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _artifact(manifest: Manifest, record: ArtifactRecord) -> Component:
         "target": [record.target],
         "precision": [record.precision],
         "effective-precision": [record.effective_precision],
-        "evidence": [evidence.tier.label],
+        "evidence": [evidence.level.label],
         "verdict": [evidence.verdict.value],
     }
     return {

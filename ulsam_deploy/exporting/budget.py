@@ -14,7 +14,7 @@ from typing import Any
 from ulsam_deploy.device import toml
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.spelling import unknown
-from ulsam_deploy.device.thresholds import ALIVE, TOLERANCE
+from ulsam_deploy.device.thresholds import KEPT, TOLERANCE
 
 __all__ = ["DROP", "Budget", "from_mapping", "parse_limit", "read_budget"]
 
@@ -29,13 +29,13 @@ class Budget:
     """Every limit holds at once; on top of the artifact's own check, which must pass.
 
     ``drop``: points of top-1 less than PyTorch on ``--data``; ``None``: 0.5 where there is data. ``error``: the largest
-    of any output, in noise floors of the artifact's precision. ``liveness``: the least of each block that is alive in
+    of any output, in noise floors of the artifact's precision. ``retention``: the least of each block that is kept in
     fp32. ``size``: the most that its files may take, in bytes with a unit, or in percent of fp32's; empty: any.
     """
 
     drop: float | None = None
     error: float = TOLERANCE
-    liveness: float = ALIVE
+    retention: float = KEPT
     size: str = ""
 
     def check(self) -> Budget:
@@ -46,8 +46,8 @@ class Budget:
             raise UsageError(
                 f"the budget's error is {self.error:g} noise floors", expected=f"above 0, and at most {TOLERANCE:g}"
             )
-        if not 0 <= self.liveness <= 1:
-            raise UsageError(f"the budget's liveness is {self.liveness:g}", expected="0 to 1")
+        if not 0 <= self.retention <= 1:
+            raise UsageError(f"the budget's retention is {self.retention:g}", expected="0 to 1")
         if self.size and not _SIZE.fullmatch(self.size):
             raise UsageError(f"the budget's size is '{self.size}'", expected="such as '600 kB', '1.5 MB' or '40 %'")
         return self
@@ -63,7 +63,7 @@ class Budget:
 
     def sentence(self, data: bool) -> str:
         """The limits in words; ``data``: whether there is labelled data."""
-        said = [f"at least {self.liveness:g} of the attention of every block that is alive in fp32"]
+        said = [f"at least {self.retention:g} of the attention of every block that is kept in fp32"]
         said += [f"an error of at most {self.error:g} noise floors"]
         if data:
             said.append(f"at most {self.drop if self.drop is not None else DROP:g} points of top-1 less than PyTorch")
@@ -98,7 +98,7 @@ def parse_limit(word: str) -> tuple[str, Any]:
     """``drop=0.3`` as ``("drop", 0.3)``; raises :class:`UsageError`."""
     name, equals, text = word.partition("=")
     if not equals:
-        raise UsageError(f"'{word}' is no limit", expected="NAME=VALUE, such as liveness=0.9")
+        raise UsageError(f"'{word}' is no limit", expected="NAME=VALUE, such as retention=0.9")
     if name == "size":
         return name, text
     try:

@@ -15,14 +15,14 @@ from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.cache import key
 from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
-from ulsam_deploy.device.findings import CalibrationSet, Reason, ReasonKind, Verdict, Word
+from ulsam_deploy.device.findings import AttentionState, CalibrationSet, Reason, ReasonKind, Verdict
 from ulsam_deploy.device.npz import read_arrays, write_arrays
 from ulsam_deploy.device.parity import Reading
 from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Artifact, Tier
+from ulsam_deploy.device.types import Artifact, EvidenceLevel
 from ulsam_deploy.device.verify import execute, latency, runtime_for, worst_batch
-from ulsam_deploy.exporting.ablation import Twins, opened, silence
+from ulsam_deploy.exporting.ablation import Ablations, ablate, opened
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
 from ulsam_deploy.exporting.prepare import Prepared
 from ulsam_deploy.exporting.requests import ArtifactRequest
@@ -33,7 +33,7 @@ from ulsam_deploy.graph.resolution import annotated
 __all__ = ["FILES", "Builder", "BuiltArtifact", "artifact_key", "build", "finish", "load", "located", "save", "stopped"]
 
 
-_BUILT, _TWINS = "built.json", "twins.npz"
+_BUILT, _ABLATIONS = "built.json", "ablations.npz"
 #: Where the artifact's own files lie in the folder that :func:`save` writes to.
 FILES = "files"
 
@@ -42,19 +42,19 @@ FILES = "files"
 class BuiltArtifact:
     """One artifact with its evidence.
 
-    ``silenced``: what its twins gave, each without one block's attention: float32 (B, P, K) by output; empty where
-    there are none.
+    ``artifact_ablations``: what its ablations gave, each without one block's attention: float32 (B, P, K) by output;
+    empty where there are none.
     """
 
     artifact: Artifact
     evidence: Evidence
-    silenced: Mapping[str, Array] = field(default_factory=dict)
+    artifact_ablations: Mapping[str, Array] = field(default_factory=dict)
     inside: tuple[Reading | None, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is kept of one artifact in words; what its twins gave lies beside it."""
+    """What is kept of one artifact in words; what its ablations gave lies beside it."""
 
     artifact: Artifact
     evidence: Evidence
@@ -106,13 +106,13 @@ def build(
     """The artifact of ``exporter`` by ``recipe``, in the empty ``folder``, with what running it here showed."""
     artifact = _export(prepared, exporter, recipe, options, folder)
     try:
-        evidence, twins = _executed(prepared, exporter, artifact, folder)
+        evidence, ablations = _executed(prepared, exporter, artifact, folder)
         return BuiltArtifact(
-            annotated(artifact, evidence, prepared.resolutions), evidence, twins.silenced, twins.inside
+            annotated(artifact, evidence, prepared.resolutions), evidence, ablations.outputs, ablations.inside
         )
     except UnavailableError as error:
         reason = Reason(artifact.target, ReasonKind.NOT_RUN_NOTE, f"Not run here: {error.found}.")
-        evidence = Evidence(artifact.tier, reasons=(reason,))
+        evidence = Evidence(artifact.level, reasons=(reason,))
         if study := exporter.study(artifact, folder, prepared.golden):
             facts = dataclasses.replace(artifact.facts, study=study.facts)
             artifact = dataclasses.replace(artifact, facts=facts)
@@ -138,7 +138,7 @@ def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Pro
     Apart from :func:`build`, which may run beside others: a time is taken where nothing else runs.
     """
     artifact, evidence = built.artifact, built.evidence
-    if evidence.tier < Tier.EXECUTED:
+    if evidence.level < EvidenceLevel.EXECUTED:
         return built
     files = [folder / name for name in artifact.files]
     with opened(runtime_for(artifact.target), files, artifact) as runtime:
@@ -195,42 +195,44 @@ def _export(prepared: Prepared, exporter: Exporter, recipe: Recipe, options: Exp
     return dataclasses.replace(artifact, facts=facts)
 
 
-def _executed(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Twins]:
-    """What the engine shows, and what the artifact's own twins gave."""
+def _executed(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Ablations]:
+    """What the engine shows, and what the artifact's own ablations gave."""
     files = [folder / name for name in artifact.files]
-    twins = Twins() if artifact.precision == "fp32" else silence(prepared, exporter, artifact, folder)
-    evidence = _judged(prepared, artifact, files, twins)
+    ablations = Ablations() if artifact.precision == "fp32" else ablate(prepared, exporter, artifact, folder)
+    evidence = _judged(prepared, artifact, files, ablations)
     if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone tell, nearly always
-        twins = silence(prepared, exporter, artifact, folder)
-        evidence = _judged(prepared, artifact, files, twins)
-    return evidence, twins
+        ablations = ablate(prepared, exporter, artifact, folder)
+        evidence = _judged(prepared, artifact, files, ablations)
+    return evidence, ablations
 
 
-def _judged(prepared: Prepared, artifact: Artifact, files: list[Path], twins: Twins) -> Evidence:
+def _judged(prepared: Prepared, artifact: Artifact, files: list[Path], ablations: Ablations) -> Evidence:
     return execute(
         artifact.target, files, artifact.inputs, artifact.outputs, prepared.golden,
-        precision=artifact.precision, timed=False, silenced=twins.silenced, inside=twins.inside,
+        precision=artifact.precision, timed=False, artifact_ablations=ablations.outputs, inside=ablations.inside,
     )  # fmt: skip
 
 
 def _is_undecided(evidence: Evidence) -> bool:
     """Whether the check could not have failed, for a block whose loss its outputs might not show."""
     blocks = evidence.parity.blocks if evidence.parity else ()
-    return evidence.verdict is Verdict.INCONCLUSIVE and any(block.word is Word.INCONCLUSIVE for block in blocks)
+    return evidence.verdict is Verdict.INCONCLUSIVE and any(
+        block.state is AttentionState.INCONCLUSIVE for block in blocks
+    )
 
 
 def save(built: BuiltArtifact, folder: Path) -> None:
     """Keep ``built`` in ``folder``, beside its files."""
     kept = _Kept(built.artifact, built.evidence, tuple(found or () for found in built.inside))
     (folder / _BUILT).write_text(codec.dumps(codec.encode(kept, _BUILT)))
-    write_arrays(folder / _TWINS, built.silenced, compressed=True)
+    write_arrays(folder / _ABLATIONS, built.artifact_ablations, compressed=True)
 
 
 def load(folder: Path) -> BuiltArtifact:
     """What :func:`save` kept."""
     kept = codec.decode(_Kept, codec.loads((folder / _BUILT).read_bytes(), _BUILT), _BUILT)
     readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
-    return BuiltArtifact(kept.artifact, kept.evidence, read_arrays(folder / _TWINS), readings)
+    return BuiltArtifact(kept.artifact, kept.evidence, read_arrays(folder / _ABLATIONS), readings)
 
 
 def _engine(exporter: Exporter) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.shapes import parse_shape
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting import budget as budgets
 from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.exporting.options import Recipe, parse_batch
@@ -132,6 +132,6 @@ def recipes(value: object) -> Mapping[str, Recipe]:
     return read_recipes(path(value, "recipes")).targets
 
 
-def level(value: Tier | str) -> Tier:
+def level(value: EvidenceLevel | str) -> EvidenceLevel:
     """A level of evidence, or its label such as ``"executed"``."""
-    return value if isinstance(value, Tier) else Tier.from_label(str(value))
+    return value if isinstance(value, EvidenceLevel) else EvidenceLevel.from_label(str(value))

@@ -186,15 +186,15 @@ def _fused(
     options: ExportOptions,
     progress: Progress,
 ) -> FusedNetwork:
-    from ulsam_deploy.graph import Proof, raise_attention
+    from ulsam_deploy.graph import Proof, fuse_attention
 
     proof = Proof(captured)
     if loaded.reference:
         proof.hold(loaded.reference, "reading the model")
-    with progress.stage("raise and prove") as said:
-        program = raise_attention(captured)
+    with progress.stage("fuse and prove") as said:
+        program = fuse_attention(captured)
         _check_expected(program, loaded, options)
-        difference = proof.check(program, "raising the attention")
+        difference = proof.check(program, "fusing the attention")
         said.append(f"{len(program.blocks)} attention blocks, equal in float64 to {difference:.1g}")
     for refusal in program.refusals:
         progress.say(f"  note: {refusal.path} looks like ULSAM and is left as it is: {refusal.reason}")
@@ -207,7 +207,7 @@ def _check_expected(program: Program, loaded: source.Source, options: ExportOpti
     if expected is not None and (found != expected or (program.refusals and not options.variant)):
         reasons = "; ".join(f"{r.path}: {r.reason}" for r in program.refusals)
         raise ExportError(
-            f"{len(program.blocks)} of {expected} attention blocks were raised" + (f" ({reasons})" if reasons else ""),
+            f"{len(program.blocks)} of {expected} attention blocks were fused" + (f" ({reasons})" if reasons else ""),
             expected=f"all {expected} blocks of {loaded.network} in the form that this tool proves",
             todo="if this is a known variant of the module, say so with --ulsam-variant",
         )

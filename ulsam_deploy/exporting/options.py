@@ -12,7 +12,7 @@ from pathlib import Path
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.precisions import AUTO, PRECISIONS
 from ulsam_deploy.device.preprocessing import Preprocessing
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.load.options import LoadOptions
 
@@ -30,7 +30,7 @@ class Recipe:
 
 
 #: How far the evidence of an export can go, which runs artifacts here and nowhere else.
-REACHABLE = (Tier.EXPORTED, Tier.PARSED, Tier.COMPILED, Tier.EXECUTED)
+REACHABLE = (EvidenceLevel.EXPORTED, EvidenceLevel.PARSED, EvidenceLevel.COMPILED, EvidenceLevel.EXECUTED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class ExportOptions(LoadOptions):
     probes: Path | None = None
     device: str = ""
     dla: bool = False
-    require: Tier = Tier.EXPORTED
+    require: EvidenceLevel = EvidenceLevel.EXPORTED
     cache: bool = True
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "budget": ("a Budget", lambda value: isinstance(value, Budget)),
     "preprocessing": ("a Preprocessing, or None", _optional(Preprocessing)),
     "device": ("the name of a device profile, or an empty text", lambda value: isinstance(value, str)),
-    "require": ("a Tier", lambda value: isinstance(value, Tier)),
+    "require": ("a EvidenceLevel", lambda value: isinstance(value, EvidenceLevel)),
     "allow_globals": ("a tuple of names", _texts),
     **dict.fromkeys(("tune", "dla", "trust_pickle", "cache"), ("True or False", _flag)),
 }

@@ -33,7 +33,7 @@ class Outcome:
         """What this artifact contributes to the exit code."""
         if self.built is None:
             return self.error.exit_code if self.error and self.required else Exit.OK
-        missed = self.built.evidence.tier < options.require
+        missed = self.built.evidence.level < options.require
         over = self.found is not None and not self.found.met
         codes = [Exit.UNAVAILABLE if missed else Exit.OK, Exit.CHECK_FAILED if over else Exit.OK]
         return combine([verdict_code(self.built.evidence), *codes])

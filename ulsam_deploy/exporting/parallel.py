@@ -230,5 +230,5 @@ def _one(
             told = stopped(error, request)
             said.append(f"failed: {told.found.splitlines()[0]}")
             return Left(folder, Failure.of(told))
-        said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
+        said.append(f"{built.evidence.level.label}, {built.evidence.verdict.value}")
     return Left(folder, None)

@@ -1,4 +1,4 @@
-"""The one road: checkpoint -> network -> Program -> lowered Program -> artifact -> evidence -> bundle.
+"""The pipeline: checkpoint -> network -> Program -> lowered Program -> artifact -> evidence -> bundle.
 
 :func:`export` reads from top to bottom. Every result is kept by content, so a run in which nothing changed never
 imports torch, and a backend that is missing or fails never stops another one.
@@ -50,7 +50,7 @@ class Exported:
 
 
 def export(options: ExportOptions, progress: Progress | None = None, given: InMemory | None = None) -> Exported:
-    """Take ``options.model`` down the whole road and leave a bundle at ``options.bundle``.
+    """Take ``options.model`` down the whole pipeline and leave a bundle at ``options.bundle``.
 
     Args:
         options: What to export, and how.
@@ -169,7 +169,7 @@ def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folde
     recipe = tuned.recipe if tuned else planned.request.recipe
     with builder.progress.stage(planned.folder) as said:
         built = builder.artifact(exporter, recipe, folder / planned.folder)
-        said.append(f"{built.evidence.tier.label}, {built.evidence.verdict.value}")
+        said.append(f"{built.evidence.level.label}, {built.evidence.verdict.value}")
     if tuned:
         built = _with_facts(built, tuned=tuned.facts())
     return Outcome(exporter.target, recipe.precision, planned.folder, built, tuned=tuned)
@@ -233,11 +233,13 @@ def _manifest(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outco
 
 
 def _write_golden(prepared: Prepared, built: Sequence[BuiltArtifact], path: Path) -> None:
-    """The golden set with what the twins of artifacts gave, so that a device can judge by them."""
-    silenced = {label(b.artifact.target, b.artifact.precision): b.silenced for b in built if b.silenced}
+    """The golden set with what the ablations of artifacts gave, so that a device can judge by them."""
+    artifact_ablations = {
+        label(b.artifact.target, b.artifact.precision): b.artifact_ablations for b in built if b.artifact_ablations
+    }
     inside = {label(b.artifact.target, b.artifact.precision): b.inside for b in built if b.inside}
-    if silenced:
-        dataclasses.replace(prepared.golden, silenced=silenced, inside=inside).save(path)
+    if artifact_ablations:
+        dataclasses.replace(prepared.golden, artifact_ablations=artifact_ablations, inside=inside).save(path)
     else:
         shutil.copyfile(prepared.folder / GOLDEN, path)
 

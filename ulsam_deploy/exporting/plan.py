@@ -168,7 +168,7 @@ def describe(plan: ExportPlan, digest: str, key: str, notes: tuple[str, ...], wo
 def _network(key: str, options: ExportOptions, workspace: Workspace) -> list[PlanStep]:
     """What is done once for all artifacts."""
     low = [precision for precision in dict.fromkeys(options.precisions) if precision != "fp32"]
-    names = ["load", "capture", "raise and prove", "reference", *(f"honest {precision} runs" for precision in low)]
+    names = ["load", "capture", "fuse and prove", "reference", *(f"control runs in {precision}" for precision in low)]
     state = CACHED if workspace.holds(key) else TO_DO
     why = "--model runs your code, so nothing of it is ever cached" if options.factory else ""
     return [PlanStep(name, None, None, state, why) for name in names]

@@ -128,8 +128,8 @@ def _write_reference(
     program = fused.program
     with progress.stage("reference") as said:
         golden = make_golden(captured, program, inputs.probes, inputs.names)
-        said.append(f"{len(inputs.names)} probes in float64, {len(program.blocks)} ablated twins, noise floors")
-    golden = _with_yardsticks(golden, captured, fused, options, progress)
+        said.append(f"{len(inputs.names)} probes in float64, {len(program.blocks)} reference ablations, noise floors")
+    golden = _with_precision_floors(golden, captured, fused, options, progress)
     golden.save(folder / GOLDEN)
     views.reference_maps(captured, program, golden).save(folder / MAPS)
     with progress.stage("resolution lint") as said:
@@ -138,21 +138,21 @@ def _write_reference(
         said.append(in_short(found))
 
 
-def _with_yardsticks(
+def _with_precision_floors(
     golden: Golden, captured: Program, fused: FusedNetwork, options: ExportOptions, progress: Progress
 ) -> Golden:
     """``golden`` with the noise floors of every low precision that was asked for."""
-    from ulsam_deploy.graph import yardstick
+    from ulsam_deploy.graph import measure_floors
 
     found = {}
     for precision in options.judged:
         if precision == "fp32":
             continue
-        with progress.stage(f"honest {precision} runs") as said:
+        with progress.stage(f"control runs in {precision}") as said:
             ranges = fused.split.ranges if fused.split else None
-            found[precision] = yardstick(captured, fused.program, golden, precision, ranges)
+            found[precision] = measure_floors(captured, fused.program, golden, precision, ranges)
             said.append(f"{len(found[precision].kept)} of {len(golden.probes)} probes")
-    return dataclasses.replace(golden, yardsticks=found)
+    return dataclasses.replace(golden, precision_floors=found)
 
 
 def _card(network: NetworkStages, options: ExportOptions) -> ModelCard:

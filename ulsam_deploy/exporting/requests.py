@@ -17,7 +17,7 @@ from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.precisions import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED
 from ulsam_deploy.device.profiles import check_dla, device
 from ulsam_deploy.device.targets import ALL, check_targets, parse_targets
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.exporting.options import REACHABLE, ExportOptions, Recipe
 from ulsam_deploy.graph.interfaces import Exporter
@@ -90,10 +90,12 @@ def requested(options: ExportOptions, *, is_file: bool = True) -> list[ArtifactR
 def _check_required(options: ExportOptions) -> None:
     """Raise :class:`UsageError` for evidence that no export gives: it neither emulates nor runs on a device."""
     if options.require > REACHABLE[-1]:
-        how = ["--device", "NAME"] if options.require is Tier.EMULATED_ON_DEVICE_CPU else ["--host", "USER@NAME"]
+        how = (
+            ["--device", "NAME"] if options.require is EvidenceLevel.EMULATED_ON_DEVICE_CPU else ["--host", "USER@NAME"]
+        )
         raise UsageError(
             f"an export never reaches '{options.require.label}'",
-            expected="one of " + ", ".join(tier.label for tier in REACHABLE),
+            expected="one of " + ", ".join(level.label for level in REACHABLE),
             todo=f"export, then: {command('verify', options.bundle, *how, '--require', options.require.label)}",
         )
 

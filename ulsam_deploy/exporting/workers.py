@@ -38,7 +38,7 @@ class Pool(Protocol):
     """Whoever does tasks: a function with one frozen dataclass each, which gives another."""
 
     def submit(self, function: Callable[[Q], A], request: Q, /) -> Future[A]:
-        """What ``function`` makes of ``request``, or what it raised, in some process."""
+        """What ``function`` makes of ``request``, or what it fused, in some process."""
         ...
 
 

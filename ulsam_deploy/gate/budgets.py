@@ -23,7 +23,7 @@ _PATTERN = frozenset("*?[")
 _NOT_NEGATIVE: dict[str, Any] = {"minimum": 0}
 #: What may be asked in words about a key that many people write.
 LIMITS = (
-    "max_error", "min_liveness", "max_p90_ms", "max_size_mb", "max_rss_mb", "max_energy_mj", "max_regression_percent"
+    "max_error", "min_retention", "max_p90_ms", "max_size_mb", "max_rss_mb", "max_energy_mj", "max_regression_percent"
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ class DeviceBudget:
     precision: str = "*"
     device: str = "*"
     max_error: float | None = field(default=None, metadata=_NOT_NEGATIVE)
-    min_liveness: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    min_retention: float | None = field(default=None, metadata=_NOT_NEGATIVE)
     max_p90_ms: float | None = field(default=None, metadata=_NOT_NEGATIVE)
     max_size_mb: float | None = field(default=None, metadata=_NOT_NEGATIVE)
     max_rss_mb: float | None = field(default=None, metadata=_NOT_NEGATIVE)

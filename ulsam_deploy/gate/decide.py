@@ -81,9 +81,9 @@ def _limits(
     if budget.max_error is not None:
         error = one.parity.error if one.parity else None
         yield _plain(one, "largest error", error, budget.max_error, "noise floors", far=one.parity is not None)
-    if budget.min_liveness is not None:
-        alive = one.parity.liveness if one.parity else None
-        yield _plain(one, "liveness", alive, budget.min_liveness, "", least=True)
+    if budget.min_retention is not None:
+        alive = one.parity.retention if one.parity else None
+        yield _plain(one, "retention", alive, budget.min_retention, "", least=True)
     if budget.max_size_mb is not None:
         yield _plain(one, "size", one.size / 1e6, budget.max_size_mb, "MB")
     if budget.max_rss_mb is not None:

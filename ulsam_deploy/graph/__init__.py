@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ulsam_deploy.graph.control_runs import yardstick
+    from ulsam_deploy.graph.control_runs import measure_floors
     from ulsam_deploy.graph.evaluate import Evaluator, batches
-    from ulsam_deploy.graph.fusion import raise_attention
+    from ulsam_deploy.graph.fusion import fuse_attention
     from ulsam_deploy.graph.lowering import Lowering, lower
     from ulsam_deploy.graph.points import module_points
     from ulsam_deploy.graph.program import MAX_BATCH, Program, Signature, capture, signature
@@ -28,13 +28,13 @@ __all__ = [
     "Signature",
     "batches",
     "capture",
+    "fuse_attention",
     "lower",
     "make_golden",
+    "measure_floors",
     "module_points",
     "prove",
-    "raise_attention",
     "signature",
-    "yardstick",
 ]
 
 #: Where each name is defined.
@@ -51,9 +51,9 @@ _PLACES = {
     "make_golden": "reference",
     "module_points": "points",
     "prove": "proof",
-    "raise_attention": "fusion",
+    "fuse_attention": "fusion",
     "signature": "program",
-    "yardstick": "control_runs",
+    "measure_floors": "control_runs",
 }
 
 

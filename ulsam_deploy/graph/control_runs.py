@@ -1,7 +1,7 @@
-"""How far honest runs in low precision are off: the one definition of float16's and of int8's noise floors.
+"""How far control runs in low precision are off: the one definition of float16's and of int8's noise floors.
 
-An honest artifact keeps to the network and rounds what its precision makes it round, no more; how exactly is its
-engine's business. So several honest ways are run here, in torch, and the floor is the largest error among them.
+A sound artifact keeps to the network and rounds what its precision makes it round, no more; how exactly is its
+engine's business. So several sound ways are run here, in torch, and the floor is the largest error among them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError, UsageError
-from ulsam_deploy.device.parity import Golden, Yardstick, noise_floors
+from ulsam_deploy.device.parity import Golden, PrecisionFloors, noise_floors
 from ulsam_deploy.device.precisions import NO_CALIBRATION
 from ulsam_deploy.device.types import Calibration
 from ulsam_deploy.graph.evaluate import Evaluator, batches
@@ -27,34 +27,34 @@ Run = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class _Truth:
-    """The network as captured and as raised, and what the float64 reference says."""
+    """The network as captured and as fused, and what the float64 reference says."""
 
     captured: Program
-    raised: Program
+    fused: Program
     golden: Golden
 
 
-def yardstick(
-    captured: Program, raised: Program, golden: Golden, precision: str, calibration: Calibration | None = None
-) -> Yardstick:
+def measure_floors(
+    captured: Program, fused: Program, golden: Golden, precision: str, calibration: Calibration | None = None
+) -> PrecisionFloors:
     """The noise floors of ``precision`` (``fp16``, ``int8`` or ``int8-dynamic``), and the probes that they hold for.
 
     Raises :class:`ExportError` when float16 overflows on most probes, :class:`UsageError` for int8 without
     ``calibration``.
     """
-    truth = _Truth(captured, raised, golden)
+    truth = _Truth(captured, fused, golden)
     runs = [_run(evaluator, truth) for evaluator in _WAYS[precision](truth, calibration)]
     kept = _kept(truth, runs, precision)
     chosen = truth.golden.take(kept)
-    honest = [{name: array[list(kept)] for name, array in run.items()} for run in runs]
-    return Yardstick(noise_floors(chosen.outputs, honest), kept)
+    controls = [{name: array[list(kept)] for name, array in run.items()} for run in runs]
+    return PrecisionFloors(noise_floors(chosen.outputs, controls), kept)
 
 
 def _half(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
     """Every result rounded to float16, in the network's order and in the rewritten one; and weights alone rounded."""
     yield Evaluator(truth.captured, torch.float16)
-    yield Evaluator(truth.raised, torch.float16)
-    yield Fake(truth.raised, weights=lambda weight: weight.half().float())
+    yield Evaluator(truth.fused, torch.float16)
+    yield Fake(truth.fused, weights=lambda weight: weight.half().float())
 
 
 def _static(truth: _Truth, calibration: Calibration | None) -> Iterator[Evaluator]:
@@ -67,20 +67,20 @@ def _static(truth: _Truth, calibration: Calibration | None) -> Iterator[Evaluato
         raise UsageError("int8 needs ranges", expected="a calibration set", todo=NO_CALIBRATION)
     for program, grid in (
         (truth.captured, Grid(symmetric=True)),
-        (truth.raised, Grid(symmetric=False)),
-        (truth.raised, Grid(symmetric=False, everywhere=True)),
+        (truth.fused, Grid(symmetric=False)),
+        (truth.fused, Grid(symmetric=False, everywhere=True)),
         (truth.captured, Grid(symmetric=True, widened=1.05)),
     ):
         ranges = observe(program, calibration)
-        yield Fake(program, weights=rounded_weights, activations=Ranges(ranges, grid), skip=_attention(truth.raised))
+        yield Fake(program, weights=rounded_weights, activations=Ranges(ranges, grid), skip=_attention(truth.fused))
 
 
 def _dynamic(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
     """Weights in int8 by channel; what convolutions and products read in int8 by its own range, or not at all."""
-    skip = _attention(truth.raised)
+    skip = _attention(truth.fused)
     yield Fake(truth.captured, weights=rounded_weights, activations=Ranges({}, Grid(symmetric=False)), skip=skip)
-    yield Fake(truth.raised, weights=rounded_weights, activations=Ranges({}, Grid(symmetric=True)), skip=skip)
-    yield Fake(truth.raised, weights=rounded_weights, skip=skip)
+    yield Fake(truth.fused, weights=rounded_weights, activations=Ranges({}, Grid(symmetric=True)), skip=skip)
+    yield Fake(truth.fused, weights=rounded_weights, skip=skip)
 
 
 _WAYS: Mapping[str, Callable[[_Truth, Calibration | None], Iterator[Evaluator]]] = {
@@ -90,8 +90,8 @@ _WAYS: Mapping[str, Callable[[_Truth, Calibration | None], Iterator[Evaluator]]]
 }
 
 
-def _attention(raised: Program) -> tuple[str, ...]:
-    return tuple(block.path.split("#")[0] for block in raised.blocks)  # "#2": the second use of the same module
+def _attention(fused: Program) -> tuple[str, ...]:
+    return tuple(block.path.split("#")[0] for block in fused.blocks)  # "#2": the second use of the same module
 
 
 def _run(evaluator: Evaluator, truth: _Truth) -> Run:

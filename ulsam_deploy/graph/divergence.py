@@ -18,7 +18,7 @@ import numpy as np
 from ulsam_deploy.device.arrays import Array
 
 #: A value agrees when it lies within this many noises. Tighter than the check's tolerance: the artifact is known to be
-#: wrong, and an honest value that lies outside costs nothing as long as anything that follows from it lies inside.
+#: wrong, and a sound value that lies outside costs nothing as long as anything that follows from it lies inside.
 NEAR = 3.0
 
 #: A value nearer to a module's than this part of what varies in it is that module's result gone wrong, not another
@@ -29,7 +29,7 @@ _SIMILAR = 0.2
 
 @dataclass(frozen=True)
 class Point:
-    """The tensor that leaves a module: its path, float64 value in PyTorch's layout, relative noise of an honest run.
+    """The tensor that leaves a module: its path, float64 value in PyTorch's layout, relative noise of an control run.
 
     ``behind`` are the numbers of the points that it follows from directly; smaller than its own.
     """

@@ -115,7 +115,9 @@ class Editor:
         self._inputs = list(program.graph_signature.input_specs)
         self._outputs = list(program.graph_signature.output_specs)
         self._state = dict(program.state_dict)
-        self._twins: dict[str, Node] = dict(zip((node.name for node in program.graph.nodes), self._module.graph.nodes))
+        self._counterparts: dict[str, Node] = dict(
+            zip((node.name for node in program.graph.nodes), self._module.graph.nodes)
+        )
         self._replaced: dict[Node, Node] = {}
         self._added = 0
         self._first_input = self.graph.find_nodes(op="placeholder")[0]
@@ -129,12 +131,12 @@ class Editor:
         graph: Graph = self._module.graph
         return graph
 
-    def twin(self, node: Node) -> Node:
+    def counterpart(self, node: Node) -> Node:
         """What stands in this copy for ``node`` of the original graph, replacements included."""
-        twin = self._twins[node.name]
-        while twin in self._replaced:
-            twin = self._replaced[twin]
-        return twin
+        counterpart = self._counterparts[node.name]
+        while counterpart in self._replaced:
+            counterpart = self._replaced[counterpart]
+        return counterpart
 
     def add_buffer(self, name: str, tensor: Tensor) -> Node:
         """A new constant input called ``name`` (made unique) in front of all others.

@@ -1,7 +1,7 @@
 """Run a captured program operator by operator in any floating dtype, with any of its blocks' attention removed.
 
-This is where the float64 reference, the ablated twins and the honest float32 runs come from. A twin shares everything
-in front of its block with the reference, so only what follows the block is computed again.
+This is where the float64 reference, the reference ablations and the control runs in float32 come from. An ablation
+shares everything in front of its block with the reference, so only what follows the block is computed again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Moment:
 
 
 class Evaluator:
-    """``program`` in ``dtype`` (float64 for the reference, float32 for honest runs), on the CPU, without gradients."""
+    """``program`` in ``dtype`` (float64 for the reference, float32 for control runs), on the CPU, without gradients."""
 
     def __init__(self, program: Program, dtype: torch.dtype = torch.float64) -> None:
         exported = program.exported
@@ -55,8 +55,8 @@ class Evaluator:
         """The program's outputs by name, in this evaluator's dtype."""
         return self._finish(_Moment(0, self._begin(inputs)), None)
 
-    def twins(self, inputs: Sequence[Tensor], *instead: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
-        """The outputs, then for each of ``instead`` a list: the outputs with each raised block, in order, replaced.
+    def ablations(self, inputs: Sequence[Tensor], *instead: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
+        """The outputs, then for each of ``instead`` a list: the outputs with each fused block, in order, replaced.
 
         ``instead``: what takes the place of a block, :func:`removed` (alone, when nothing is given) or :func:`uniform`.
         """
@@ -65,11 +65,11 @@ class Evaluator:
         return reference, *([self._without(moment, other) for moment in moments] for other in instead or (removed,))
 
     def maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The attention maps ``(N, g, H, W)`` of every raised block, in order."""
+        """The attention maps ``(N, g, H, W)`` of every fused block, in order."""
         return [maps for _, maps in self.attended(inputs)]
 
     def attended(self, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """What every raised block reads, ``(N, C, H, W)``, and its attention maps ``(N, g, H, W)``, in order."""
+        """What every fused block reads, ``(N, C, H, W)``, and its attention maps ``(N, g, H, W)``, in order."""
         moments: list[_Moment] = []
         self._finish(_Moment(0, self._begin(inputs)), moments)
         found = []

@@ -1,4 +1,4 @@
-"""Raise: every ULSAM block of a captured program, whoever wrote it, becomes one ``ulsam::subspace_attention`` node."""
+"""Fuse: every ULSAM block of a captured program, whoever wrote it, becomes one ``ulsam::subspace_attention`` node."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ulsam_deploy.graph.operator import ATTENTION_MAPS, SUBSPACE_ATTENTION
 from ulsam_deploy.graph.program import Program
 
 
-def raise_attention(program: Program) -> Program:
+def fuse_attention(program: Program) -> Program:
     """Replace every ULSAM block; the new program's ``blocks`` and ``refusals`` say what was found.
 
     Batch norms and per-channel constants are folded into the node's weights in float64, stored as float32. An
@@ -70,12 +70,12 @@ def folded_weights(match: Match) -> dict[str, Tensor]:
 def _replace(editor: Editor, match: Match, number: int, path: str) -> tuple[Any, ...]:
     """Put one node in the place of ``match``; gives its arguments."""
     buffers = [editor.add_buffer(f"ulsam_{number}_{name}", tensor) for name, tensor in folded_weights(match).items()]
-    x, y = editor.twin(match.x), editor.twin(match.y)
+    x, y = editor.counterpart(match.x), editor.counterpart(match.y)
     arguments: tuple[Any, ...] = (x, *buffers, match.subspaces)
     with editor.graph.inserting_before(y):
-        raised = editor.graph.call_function(SUBSPACE_ATTENTION, arguments)
-    raised.meta = _meta_of_block(y, match.path) | {"ulsam_block": path}
-    editor.replace(y, by=raised)
+        fused = editor.graph.call_function(SUBSPACE_ATTENTION, arguments)
+    fused.meta = _meta_of_block(y, match.path) | {"ulsam_block": path}
+    editor.replace(y, by=fused)
     return arguments
 
 
@@ -91,7 +91,7 @@ def _keep_maps(editor: Editor, match: Match, arguments: tuple[Any, ...]) -> None
     x, shape = arguments[0], match.maps.shape
     maps: Node | None = None
     for node, order in sorted(match.orders.items()):
-        softmax = editor.twin(node)
+        softmax = editor.counterpart(node)
         first = int((match.maps[0, :, 0, 0] == order.flatten()[0]).nonzero().sum())
         count = order.numel() // (shape[0] * shape[2] * shape[3])
         in_order = torch.equal(match.maps[:, first : first + count].flatten(), order.flatten())

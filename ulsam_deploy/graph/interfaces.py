@@ -99,11 +99,13 @@ class Exporter(abc.ABC):
         """How many softmaxes the file ``model`` has, whoever made it; 0 where this format cannot be read so."""
         return 0
 
-    def silence(self, model: Path, chosen: range, into: Path) -> bool:  # noqa: ARG002
-        """Write the twin of the file ``model`` into the folder ``into``, by the same name: some of its softmaxes zero.
+    def ablate(self, model: Path, chosen: range, into: Path) -> bool:  # noqa: ARG002
+        """Write the ablation of the file ``model`` into the folder ``into``, by the same name: some of its softmaxes
+        zero.
 
         ``chosen`` are their numbers in running order: those of one block, so that its attention is zero. All else
-        stays, scales too. False, and nothing is written, where this format has no twins or the file no such softmaxes.
+        stays, scales too. False, and nothing is written, where this format has no ablations or the file no such
+        softmaxes.
         """
         return False
 

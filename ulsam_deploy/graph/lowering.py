@@ -1,4 +1,4 @@
-"""Lower: says what every raised node means on one target, in plain torch operators, in place.
+"""Lower: says what every fused node means on one target, in plain torch operators, in place.
 
 A *lowering* is a torch function with the operator's signature. It is traced with the node's own (fake) inputs and the
 resulting operators take the node's place; what does not depend on the network's input (index tensors, 0/1 kernels,
@@ -64,5 +64,5 @@ def fold_constants(program: Program) -> Program:
         foldable = node.op == "call_function" and exact.known(node) and isinstance(node.meta.get("val"), Tensor)
         if foldable and any(not exact.known(user) for user in node.users):
             buffer = editor.add_buffer(f"{node.name}_folded", exact.value(node).contiguous())
-            editor.replace(editor.twin(node), by=buffer)
+            editor.replace(editor.counterpart(node), by=buffer)
     return dataclasses.replace(program, exported=editor.finish(), exact={**program.exact, **editor.exact})

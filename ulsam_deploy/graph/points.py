@@ -20,27 +20,27 @@ from ulsam_deploy.graph.evaluate import Evaluator, batches
 from ulsam_deploy.graph.modules import module_of, module_paths
 from ulsam_deploy.graph.program import Program
 
-#: What an honest run is in each precision whose values still tell one module from another; quantized ones don't.
-HONEST = {"fp32": torch.float32, "fp16": torch.float16}
+#: What an control run is in each precision whose values still tell one module from another; quantized ones don't.
+CONTROL = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 def module_points(captured: Program, inputs: Mapping[str, Array], precision: str = "fp32") -> list[Point]:
     """One point for each tensor that leaves a module, in graph order, on ``inputs`` (P, ...) by name.
 
     P fills whole batches of ``captured`` (1, where it is dynamic): an artifact may take more images at once.
-    The noise of a point is how far an honest run in ``precision`` is off there, and never less than is usual in front
+    The noise of a point is how far an control run in ``precision`` is off there, and never less than is usual in front
     of it: errors pile up along the network. Values that are the same everywhere tell nothing and are left out.
     """
-    if precision not in HONEST:
-        raise UnavailableError(f"modules cannot be told apart by value in {precision}", expected=" or ".join(HONEST))
+    if precision not in CONTROL:
+        raise UnavailableError(f"modules cannot be told apart by value in {precision}", expected=" or ".join(CONTROL))
     batch = {spec.name: torch.from_numpy(np.ascontiguousarray(inputs[spec.name])) for spec in captured.inputs}
     parts = list(batches(batch, captured.batch or 1))
-    exact, honest = Evaluator(captured), Evaluator(captured, HONEST[precision])
+    exact, sound = Evaluator(captured), Evaluator(captured, CONTROL[precision])
     known = set(constant_leaves(captured.exported, {}, None))
     points: list[Point] = []
     behind: dict[Node, frozenset[int]] = {}  # the last points on every way to a node; absent for constants
     noises: list[float] = []
-    for (node, value), (_, rough) in zip(_every(exact, parts), _every(honest, parts)):
+    for (node, value), (_, rough) in zip(_every(exact, parts), _every(sound, parts)):
         ways = [behind.get(used, frozenset()) for used in node.all_input_nodes if _varies(used, known, behind)]
         if not ways:
             continue

@@ -27,7 +27,7 @@ MAX_BATCH = 1024
 class Program:
     """A ``torch.export`` program with flat tensor inputs and outputs in the order of ``inputs`` and ``outputs``.
 
-    ``blocks`` are the ULSAM blocks raised so far, in graph order; ``refusals`` what looked like one and was left.
+    ``blocks`` are the ULSAM blocks fused so far, in graph order; ``refusals`` what looked like one and was left.
     ``exact`` holds the float64 values, by target, of buffers that a rewrite computed and stored as float32.
     """
 

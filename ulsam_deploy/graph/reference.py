@@ -1,4 +1,4 @@
-"""The golden set of a network: float64 reference, ablated twins and honest float32 runs on all probes."""
+"""The golden set of a network: float64 reference, reference ablations and control runs in float32 on all probes."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.graph.evaluate import Evaluator, batches, removed, uniform
 from ulsam_deploy.graph.program import Program
 
-_TOGETHER = 4  # probes evaluated at once: twins in float64 hold many activations
+_TOGETHER = 4  # probes evaluated at once: ablations in float64 hold many activations
 
 
-def make_golden(captured: Program, raised: Program, probes: Mapping[str, Array], names: tuple[str, ...]) -> Golden:
+def make_golden(captured: Program, fused: Program, probes: Mapping[str, Array], names: tuple[str, ...]) -> Golden:
     """What every artifact of this network is held against.
 
-    The reference and the noise come from ``captured``, the unrewritten network; the twins from ``raised``, which has
+    The reference and the noise come from ``captured``, the unrewritten network; the ablations from ``fused``, which has
     the blocks to remove (and was proven equal). ``probes`` are float32 ``(P, ...)`` by input name.
     """
     inputs = {spec.name: torch.from_numpy(probes[spec.name]) for spec in captured.inputs}
     size = captured.batch or _TOGETHER
     reference = _run(Evaluator(captured), inputs, size)
-    twins, evened = _twins(raised, inputs, size)
-    honest = [_run(Evaluator(program, torch.float32), inputs, n, way) for program, n, way in _ways(captured, raised)]
-    blocks = [block.path for block in raised.blocks]
-    return Golden.build(probes, reference, twins, honest, evened=evened, blocks=blocks, probes=names)
+    ablations, uniform_ablations = _ablations(fused, inputs, size)
+    controls = [_run(Evaluator(program, torch.float32), inputs, n, way) for program, n, way in _ways(captured, fused)]
+    blocks = [block.path for block in fused.blocks]
+    return Golden.build(
+        probes, reference, ablations, controls, uniform_ablations=uniform_ablations, blocks=blocks, probes=names
+    )
 
 
-def _ways(captured: Program, raised: Program) -> list[tuple[Program, int, Callable[[], AbstractContextManager[Any]]]]:
-    """Honest float32 evaluations: other batch sizes, kernels, thread counts and the rewritten order of operations."""
+def _ways(captured: Program, fused: Program) -> list[tuple[Program, int, Callable[[], AbstractContextManager[Any]]]]:
+    """Sound float32 evaluations: other batch sizes, kernels, thread counts and the rewritten order of operations."""
     size = captured.batch or _TOGETHER
     return [
         (captured, size, nullcontext),
         (captured, captured.batch or 1, _plain_kernels),
-        (raised, size, _one_thread),
+        (fused, size, _one_thread),
     ]
 
 
@@ -73,11 +75,11 @@ def _run(
         return _joined([evaluator.run(batch) for batch in batches(inputs, size)])
 
 
-def _twins(raised: Program, inputs: Mapping[str, Tensor], size: int) -> list[list[dict[str, Array]]]:
+def _ablations(fused: Program, inputs: Mapping[str, Tensor], size: int) -> list[list[dict[str, Array]]]:
     """Outputs without each block's attention, and outputs with each block's attention uniform."""
-    evaluator = Evaluator(raised)
-    parts = [evaluator.twins(batch, removed, uniform)[1:] for batch in batches(inputs, size)]
-    blocks = range(len(raised.blocks))
+    evaluator = Evaluator(fused)
+    parts = [evaluator.ablations(batch, removed, uniform)[1:] for batch in batches(inputs, size)]
+    blocks = range(len(fused.blocks))
     return [[_joined([part[kind][block] for part in parts]) for block in blocks] for kind in (0, 1)]
 
 

@@ -2,7 +2,7 @@
 
 Made before anything is compiled. ULSAM adds ``a * x`` to ``x``; for each way to store that, the values seen on some
 inputs are rounded as the way rounds them, with the attention and without, and the difference is projected on ``a * x``.
-That is the liveness that the block would have if nothing else were rounded: 1 is all, 0 is dead. numpy only.
+That is the retention that the block would have if nothing else were rounded: 1 is all, 0 is lost. numpy only.
 
 =========== ===================================================================================================
 ``plain``   everything is stored in the precision: in int8 the softmax in steps of 1/256 (TFLite's fixed scale),
@@ -22,7 +22,7 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.findings import ResolutionRow
-from ulsam_deploy.device.thresholds import ALIVE, DEAD
+from ulsam_deploy.device.thresholds import KEPT, LOST
 from ulsam_deploy.device.types import Artifact
 
 if TYPE_CHECKING:
@@ -107,22 +107,22 @@ _WAYS: Mapping[str, Mapping[str, Callable[[Array, Array], Array]]] = {
 
 
 def word(survives: float) -> str:
-    """``alive``, ``weakened`` or ``dead``, by the limits of liveness."""
-    return "alive" if survives >= ALIVE else "dead" if survives <= DEAD else "weakened"
+    """``kept``, ``weakened`` or ``lost``, by the limits of retention."""
+    return "kept" if survives >= KEPT else "lost" if survives <= LOST else "weakened"
 
 
 def suggestion(found: Resolution) -> str:
     """What to do about a block in one sentence; empty where its attention survives everything."""
     where = f"'{found.block}' ({found.height} x {found.width}, peak {found.peak:.2g})"
     plain = {precision: ways["plain"] for precision, ways in found.survives.items()}
-    lost = [precision for precision, left in plain.items() if left < ALIVE]
+    lost = [precision for precision, left in plain.items() if left < KEPT]
     if not lost:
         return ""
     figures = ", ".join(f"{plain[precision]:.2f} in {precision}" for precision in lost)
     todo = []
     for precision in lost:
         form, best = max(found.survives[precision].items(), key=lambda item: item[1])
-        todo.append(f"{precision}: {_DOING[form]}" if best >= ALIVE else f"{precision}: keep to fp32")
+        todo.append(f"{precision}: {_DOING[form]}" if best >= KEPT else f"{precision}: keep to fp32")
     return f"Stored plainly, of the attention of {where} survives {figures}. What helps: {'; '.join(todo)}."
 
 
@@ -140,7 +140,7 @@ def annotated(artifact: Artifact, evidence: Evidence, found: Iterable[Resolution
     """
     form = artifact.facts.attention
     precision = artifact.precision.removesuffix("-dynamic")
-    measured = {block.block: block.liveness for block in (evidence.parity.blocks if evidence.parity else ())}
+    measured = {block.block: block.retention for block in (evidence.parity.blocks if evidence.parity else ())}
     rows, said = [], []
     for one in found:
         ways = one.survives.get(precision)
@@ -149,7 +149,7 @@ def annotated(artifact: Artifact, evidence: Evidence, found: Iterable[Resolution
         forecast = ways.get(form, 1.0)  # float32 throughout where only the weights are smaller
         row = ResolutionRow(one.block, ways["plain"], form, forecast, measured.get(one.block))
         rows.append(row)
-        if ways["plain"] < ALIVE:
+        if ways["plain"] < KEPT:
             said.append(_sentence(one, precision, row))
     if not rows:
         return artifact
@@ -163,7 +163,7 @@ def _sentence(found: Resolution, precision: str, row: ResolutionRow) -> str:
         f"Of the attention of {where} would survive {row.plain:.2f} with everything stored in {precision}; in the "
         f"form chosen here ({row.form or 'float32'}) {row.forecast:.2f} was predicted, and {seen}."
     )
-    if row.forecast < ALIVE or (row.measured is not None and row.measured < ALIVE):
+    if row.forecast < KEPT or (row.measured is not None and row.measured < KEPT):
         sentence += " Export with --precision fp32" + (" or fp16." if precision == "int8" else ".")
     return sentence
 
@@ -172,7 +172,7 @@ def in_short(found: Sequence[Resolution]) -> str:
     """How many blocks would lose attention where everything is stored in a precision."""
     if not found:
         return "no block"
-    lost = {name: sum(one.survives[name]["plain"] < ALIVE for one in found) for name in _WAYS}
+    lost = {name: sum(one.survives[name]["plain"] < KEPT for one in found) for name in _WAYS}
     words = [f"{count} of {len(found)} in {name}" for name, count in lost.items() if count]
     return "stored plainly, attention is lost in " + ", ".join(words) if words else "attention survives every precision"
 

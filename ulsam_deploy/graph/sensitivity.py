@@ -31,11 +31,11 @@ class Product:
     macs: int
 
 
-def products(raised: Program) -> tuple[Product, ...]:
+def products(fused: Program) -> tuple[Product, ...]:
     """Every such module of the network outside its attention blocks, in the order in which they run first."""
-    attention = _attention(raised)
+    attention = _attention(fused)
     macs: dict[str, int] = {}
-    for node in raised.exported.graph.nodes:
+    for node in fused.exported.graph.nodes:
         path = module_of(node) or ""
         if node.target not in PRODUCTS or is_within(path, attention):
             continue
@@ -45,27 +45,29 @@ def products(raised: Program) -> tuple[Product, ...]:
 
 
 def sensitivity(
-    raised: Program, golden: Golden, calibration: Calibration, parts: Sequence[Sequence[str]]
+    fused: Program, golden: Golden, calibration: Calibration, parts: Sequence[Sequence[str]]
 ) -> list[Report]:
     """For each of ``parts`` (module paths), what the check says where these alone are in int8.
 
-    Judged by the int8 noise floors and probes of ``golden``, liveness by the rounded network's own twins.
+    Judged by the int8 noise floors and probes of ``golden``, retention by the rounded network's own ablations.
     """
     judged = golden.at("int8")
-    ranges = Ranges(observe(raised, calibration), Grid(symmetric=False, everywhere=True))
+    ranges = Ranges(observe(fused, calibration), Grid(symmetric=False, everywhere=True))
     inputs = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in judged.inputs.items()}
     found = []
     for part in parts:
-        fake = Fake(raised, weights=rounded_weights, activations=ranges, skip=_others(raised, part))
-        outputs, twins = _run(fake, inputs, raised.batch or 1)
-        silenced = {name: np.stack([twin[name] for twin in twins]) for name in outputs} if twins else None
-        found.append(check(judged, outputs, silenced=silenced))
+        fake = Fake(fused, weights=rounded_weights, activations=ranges, skip=_others(fused, part))
+        outputs, ablations = _run(fake, inputs, fused.batch or 1)
+        artifact_ablations = (
+            {name: np.stack([ablation[name] for ablation in ablations]) for name in outputs} if ablations else None
+        )
+        found.append(check(judged, outputs, artifact_ablations=artifact_ablations))
     return found
 
 
 def _run(fake: Fake, inputs: Mapping[str, torch.Tensor], size: int) -> tuple[dict[str, Array], list[dict[str, Array]]]:
     """Outputs, and those without each block's attention: float32 ``(P, ...)`` by name."""
-    parts = [fake.twins(batch, removed) for batch in batches(inputs, size)]
+    parts = [fake.ablations(batch, removed) for batch in batches(inputs, size)]
     whole = _joined([part[0] for part in parts])
     return whole, [_joined([part[1][block] for part in parts]) for block in range(len(parts[0][1]))]
 
@@ -74,12 +76,12 @@ def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, Array]:
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
-def _others(raised: Program, part: Sequence[str]) -> tuple[str, ...]:
+def _others(fused: Program, part: Sequence[str]) -> tuple[str, ...]:
     """The paths of all modules with operators outside ``part``, and attention; not of those around ``part``."""
-    paths = {module_of(node) or "" for node in raised.exported.graph.nodes if node.op == "call_function"}
+    paths = {module_of(node) or "" for node in fused.exported.graph.nodes if node.op == "call_function"}
     outside = {path for path in paths if not is_within(path, part) and not any(is_within(own, [path]) for own in part)}
-    return tuple(sorted(outside | set(_attention(raised))))
+    return tuple(sorted(outside | set(_attention(fused))))
 
 
-def _attention(raised: Program) -> tuple[str, ...]:
-    return tuple(block.path.split("#")[0] for block in raised.blocks)  # "#2": the second use of the same module
+def _attention(fused: Program) -> tuple[str, ...]:
+    return tuple(block.path.split("#")[0] for block in fused.blocks)  # "#2": the second use of the same module

@@ -28,20 +28,20 @@ _PLAIN = {"_native_batch_norm_legit_no_training": "batch_norm"}
 _WATCHED = 6
 
 
-def reference_maps(captured: Program, raised: Program, golden: Golden) -> Maps:
+def reference_maps(captured: Program, fused: Program, golden: Golden) -> Maps:
     """The float64 attention maps of every block on the probes that :func:`chosen` picks, and the naive block's graph.
 
-    They are those of ``raised``, which was proven equal to ``captured``.
+    They are those of ``fused``, which was proven equal to ``captured``.
     """
-    numbers = sum(b.subspaces * b.height * b.width for b in raised.blocks)
+    numbers = sum(b.subspaces * b.height * b.width for b in fused.blocks)
     rows = chosen(golden, numbers)
-    size = raised.batch or 1
+    size = fused.batch or 1
     filled = rows + rows[-1:] * (-len(rows) % size)
-    inputs = {spec.name: torch.from_numpy(golden.inputs[spec.name][filled]) for spec in raised.inputs}
-    evaluator = Evaluator(raised)
-    parts = [evaluator.maps(batch) for batch in batches(inputs, size)] if raised.blocks else []
-    whole = [np.concatenate([part[b].numpy() for part in parts])[: len(rows)] for b in range(len(raised.blocks))]
-    paths = [block.path for block in raised.blocks]
+    inputs = {spec.name: torch.from_numpy(golden.inputs[spec.name][filled]) for spec in fused.inputs}
+    evaluator = Evaluator(fused)
+    parts = [evaluator.maps(batch) for batch in batches(inputs, size)] if fused.blocks else []
+    whole = [np.concatenate([part[b].numpy() for part in parts])[: len(rows)] for b in range(len(fused.blocks))]
+    paths = [block.path for block in fused.blocks]
     return Maps(
         probes=tuple(golden.probes[row] for row in rows),
         shapes={path: (int(m.shape[1]), int(m.shape[2]), int(m.shape[3])) for path, m in zip(paths, whole)},
@@ -50,9 +50,9 @@ def reference_maps(captured: Program, raised: Program, golden: Golden) -> Maps:
     )
 
 
-def watched(raised: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[Added]]]:
+def watched(fused: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[Added]]]:
     """A few inputs of ``golden``, real ones where it has any, in whole batches, and what the blocks make of them."""
-    for feed, blocks in _attended(raised, golden):
+    for feed, blocks in _attended(fused, golden):
         yield feed, [Added(*_added(x, maps)) for x, maps in blocks]
 
 
@@ -61,23 +61,23 @@ def _added(x: Array, maps: Array) -> tuple[Array, Array]:
     return x + added, added
 
 
-def resolutions(raised: Program, golden: Golden) -> tuple[Resolution, ...]:
+def resolutions(fused: Program, golden: Golden) -> tuple[Resolution, ...]:
     """What each block's attention meets in lower precisions, forecast on those inputs."""
-    if not raised.blocks:
+    if not fused.blocks:
         return ()
-    parts = [blocks for _, blocks in _attended(raised, golden)]
-    joined = ([np.concatenate([part[b][kind] for part in parts]) for kind in (0, 1)] for b in range(len(raised.blocks)))
-    return tuple(forecast(block.path, x, maps) for block, (x, maps) in zip(raised.blocks, joined))
+    parts = [blocks for _, blocks in _attended(fused, golden)]
+    joined = ([np.concatenate([part[b][kind] for part in parts]) for kind in (0, 1)] for b in range(len(fused.blocks)))
+    return tuple(forecast(block.path, x, maps) for block, (x, maps) in zip(fused.blocks, joined))
 
 
-def _attended(raised: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[tuple[Array, Array]]]]:
+def _attended(fused: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[tuple[Array, Array]]]]:
     real = [row for row, name in enumerate(golden.probes) if not is_built_in(name)] or list(range(len(golden.probes)))
-    size = raised.batch or 1
+    size = fused.batch or 1
     rows = real[: max(_WATCHED, 2 * size)]
     rows += rows[-1:] * (-len(rows) % size)
-    evaluator = Evaluator(raised)
+    evaluator = Evaluator(fused)
     for start in range(0, len(rows), size):
-        feed = {spec.name: golden.inputs[spec.name][rows[start : start + size]] for spec in raised.inputs}
+        feed = {spec.name: golden.inputs[spec.name][rows[start : start + size]] for spec in fused.inputs}
         found = evaluator.attended([torch.from_numpy(array) for array in feed.values()])
         yield feed, [(x.numpy(), maps.numpy()) for x, maps in found]
 

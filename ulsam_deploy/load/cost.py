@@ -42,18 +42,18 @@ class Census:
 
 def count(source: Source) -> Census:
     """Capture the network to find its blocks, and count it by module path."""
-    from ulsam_deploy.graph import capture, raise_attention
+    from ulsam_deploy.graph import capture, fuse_attention
 
-    raised = raise_attention(capture(source.model, source.input_shapes))
+    fused = fuse_attention(capture(source.model, source.input_shapes))
     macs = _macs(source.model, source.input_shapes)
     converted = source.reference is not None
-    costs = _as_trained(source, raised.blocks) if converted else _by_module(source, raised.blocks, macs)
+    costs = _as_trained(source, fused.blocks) if converted else _by_module(source, fused.blocks, macs)
     return Census(
         network=source.network,
         inputs=source.input_shapes,
-        blocks=raised.blocks,
+        blocks=fused.blocks,
         costs=costs,
-        refusals=raised.refusals,
+        refusals=fused.refusals,
         total=ModuleCost(source.parameters, macs[""]),
         backbone=_backbone(source),
     )

@@ -1,4 +1,4 @@
-"""From a file, or the user's own code, to a network with its weights: the first step of the road."""
+"""From a file, or the user's own code, to a network with its weights: the first step of the pipeline."""
 
 from __future__ import annotations
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from ulsam_deploy.report import plots
 
-COLUMNS = ("file", "where", "artifact", "verdict", "error", "least liveness", "p50, ms", "p90, ms", "size, MB")
+COLUMNS = ("file", "where", "artifact", "verdict", "error", "least retention", "p50, ms", "p90, ms", "size, MB")
 
 
 @dataclass(frozen=True)
 class Figures:
     """What is known of one artifact in one file; ``None``: not measured.
 
-    ``error`` is in noise floors, ``liveness`` the least of any block, ``p50`` and ``p90`` in milliseconds, ``size`` in
+    ``error`` is in noise floors, ``retention`` the least of any block, ``p50`` and ``p90`` in milliseconds, ``size`` in
     bytes. ``where`` names the machine that the times are from.
     """
 
@@ -26,7 +26,7 @@ class Figures:
     verdict: str
     size: int
     error: float | None = None
-    liveness: float | None = None
+    retention: float | None = None
     p50: float | None = None
     p90: float | None = None
 
@@ -77,7 +77,7 @@ def _cells(label: str, figures: Figures) -> tuple[str, ...]:
         label,
         figures.verdict,
         said(figures.error, ".2f"),
-        said(figures.liveness, ".2f"),
+        said(figures.retention, ".2f"),
         said(figures.p50, ".3f"),
         said(figures.p90, ".3f"),
         said(figures.size / 1e6, ".2f"),

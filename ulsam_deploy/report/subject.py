@@ -20,12 +20,12 @@ from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.maps import MAPS, Maps, step_counts
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.shapes import shape_text
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.comparison import Figures
 from ulsam_deploy.report.part import Part, milliseconds, times_table
 
-#: Pixels of liveness 0, and from there to liveness 1, in the little picture of a block; and the picture's width.
+#: Pixels of retention 0, and from there to retention 1, in the little picture of a block; and the picture's width.
 _ZERO, _ONE, _WIDTH = 25.0, 100.0, 150.0
 #: What ``verify --against`` opens, and judges it in; what a failure can be taken elsewhere as.
 _OPENED, _JUDGED = (".onnx", ".xml", ".tflite"), ("fp32", "fp16")
@@ -56,7 +56,11 @@ class BundlePart(Part):
         """How to see it again, and how to show it to others."""
         again = typed("ulsam-deploy", "verify", Path(f"{self.name}.bundle"), "--target", record.target)
         file = record.files[0].path
-        if not file.endswith(_OPENED) or record.precision not in _JUDGED or record.evidence.tier < Tier.EXECUTED:
+        if (
+            not file.endswith(_OPENED)
+            or record.precision not in _JUDGED
+            or record.evidence.level < EvidenceLevel.EXECUTED
+        ):
             return again
         artifact = Path(f"{self.name}.bundle", file)
         others = ("--against", "MODEL", artifact, "--precision", record.precision, "--reproduce", "case")
@@ -190,7 +194,7 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
     outputs, blocks = (parity.outputs, parity.blocks) if parity else ((), ())
     errors = _errors(record)
     facts = [
-        ("evidence", record.evidence.tier.label),
+        ("evidence", record.evidence.level.label),
         ("error", f"{max(errors):.2f} of {parity.tolerance:g} noise floors" if errors and parity else "not measured"),
         ("size", f"{sum(file.size for file in record.files) / 1e6:.2f} MB"),
         (
@@ -225,7 +229,7 @@ def _figures(record: ArtifactRecord, machine: str) -> Figures:
         verdict=record.evidence.verdict.value,
         size=sum(file.size for file in record.files),
         error=max(_errors(record), default=None),
-        liveness=min(parity.livenesses, default=None) if parity else None,
+        retention=min(parity.retentions, default=None) if parity else None,
         p50=latency.p50 if latency else None,
         p90=latency.p90 if latency else None,
     )
@@ -238,14 +242,14 @@ def _errors(record: ArtifactRecord) -> list[float]:
 
 
 def _block(block: BlockCheck) -> dict[str, Any]:
-    """One block's liveness as a mark on a scale, in pixels, and in words; nothing is drawn where it isn't known."""
-    low, value, high = block.low, block.liveness, block.high
+    """One block's retention as a mark on a scale, in pixels, and in words; nothing is drawn where it isn't known."""
+    low, value, high = block.low, block.retention, block.high
     drawn: dict[str, float | None] = {"low": None, "width": None, "at": None}
     if low is not None and value is not None and high is not None:
         left, at, right = (min(max(_ZERO + _ONE * x, 0.0), _WIDTH - 3) for x in (low, value, high))
         drawn = {"low": round(left, 1), "width": round(max(right - left, 1.0), 1), "at": round(at - 1.5, 1)}
-    figure = "n/a" if value is None else f"{value:.2f} {block.word.value}"
-    return {"path": block.block, "figure": figure, "words": f"{block.block}: liveness {figure}", **drawn}
+    figure = "n/a" if value is None else f"{value:.2f} {block.state.value}"
+    return {"path": block.block, "figure": figure, "words": f"{block.block}: retention {figure}", **drawn}
 
 
 def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any, str]]:
@@ -304,7 +308,7 @@ def _lints(manifest: Manifest) -> list[str]:
         lints = record.facts.lint
         found += [f"{title(record)} on {device}: {message}" for device, said in lints.items() for message in said]
         found += [f"{title(record)}: {sentence}" for sentence in record.facts.suggestions]
-        if record.evidence.tier < Tier.EXECUTED:
+        if record.evidence.level < EvidenceLevel.EXECUTED:
             found.append(f"{title(record)} was not executed here: verify it on its device.")
     return found
 

@@ -26,7 +26,8 @@ from ulsam_deploy.inputs import probes
 from ulsam_deploy.load import source
 from ulsam_deploy.sweep.store import fetched, is_url
 
-#: What one export takes at most: MobileNetV2 at 224 x 224 with all its twins stays below 3 GiB (docs/performance.md).
+#: What one export takes at most: MobileNetV2 at 224 x 224 with all its ablations stays below 3 GiB
+#: (docs/performance.md).
 MEMORY_GIB = 3.0
 #: The keys of the file: their kind, and what stands where they are left out.
 _KEYS: Mapping[str, tuple[type, Any]] = {

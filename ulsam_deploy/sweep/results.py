@@ -13,7 +13,7 @@ from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.sweep.work import SETTLED, CellResult
 
 COLUMNS = (
-    *("checkpoint", "target", "precision", "input", "device", "evidence", "error", "liveness", "top-1", "size"),
+    *("checkpoint", "target", "precision", "input", "device", "evidence", "error", "retention", "top-1", "size"),
     *("p50", "seconds", "verdict"),
 )
 
@@ -53,9 +53,9 @@ class Row:
             found.precision,
             found.input or "-",
             found.device or "-",
-            found.tier.label,
-            "-" if run.error is None else f"{run.error:.2f} floors",
-            "-" if run.liveness is None else f"{run.liveness:.2f}",
+            found.level.label,
+            "-" if run.error is None else f"{run.error:.2f}x noise",
+            "-" if run.retention is None else f"{run.retention:.2f}",
             percent(right.top1.value, right.top1.low, right.top1.high) if right else "-",
             f"{found.bytes / 1e6:.2f} MB" if found.bytes else "-",
             "-" if run.p50 is None else f"{run.p50:.2f} ms",

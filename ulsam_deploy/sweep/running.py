@@ -53,7 +53,7 @@ class Run:
         left = (time.perf_counter() - self._started) / self._made * (total - done)
         said = result.found.verdict.value if result.code in SETTLED else "no result"
         self._progress.say(
-            f"[{done}/{total}] {cell.words}: {result.found.tier.label}, {said} "
+            f"[{done}/{total}] {cell.words}: {result.found.level.label}, {said} "
             f"({result.run.seconds:.1f} s on {result.run.worker}; about {left / 60:.0f} min left)"
         )
 

@@ -29,7 +29,7 @@ from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.profiles import device
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import Checked, verdict_code
 from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.graph.interfaces import Exporter
@@ -56,10 +56,10 @@ class CellFacts:
         input: The input's shape as the sweep's file writes it.
         device: The profile; empty for none.
         exit_code: Of the cell alone.
-        tier: How far the evidence goes.
+        level: How far the evidence goes.
         verdict: Of the evidence.
         reasons: What a reader has to know besides, in sentences.
-        blocks: How many attention blocks are raised.
+        blocks: How many attention blocks are fused.
         refused: How many were left as they are.
         files: SHA-256 of each file of the artifact, by its name.
         bytes: Of these files together.
@@ -73,7 +73,7 @@ class CellFacts:
     device: str
     exit_code: int
     reasons: tuple[str, ...] = ()
-    tier: Tier = Tier.EXPORTED
+    level: EvidenceLevel = EvidenceLevel.EXPORTED
     verdict: Verdict = Verdict.UNVERIFIED
     blocks: int = 0
     refused: int = 0
@@ -83,7 +83,7 @@ class CellFacts:
 
 @dataclass(frozen=True)
 class CellRun:
-    """What is about this once: ``peak`` in bytes, ``error`` the largest in noise floors, ``liveness`` the smallest,
+    """What is about this once: ``peak`` in bytes, ``error`` the largest in noise floors, ``retention`` the smallest,
     ``p50`` in ms, ``accuracy`` on the sweep's labelled data.
     """
 
@@ -91,7 +91,7 @@ class CellRun:
     seconds: float
     peak: int | None
     error: float | None = None
-    liveness: float | None = None
+    retention: float | None = None
     p50: float | None = None
     accuracy: Accuracy | None = None
 
@@ -220,7 +220,7 @@ def _on_board(bundle: Bundle, cell: Cell) -> Evidence:
 
 def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Accuracy | None:
     """How often the artifact is right on the sweep's labelled data, in the engine of this machine."""
-    if not cell.labelled or here.tier < Tier.EXECUTED:
+    if not cell.labelled or here.level < EvidenceLevel.EXECUTED:
         return None
     (record,) = bundle.manifest.artifacts
     with fetched(cell.labelled) as data:
@@ -239,7 +239,7 @@ def _described(
     parity = evidence.parity
     facts = replace(
         _facts(cell, verdict_code(evidence)),
-        tier=evidence.tier,
+        level=evidence.level,
         verdict=evidence.verdict,
         reasons=tuple(reason.text for reason in evidence.reasons),
         blocks=len(bundle.manifest.model.blocks),
@@ -250,7 +250,7 @@ def _described(
     run = replace(
         _run(started),
         error=parity.finite_error if parity else None,
-        liveness=min(parity.livenesses, default=None) if parity else None,
+        retention=min(parity.retentions, default=None) if parity else None,
         p50=here.latency.p50 if here.latency and evidence is here else None,
         accuracy=right,
     )

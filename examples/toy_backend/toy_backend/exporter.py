@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.third_party import installed, versions, words_of
-from ulsam_deploy.device.types import Artifact, Availability, Tier
+from ulsam_deploy.device.types import Artifact, Availability, EvidenceLevel
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Pt2Exporter(Exporter):
             files=("model.pt2",),
             inputs=program.inputs,
             outputs=program.outputs,
-            tier=Tier.EXPORTED,
+            level=EvidenceLevel.EXPORTED,
             toolchain=versions("torch"),
         )
 

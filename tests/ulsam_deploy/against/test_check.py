@@ -42,7 +42,7 @@ def test_a_naive_onnx_file_passes_whatever_its_names(small: Path, good_onnx: Pat
     assert (found.evidence.verdict, found.evidence.reasons) == (Verdict.PASS, ())
     assert found.exit_code == Exit.OK
     assert found.evidence.parity
-    assert [block.word for block in found.evidence.parity.blocks] == ["alive", "alive"]
+    assert [block.state for block in found.evidence.parity.blocks] == ["kept", "kept"]
     assert "output 'scores' is taken as the network's 'logits'" in found.notes
 
 
@@ -122,7 +122,7 @@ def test_dead_attention_is_named(small: Path, good_onnx: Path, folder: Path) -> 
     onnx.save(model, path)
     found = verify(small, path)
     assert found.evidence.verdict is Verdict.FAIL
-    assert any("block 'attention.5' is dead" in reason.text for reason in found.evidence.reasons)
+    assert any("block 'attention.5' is lost" in reason.text for reason in found.evidence.reasons)
     assert "'attention.5" in found.evidence.reasons[-1].text
     assert found.evidence.reasons[-1].text.startswith("Where:")
 
@@ -165,10 +165,10 @@ def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path, tmp_
 
 def test_a_failing_export_of_our_own_says_where(small: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = plugins.load(plugins.EXPORTERS, "onnx")
-    honest = exporter.export
+    sound = exporter.export
 
     def careless(program: Any, request: ExportRequest, where: Path) -> Artifact:
-        artifact: Artifact = honest(program, request, where)
+        artifact: Artifact = sound(program, request, where)
         model = onnx.load(where / "model.onnx")
         weight = next(w for w in model.graph.initializer if list(w.dims) == [5, 256])
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
@@ -282,7 +282,7 @@ def test_int8_is_judged_by_ranges_and_nothing_else_is(small: Path, good_onnx: Pa
         verify_against(options, Question(good_onnx), QUIET)
 
 
-def test_another_network_is_no_honest_int8(small: Path, good_onnx: Path, tmp_path: Path) -> None:
+def test_another_network_is_no_sound_int8(small: Path, good_onnx: Path, tmp_path: Path) -> None:
     """The right weights in float32 are within int8's noise; a classifier turned round and scaled is not."""
     np.savez(tmp_path / "real.npz", x=np.random.default_rng(3).normal(size=(40, 3, SIZE, SIZE)).astype(np.float32))
     options = ExportOptions(small, calibration=tmp_path / "real.npz")

@@ -19,7 +19,7 @@ from ulsam_deploy.device.commands import on_device
 from ulsam_deploy.device.commands.answer import ErrorDocument
 from ulsam_deploy.device.commands.parser import command_of
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UnavailableError, UsageError
-from ulsam_deploy.device.types import Artifact, Tier
+from ulsam_deploy.device.types import Artifact, EvidenceLevel
 from ulsam_deploy.exporting.build import BuiltArtifact
 from ulsam_deploy.exporting.outcome import Outcome
 from ulsam_deploy.exporting.pipeline import Exported
@@ -146,8 +146,8 @@ def test_a_result_that_is_no_success_is_the_document(capsys: pytest.CaptureFixtu
 def test_an_export_names_each_artifact_that_fell_short(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifact = Artifact("trt", "fp16", ("model.onnx",), (), (), Tier.COMPILED, {})
-    outcomes = (Outcome("trt", "fp16", "trt", BuiltArtifact(artifact, Evidence(Tier.COMPILED))),)
+    artifact = Artifact("trt", "fp16", ("model.onnx",), (), (), EvidenceLevel.COMPILED, {})
+    outcomes = (Outcome("trt", "fp16", "trt", BuiltArtifact(artifact, Evidence(EvidenceLevel.COMPILED))),)
     monkeypatch.setattr(
         "ulsam_deploy.exporting.pipeline.export", lambda *_: Exported(None, outcomes, (), Exit.UNAVAILABLE)
     )

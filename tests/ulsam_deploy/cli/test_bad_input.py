@@ -198,7 +198,7 @@ def test_a_precision_that_the_target_lacks(run: Run, small: Path) -> None:
 @pytest.mark.parametrize("stage", ["capture", "reference", "onnx"])
 def test_ctrl_c_in_the_middle(small: Path, tmp_path: Path, stage: str) -> None:
     """SIGINT while the stage before is reported done: whole or absent, and no litter."""
-    before = {"capture": "load", "reference": "raise and prove", "onnx": "reference"}[stage]
+    before = {"capture": "load", "reference": "fuse and prove", "onnx": "reference"}[stage]
     command = [sys.executable, "-m", "ulsam_deploy", "export", str(small), "--target", "onnx", "--no-cache"]
     with subprocess.Popen(
         [*command, "-o", "out/x.bundle"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL

@@ -66,7 +66,7 @@ def test_export_json(folder: Path, run: Run, tmp_path: Path) -> None:
     assert found["exit_code"] == 0
     (artifact,) = found["manifest"]["artifacts"]
     assert artifact["evidence"]["verdict"] == "pass"
-    assert artifact["evidence"]["tier"] == "executed"
+    assert artifact["evidence"]["level"] == "executed"
 
 
 def test_verify_prints_a_row_an_artifact(folder: Path, run: Run) -> None:
@@ -154,5 +154,5 @@ def test_help_is_quick_and_needs_no_engine() -> None:
     started = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "ulsam_deploy", "export", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
-    assert "--require TIER" in done.stdout
+    assert "--require LEVEL" in done.stdout
     assert time.perf_counter() - started < 5

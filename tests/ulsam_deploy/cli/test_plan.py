@@ -28,7 +28,7 @@ def test_nothing_is_made_and_then_what_was_said(small_model: Path, run: Run, cac
     words = ["export", small_model, "--target", "onnx", "-o", tmp_path / "n.bundle"]
     said = run(*words, "--dry-run", "--json")
     assert json.loads(said)["replaces"] is False
-    assert set(steps(said)) == {"load", "capture", "raise and prove", "reference", "onnx", "bundle"}
+    assert set(steps(said)) == {"load", "capture", "fuse and prove", "reference", "onnx", "bundle"}
     assert set(steps(said).values()) == {"to do"}
     assert list(tmp_path.iterdir()) == [], "a dry run left something"
     run(*words)

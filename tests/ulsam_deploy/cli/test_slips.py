@@ -35,7 +35,7 @@ SLIPS = {
     "device": ("export {net} --device rpi44", "no device profile is called 'rpi44'; did you mean 'rpi4'?"),
     "evidence": (
         "export {net} --require excuted",
-        "unknown evidence tier 'excuted'; did you mean 'executed'?",
+        "unknown evidence level 'excuted'; did you mean 'executed'?",
     ),
     "limit": ("export {net} --precision auto --limit drp=1", "the budget names 'drp'; did you mean 'drop'?"),
     "preprocessing": ("export {net} --preprocessing imagnet", "did you mean 'imagenet'?"),

@@ -72,7 +72,7 @@ def unruly(bundle: Bundle, does: str) -> Path:
         ("os.kill(os.getpid(), signal.SIGSEGV)", "crashed (signal SIGSEGV)"),
         ("os._exit(0)", "crashed"),
         (FORGED.format(value=7, failure=None, more=""), "Evidence: at $: 7 has the wrong type"),
-        (FORGED.format(value={}, failure=None, more=""), "Evidence: at $: the key 'tier' is missing"),
+        (FORGED.format(value={}, failure=None, more=""), "Evidence: at $: the key 'level' is missing"),
         (FORGED.format(value=None, failure=SUCCESS, more=""), "an error with the exit code of success"),
         (FORGED.format(value=None, failure=None, more=", n=numpy.zeros(1)"), "no message that can be read"),
         (FORGED.format(value="'7' * (65 << 20)", failure=None, more=""), "bytes of words are more than 67108864"),

@@ -14,7 +14,7 @@ def test_words_win_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "b.toml"
     path.write_text('[budget]\ndrop = 1\nsize = "40 %"\n')
     assert read_budget(path) == Budget(drop=1, size="40 %")
-    assert read_budget(path, ["drop=0.25", "liveness=0.95"]) == Budget(drop=0.25, liveness=0.95, size="40 %")
+    assert read_budget(path, ["drop=0.25", "retention=0.95"]) == Budget(drop=0.25, retention=0.95, size="40 %")
     assert read_budget(None) == Budget(None, 8.0, 0.9, "")
 
 
@@ -32,7 +32,7 @@ def test_sizes_have_units(size: str, most: float | None) -> None:
         ("drop=nan", "drop is nan"),
         ("error=9", "error is 9"),
         ("error=0", "error is 0"),
-        ("liveness=1.2", "liveness is 1.2"),
+        ("retention=1.2", "retention is 1.2"),
         ("size=40", "size is '40'"),
         ("size=lots", "size is 'lots'"),
         ("speed=2", "names 'speed'"),
@@ -53,7 +53,7 @@ def test_limits_that_make_no_sense(word: str, said: str) -> None:
         ('[budget]\ndrop = "1"\n', "drop is '1'"),
         ("[budget]\nsize = 40\n", "size is 40"),
         ("[[budget]]\nmax_size_mb = 1\n", "what 'compare' takes"),
-        ("[budget]\nliveness = true\n", "liveness is True"),
+        ("[budget]\nretention = true\n", "retention is True"),
         ("[budget", "isn't valid TOML"),
         ("", "holds nothing"),
     ],

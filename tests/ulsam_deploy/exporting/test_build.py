@@ -48,5 +48,5 @@ def test_what_outputs_cannot_show_is_read_at_the_block(tmp_path: Path, monkeypat
         assert evidence
         assert evidence.verdict is Verdict.PASS, evidence.reasons
         (block,) = evidence.parity.blocks
-        assert (block.word, block.outputs.word) == ("alive", "inconclusive")
-        assert block.liveness == pytest.approx(1, abs=0.01)
+        assert (block.state, block.outputs.state) == ("kept", "inconclusive")
+        assert block.retention == pytest.approx(1, abs=0.01)

@@ -1,4 +1,4 @@
-"""The road end to end on a small network: what a user's first command does, and what a failing target does."""
+"""The pipeline end to end on a small network: what a user's first command does, and what a failing target does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.errors import Exit, RefusedError, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting import pipeline
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.load import source
@@ -32,13 +32,13 @@ def test_every_engine_here_passes_and_tensorrt_claims_no_more_than_it_reached(ex
     found = {a.target: a.evidence for a in exported.bundle.manifest.artifacts}
     assert set(found) == {"onnx", "openvino", "tflite", "trt"}
     for target in ("onnx", "openvino", "tflite"):
-        assert (found[target].verdict, found[target].tier) == (Verdict.PASS, Tier.EXECUTED)
+        assert (found[target].verdict, found[target].level) == (Verdict.PASS, EvidenceLevel.EXECUTED)
         parity = found[target].parity
         assert parity
         assert max(output.error for output in parity.outputs) < 8
-        assert [block.word for block in parity.blocks] == ["alive"] * 4
+        assert [block.state for block in parity.blocks] == ["kept"] * 4
     assert found["trt"].verdict is Verdict.UNVERIFIED
-    assert found["trt"].tier <= Tier.COMPILED
+    assert found["trt"].level <= EvidenceLevel.COMPILED
 
 
 def test_the_bundle_is_sound_and_describes_the_model(exported: pipeline.Exported) -> None:
@@ -107,9 +107,9 @@ def test_a_target_that_cannot_be_made_does_not_stop_the_others(small_model: Path
     assert "--batch 1" in refused["tflite"]
 
 
-def test_a_tier_that_cannot_be_reached_here_is_exit_4(checkpoint: Path, tmp_path: Path) -> None:
-    options = ExportOptions(checkpoint, targets=("trt",), output=tmp_path / "t.bundle", require=Tier.EXECUTED)
+def test_a_level_that_cannot_be_reached_here_is_exit_4(checkpoint: Path, tmp_path: Path) -> None:
+    options = ExportOptions(checkpoint, targets=("trt",), output=tmp_path / "t.bundle", require=EvidenceLevel.EXECUTED)
     result = pipeline.export(options, Progress(quiet=True))
     assert result.bundle
-    reached = result.bundle.manifest.artifacts[0].evidence.tier
-    assert result.exit_code == (Exit.OK if reached >= Tier.EXECUTED else Exit.UNAVAILABLE)
+    reached = result.bundle.manifest.artifacts[0].evidence.level
+    assert result.exit_code == (Exit.OK if reached >= EvidenceLevel.EXECUTED else Exit.UNAVAILABLE)

@@ -1,4 +1,4 @@
-"""The road in low precision, end to end: the trained network, real images to calibrate on, every engine here."""
+"""The pipeline in low precision, end to end: the trained network, real images to calibrate on, every engine here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.images import NAMED
 from ulsam_deploy.device.precisions import PRECISIONS
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import verify_bundle
 from ulsam_deploy.exporting import pipeline
 from ulsam_deploy.exporting.options import ExportOptions
@@ -58,8 +58,12 @@ def test_int8_passes_with_every_block_alive(onnx_int8: pipeline.Exported) -> Non
     assert onnx_int8.exit_code is Exit.OK
     assert onnx_int8.bundle
     (record,) = onnx_int8.bundle.manifest.artifacts
-    assert (record.precision, record.evidence.tier, record.evidence.verdict) == ("int8", Tier.EXECUTED, Verdict.PASS)
-    assert [block.word for block in record.evidence.parity.blocks] == ["alive"] * 4
+    assert (record.precision, record.evidence.level, record.evidence.verdict) == (
+        "int8",
+        EvidenceLevel.EXECUTED,
+        Verdict.PASS,
+    )
+    assert [block.state for block in record.evidence.parity.blocks] == ["kept"] * 4
 
 
 def test_the_manifest_says_how_it_was_made(onnx_int8: pipeline.Exported) -> None:
@@ -86,15 +90,15 @@ def test_as_a_strangers_file_it_is_judged_as_int8(
     words += ["--preprocessing", "unit-grey"]
     assert main(["verify", str(file), *words]) == Exit.OK
     found = json.loads(capsys.readouterr().out)["evidence"]["parity"]
-    assert [block["word"] for block in found["blocks"]] == ["alive"] * 4
+    assert [block["state"] for block in found["blocks"]] == ["kept"] * 4
     assert found["outputs"][0]["error"] == record.evidence.parity.outputs[0].error
-    assert plugins.load(plugins.EXPORTERS, "onnx").silence(file, range(1, 2), tmp_path)
+    assert plugins.load(plugins.EXPORTERS, "onnx").ablate(file, range(1, 2), tmp_path)
     assert main(["verify", str(tmp_path / file.name), *words]) == Exit.CHECK_FAILED
     (reason,) = json.loads(capsys.readouterr().out)["evidence"]["reasons"]
-    assert reason["text"].startswith("The attention of block 'attention.6' is dead")
+    assert reason["text"].startswith("The attention of block 'attention.6' is lost")
 
 
-def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported, tmp_path: Path) -> None:
+def test_a_device_judges_by_the_ablations_in_the_bundle(onnx_int8: pipeline.Exported, tmp_path: Path) -> None:
     """The same verdict again from the files alone; and a dead block in another file of that name is found."""
     assert onnx_int8.bundle
     (checked,) = verify_bundle(read_bundle(onnx_int8.bundle.root))
@@ -106,13 +110,13 @@ def test_a_device_judges_by_the_twins_in_the_bundle(onnx_int8: pipeline.Exported
     record, root = checked.record, onnx_int8.bundle.root
     (file,) = onnx_int8.bundle.files(record)
     exporter = plugins.load(plugins.EXPORTERS, "onnx")
-    assert exporter.silence(file, range(1, 2), tmp_path)
+    assert exporter.ablate(file, range(1, 2), tmp_path)
     dead = execute(
         "onnx", [tmp_path / file.name], record.inputs, record.outputs, Golden.load(root / "golden.npz"),
         precision="int8", timed=False,
     )  # fmt: skip
     assert dead.verdict is Verdict.FAIL
-    assert any("'attention.6' is dead" in reason.text for reason in dead.reasons)
+    assert any("'attention.6' is lost" in reason.text for reason in dead.reasons)
 
 
 def test_int8_by_the_command_line(

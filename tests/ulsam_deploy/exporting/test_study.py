@@ -14,8 +14,8 @@ import ulsam_deploy.graph
 from ulsam_deploy.device import verify
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Floor, Reason, ReasonKind, StudyFacts, Verdict
-from ulsam_deploy.device.parity import Golden, Yardstick
-from ulsam_deploy.device.types import Artifact, TensorSpec, Tier
+from ulsam_deploy.device.parity import Golden, PrecisionFloors
+from ulsam_deploy.device.types import Artifact, EvidenceLevel, TensorSpec
 from ulsam_deploy.exporting.build import build
 from ulsam_deploy.exporting.network import FusedNetwork, NetworkStages
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
@@ -42,7 +42,7 @@ class Stub:
         return None
 
     def export(self, program, request, folder):
-        return Artifact("nothing", "fp32", (), (), (), Tier.PARSED, {}, FACTS)
+        return Artifact("nothing", "fp32", (), (), (), EvidenceLevel.PARSED, {}, FACTS)
 
     def study(self, artifact, folder, golden):
         assert golden == "golden"
@@ -67,19 +67,19 @@ def test_a_study_is_kept_and_decides_only_by_failing(
     prepared = Prepared(network, tmp_path, None, "golden", (), 1, (), None)
     made = build(prepared, Stub(study), Recipe(), options, tmp_path)
     assert made.artifact.facts == replace(FACTS, study=study.facts if study else None)
-    assert (made.evidence.verdict, made.evidence.tier) == (verdict, Tier.PARSED)
+    assert (made.evidence.verdict, made.evidence.level) == (verdict, EvidenceLevel.PARSED)
     assert made.evidence.reasons[1:] == (study.reasons if study else ())
     assert Outcome("nothing", "fp32", "nothing", made).exit_code(options) == code
 
 
 def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of 1e-3 is a failure in fp32 and honest in fp16; one of 1 is a failure in both."""
+    """An error of 1e-3 is a failure in fp32 and sound in fp16; one of 1 is a failure in both."""
     random = np.random.default_rng(0)
     x = random.normal(size=(8, 5))
     truth = Golden(
         {"x": x.astype(np.float32)}, {"y": x}, {"y": np.zeros((0, 8, 5), np.float32)}, {"y": (5,)},
         {"y": Floor(1e-7, 3e-7, 3)}, (), tuple(f"p{i}" for i in range(8)),
-        yardsticks={"fp16": Yardstick({"y": Floor(1e-3, 3e-3, 3)}, tuple(range(8)))},
+        precision_floors={"fp16": PrecisionFloors({"y": Floor(1e-3, 3e-3, 3)}, tuple(range(8)))},
     )  # fmt: skip
 
     class Engine:

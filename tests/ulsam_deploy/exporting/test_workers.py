@@ -109,7 +109,7 @@ def test_what_nobody_foresaw_is_a_defect_with_the_traceback_of_the_other_process
     assert error.value.exit_code is Exit.DEFECT
     (kept,) = tmp_path.glob("ulsam-deploy-defect-*.txt")
     assert str(kept) in error.value.found
-    assert "in forget" in kept.read_text(), "where it was raised there is lost"
+    assert "in forget" in kept.read_text(), "where it was fused there is lost"
 
 
 def test_a_killed_worker_is_replaced_and_its_task_done_again(pool: LocalPool, tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_an_artifact_that_the_baseline_lacks() -> None:
     [
         ({"max_error": 3.0}, True, ""),
         ({"max_error": 2.0}, False, "largest error is 2.5 noise floors; at most 2 noise floors is allowed"),
-        ({"min_liveness": 0.9}, True, ""),
-        ({"min_liveness": 0.995}, False, "liveness is 0.99; at least 0.995 is allowed"),
+        ({"min_retention": 0.9}, True, ""),
+        ({"min_retention": 0.995}, False, "retention is 0.99; at least 0.995 is allowed"),
         ({"max_size_mb": 1.5}, True, ""),
         ({"max_size_mb": 1.49}, False, "size is 1.5 MB"),
         ({"max_rss_mb": 50}, True, ""),
@@ -148,7 +148,7 @@ def test_a_p90_that_lies_about_at_the_limit_is_inconclusive() -> None:
 def test_what_was_not_measured_is_inconclusive_and_an_endless_error_fails() -> None:
     blank = measured(OLD, parity=None, peak_rss=None, energy=None)
     now = result(blank)
-    for name in ("max_error", "min_liveness", "max_rss_mb", "max_energy_mj"):
+    for name in ("max_error", "min_retention", "max_rss_mb", "max_energy_mj"):
         finding = one(now, now, DeviceBudget(**{name: 1e9}))
         assert (finding.verdict, finding.found) == (Verdict.INCONCLUSIVE, "not measured")
     broken = result(measured(OLD, parity=Parity(Verdict.FAIL, None, None)))
@@ -194,10 +194,10 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_budgets_are_read(tmp_path: Path) -> None:
-    text = '[[budget]]\ntarget = "onnx"\nmax_p90_ms = 5\n[[budget]]\ndevice = "*Pi 5*"\nmin_liveness = 0.9\n'
+    text = '[[budget]]\ntarget = "onnx"\nmax_p90_ms = 5\n[[budget]]\ndevice = "*Pi 5*"\nmin_retention = 0.9\n'
     assert read_budgets(write(tmp_path, text)) == (
         DeviceBudget(target="onnx", max_p90_ms=5.0),
-        DeviceBudget(device="*Pi 5*", min_liveness=0.9),
+        DeviceBudget(device="*Pi 5*", min_retention=0.9),
     )
 
 

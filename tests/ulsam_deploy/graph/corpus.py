@@ -1,6 +1,6 @@
-"""The corpus: differently written ULSAM blocks and networks, and what the raise must say of each.
+"""The corpus: differently written ULSAM blocks and networks, and what fusing must say of each.
 
-A case says which blocks are raised, as ``path: subspaces``, and which reasons of refusal are given. Nothing else of
+A case says which blocks are fused, as ``path: subspaces``, and which reasons of refusal are given. Nothing else of
 these blocks may be left in the graph. Cases with neither are networks that must be left alone without a word.
 """
 
@@ -27,7 +27,7 @@ class Case:
     inputs: tuple[tuple[int, ...], ...] = ((3, H, W),)
     batch: int | None = 2
     alone: bool = False  # nothing but the block stands between two convolutions
-    keeps: int = 0  # softmaxes of raised blocks that stay, because the network returns what they give
+    keeps: int = 0  # softmaxes of fused blocks that stay, because the network returns what they give
 
 
 def net(block: nn.Module, channels: int = C) -> nn.Module:
@@ -47,8 +47,8 @@ def net(block: nn.Module, channels: int = C) -> nn.Module:
     return Net()
 
 
-def raised(name: str, block: Callable[[], nn.Module], groups: int = 2, **options: object) -> Case:
-    """A block that is raised as one node, of ``groups`` subspaces."""
+def fused(name: str, block: Callable[[], nn.Module], groups: int = 2, **options: object) -> Case:
+    """A block that is fused as one node, of ``groups`` subspaces."""
     options = {"blocks": {"block": groups}, "alone": True} | options
     return Case(name, lambda: net(block()), **options)
 
@@ -212,43 +212,43 @@ class Called(nn.Module):
 APART = {"block.branches.0": 1, "block.branches.1": 1}
 
 SPELLED = [
-    raised("the reference form", Block),
-    *(raised(f"split: {name}", lambda f=f: Block(split=f)) for name, f in SPLITS.items()),
-    *(raised(f"join: {name}", lambda f=f: Block(join=f)) for name, f in JOINS.items()),
-    *(raised(f"softmax: {name}", lambda f=f: Block(attend=f)) for name, f in SOFTMAXES.items()),
-    *(raised(f"weigh: {name}", lambda f=f: Block(weigh=f)) for name, f in WEIGHINGS.items()),
-    raised("weigh: +=", lambda: Block(weigh=in_place_plus)),
-    *(raised(f"relu: {name}", lambda f=f: Block(relu=f, score_relu=f)) for name, f in RELUS.items()),
-    *(raised(f"gate: {name}", lambda f=f: Block(gate=f)) for name, f in GATES.items()),
-    *(raised(f"score: {name}", lambda f=f: Block(score=f)) for name, f in SCORES.items()),
-    raised("pool and ReLU swapped", lambda: Block(relu=s.pool, pool=F.relu)),
-    raised("dropout on the attention", lambda: Block(attend=s.then(s.softmax_view, nn.Dropout(0.3).eval()))),
-    raised("grouped convolutions, one softmax", s.Vectorised, groups=3),
-    raised("maps together, one product", s.MapsFirst),
-    raised("scores together, one softmax", s.ScoresFirst),
-    raised("one gate, split after the pool", s.GateFirst),
-    raised("one subspace", lambda: Block(groups=1), blocks={"block.branches.0": 1}, alone=False),
-    raised("one subspace a channel", lambda: Block(groups=C), groups=C),
-    raised("three subspaces", lambda: Block(groups=3), groups=3),
-    raised("slices of the output assigned", lambda: Block(join=assigned), batch=2),
-    raised("grouped scores, one softmax a map", lambda: s.Vectorised(apart=True), groups=3),
-    raised("gate without an affine", lambda: Block(gate=lambda _: nn.Identity())),
-    raised("a bare branch", lambda: Branch(C), groups=1),
+    fused("the reference form", Block),
+    *(fused(f"split: {name}", lambda f=f: Block(split=f)) for name, f in SPLITS.items()),
+    *(fused(f"join: {name}", lambda f=f: Block(join=f)) for name, f in JOINS.items()),
+    *(fused(f"softmax: {name}", lambda f=f: Block(attend=f)) for name, f in SOFTMAXES.items()),
+    *(fused(f"weigh: {name}", lambda f=f: Block(weigh=f)) for name, f in WEIGHINGS.items()),
+    fused("weigh: +=", lambda: Block(weigh=in_place_plus)),
+    *(fused(f"relu: {name}", lambda f=f: Block(relu=f, score_relu=f)) for name, f in RELUS.items()),
+    *(fused(f"gate: {name}", lambda f=f: Block(gate=f)) for name, f in GATES.items()),
+    *(fused(f"score: {name}", lambda f=f: Block(score=f)) for name, f in SCORES.items()),
+    fused("pool and ReLU swapped", lambda: Block(relu=s.pool, pool=F.relu)),
+    fused("dropout on the attention", lambda: Block(attend=s.then(s.softmax_view, nn.Dropout(0.3).eval()))),
+    fused("grouped convolutions, one softmax", s.Vectorised, groups=3),
+    fused("maps together, one product", s.MapsFirst),
+    fused("scores together, one softmax", s.ScoresFirst),
+    fused("one gate, split after the pool", s.GateFirst),
+    fused("one subspace", lambda: Block(groups=1), blocks={"block.branches.0": 1}, alone=False),
+    fused("one subspace a channel", lambda: Block(groups=C), groups=C),
+    fused("three subspaces", lambda: Block(groups=3), groups=3),
+    fused("slices of the output assigned", lambda: Block(join=assigned), batch=2),
+    fused("grouped scores, one softmax a map", lambda: s.Vectorised(apart=True), groups=3),
+    fused("gate without an affine", lambda: Block(gate=lambda _: nn.Identity())),
+    fused("a bare branch", lambda: Branch(C), groups=1),
     # Exact as one-subspace blocks: what moves channels between them is not part of them.
-    raised("interleaved subspaces", lambda: Block(split=interleaved), blocks=APART, alone=False),
-    raised(
+    fused("interleaved subspaces", lambda: Block(split=interleaved), blocks=APART, alone=False),
+    fused(
         "subspaces put together in another order",
         lambda: Block(join=lambda p: torch.cat(p[::-1], 1)),
         blocks=APART,
         alone=False,
     ),
-    raised("one module, groups in the batch", lambda: s.Shared(folded=True), blocks={"block.branch": 1}, alone=False),
-    raised("batch 1", Block, batch=1),
-    raised("batch 1, grouped", s.Vectorised, groups=3, batch=1),
-    raised("batch 1, scores together", s.ScoresFirst, batch=1),
-    raised("dynamic batch", Block, batch=None),
-    raised("dynamic batch, grouped", s.Vectorised, groups=3, batch=None),
-    raised("dynamic batch, maps returned", s.Returning, batch=None, alone=False),
-    raised("maps returned", s.Returning, alone=False),
-    raised("maps returned, last subspace first", s.Backwards, alone=False),
+    fused("one module, groups in the batch", lambda: s.Shared(folded=True), blocks={"block.branch": 1}, alone=False),
+    fused("batch 1", Block, batch=1),
+    fused("batch 1, grouped", s.Vectorised, groups=3, batch=1),
+    fused("batch 1, scores together", s.ScoresFirst, batch=1),
+    fused("dynamic batch", Block, batch=None),
+    fused("dynamic batch, grouped", s.Vectorised, groups=3, batch=None),
+    fused("dynamic batch, maps returned", s.Returning, batch=None, alone=False),
+    fused("maps returned", s.Returning, alone=False),
+    fused("maps returned, last subspace first", s.Backwards, alone=False),
 ]

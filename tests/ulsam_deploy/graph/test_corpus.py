@@ -1,4 +1,4 @@
-"""Every network of the corpus is raised or refused as it should be, and every rewrite is proven exact in float64."""
+"""Every network of the corpus is fused or refused as it should be, and every rewrite is proven exact in float64."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from ulsam_deploy.exporters import lowerings
-from ulsam_deploy.graph import Program, Proof, capture, lower, raise_attention
+from ulsam_deploy.graph import Program, Proof, capture, fuse_attention, lower
 
 from .corpus import Case
 from .networks import ALL
@@ -24,26 +24,26 @@ def operators(program: Program) -> list[str]:
 class Rewritten:
     case: Case
     captured: Program
-    raised: Program
+    fused: Program
 
 
 @pytest.fixture(scope="module", params=ALL, ids=lambda case: case.name)
 def rewritten(request: pytest.FixtureRequest) -> Rewritten:
     case: Case = request.param
     captured = capture(randomise(case.make()), case.inputs, case.batch)
-    return Rewritten(case, captured, raise_attention(captured))
+    return Rewritten(case, captured, fuse_attention(captured))
 
 
-def test_is_raised_or_refused_as_it_should_be(rewritten: Rewritten) -> None:
-    case, raised = rewritten.case, rewritten.raised
-    assert {block.path: block.subspaces for block in raised.blocks} == dict(case.blocks), raised.refusals
-    assert [refusal.path for refusal in raised.refusals] == [path for path, _ in case.refusals]
-    for refusal, (_, reason) in zip(raised.refusals, case.refusals, strict=True):
+def test_is_fused_or_refused_as_it_should_be(rewritten: Rewritten) -> None:
+    case, fused = rewritten.case, rewritten.fused
+    assert {block.path: block.subspaces for block in fused.blocks} == dict(case.blocks), fused.refusals
+    assert [refusal.path for refusal in fused.refusals] == [path for path, _ in case.refusals]
+    for refusal, (_, reason) in zip(fused.refusals, case.refusals, strict=True):
         assert reason in refusal.reason
 
 
-def test_nothing_of_a_raised_block_is_left(rewritten: Rewritten) -> None:
-    case, before, after = rewritten.case, operators(rewritten.captured), operators(rewritten.raised)
+def test_nothing_of_a_fused_block_is_left(rewritten: Rewritten) -> None:
+    case, before, after = rewritten.case, operators(rewritten.captured), operators(rewritten.fused)
     assert after.count(ATTENTION) == len(case.blocks)
     if case.alone:
         assert [name for name in after if name != "aten.sym_size.int"] == [CONV, ATTENTION, CONV]
@@ -55,10 +55,10 @@ def test_nothing_of_a_raised_block_is_left(rewritten: Rewritten) -> None:
 
 def test_is_exact_in_float64(rewritten: Rewritten) -> None:
     proof = Proof(rewritten.captured)
-    proof.check(rewritten.raised, "raising")
-    if rewritten.raised.blocks:
+    proof.check(rewritten.fused, "fusing")
+    if rewritten.fused.blocks:
         for lowering in (lowerings.broadcast, lowerings.channels_last):
-            lowered = lower(rewritten.raised, lowering)
+            lowered = lower(rewritten.fused, lowering)
             assert not [name for name in operators(lowered) if name.startswith("ulsam")]
             proof.check(lowered, lowering.__name__)
 

@@ -1,4 +1,4 @@
-"""The corpus of the raise once more, out of ONNX files: what is raised of PyTorch's graph is raised of ONNX's."""
+"""The corpus of the raise once more, out of ONNX files: what is fused of PyTorch's graph is fused of ONNX's."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ DIFFERENT = {
     "softmax over parts of two images": "the batch of 1 has no second image",
     "softmax over all images": "the batch of 1 has no second image",
     "map of the other image": "the batch of 1 has no second image",
-    "U-Net": "TorchScript joins two concatenations into one: the block's subspaces are raised one by one",
+    "U-Net": "TorchScript joins two concatenations into one: the block's subspaces are fused one by one",
     "U-Net, dynamic batch": "the same",
 }
-#: A softmax over one number is 1: onnxsim writes that, and no attention is left to be raised or refused.
+#: A softmax over one number is 1: onnxsim writes that, and no attention is left to be fused or refused.
 CONSTANT = ("softmax over the 1-channel axis", "softmax over the 1-channel axis, 4-D", "map of one position",
             "softmax over the batch", "variant: softmax over the channel")  # fmt: skip
 #: What neither exporter's file can be read for: operators named in docs/onnx-in.md.
@@ -52,7 +52,7 @@ UNREAD = ("ScatterND", "GatherND", "TopK", "Sequence", "LessOrEqual", "If (")
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("words", WRITERS, ids=lambda words: "-".join(map(str, words)))
 def test_the_whole_corpus(corpus: SimpleNamespace, words: Any) -> None:
-    """Every network of the corpus of the raise is raised or refused from its ONNX file as it is from PyTorch."""
+    """Every network of the corpus of the raise is fused or refused from its ONNX file as it is from PyTorch."""
     exporter, opset, folded, simplified = words
     writer = corpus.writers.Writer(exporter, opset, False, folded, simplified)
     wrong = [f"{case.name}: {said}" for case in ALL if (said := _wrong(corpus, writer, case))]
@@ -69,9 +69,9 @@ def _wrong(corpus: SimpleNamespace, writer: Any, case: Case) -> str:
     if case.name in DIFFERENT:
         return ""
     if writer.simplified and case.name in CONSTANT:
-        return f"{seen.raised} raised, {seen.refusals} refused" if seen.raised or seen.refusals else ""
-    if seen.raised != len(case.blocks):
-        return f"{seen.raised} raised of {len(case.blocks)}: {seen.refusals}"
+        return f"{seen.fused} fused, {seen.refusals} refused" if seen.fused or seen.refusals else ""
+    if seen.fused != len(case.blocks):
+        return f"{seen.fused} fused of {len(case.blocks)}: {seen.refusals}"
     reasons = [reason for _, reason in case.refusals]
     found = [refusal.reason for refusal in seen.refusals]
     return (

@@ -1,4 +1,4 @@
-"""The evaluator against PyTorch itself, and its twins against networks whose attention is truly taken out."""
+"""The evaluator against PyTorch itself, and its ablations against networks whose attention is truly taken out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ulsam_deploy.graph import Evaluator, Program, batches, capture, lower, raise_attention
+from ulsam_deploy.graph import Evaluator, Program, batches, capture, fuse_attention, lower
 
 from .spellings import Block, C, randomise
 
@@ -28,8 +28,8 @@ def model() -> nn.Sequential:
 
 
 @pytest.fixture(scope="module")
-def raised(model: nn.Sequential) -> Program:
-    program = raise_attention(capture(model, [(3, H, W)], batch=2))
+def fused(model: nn.Sequential) -> Program:
+    program = fuse_attention(capture(model, [(3, H, W)], batch=2))
     assert [block.path for block in program.blocks] == ["1", "4"]
     return program
 
@@ -40,46 +40,46 @@ def image() -> Tensor:
 
 
 def exact(model: nn.Sequential, image: Tensor, without: int | None = None) -> Tensor:
-    twin = copy.deepcopy(model).double()
+    ablation = copy.deepcopy(model).double()
     if without is not None:
-        twin[without] = nn.Identity()
+        ablation[without] = nn.Identity()
     with torch.no_grad():
-        return twin(image.double())
+        return ablation(image.double())
 
 
-def test_float64_is_the_network_in_double(model: nn.Sequential, raised: Program, image: Tensor) -> None:
-    torch.testing.assert_close(Evaluator(raised).run([image])["output"], exact(model, image), rtol=1e-12, atol=1e-12)
+def test_float64_is_the_network_in_double(model: nn.Sequential, fused: Program, image: Tensor) -> None:
+    torch.testing.assert_close(Evaluator(fused).run([image])["output"], exact(model, image), rtol=1e-12, atol=1e-12)
 
 
-def test_float32_is_the_network_as_it_is(model: nn.Sequential, raised: Program, image: Tensor) -> None:
-    given = Evaluator(raised, torch.float32).run([image])["output"]
+def test_float32_is_the_network_as_it_is(model: nn.Sequential, fused: Program, image: Tensor) -> None:
+    given = Evaluator(fused, torch.float32).run([image])["output"]
     assert given.dtype is torch.float32
     torch.testing.assert_close(given, model(image), rtol=1e-4, atol=1e-3)
     assert not torch.equal(given.double(), exact(model, image))  # the two precisions do differ
 
 
-def test_twins_are_networks_without_that_attention(model: nn.Sequential, raised: Program, image: Tensor) -> None:
-    reference, twins = Evaluator(raised).twins([image])
+def test_ablations_are_networks_without_that_attention(model: nn.Sequential, fused: Program, image: Tensor) -> None:
+    reference, ablations = Evaluator(fused).ablations([image])
     torch.testing.assert_close(reference["output"], exact(model, image), rtol=1e-12, atol=1e-12)
-    assert len(twins) == 2
-    for twin, block in zip(twins, (1, 4), strict=True):
+    assert len(ablations) == 2
+    for ablation, block in zip(ablations, (1, 4), strict=True):
         expected = exact(model, image, without=block)
         assert (expected - reference["output"]).abs().max() > 1e-2  # the attention matters here
-        torch.testing.assert_close(twin["output"], expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ablation["output"], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_shared_prefixes_give_what_whole_runs_give(raised: Program, image: Tensor) -> None:
-    evaluator = Evaluator(raised)
-    reference, twins = evaluator.twins([image])
+def test_shared_prefixes_give_what_whole_runs_give(fused: Program, image: Tensor) -> None:
+    evaluator = Evaluator(fused)
+    reference, ablations = evaluator.ablations([image])
     assert torch.equal(reference["output"], evaluator.run([image])["output"])
-    again, _ = evaluator.twins([image])
-    assert torch.equal(reference["output"], again["output"])  # a twin spoils nothing for the next run
-    without_all = Evaluator(lower(raised, lambda x, *_: x.clone())).run([image])["output"]
-    assert not torch.allclose(without_all, twins[0]["output"])
+    again, _ = evaluator.ablations([image])
+    assert torch.equal(reference["output"], again["output"])  # an ablation spoils nothing for the next run
+    without_all = Evaluator(lower(fused, lambda x, *_: x.clone())).run([image])["output"]
+    assert not torch.allclose(without_all, ablations[0]["output"])
 
 
-def test_maps_are_the_networks_own_and_sum_to_one(model: nn.Sequential, raised: Program, image: Tensor) -> None:
-    first, second = Evaluator(raised).maps([image])
+def test_maps_are_the_networks_own_and_sum_to_one(model: nn.Sequential, fused: Program, image: Tensor) -> None:
+    first, second = Evaluator(fused).maps([image])
     assert first.shape == (2, 2, H, W)
     assert second.shape == (2, 3, H, W)
     torch.testing.assert_close(second.sum((2, 3)), torch.ones(2, 3, dtype=torch.float64), rtol=0, atol=1e-12)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ulsam_deploy.graph import Evaluator, Program, capture, lower, prove, raise_attention
+from ulsam_deploy.graph import Evaluator, Program, capture, fuse_attention, lower, prove
 from ulsam_deploy.graph.editing import Constants, Editor
 from ulsam_deploy.graph.operator import attention_map
 
@@ -46,7 +46,7 @@ def captured(request: pytest.FixtureRequest) -> Program:
 
 
 def test_nothing_that_is_constant_is_left_to_compute(captured: Program) -> None:
-    lowered = lower(raise_attention(captured), with_constants)
+    lowered = lower(fuse_attention(captured), with_constants)
     constants = Constants(lowered.exported)
     calls = [node for node in lowered.exported.graph.nodes if node.op == "call_function"]
     assert not [node.name for node in calls if constants.known(node) and node.users]
@@ -57,16 +57,16 @@ def test_nothing_that_is_constant_is_left_to_compute(captured: Program) -> None:
 
 
 def test_what_is_folded_is_exact_beyond_float32(captured: Program) -> None:
-    raised = raise_attention(captured)
-    assert {tensor.dtype for tensor in raised.exact.values()} == {torch.float64}
-    for name, tensor in raised.exact.items():
-        assert torch.equal(raised.exported.state_dict[name], tensor.float())
-    assert any(not torch.equal(tensor, tensor.float().double()) for tensor in raised.exact.values())
+    fused = fuse_attention(captured)
+    assert {tensor.dtype for tensor in fused.exact.values()} == {torch.float64}
+    for name, tensor in fused.exact.items():
+        assert torch.equal(fused.exported.state_dict[name], tensor.float())
+    assert any(not torch.equal(tensor, tensor.float().double()) for tensor in fused.exact.values())
 
 
 def test_a_dynamic_program_serves_other_batches() -> None:
     captured = capture(randomise(Offset()), [(3, H, W)], None)
-    lowered = lower(raise_attention(captured), with_constants)
+    lowered = lower(fuse_attention(captured), with_constants)
     for batch in (1, 5):
         image = [torch.randn(batch, 3, H, W)]
         expected, given = Evaluator(captured).run(image), Evaluator(lowered).run(image)
@@ -76,7 +76,7 @@ def test_a_dynamic_program_serves_other_batches() -> None:
 
 
 def test_the_networks_own_buffers_keep_their_names_and_values(captured: Program) -> None:
-    state = lower(raise_attention(captured), with_constants).exported.state_dict
+    state = lower(fuse_attention(captured), with_constants).exported.state_dict
     before = captured.exported.state_dict
     for name in ("model.body.stem.weight", "model.places"):
         assert torch.equal(state[name], before[name])
@@ -117,7 +117,7 @@ def test_an_editor_follows_replacements_of_replacements() -> None:
     (relu,) = program.graph.find_nodes(op="call_function", target=torch.ops.aten.relu.default)
     editor = Editor(program)
     for target in (torch.ops.aten.neg.default, torch.ops.aten.abs.default):
-        old = editor.twin(relu)
+        old = editor.counterpart(relu)
         with editor.graph.inserting_before(old):
             new = editor.graph.call_function(target, (old.args[0],))
             new.meta = dict(old.meta)

@@ -8,7 +8,7 @@ import pytest
 from torch import Tensor, nn
 
 from ulsam_deploy.device.errors import ExportError
-from ulsam_deploy.graph import Program, capture, lower, prove, raise_attention
+from ulsam_deploy.graph import Program, capture, fuse_attention, lower, prove
 
 from .corpus import net
 from .spellings import Block, H, W, randomise
@@ -20,8 +20,8 @@ def captured() -> Program:
 
 
 @pytest.fixture(scope="module")
-def raised(captured: Program) -> Program:
-    return raise_attention(captured)
+def fused(captured: Program) -> Program:
+    return fuse_attention(captured)
 
 
 def changed(program: Program, weight: str, change: object) -> Program:
@@ -35,34 +35,34 @@ def nudge(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def test_an_honest_rewrite_passes_with_room_to_spare(captured: Program, raised: Program) -> None:
-    assert prove(captured, raised, "raising") < 2.0**-42
+def test_a_sound_rewrite_passes_with_room_to_spare(captured: Program, fused: Program) -> None:
+    assert prove(captured, fused, "fusing") < 2.0**-42
 
 
 # Not the gate's bias: where its ReLU is open it moves all scores alike, and a softmax doesn't see that.
 @pytest.mark.parametrize("weight", ["gate_scale", "score_weight", "score_bias"])
-def test_one_weight_off_by_a_millionth_is_seen(captured: Program, raised: Program, weight: str) -> None:
-    with pytest.raises(ExportError, match="raising changed the network: output 'output' differs"):
-        prove(captured, changed(raised, weight, nudge), "raising")
+def test_one_weight_off_by_a_millionth_is_seen(captured: Program, fused: Program, weight: str) -> None:
+    with pytest.raises(ExportError, match="fusing changed the network: output 'output' differs"):
+        prove(captured, changed(fused, weight, nudge), "fusing")
 
 
-def test_float32_weights_in_place_of_float64_ones_are_seen(captured: Program, raised: Program) -> None:
+def test_float32_weights_in_place_of_float64_ones_are_seen(captured: Program, fused: Program) -> None:
     with pytest.raises(ExportError, match="differs"):
-        prove(captured, dataclasses.replace(raised, exact={}), "raising")
+        prove(captured, dataclasses.replace(fused, exact={}), "fusing")
 
 
 @pytest.mark.parametrize("weight", ["score_weight", "score_bias"])
-def test_two_swapped_subspaces_are_seen(captured: Program, raised: Program, weight: str) -> None:
+def test_two_swapped_subspaces_are_seen(captured: Program, fused: Program, weight: str) -> None:
     with pytest.raises(ExportError, match="differs"):
-        prove(captured, changed(raised, weight, lambda tensor: tensor[[1, 0, 2]]), "raising")
+        prove(captured, changed(fused, weight, lambda tensor: tensor[[1, 0, 2]]), "fusing")
 
 
 def test_attention_dropped_from_a_large_map_is_seen() -> None:
     captured = capture(randomise(net(Block(3))), [(3, 56, 56)])
-    raised = raise_attention(captured)
-    assert prove(captured, raised, "raising") < 2.0**-42
+    fused = fuse_attention(captured)
+    assert prove(captured, fused, "fusing") < 2.0**-42
     with pytest.raises(ExportError, match="ablating changed"):
-        prove(captured, lower(raised, lambda x, *_: x.clone()), "ablating")
+        prove(captured, lower(fused, lambda x, *_: x.clone()), "ablating")
 
 
 class Output(nn.Module):

@@ -1,4 +1,4 @@
-"""Random spellings with random faults: never a wrong raise, and without a fault never a refusal."""
+"""Random spellings with random faults: never a wrong fusion, and without a fault never a refusal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ulsam_deploy.exporters import lowerings
-from ulsam_deploy.graph import capture, lower, prove, raise_attention
+from ulsam_deploy.graph import capture, fuse_attention, lower, prove
 
 from . import spellings as s
 from .corpus import GATES, JOINS, RELUS, SCORES, SOFTMAXES, SPLITS, WEIGHINGS, net
@@ -69,15 +69,15 @@ def blocks(draw: st.DrawFn) -> tuple[s.Block, int]:
 
 def check(block: s.Block, faulty: int) -> None:
     captured = capture(s.randomise(net(block)), [(3, s.H, s.W)], batch=2)
-    raised = raise_attention(captured)
-    prove(captured, raised, "raising")
-    if raised.blocks:
-        prove(captured, lower(raised, lowerings.broadcast), "lowering")
+    fused = fuse_attention(captured)
+    prove(captured, fused, "fusing")
+    if fused.blocks:
+        prove(captured, lower(fused, lowerings.broadcast), "lowering")
     groups = len(block.branches)
-    assert sum(found.subspaces for found in raised.blocks) == groups - faulty, raised.refusals
-    assert bool(raised.refusals) == bool(faulty)
+    assert sum(found.subspaces for found in fused.blocks) == groups - faulty, fused.refusals
+    assert bool(fused.refusals) == bool(faulty)
     if not faulty:
-        assert len(raised.blocks) == 1
+        assert len(fused.blocks) == 1
 
 
 #: Blocks that look like ULSAM and aren't, each in one step only, by the names of the corpus.
@@ -102,7 +102,7 @@ class Chain(nn.Module):
 
 @st.composite
 def chains(draw: st.DrawFn) -> tuple[list[nn.Module], int]:
-    """A few blocks, honest ones in random spellings among lookalikes, and how many subspaces are to be raised."""
+    """A few blocks, sound ones in random spellings among lookalikes, and how many subspaces are to be fused."""
     made: list[nn.Module] = []
     groups = 0
     for name in draw(st.lists(st.sampled_from(["", *sorted(NEAR)]), min_size=2, max_size=3)):
@@ -121,10 +121,10 @@ def chains(draw: st.DrawFn) -> tuple[list[nn.Module], int]:
 
 def check_chain(blocks: list[nn.Module], groups: int) -> None:
     captured = capture(s.randomise(Chain(blocks)), [(3, s.H, s.W)], batch=2)
-    raised = raise_attention(captured)
-    prove(captured, raised, "raising")
-    assert sum(found.subspaces for found in raised.blocks) == groups, (raised.blocks, raised.refusals)
-    assert bool(raised.refusals) == (len(raised.blocks) < len(blocks))
+    fused = fuse_attention(captured)
+    prove(captured, fused, "fusing")
+    assert sum(found.subspaces for found in fused.blocks) == groups, (fused.blocks, fused.refusals)
+    assert bool(fused.refusals) == (len(fused.blocks) < len(blocks))
 
 
 few = settings(
@@ -134,20 +134,20 @@ few = settings(
 
 @few
 @given(blocks())
-def test_never_a_wrong_raise(drawn: tuple[s.Block, int]) -> None:
+def test_never_a_wrong_fusion(drawn: tuple[s.Block, int]) -> None:
     check(*drawn)
 
 
 @settings(few, max_examples=5)
 @given(chains())
-def test_never_a_lookalike_among_honest_blocks(drawn: tuple[list[nn.Module], int]) -> None:
+def test_never_a_lookalike_among_sound_blocks(drawn: tuple[list[nn.Module], int]) -> None:
     check_chain(*drawn)
 
 
 @pytest.mark.slow
 @settings(few, max_examples=200, derandomize=False)
 @given(chains())
-def test_never_a_lookalike_among_honest_blocks_in_many(drawn: tuple[list[nn.Module], int]) -> None:
+def test_never_a_lookalike_among_sound_blocks_in_many(drawn: tuple[list[nn.Module], int]) -> None:
     check_chain(*drawn)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.device.bundle import Evidence
-from ulsam_deploy.device.findings import ArtifactFacts, BlockCheck, Report, Verdict, Word
-from ulsam_deploy.device.types import Artifact, Tier
+from ulsam_deploy.device.findings import ArtifactFacts, AttentionState, BlockCheck, Report, Verdict
+from ulsam_deploy.device.types import Artifact, EvidenceLevel
 from ulsam_deploy.graph.resolution import COLUMNS, annotated, forecast, in_short, rows, suggestion, word
 
 
@@ -21,10 +21,10 @@ def diffuse(size: int, spread: float = 0.2, seed: int = 0) -> tuple[np.ndarray, 
 
 # By size of the map, the words for int8 plain, fp16 plain and bf16 plain.
 KNOWN = [
-    (7, "alive", "alive", "alive"),
-    (28, "dead", "alive", "dead"),
-    (56, "dead", None, "dead"),
-    (112, "dead", "dead", "dead"),
+    (7, "kept", "kept", "kept"),
+    (28, "lost", "kept", "lost"),
+    (56, "lost", None, "lost"),
+    (112, "lost", "lost", "lost"),
 ]
 
 
@@ -36,7 +36,7 @@ def test_diffuse_attention_is_lost_on_the_maps_where_it_was_measured_to_be(
     assert word(found["int8"]["plain"]) == int8
     assert fp16 is None or word(found["fp16"]["plain"]) == fp16
     assert word(found["bf16"]["plain"]) == bf16
-    assert word(found["int8"]["float"]) == "alive"
+    assert word(found["int8"]["float"]) == "kept"
 
 
 def test_peaky_attention_survives_on_a_large_map() -> None:
@@ -90,14 +90,14 @@ def test_rows_fit_their_columns_and_in_short_counts() -> None:
     assert in_short([]) == "no block"
 
 
-def measured(liveness: float) -> Report:
-    block = BlockCheck("a", liveness, liveness - 0.1, liveness + 0.1, Word.ALIVE, 9.0, "")
+def measured(retention: float) -> Report:
+    block = BlockCheck("a", retention, retention - 0.1, retention + 0.1, AttentionState.KEPT, 9.0, "")
     return Report(Verdict.PASS, 8.0, (), (block,), None, ())
 
 
 def test_an_artifact_carries_the_forecast_beside_what_was_measured() -> None:
-    artifact = Artifact("onnx", "int8", (), (), (), Tier.EXPORTED, {}, ArtifactFacts(attention="float"))
-    evidence = Evidence(Tier.EXECUTED, Verdict.PASS, parity=measured(0.97))
+    artifact = Artifact("onnx", "int8", (), (), (), EvidenceLevel.EXPORTED, {}, ArtifactFacts(attention="float"))
+    evidence = Evidence(EvidenceLevel.EXECUTED, Verdict.PASS, parity=measured(0.97))
     facts = annotated(artifact, evidence, [forecast("a", *diffuse(28)), forecast("b", *diffuse(5))]).facts
     (first, second) = facts.resolution
     assert (first.block, first.measured, second.measured) == ("a", 0.97, None)
@@ -106,11 +106,11 @@ def test_an_artifact_carries_the_forecast_beside_what_was_measured() -> None:
     assert "'a'" in sentence
     assert "0.97 was measured" in sentence
     assert "--precision" not in sentence
-    dead = Evidence(Tier.EXECUTED, Verdict.FAIL, parity=measured(0.2))
+    dead = Evidence(EvidenceLevel.EXECUTED, Verdict.FAIL, parity=measured(0.2))
     lost = annotated(artifact, dead, [forecast("a", *diffuse(28))]).facts.suggestions
     assert "Export with --precision fp32" in lost[0]
 
 
 def test_an_fp32_artifact_is_left_as_it_is() -> None:
-    artifact = Artifact("onnx", "fp32", (), (), (), Tier.EXPORTED, {})
-    assert annotated(artifact, Evidence(Tier.EXPORTED), [forecast("a", *diffuse(28))]) is artifact
+    artifact = Artifact("onnx", "fp32", (), (), (), EvidenceLevel.EXPORTED, {})
+    assert annotated(artifact, Evidence(EvidenceLevel.EXPORTED), [forecast("a", *diffuse(28))]) is artifact

@@ -11,7 +11,7 @@ from torch import nn
 
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.types import Calibration
-from ulsam_deploy.graph import Program, capture, make_golden, raise_attention, yardstick
+from ulsam_deploy.graph import Program, capture, fuse_attention, make_golden, measure_floors
 from ulsam_deploy.graph.sensitivity import products, sensitivity
 from ulsam_deploy.models.ulsam import ULSAM
 
@@ -39,17 +39,17 @@ def network(outlier: float) -> nn.Module:
 
 def prepared(outlier: float) -> tuple[Program, Golden, Calibration]:
     captured = capture(network(outlier), [(3, 16, 16)])
-    raised = raise_attention(captured)
+    fused = fuse_attention(captured)
     names = tuple(f"held-out-{i}" for i in range(6))
     calibration = Calibration({captured.inputs[0].name: pictures(16, 1)}, "")
-    golden = make_golden(captured, raised, {captured.inputs[0].name: pictures(6, 2)}, names)
-    found = yardstick(captured, raised, golden, "int8", calibration)
-    return raised, Golden(**{**vars(golden), "yardsticks": {"int8": found}}), calibration
+    golden = make_golden(captured, fused, {captured.inputs[0].name: pictures(6, 2)}, names)
+    found = measure_floors(captured, fused, golden, "int8", calibration)
+    return fused, Golden(**{**vars(golden), "precision_floors": {"int8": found}}), calibration
 
 
 def test_products_are_named_as_in_pytorch_and_leave_attention_out() -> None:
-    raised = raise_attention(capture(network(1.0), [(3, 16, 16)]))
-    assert [(product.path, product.macs) for product in products(raised)] == [
+    fused = fuse_attention(capture(network(1.0), [(3, 16, 16)]))
+    assert [(product.path, product.macs) for product in products(fused)] == [
         ("0.0", 16 * 8 * 8 * 3 * 9),
         ("1.0", 16 * 8 * 8 * 16 * 9),
         ("3.0", 16 * 8 * 8 * 16),
@@ -59,15 +59,15 @@ def test_products_are_named_as_in_pytorch_and_leave_attention_out() -> None:
 
 @pytest.mark.parametrize("outlier", [1.0, 300.0])
 def test_the_part_that_suffers_is_found(outlier: float) -> None:
-    raised, golden, calibration = prepared(outlier)
+    fused, golden, calibration = prepared(outlier)
     parts = [[], ["0"], ["1"], ["3"], ["4"], ["0", "1", "3", "4"]]
-    nothing, *single, everything = sensitivity(raised, golden, calibration, parts)
+    nothing, *single, everything = sensitivity(fused, golden, calibration, parts)
     errors = [report.error for report in single]
     assert nothing.error < 1e-2, "nothing in int8 is float32"
     assert min(errors) > 10 * nothing.error
     assert everything.error > 0.5 * max(errors)
     assert all(report.blocks for report in [nothing, everything])
-    assert nothing.blocks[0].liveness == pytest.approx(1.0, abs=1e-2)
+    assert nothing.blocks[0].retention == pytest.approx(1.0, abs=1e-2)
     if outlier > 1:
         assert errors.index(max(errors)) in (0, 1), "the outlier is stored by one part and read by the next"
         assert max(errors[:2]) > 5 * max(errors[2:])

@@ -1,4 +1,4 @@
-"""Reading honest checkpoints in every form that people save them in."""
+"""Reading sound checkpoints in every form that people save them in."""
 
 import errno
 import hashlib

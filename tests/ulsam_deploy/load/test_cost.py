@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ulsam_deploy.exporters.lowerings import FORMS
 from ulsam_deploy.exporting.options import ExportOptions
-from ulsam_deploy.graph import capture, raise_attention
+from ulsam_deploy.graph import capture, fuse_attention
 from ulsam_deploy.load import cost, source
 from ulsam_deploy.models.ulsam import ULSAM
 
@@ -36,8 +36,8 @@ class Lowered(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        raised = raise_attention(capture(block(), ((CHANNELS, SIZE, SIZE),)))
-        for name, weights in raised.exported.named_buffers():
+        fused = fuse_attention(capture(block(), ((CHANNELS, SIZE, SIZE),)))
+        for name, weights in fused.exported.named_buffers():
             if name.startswith("ulsam_0_"):
                 self.register_buffer(name.removeprefix("ulsam_0_"), weights)
 

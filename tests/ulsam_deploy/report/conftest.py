@@ -12,6 +12,7 @@ from ulsam_deploy.device.bundle import ArtifactRecord, Evidence, Manifest, Model
 from ulsam_deploy.device.bundle.manifest import FileRecord
 from ulsam_deploy.device.findings import (
     ArtifactFacts,
+    AttentionState,
     BlockCheck,
     EngineFacts,
     Floor,
@@ -23,16 +24,15 @@ from ulsam_deploy.device.findings import (
     Statistic,
     Step,
     Verdict,
-    Word,
 )
 from ulsam_deploy.device.maps import Maps
 from ulsam_deploy.device.parity import Golden
-from ulsam_deploy.device.types import Block, Refusal, TensorSpec, Tier
+from ulsam_deploy.device.types import Block, EvidenceLevel, Refusal, TensorSpec
 from ulsam_deploy.report.subject import BundlePart
 
 INPUT, OUTPUT = TensorSpec("x", (1, 3, 32, 32)), TensorSpec("logits", (1, 10))
 BLOCKS = {"stage.1": (4, 16, 16), "stage.2": (2, 8, 8)}
-FAULT = "The attention of block 'stage.2' is dead: 0.01 of the step was taken (0.00 to 0.02)."
+FAULT = "The attention of block 'stage.2' is lost: 0.01 of the step was taken (0.00 to 0.02)."
 NAIVE = (
     Step("split", "1x8x16x16", (-1,)),
     Step("conv2d", "1x8x16x16", (0,)),
@@ -43,7 +43,7 @@ NAIVE = (
 
 
 def parity(verdict: Verdict, alive: float) -> Report:
-    words = (Word.ALIVE, Word.ALIVE if alive > 0.5 else Word.DEAD)
+    words = (AttentionState.KEPT, AttentionState.KEPT if alive > 0.5 else AttentionState.LOST)
     error, floor = 0.5 if alive > 0.5 else 91.0, Floor(1e-6, 2e-6, 3)
     words_of = "Output 'logits' may differ a little."
     output = OutputCheck("logits", error, 8.0, floor, "natural-1", Statistic.L2, 1.0, words_of)
@@ -72,9 +72,9 @@ def records() -> tuple[ArtifactRecord, ...]:
     engine = EngineFacts("Engine", "1.2")
     fault = Reason("stage.2", ReasonKind.ATTENTION_FAULT, FAULT)
     why = Reason("trt", ReasonKind.NOT_RUN_NOTE, "Not run here: no driver.")
-    good = Evidence(Tier.EXECUTED, Verdict.PASS, (), parity(Verdict.PASS, 1.0), latency(2.0), engine)
-    bad = Evidence(Tier.EXECUTED, Verdict.FAIL, (fault,), parity(Verdict.FAIL, 0.01), latency(1.0), engine)
-    none = Evidence(Tier.COMPILED, Verdict.UNVERIFIED, (why,))
+    good = Evidence(EvidenceLevel.EXECUTED, Verdict.PASS, (), parity(Verdict.PASS, 1.0), latency(2.0), engine)
+    bad = Evidence(EvidenceLevel.EXECUTED, Verdict.FAIL, (fault,), parity(Verdict.FAIL, 0.01), latency(1.0), engine)
+    none = Evidence(EvidenceLevel.COMPILED, Verdict.UNVERIFIED, (why,))
     return (
         artifact("onnx", good, block=step, operators={"Conv": 3}),
         artifact("tflite", bad, block=step, suggestions=("Use a wider map.",)),
@@ -117,9 +117,9 @@ def maps(seed: int = 0) -> Maps:
 def golden() -> Golden:
     probes = np.random.default_rng(3).normal(size=(3, 3, 32, 32)).astype(np.float32)
     outputs = {"logits": probes.reshape(3, -1)[:, :10].astype(np.float64)}
-    honest = [{"logits": outputs["logits"].astype(np.float32)}, {"logits": (outputs["logits"] * (1 + 1e-7))}]
+    controls = [{"logits": outputs["logits"].astype(np.float32)}, {"logits": (outputs["logits"] * (1 + 1e-7))}]
     names = ["constant", "natural-0", "natural-1"]
-    return Golden.build({"x": probes}, outputs, [], honest, blocks=(), probes=names)
+    return Golden.build({"x": probes}, outputs, [], controls, blocks=(), probes=names)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ulsam_deploy.device.commands import annotations as github
 from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.findings import Reason, ReasonKind, Verdict
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 from .conftest import FAULT, records
 
@@ -55,11 +55,11 @@ def test_what_nobody_ran_is_no_pass() -> None:
     assert worst(of(2)[1:]) is Verdict.UNVERIFIED
 
 
-def test_a_tier_that_was_not_reached_fails() -> None:
+def test_a_level_that_was_not_reached_fails() -> None:
     record = records()[2]
-    (tier, *_) = artifact_checks("trt fp32", record.evidence, "again", required=Tier.EXECUTED)
-    assert tier.verdict is Verdict.FAIL
-    assert "'executed' was asked for" in tier.text
+    (level, *_) = artifact_checks("trt fp32", record.evidence, "again", required=EvidenceLevel.EXECUTED)
+    assert level.verdict is Verdict.FAIL
+    assert "'executed' was asked for" in level.text
 
 
 def test_a_failure_without_a_sentence_is_still_a_failure() -> None:

@@ -28,7 +28,7 @@ def test_it_says_everything(subject: BundlePart) -> None:
     assert "tflite fp32 does not compute what the PyTorch model computes" in said
     assert "openvino was left out" in said
     for words in (
-        "0.50 of 8 noise floors", "91.00 of 8 noise floors", "1.50 MB", "2.000 ms (p50, batch 1)", "0.01 dead",
+        "0.50 of 8 noise floors", "91.00 of 8 noise floors", "1.50 MB", "2.000 ms (p50, batch 1)", "0.01 lost",
         "Use a wider map.", "Softmax runs on the GPU.", "it pools the input", "Engine 1.2", "b" * 64, "n/a",
         "trt fp32 was not executed here", "No maps of trt fp32: it was not executed here.", "left out: not installed",
         FAULT,

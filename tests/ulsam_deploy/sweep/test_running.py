@@ -186,7 +186,7 @@ def test_a_cell_on_an_emulated_board(tiny: Tiny, tmp_path: Path, monkeypatch: py
     tiny(1)
     rows, _ = done(sweep(tmp_path, checkpoints=["*.onnx"], targets=["tflite"], devices=["", "rpi4"]))
     assert [row.verdict for row in rows] == [Verdict.PASS, Verdict.PASS]
-    assert [row.result.found.tier.label for row in rows] == ["executed", "emulated-on-device-cpu"]
+    assert [row.result.found.level.label for row in rows] == ["executed", "emulated-on-device-cpu"]
     here, board = (row.result for row in rows)
     assert here.found.files == board.found.files
     assert board.run.p50 is None  # an emulator's time means nothing

@@ -70,7 +70,7 @@ class EmulatedMachine:
     def run(self, function: Callable[[Q], A], request: Q, *, plugin: Sequence[str] = ()) -> A:
         """What ``function`` of ``guest.py`` makes of ``request`` inside.
 
-        Raises the :class:`UlsamError` that was raised inside, and :class:`TrapError` when the processor stopped it.
+        Raises the :class:`UlsamError` that was fused inside, and :class:`TrapError` when the processor stopped it.
         """
         doing, limits = f"the emulated {self.board}", Limits(PATIENCE, None)
         with scratch() as folder:

@@ -1,4 +1,4 @@
-"""Verifies a bundle on an emulated board: the same check as on the board, with the tier that this deserves."""
+"""Verifies a bundle on an emulated board: the same check as on the board, with the level that this deserves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ulsam_deploy.boards.emulate.machine import EmulatedMachine, emulated
 from ulsam_deploy.boards.emulate.several import each, records
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import Checked
 
 __all__ = ["verify_bundle"]
@@ -36,4 +36,4 @@ def verify_bundle(
 def _verify(machine: EmulatedMachine, bundle: Bundle, record: ArtifactRecord) -> Evidence:
     found = machine.run(guest.verify, guest.Chosen(bundle.root, record.target, record.precision))
     engine = found.engine and replace(found.engine, device=machine.board, emulated=f"qemu {machine.profile.cpu}")
-    return replace(found, tier=Tier.EMULATED_ON_DEVICE_CPU, engine=engine)
+    return replace(found, level=EvidenceLevel.EMULATED_ON_DEVICE_CPU, engine=engine)

@@ -142,14 +142,14 @@ class Energy:
 
 @dataclass(frozen=True)
 class Parity:
-    """How it computed here, before it was timed: ``error`` in noise floors, ``liveness`` of its deadest block.
+    """How it computed here, before it was timed: ``error`` in noise floors, ``retention`` of its deadest block.
 
-    ``None``: far off or not finite; no block's liveness can be told.
+    ``None``: far off or not finite; no block's retention can be told.
     """
 
     verdict: Verdict
     error: float | None
-    liveness: float | None
+    retention: float | None
 
 
 @dataclass(frozen=True)

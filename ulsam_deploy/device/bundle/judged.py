@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ulsam_deploy.device.errors import CheckFailedError, Exit, combine
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 __all__ = ["CODES", "Finding", "Judged"]
 
@@ -31,7 +31,7 @@ class Finding:
 
     target: str
     precision: str
-    tier: Tier | None
+    level: EvidenceLevel | None
     verdict: Verdict
     code: Exit
     why: str
@@ -86,7 +86,9 @@ class Judged(abc.ABC):
 
     def _table(self, title: str) -> str:
         """A small table in HTML; everything in it is escaped."""
-        rows = [(f.target, f.precision, f.tier.label if f.tier else "-", f.verdict.value, f.why) for f in self.findings]
+        rows = [
+            (f.target, f.precision, f.level.label if f.level else "-", f.verdict.value, f.why) for f in self.findings
+        ]
         head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{body}</table>"

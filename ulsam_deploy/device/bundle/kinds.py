@@ -31,7 +31,7 @@ __all__ = [
 
 #: Far more than the head of any file in which a mark is looked for.
 _HEAD = 1 << 13
-#: A result of a day of the fastest network is smaller, and no honest manifest comes near.
+#: A result of a day of the fastest network is smaller, and no sound manifest comes near.
 _MOST_JSON = 1 << 30
 #: What a page and a job summary say of who wrote them.
 GENERATOR = "ulsam-deploy"

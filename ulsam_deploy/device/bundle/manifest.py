@@ -16,7 +16,7 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.errors import RefusedError
 from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Latency, Reason, Report, Scalar, Verdict
 from ulsam_deploy.device.preprocessing import Preprocessing
-from ulsam_deploy.device.types import Block, Refusal, TensorSpec, Tier
+from ulsam_deploy.device.types import Block, EvidenceLevel, Refusal, TensorSpec
 
 __all__ = [
     "MANIFEST",
@@ -83,7 +83,7 @@ class Evidence:
     ``parity``, ``latency`` and ``engine`` (what the runtime's ``facts()`` told) are ``None`` when nothing was executed.
     """
 
-    tier: Tier
+    level: EvidenceLevel
     verdict: Verdict = Verdict.UNVERIFIED
     reasons: tuple[Reason, ...] = ()
     parity: Report | None = None

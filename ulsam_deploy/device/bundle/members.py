@@ -16,7 +16,7 @@ from ulsam_deploy.device.hashing import digest
 
 __all__ = ["check_members", "load_manifest", "record_file", "walk"]
 
-#: Far above any honest manifest (tens of kilobytes), far below what would trouble a small board.
+#: Far above any sound manifest (tens of kilobytes), far below what would trouble a small board.
 MAX_MANIFEST = 16 << 20
 #: Far above a signature over the most members that such a manifest lists in earnest.
 MAX_SIGNATURE = 1 << 20

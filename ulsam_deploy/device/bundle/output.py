@@ -177,7 +177,7 @@ def check_folder(folder: Path, subject: str, todo: str = "choose another place")
             todo=todo,
         )
     try:
-        # A real file is the only honest test: permission bits say nothing about root, read-only mounts or quotas.
+        # A real file is the only sound test: permission bits say nothing about root, read-only mounts or quotas.
         with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
             probe.write(b"\0")
     except OSError as error:

@@ -40,7 +40,7 @@ class Bundle(Judged):
             Finding(
                 record.target,
                 record.precision,
-                record.evidence.tier,
+                record.evidence.level,
                 record.evidence.verdict,
                 CODES[record.evidence.verdict],
                 " ".join(reason.text for reason in record.evidence.reasons),

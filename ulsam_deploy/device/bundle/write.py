@@ -70,7 +70,7 @@ class BundleWriter:
     def artifact(
         self, made: Artifact, subfolder: str, evidence: Evidence | None = None, effective_precision: str = ""
     ) -> ArtifactRecord:
-        """The record of what an exporter left in ``subfolder``; without ``evidence``, the tier it reached itself."""
+        """The record of what an exporter left in ``subfolder``; without ``evidence``, the level it reached itself."""
         return ArtifactRecord(
             target=made.target,
             precision=made.precision,
@@ -80,7 +80,7 @@ class BundleWriter:
             outputs=made.outputs,
             toolchain=made.toolchain,
             facts=made.facts,
-            evidence=evidence or Evidence(made.tier),
+            evidence=evidence or Evidence(made.level),
         )
 
     def commit(self, manifest: Manifest) -> Bundle:

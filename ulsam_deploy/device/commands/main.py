@@ -27,7 +27,7 @@ def run_command(
 ) -> int:
     """Run one command.
 
-    A user never sees a traceback: :func:`~ulsam_deploy.device.ending.ended` has words for whatever is raised.
+    A user never sees a traceback: :func:`~ulsam_deploy.device.ending.ended` has words for whatever is fused.
 
     Args:
         argv: the words; ``None`` for those of this process.

@@ -1,4 +1,4 @@
-"""Reads the words of the command line: what is wrong with one is raised, and says which word was meant.
+"""Reads the words of the command line: what is wrong with one is fused, and says which word was meant.
 
 Whoever mistypes a word wants a line about that word, not every word that there is; ``--help`` has those. A parser keeps
 a list of its words as they are declared: ``--config``, and checks of combinations go by that list.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["EXIT_CODES", "DeclaredOption", "Group", "Parser", "Typed", "in_either_number"]
 
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
-4 backend, device or evidence tier not available here, 5 inconclusive, 6 refused (integrity or trust),
+4 backend, device or evidence level not available here, 5 inconclusive, 6 refused (integrity or trust),
 70 a defect of this program"""
 #: Options, in the singular, that people write in the plural just as well.
 _EITHER_NUMBER = frozenset(

@@ -8,7 +8,7 @@ from pathlib import Path
 from ulsam_deploy.device.commands.answer import Answer
 from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_target, value
 from ulsam_deploy.device.commands.reading import Group, Parser
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 HELP = "check every artifact of a bundle that can run here"
 
@@ -25,10 +25,10 @@ def add_bundle_words(parser: Parser) -> Group:
     add_target(words, "check these targets only")
     words.add(
         "--require",
-        type=value(Tier.from_label),
-        default=Tier.EXPORTED,
-        metavar="TIER",
-        help="least evidence that every artifact must reach here: " + ", ".join(tier.label for tier in Tier),
+        type=value(EvidenceLevel.from_label),
+        default=EvidenceLevel.EXPORTED,
+        metavar="LEVEL",
+        help="least evidence that every artifact must reach here: " + ", ".join(level.label for level in EvidenceLevel),
     )
     words.add(
         "--data",

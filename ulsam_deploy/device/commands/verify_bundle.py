@@ -22,7 +22,7 @@ from ulsam_deploy.device.invocation import OURS, command, in_runner, typed
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.shortfall import Shortfall, shortfall
 from ulsam_deploy.device.this_machine import proof
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import Checked, verify_bundle
 
 __all__ = ["Means", "here", "key_owner", "verify"]
@@ -125,12 +125,12 @@ def _next(
 
 def _missed(checked: Sequence[Checked], arguments: argparse.Namespace, means: Means) -> dict[str, Shortfall]:
     """What is below ``--require``, by subject."""
-    here = proof() if arguments.require is Tier.MEASURED_ON_DEVICE and not means.emulated else None
+    here = proof() if arguments.require is EvidenceLevel.MEASURED_ON_DEVICE and not means.emulated else None
     found = {
         _subject(item): shortfall(
             item.record.target,
             item.record.precision,
-            _shown(item).tier,
+            _shown(item).level,
             arguments.require,
             bundle=shlex.quote(str(arguments.path)),
             error=item.error,
@@ -181,15 +181,19 @@ def _tell(
 
 def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
     """What one artifact contributes; an engine that is missing only where its target, or a run, was asked for."""
-    if isinstance(item.error, UnavailableError) and not arguments.target and arguments.require <= Tier.COMPILED:
+    if (
+        isinstance(item.error, UnavailableError)
+        and not arguments.target
+        and arguments.require <= EvidenceLevel.COMPILED
+    ):
         return Exit.OK
     return item.exit_code
 
 
 def _shown(item: Checked) -> Evidence:
-    """What was seen here; a tier that needs no run (parsed, compiled) is carried over from the export."""
-    recorded = item.record.evidence.tier
-    return item.evidence or Evidence(recorded if recorded <= Tier.COMPILED else Tier.EXPORTED)
+    """What was seen here; a level that needs no run (parsed, compiled) is carried over from the export."""
+    recorded = item.record.evidence.level
+    return item.evidence or Evidence(recorded if recorded <= EvidenceLevel.COMPILED else EvidenceLevel.EXPORTED)
 
 
 def _verified(item: Checked, right: Accuracy | None) -> Verified:

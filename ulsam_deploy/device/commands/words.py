@@ -24,7 +24,7 @@ _UNPROVEN = {
     Verdict.INCONCLUSIVE: "could not be told",
     Verdict.UNVERIFIED: "made and not executed here",
 }
-ARTIFACT_COLUMNS = ("target", "artifact", "size", "evidence", "error", "liveness", "p50", "verdict")
+ARTIFACT_COLUMNS = ("target", "artifact", "size", "evidence", "error", "retention", "p50", "verdict")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -83,9 +83,9 @@ def proven(evidence: Sequence[Evidence]) -> str:
     held = [item for item in evidence if item.verdict is Verdict.PASS]
     parts = []
     if held:
-        least = min(item.tier for item in held)
+        least = min(item.level for item in held)
         blocks = {block.block for item in held if item.parity for block in item.parity.blocks}
-        alive = f", all {len(blocks)} attention blocks alive" if blocks else ""
+        alive = f", all {len(blocks)} attention blocks kept" if blocks else ""
         parts.append(f"{len(held)} of {len(evidence)} artifacts equal the PyTorch model ({least.label}){alive}")
     for verdict, what in _UNPROVEN.items():
         if verdict in verdicts:
@@ -108,17 +108,19 @@ def artifact_row(record: ArtifactRecord, evidence: Evidence) -> tuple[str, ...]:
 
 
 def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:
-    """One line of a results table; size ``count`` in bytes, error in noise floors, liveness a block, p50 of one run."""
+    """One line of a results table; size ``count`` in bytes, error in noise floors, retention a block, p50 of one
+    run.
+    """
     parity = evidence.parity
     errors = [output.error for output in parity.outputs] if parity else []
-    alive = [f"{value:.2f}" for value in parity.livenesses] if parity else []
+    alive = [f"{value:.2f}" for value in parity.retentions] if parity else []
     p50 = evidence.latency.p50 if evidence.latency else None
     return (
         target,
         name,
         size(count),
-        evidence.tier.label,
-        "-" if not errors or not parity else "far off" if None in errors else f"{parity.error:.2f} floors",
+        evidence.level.label,
+        "-" if not errors or not parity else "far off" if None in errors else f"{parity.error:.2f}x noise",
         " ".join(alive) or "-",
         f"{p50:.2f} ms" if p50 is not None else "-",
         evidence.verdict.value,

@@ -38,7 +38,7 @@ def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
 
     Raises:
         ExportError: The process crashed, or took more than it may.
-        UlsamError: What ``function`` raised, as the class that it was.
+        UlsamError: What ``function`` fused, as the class that it was.
     """
     # One arena a thread would reserve address space by the core, and the limit counts what is reserved.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}

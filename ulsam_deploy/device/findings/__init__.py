@@ -24,22 +24,23 @@ from ulsam_deploy.device.findings.artifact import (
 )
 from ulsam_deploy.device.findings.engine import EngineFacts, Scalar
 from ulsam_deploy.device.findings.parity import (
+    AttentionState,
     BlockCheck,
     Floor,
-    Liveness,
     OutputCheck,
     Reason,
     ReasonKind,
     Report,
+    Retention,
     Severity,
     Statistic,
     Verdict,
-    Word,
 )
 from ulsam_deploy.device.findings.statistics import Interval, Latency, Paired, Summary
 
 __all__ = [
     "ArtifactFacts",
+    "AttentionState",
     "AutoFacts",
     "AutoPoint",
     "BlockCheck",
@@ -52,7 +53,6 @@ __all__ = [
     "Floor",
     "Interval",
     "Latency",
-    "Liveness",
     "OutputCheck",
     "Paired",
     "Quantized",
@@ -60,6 +60,7 @@ __all__ = [
     "ReasonKind",
     "Report",
     "ResolutionRow",
+    "Retention",
     "Scalar",
     "Severity",
     "Statistic",
@@ -69,6 +70,5 @@ __all__ = [
     "TensorRTFacts",
     "TunedChoice",
     "Verdict",
-    "Word",
     "check_steps",
 ]

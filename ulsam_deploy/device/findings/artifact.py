@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ulsam_deploy.device.findings.engine import Scalar
-from ulsam_deploy.device.findings.parity import Floor, Liveness, Report, Verdict
+from ulsam_deploy.device.findings.parity import Floor, Report, Retention, Verdict
 from ulsam_deploy.device.findings.statistics import Interval, Paired
 
 #: More operations than any block has, and more than a page can draw.
@@ -70,7 +70,7 @@ class CalibrationSet:
 class ResolutionRow:
     """How much of one block's attention was forecast to survive: ``plain`` everywhere, and in the ``form`` chosen.
 
-    ``form`` is empty where no form is stored in that precision. ``measured``: its liveness, where it was run.
+    ``form`` is empty where no form is stored in that precision. ``measured``: its retention, where it was run.
     """
 
     block: str
@@ -92,7 +92,7 @@ class StudyFacts:
     parsed: Report | None = None
     floors: Mapping[str, Floor] = field(default_factory=dict)
     models: Mapping[str, Report] = field(default_factory=dict)
-    survival: tuple[Liveness, ...] = ()
+    survival: tuple[Retention, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class BudgetLimits:
 
     drop: float | None
     error: float
-    liveness: float
+    retention: float
     size: str
 
 
@@ -164,7 +164,7 @@ class AutoPoint:
     verdict: Verdict
     error: float | None = field(metadata=_AMOUNT)
     deviation: float | None = field(metadata=_AMOUNT)
-    liveness: Mapping[str, float | None]
+    retention: Mapping[str, float | None]
     drop: Paired | None
     ratio: Interval
     reason: str

@@ -22,12 +22,12 @@ class Verdict(str, enum.Enum):
     UNVERIFIED = "unverified"
 
 
-class Word(str, enum.Enum):
-    """What the interval of a liveness says."""
+class AttentionState(str, enum.Enum):
+    """What the interval of a retention says."""
 
-    ALIVE = "alive"
+    KEPT = "kept"
     WEAKENED = "weakened"
-    DEAD = "dead"
+    LOST = "lost"
     INCONCLUSIVE = "inconclusive"
 
 
@@ -94,9 +94,9 @@ class Reason:
 
 @dataclass(frozen=True)
 class Floor:
-    """The noise floor of one output: the largest relative error over ``runs`` honest runs and all probes.
+    """The noise floor of one output: the largest relative error over ``runs`` control runs and all probes.
 
-    ``drift`` is ``None``, and so allows everything, where the floors do not come from honest runs.
+    ``drift`` is ``None``, and so allows everything, where the floors do not come from control runs.
     """
 
     l2: float = field(metadata=_AMOUNT)
@@ -111,8 +111,8 @@ class Floor:
 
 
 @dataclass(frozen=True)
-class Liveness:
-    """Liveness of one block: the estimate and its interval.
+class Retention:
+    """Retention of one block: the estimate and its interval.
 
     ``value`` is ``None`` where removing the attention changes nothing, ``low`` and ``high`` where nothing bounds it.
     ``note`` says why nothing can be concluded, and is empty otherwise.
@@ -122,7 +122,7 @@ class Liveness:
     value: float | None
     low: float | None
     high: float | None
-    word: Word
+    state: AttentionState
     note: str = ""
 
 
@@ -147,30 +147,30 @@ class OutputCheck:
 
 @dataclass(frozen=True)
 class BlockCheck:
-    """One attention block: its liveness, and ``distance``: how far its removal moves an output, in tolerances.
+    """One attention block: its retention, and ``distance``: how far its removal moves an output, in tolerances.
 
-    ``liveness``, ``low`` and ``high`` as in :class:`Liveness`. ``shape`` and ``shape_distance`` are the same for making
-    the attention uniform instead; ``None`` without uniform twins. Where the artifact's own twins, or a look inside,
-    tell the liveness, ``outputs`` is what its outputs alone would have said.
+    ``retention``, ``low`` and ``high`` as in :class:`Retention`. ``shape`` and ``shape_distance`` are the same for
+    making the attention uniform instead; ``None`` without uniform ablations. Where the artifact's own ablations, or a
+    look inside, tell the retention, ``outputs`` is what its outputs alone would have said.
     """
 
     block: str
-    liveness: float | None
+    retention: float | None
     low: float | None
     high: float | None
-    word: Word
+    state: AttentionState
     distance: float = field(metadata=_AMOUNT)
     note: str
-    shape: Liveness | None = None
+    shape: Retention | None = None
     shape_distance: float | None = field(default=None, metadata=_AMOUNT)
-    outputs: Liveness | None = None
+    outputs: Retention | None = None
 
 
 @dataclass(frozen=True)
 class Report:
     """The outcome of a parity check.
 
-    ``tolerance`` is in noise floors. ``overall``: the liveness of all blocks together, ``None`` where there is none.
+    ``tolerance`` is in noise floors. ``overall``: the retention of all blocks together, ``None`` where there is none.
     ``reasons``: why it failed or could not tell; for a pass, what it cannot see.
     """
 
@@ -192,6 +192,6 @@ class Report:
         return self.error if self.outputs and math.isfinite(self.error) else None
 
     @property
-    def livenesses(self) -> tuple[float, ...]:
-        """The liveness of every block that has one, in the order of the blocks."""
-        return tuple(block.liveness for block in self.blocks if block.liveness is not None)
+    def retentions(self) -> tuple[float, ...]:
+        """The retention of every block that has one, in the order of the blocks."""
+        return tuple(block.retention for block in self.blocks if block.retention is not None)

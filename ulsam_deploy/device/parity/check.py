@@ -1,8 +1,8 @@
 """The check itself: an artifact's outputs against the golden set, and a verdict with reasons. numpy only; device-safe.
 
 It fails when an output is farther from the reference than its tolerance on any probe, or when a block's attention is
-dead, weakened, uniform, too strong or reversed. It is inconclusive, and never a pass, when it could not have failed: a
-block whose loss would neither break the tolerance nor show in the liveness, or outputs that a constant would match as
+lost, weakened, uniform, too strong or reversed. It is inconclusive, and never a pass, when it could not have failed: a
+block whose loss would neither break the tolerance nor show in the retention, or outputs that a constant would match as
 well. Where only the *map* of a block could be wrong unseen, because its attention is as good as uniform on every probe,
 a pass says so.
 """
@@ -17,21 +17,29 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.findings import (
+    AttentionState,
     BlockCheck,
     Floor,
-    Liveness,
     OutputCheck,
     Reason,
     ReasonKind,
     Report,
+    Retention,
     Statistic,
     Verdict,
-    Word,
 )
 from ulsam_deploy.device.parity.golden import Golden
 from ulsam_deploy.device.parity.inside import Reading
-from ulsam_deploy.device.parity.liveness import by_twins, classify, concluded, is_beyond, liveness, map_shape, overall
 from ulsam_deploy.device.parity.noise import drift, explain, relative, scales
+from ulsam_deploy.device.parity.retention import (
+    by_ablations,
+    classify,
+    concluded,
+    is_beyond,
+    map_shape,
+    overall,
+    retention,
+)
 from ulsam_deploy.device.parity.sketch import compact
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.thresholds import TOLERANCE
@@ -55,15 +63,15 @@ def check(
     *,
     tolerance: float = TOLERANCE,
     floors: Mapping[str, Floor] | None = None,
-    silenced: Mapping[str, Array] | None = None,
+    artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] = (),
 ) -> Report:
     """Hold the outputs ``produced`` on all probes of ``golden``, (P, ...) by name, against it.
 
-    ``tolerance`` is in noise floors. ``floors``: those of the artifact's precision, from honest runs in it; default:
-    the golden set's own. ``silenced``: what the artifact gave without each block's attention, (B, P, ...) by output:
-    where it is given, it decides about liveness; ``inside``: what was read at the blocks inside the artifact, one a
-    block, which decides where the outputs can show nothing. Outputs that the golden set does not name (taps) are
+    ``tolerance`` is in noise floors. ``floors``: those of the artifact's precision, from control runs in it; default:
+    the golden set's own. ``artifact_ablations``: what the artifact gave without each block's attention, (B, P, ...) by
+    output: where it is given, it decides about retention; ``inside``: what was read at the blocks inside the artifact,
+    one a block, which decides where the outputs can show nothing. Outputs that the golden set does not name (taps) are
     ignored.
     """
     used = dict(floors if floors is not None else golden.floors)
@@ -74,8 +82,8 @@ def check(
     if not set(golden.outputs) <= set(arrays):
         return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
     blocks = _blocks(golden, arrays, used, tolerance)
-    if silenced:
-        blocks = _overruled(blocks, by_twins(golden, arrays, silenced, used))
+    if artifact_ablations:
+        blocks = _overruled(blocks, by_ablations(golden, arrays, artifact_ablations, used))
     if inside:
         blocks = _overruled(blocks, [_read(block, found) for block, found in zip(blocks, inside)])
     faults += _swapped(golden, arrays, used, tolerance)
@@ -96,16 +104,16 @@ def ablation_distances(
     golden: Golden, *, tolerance: float = TOLERANCE, floors: Mapping[str, Floor] | None = None
 ) -> dict[str, float]:
     """How far removing each block's attention moves the output that it moves most, in tolerances, by block."""
-    return _distances(golden, golden.ablated, floors if floors is not None else golden.floors, tolerance)
+    return _distances(golden, golden.reference_ablations, floors if floors is not None else golden.floors, tolerance)
 
 
 def _distances(
-    golden: Golden, twins: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
+    golden: Golden, ablations: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
 ) -> dict[str, float]:
     distances = dict.fromkeys(golden.blocks, 0.0)
     for name, outputs in golden.outputs.items():
         y = compact(outputs)
-        for block, step in zip(golden.blocks, twins[name]):
+        for block, step in zip(golden.blocks, ablations[name]):
             moved = _in_floors(compact(step), scales(y), floors[name]).max() / tolerance
             distances[block] = max(distances[block], float(moved))
     return distances
@@ -181,50 +189,54 @@ def _check_output(golden: Golden, name: str, z: Array | None, floor: Floor, tole
 def _blocks(
     golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
 ) -> tuple[BlockCheck, ...]:
-    alive = liveness(golden, arrays, floors)
-    removed = _distances(golden, golden.ablated, floors, tolerance)
-    blocks = [BlockCheck(a.block, a.value, a.low, a.high, a.word, removed[a.block], a.note) for a in alive]
-    if not golden.evened:
+    alive = retention(golden, arrays, floors)
+    removed = _distances(golden, golden.reference_ablations, floors, tolerance)
+    blocks = [BlockCheck(a.block, a.value, a.low, a.high, a.state, removed[a.block], a.note) for a in alive]
+    if not golden.uniform_ablations:
         return tuple(blocks)
-    evened = _distances(golden, golden.evened, floors, tolerance)
+    uniform_ablations = _distances(golden, golden.uniform_ablations, floors, tolerance)
     shapes = zip(blocks, map_shape(golden, arrays, floors))
-    return tuple(replace(block, shape=found, shape_distance=evened[block.block]) for block, found in shapes)
+    return tuple(replace(block, shape=found, shape_distance=uniform_ablations[block.block]) for block, found in shapes)
 
 
-def _read(block: BlockCheck, found: Reading | None) -> Liveness | None:
-    """What was read inside the artifact, where outputs and twins conclude nothing about ``block``."""
-    if found is None or block.word is not Word.INCONCLUSIVE:
+def _read(block: BlockCheck, found: Reading | None) -> Retention | None:
+    """What was read inside the artifact, where outputs and ablations conclude nothing about ``block``."""
+    if found is None or block.state is not AttentionState.INCONCLUSIVE:
         return None
     return concluded(block.block, *found)
 
 
 def _contradicted(block: BlockCheck, found: Reading | None) -> Reason | None:
     """The note that what was read inside and what the outputs show of ``block`` differ, where they do."""
-    if found is None or Word.INCONCLUSIVE in (block.word, word := classify(*found[1:])) or word is block.word:
+    if (
+        found is None
+        or AttentionState.INCONCLUSIVE in (block.state, word := classify(*found[1:]))
+        or word is block.state
+    ):
         return None
     value, low, high = found
     sentence = (
         f"Note: read inside the artifact, the attention of block '{block.block}' is {word.value} ({value:.2f}, between "
-        f"{low:.2f} and {high:.2f}); by the outputs it is {block.word.value}. They decide: an engine may compute "
+        f"{low:.2f} and {high:.2f}); by the outputs it is {block.state.value}. They decide: an engine may compute "
         f"otherwise while it shows its inner values."
     )
     return Reason(block.block, ReasonKind.ATTENTION_NOTE, sentence)
 
 
-def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Liveness | None]) -> tuple[BlockCheck, ...]:
-    """``blocks`` with the liveness that something better shows, and what the outputs alone said beside it."""
+def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Retention | None]) -> tuple[BlockCheck, ...]:
+    """``blocks`` with the retention that something better shows, and what the outputs alone said beside it."""
     return tuple(
         block
         if found is None
         else replace(
             block,
-            liveness=found.value,
+            retention=found.value,
             low=found.low,
             high=found.high,
-            word=found.word,
+            state=found.state,
             note=found.note,
             outputs=block.outputs
-            or Liveness(block.block, block.liveness, block.low, block.high, block.word, block.note),
+            or Retention(block.block, block.retention, block.low, block.high, block.state, block.note),
         )
         for block, found in zip(blocks, better)
     )
@@ -249,11 +261,11 @@ def _far(output: OutputCheck) -> Reason | None:
 
 def _lost(block: BlockCheck) -> str:
     """The sentence for a block whose attention is not what it should be, or an empty string."""
-    if block.liveness is None or block.low is None or block.high is None:
+    if block.retention is None or block.low is None or block.high is None:
         return _uniform(block)
-    figures = f"liveness {block.liveness:.2f}, between {block.low:.2f} and {block.high:.2f}"
-    if block.word in (Word.DEAD, Word.WEAKENED):
-        return f"The attention of block '{block.block}' is {block.word.value}: {figures}."
+    figures = f"retention {block.retention:.2f}, between {block.low:.2f} and {block.high:.2f}"
+    if block.state in (AttentionState.LOST, AttentionState.WEAKENED):
+        return f"The attention of block '{block.block}' is {block.state.value}: {figures}."
     if is_beyond(block.low, block.high):
         return (
             f"The attention of block '{block.block}' is too strong or reversed, or more than attention is wrong along "
@@ -266,7 +278,7 @@ def _lost(block: BlockCheck) -> str:
 def _uniform(block: BlockCheck) -> str:
     """The sentence for a block whose map is the same everywhere, or an empty string."""
     shape = block.shape
-    if shape is None or shape.word is not Word.DEAD or shape.low is None or shape.low <= -_UNIFORM:
+    if shape is None or shape.state is not AttentionState.LOST or shape.low is None or shape.low <= -_UNIFORM:
         return ""
     return (
         f"The attention of block '{block.block}' is uniform: it takes {shape.value:.2f} of the step from "
@@ -278,7 +290,7 @@ def _is_flat(block: BlockCheck) -> bool:
     """Whether a fault in how this block's map is computed could go unseen: its map is as good as uniform."""
     if block.shape is None or block.shape_distance is None or block.distance < DISTANCE:
         return False
-    return block.shape_distance < DISTANCE and block.shape.word is Word.INCONCLUSIVE
+    return block.shape_distance < DISTANCE and block.shape.state is AttentionState.INCONCLUSIVE
 
 
 def _unseen_map(block: BlockCheck) -> Reason:
@@ -293,16 +305,16 @@ def _unseen_map(block: BlockCheck) -> Reason:
 def _is_unguarded(block: BlockCheck) -> bool:
     """Whether losing this block's attention could have gone unseen.
 
-    Seen would be a loss that breaks the tolerance, or one that the liveness can tell: with float16 or int8 noise the
+    Seen would be a loss that breaks the tolerance, or one that the retention can tell: with float16 or int8 noise the
     step often lies below the tolerance while its direction, over many probes, is still plain.
     """
-    return block.distance < DISTANCE and block.word is Word.INCONCLUSIVE
+    return block.distance < DISTANCE and block.state is AttentionState.INCONCLUSIVE
 
 
 def _unguarded(block: BlockCheck) -> Reason:
     sentence = (
         f"Losing the attention of block '{block.block}' would move no output by more than {block.distance:.2g} "
-        f"tolerances ({DISTANCE:g} are needed), and its liveness is inconclusive ({block.note}): this check could not "
+        f"tolerances ({DISTANCE:g} are needed), and its retention is inconclusive ({block.note}): this check could not "
         f"have failed; use probes that move it more."
     )
     return Reason(block.block, ReasonKind.ATTENTION_DOUBT, sentence)

@@ -26,8 +26,8 @@ _SCHEMA = "ulsam-deploy/golden/3"
 
 
 @dataclass(frozen=True)
-class Yardstick:
-    """What artifacts of one precision are held against: noise floors of honest runs in it, by output.
+class PrecisionFloors:
+    """What artifacts of one precision are held against: noise floors of control runs in it, by output.
 
     ``kept``: positions of the probes on which the precision can work at all: float16 overflows on some, and int8 has
     ranges for inputs like those that it was calibrated on.
@@ -42,26 +42,27 @@ class Golden:
     """Probes and what the reference makes of them. P probes, B attention blocks.
 
     ``inputs``: any numeric dtype, (P, ...). ``outputs``: float64 (P, ...), of the captured, unrewritten model.
-    ``ablated``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes; ``evened``: the
-    step that making it uniform, 1/(H*W) everywhere, makes, or empty where nobody computed that. ``shapes``: each
-    output's real shape without the batch. An output of more than ``sketch.LIMIT`` values a probe is kept as its count
-    sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of float32.
-    ``yardsticks``: of other precisions, by their names. ``silenced``: by artifact (``onnx-int8``) and output, float32
-    (B, K, ...): what that artifact itself gave without each block's attention, on the K probes of its yardstick.
-    ``inside``: by artifact, what was read of each block inside it where it was made, or ``None``.
+    ``reference_ablations``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes;
+    ``uniform_ablations``: the step that making it uniform, 1/(H*W) everywhere, makes, or empty where nobody computed
+    that. ``shapes``: each output's real shape without the batch. An output of more than ``sketch.LIMIT`` values a
+    probe is kept as its count sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of
+    float32. ``precision_floors``: of other precisions, by their names. ``artifact_ablations``: by artifact
+    (``onnx-int8``) and output, float32 (B, K, ...): what that artifact itself gave without each block's attention, on
+    the K probes of its noise floor. ``inside``: by artifact, what was read of each block inside it where it was made,
+    or ``None``.
     Raises :class:`ExportError` when the arrays do not fit each other or are not finite.
     """
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
-    ablated: Mapping[str, Array]
+    reference_ablations: Mapping[str, Array]
     shapes: Mapping[str, tuple[int, ...]]
     floors: Mapping[str, Floor]
     blocks: tuple[str, ...]
     probes: tuple[str, ...]
-    evened: Mapping[str, Array] = field(default_factory=dict)
-    yardsticks: Mapping[str, Yardstick] = field(default_factory=dict)
-    silenced: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
+    uniform_ablations: Mapping[str, Array] = field(default_factory=dict)
+    precision_floors: Mapping[str, PrecisionFloors] = field(default_factory=dict)
+    artifact_ablations: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     inside: Mapping[str, tuple[Reading | None, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,41 +75,41 @@ class Golden:
         cls,
         inputs: ArrayMap,
         reference: ArrayMap,
-        twins: Sequence[ArrayMap],
-        honest: Sequence[ArrayMap],
+        ablations: Sequence[ArrayMap],
+        controls: Sequence[ArrayMap],
         *,
-        evened: Sequence[ArrayMap] = (),
+        uniform_ablations: Sequence[ArrayMap] = (),
         blocks: Sequence[str],
         probes: Sequence[str],
     ) -> Golden:
         """A golden set out of whole runs, each a mapping from output name to (P, ...).
 
-        ``reference``: float64 outputs; ``twins``: one run a block, float64, with that block's attention removed, and
-        ``evened`` with it made uniform;
-        ``honest``: float32 runs that make the noise floors (:func:`~ulsam_deploy.device.parity.noise.noise_floors`).
+        ``reference``: float64 outputs; ``ablations``: one run a block, float64, with that block's attention removed,
+        and ``uniform_ablations`` with it made uniform;
+        ``controls``: float32 runs that make the noise floors (:func:`~ulsam_deploy.device.parity.noise.noise_floors`).
         Runs of dense outputs may be given batch by batch through :func:`~ulsam_deploy.device.parity.sketch.compact`
         first, as long as all of them are: set the true shapes then with :func:`dataclasses.replace`.
         """
-        for what, runs in (("ablated", twins), ("uniform", evened)):
-            if len(runs) != len(blocks) and (runs or runs is twins):
+        for what, runs in (("reference", ablations), ("uniform", uniform_ablations)):
+            if len(runs) != len(blocks) and (runs or runs is ablations):
                 raise ExportError(
-                    f"{len(runs)} {what} twins were given for {len(blocks)} blocks", expected="one a block"
+                    f"{len(runs)} {what} ablations were given for {len(blocks)} blocks", expected="one a block"
                 )
-        outputs, ablated, flat = {}, {}, {}
+        outputs, removed, flat = {}, {}, {}
         for name, whole in reference.items():
             y = compact(whole)
             kept = whole.shape if y.shape[1] == int(np.prod(whole.shape[1:])) else y.shape
             outputs[name] = y.reshape(kept)
-            ablated[name] = _steps(name, twins, y).reshape(len(blocks), *kept)
-            if evened:
-                flat[name] = _steps(name, evened, y).reshape(len(blocks), *kept)
+            removed[name] = _steps(name, ablations, y).reshape(len(blocks), *kept)
+            if uniform_ablations:
+                flat[name] = _steps(name, uniform_ablations, y).reshape(len(blocks), *kept)
         return cls(
             inputs={name: np.asarray(array) for name, array in inputs.items()},
             outputs=outputs,
-            ablated=ablated,
-            evened=flat,
+            reference_ablations=removed,
+            uniform_ablations=flat,
             shapes={name: tuple(whole.shape[1:]) for name, whole in reference.items()},
-            floors=noise_floors(reference, honest),
+            floors=noise_floors(reference, controls),
             blocks=tuple(blocks),
             probes=tuple(probes),
         )
@@ -119,8 +120,8 @@ class Golden:
         return Golden(
             inputs={name: array[index] for name, array in self.inputs.items()},
             outputs={name: array[index] for name, array in self.outputs.items()},
-            ablated={name: array[:, index] for name, array in self.ablated.items()},
-            evened={name: array[:, index] for name, array in self.evened.items()},
+            reference_ablations={name: array[:, index] for name, array in self.reference_ablations.items()},
+            uniform_ablations={name: array[:, index] for name, array in self.uniform_ablations.items()},
             shapes=self.shapes,
             floors=self.floors,
             blocks=self.blocks,
@@ -134,13 +135,13 @@ class Golden:
         """
         if precision == "fp32":
             return self
-        if precision not in self.yardsticks:
+        if precision not in self.precision_floors:
             raise UnavailableError(
-                f"there are no honest runs in {precision} to judge by",
-                expected=", ".join(["fp32", *self.yardsticks]),
+                f"there are no control runs in {precision} to judge by",
+                expected=", ".join(["fp32", *self.precision_floors]),
                 todo=f"export again with --precision {precision}",
             )
-        found = self.yardsticks[precision]
+        found = self.precision_floors[precision]
         return replace(self.take(found.kept), floors=found.floors)
 
     def save(self, path: Path) -> None:
@@ -153,20 +154,24 @@ class Golden:
             "floors": as_json(dict(self.floors)),
             "blocks": list(self.blocks),
             "probes": list(self.probes),
-            "yardsticks": {
+            "precision_floors": {
                 name: {"floors": as_json(dict(found.floors)), "kept": list(found.kept)}
-                for name, found in self.yardsticks.items()
+                for name, found in self.precision_floors.items()
             },
-            "silenced": list(self.silenced),
+            "artifact_ablations": list(self.artifact_ablations),
             "inside": {artifact: list(found) for artifact, found in self.inside.items()},
         }
         members = {"meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)}
         members |= {f"input_{i}": array for i, array in enumerate(self.inputs.values())}
         members |= {f"output_{i}": array for i, array in enumerate(self.outputs.values())}
-        members |= {f"ablated_{i}": self.ablated[name] for i, name in enumerate(self.outputs)}
-        members |= {f"evened_{i}": self.evened[name] for i, name in enumerate(self.outputs) if self.evened}
-        for i, found in enumerate(self.silenced.values()):
-            members |= {f"silenced_{i}_{j}": found[name] for j, name in enumerate(self.outputs)}
+        members |= {f"reference_ablation_{i}": self.reference_ablations[name] for i, name in enumerate(self.outputs)}
+        members |= {
+            f"uniform_ablation_{i}": self.uniform_ablations[name]
+            for i, name in enumerate(self.outputs)
+            if self.uniform_ablations
+        }
+        for i, found in enumerate(self.artifact_ablations.values()):
+            members |= {f"artifact_ablation_{i}_{j}": found[name] for j, name in enumerate(self.outputs)}
         write_arrays(path, members, compressed=True)
 
     @classmethod
@@ -185,21 +190,25 @@ class Golden:
             return cls(
                 inputs={name: members[f"input_{i}"] for i, name in enumerate(meta["inputs"])},
                 outputs={name: members[f"output_{i}"] for i, name in enumerate(meta["outputs"])},
-                ablated={name: members[f"ablated_{i}"] for i, name in enumerate(meta["outputs"])},
-                evened={
-                    name: members[f"evened_{i}"] for i, name in enumerate(meta["outputs"]) if "evened_0" in members
+                reference_ablations={
+                    name: members[f"reference_ablation_{i}"] for i, name in enumerate(meta["outputs"])
+                },
+                uniform_ablations={
+                    name: members[f"uniform_ablation_{i}"]
+                    for i, name in enumerate(meta["outputs"])
+                    if "uniform_ablation_0" in members
                 },
                 shapes={name: tuple(int(n) for n in shape) for name, shape in meta["shapes"].items()},
                 floors=_floors(meta["floors"]),
                 blocks=tuple(str(block) for block in meta["blocks"]),
                 probes=tuple(str(probe) for probe in meta["probes"]),
-                yardsticks={
-                    name: Yardstick(_floors(found["floors"]), tuple(int(i) for i in found["kept"]))
-                    for name, found in meta["yardsticks"].items()
+                precision_floors={
+                    name: PrecisionFloors(_floors(found["floors"]), tuple(int(i) for i in found["kept"]))
+                    for name, found in meta["precision_floors"].items()
                 },
-                silenced={
-                    artifact: {name: members[f"silenced_{i}_{j}"] for j, name in enumerate(meta["outputs"])}
-                    for i, artifact in enumerate(meta["silenced"])
+                artifact_ablations={
+                    artifact: {name: members[f"artifact_ablation_{i}_{j}"] for j, name in enumerate(meta["outputs"])}
+                    for i, artifact in enumerate(meta["artifact_ablations"])
                 },
                 inside={artifact: tuple(map(_reading, found)) for artifact, found in meta["inside"].items()},
             )
@@ -224,9 +233,9 @@ def _floors(found: Mapping[str, Any]) -> dict[str, Floor]:
     return {str(name): Floor(**floor) for name, floor in found.items()}
 
 
-def _steps(name: str, twins: Sequence[ArrayMap], y: Array) -> Array:
-    """What each twin makes of output ``name``, less the reference ``y`` (P, K): float32 (B, P, K)."""
-    steps = [compact(twin[name]) - y for twin in twins]
+def _steps(name: str, ablations: Sequence[ArrayMap], y: Array) -> Array:
+    """What each ablation makes of output ``name``, less the reference ``y`` (P, K): float32 (B, P, K)."""
+    steps = [compact(ablation[name]) - y for ablation in ablations]
     return np.stack(steps).astype(np.float32) if steps else np.zeros((0, *y.shape), np.float32)
 
 
@@ -239,7 +248,12 @@ def _problem(golden: Golden) -> str:
         return "it has no inputs or no outputs"
     if len(set(golden.blocks)) != len(golden.blocks):
         return "two blocks have one name"
-    for what in (golden.ablated, golden.shapes, golden.floors, golden.evened or golden.ablated):
+    for what in (
+        golden.reference_ablations,
+        golden.shapes,
+        golden.floors,
+        golden.uniform_ablations or golden.reference_ablations,
+    ):
         if set(what) != set(golden.outputs):
             return f"its parts name different outputs: {sorted(what)} and {sorted(golden.outputs)}"
     for name, array in golden.inputs.items():
@@ -258,8 +272,13 @@ def _output_problem(golden: Golden, name: str) -> str:
     kept = (len(golden.probes), *(shape if size <= LIMIT else (LIMIT,)))
     wanted: tuple[tuple[str, Array, tuple[int, ...], Any], ...] = (
         ("output", golden.outputs[name], kept, np.float64),
-        ("ablation step of output", golden.ablated[name], (len(golden.blocks), *kept), np.float32),
-        ("uniform step of output", (golden.evened or golden.ablated)[name], (len(golden.blocks), *kept), np.float32),
+        ("ablation step of output", golden.reference_ablations[name], (len(golden.blocks), *kept), np.float32),
+        (
+            "uniform step of output",
+            (golden.uniform_ablations or golden.reference_ablations)[name],
+            (len(golden.blocks), *kept),
+            np.float32,
+        ),
     )
     for what, array, right, dtype in wanted:
         if array.shape != right or array.dtype != dtype:
@@ -273,14 +292,14 @@ def _output_problem(golden: Golden, name: str) -> str:
 
 
 def _precision_problem(golden: Golden, name: str) -> str:
-    for precision, found in golden.yardsticks.items():
+    for precision, found in golden.precision_floors.items():
         if name not in found.floors or not _is_positive(found.floors[name]):
             return f"the {precision} noise floor of output '{name}' is not a positive number"
         if not found.kept or not set(found.kept) <= set(range(len(golden.probes))):
             return f"the probes of {precision} are not among its {len(golden.probes)} probes"
-    for artifact, arrays in golden.silenced.items():
+    for artifact, arrays in golden.artifact_ablations.items():
         if arrays[name].ndim < 2 or len(arrays[name]) != len(golden.blocks) or not _is_finite(arrays[name]):
-            return f"the twins of {artifact} do not fit the {len(golden.blocks)} blocks, or are not finite"
+            return f"the ablations of {artifact} do not fit the {len(golden.blocks)} blocks, or are not finite"
     for artifact, readings in golden.inside.items():
         numbers = [number for found in readings if found for number in found]
         if len(readings) != len(golden.blocks) or not np.all(np.isfinite(numbers)):

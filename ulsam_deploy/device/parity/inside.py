@@ -1,9 +1,9 @@
 """Is the attention of each block still there? Read inside a running artifact, at the block. numpy only; device-safe.
 
 In int8 every rounding behind a block answers to the smallest change in front of it, and on a few outputs that noise
-hides a small step even where an artifact is compared with its own twin. At the block itself artifact and twin have one
-input, so that their difference is what the attention adds, rounded as the artifact stores it for the next product, and
-nothing else.
+hides a small step even where an artifact is compared with its own ablation. At the block itself artifact and ablation
+have one input, so that their difference is what the attention adds, rounded as the artifact stores it for the next
+product, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 
-#: A liveness and the ends of its interval.
+#: A retention and the ends of its interval.
 Reading = tuple[float, float, float]
 
-#: A tensor changes when it changes by this part of its size: engines fuse a twin otherwise, and sum in another order.
+#: A tensor changes when it changes by this part of its size: engines fuse an ablation otherwise, and sum in another
+#: order.
 _CHANGED = 1e-5
 #: Nearer than this, a tensor is the block's result, upstream errors included; nearer to that than the next number, it
 #: is the same result stored again.
@@ -42,10 +43,10 @@ class Inside:
         self._rows: list[tuple[float, float]] = []
         self._found = True
 
-    def note(self, reference: Added, whole: Mapping[str, Array], twin: Mapping[str, Array]) -> None:
-        """One batch: all values inside the artifact and inside its twin, by name, in running order."""
-        names = [name for name in whole if name in twin and whole[name].shape == twin[name].shape]
-        changed = (place for place, name in enumerate(names) if _distance(whole[name], twin[name]) > _CHANGED)
+    def note(self, reference: Added, whole: Mapping[str, Array], ablation: Mapping[str, Array]) -> None:
+        """One batch: all values inside the artifact and inside its ablation, by name, in running order."""
+        names = [name for name in whole if name in ablation and whole[name].shape == ablation[name].shape]
+        changed = (place for place, name in enumerate(names) if _distance(whole[name], ablation[name]) > _CHANGED)
         first = next(changed, None)
         total = float(np.square(reference.added).sum())
         if first is None:  # the maps themselves reach nothing
@@ -62,7 +63,7 @@ class Inside:
             self._found = False
             return
         same = [(v, name) for v, name in near if _distance(v, near[0][0]) < _STORED_AGAIN]
-        effects = [value - _like(reference.result, twin[name], value) for value, name in same]
+        effects = [value - _like(reference.result, ablation[name], value) for value, name in same]
         self._rows.append((min(float((effect * reference.added).sum()) for effect in effects), total))
 
     def reading(self) -> Reading | None:

@@ -1,11 +1,11 @@
-"""How far honest runs differ from the float64 reference, and so how far an artifact may. numpy only; device-safe.
+"""How far control runs differ from the float64 reference, and so how far an artifact may. numpy only; device-safe.
 
 Three statistics, all relative to the root mean square of the reference output of each probe: ``l2``, the root mean
 square error of a probe, sees what is spread out; ``peak``, the largest error of one element, sees what is local and
 would drown in the mean of a large output; ``drift``, over all probes, is the largest sum of one element's errors over
-the square root of the number of probes. Rounding points elsewhere on each probe, so that honest drift is no larger than
-honest peaks, while a wrong weight errs in one direction and adds up: one of 12800 weights off by 1 % in a noisy network
-was at 6 floors of ``peak`` and 15 of ``drift``. Each has its own floor, because the largest of N honest errors is
+the square root of the number of probes. Rounding points elsewhere on each probe, so that sound drift is no larger than
+sound peaks, while a wrong weight errs in one direction and adds up: one of 12800 weights off by 1 % in a noisy network
+was at 6x noise of ``peak`` and 15 of ``drift``. Each has its own floor, because the largest of N sound errors is
 several times their root mean square.
 """
 
@@ -60,16 +60,18 @@ def drift(delta: Array, scale: Array) -> float:
     return float(np.max(np.abs(np.sum(delta / scale[:, None], axis=0)))) / math.sqrt(len(delta))
 
 
-def noise_floors(reference: ArrayMap, honest: Sequence[ArrayMap]) -> dict[str, Floor]:
-    """The floor of each output from at least one honest run: the largest error over runs and probes.
+def noise_floors(reference: ArrayMap, controls: Sequence[ArrayMap]) -> dict[str, Floor]:
+    """The floor of each output from at least one control run: the largest error over runs and probes.
 
-    ``reference``: float64 outputs (P, ...) by name; ``honest``: the same outputs by runs in the precision asked for.
+    ``reference``: float64 outputs (P, ...) by name; ``controls``: the same outputs by runs in the precision asked for.
     The maximum and not a mean or quantile: it needs no assumption about how errors are spread, and it stays usable
     with two or three runs. Raises :class:`ExportError` without runs, or when one is not finite.
     """
-    if not honest:
-        raise ExportError("no honest run was given to measure the noise floor", expected="at least one run")
-    return {name: _floor(name, compact(outputs), [run[name] for run in honest]) for name, outputs in reference.items()}
+    if not controls:
+        raise ExportError("no control run was given to measure the noise floor", expected="at least one run")
+    return {
+        name: _floor(name, compact(outputs), [run[name] for run in controls]) for name, outputs in reference.items()
+    }
 
 
 def _floor(name: str, reference: Array, runs: Sequence[Array]) -> Floor:
@@ -78,7 +80,7 @@ def _floor(name: str, reference: Array, runs: Sequence[Array]) -> Floor:
     l2, peak = lowest, lowest * max(1.0, float(np.max(relative(reference, scale)[1])))
     drifts = [peak]
     # The largest of K sums of noise without direction is about this many times its root mean square; without it, a few
-    # runs that happen to cancel out would make a floor that honest engines exceed.
+    # runs that happen to cancel out would make a floor that sound engines exceed.
     chance = math.sqrt(2.0 * math.log(2.0 * reference.shape[1]))
     for run in runs:
         if not np.all(np.isfinite(run)):
@@ -96,7 +98,7 @@ def _floor(name: str, reference: Array, runs: Sequence[Array]) -> Floor:
 
 def explain(output: str, floor: Floor, tolerance: float = TOLERANCE) -> str:
     """One sentence with the figures that make the tolerance of ``output``."""
-    runs = "1 honest run" if floor.runs == 1 else f"{floor.runs} honest runs"
+    runs = "1 control run" if floor.runs == 1 else f"{floor.runs} control runs"
     return (
         f"Output '{output}' may differ from the float64 reference by {tolerance:g} noise floors: the floor, the "
         f"largest relative error of {runs} over all probes, is {floor.l2:.1e} (root mean square) and {floor.peak:.1e} "

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.findings import AutoFacts, AutoPoint, BudgetLimits, Interval, Verdict
 from ulsam_deploy.device.precisions import CALIBRATED, QUANTIZED
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.exporting.build import Builder
 from ulsam_deploy.exporting.options import Recipe
@@ -47,7 +47,7 @@ class Found:
 
     def facts(self) -> AutoFacts:
         """For the manifest: ``points`` are the trials that were timed."""
-        budget = BudgetLimits(self.budget.drop, self.budget.error, self.budget.liveness, self.budget.size)
+        budget = BudgetLimits(self.budget.drop, self.budget.error, self.budget.retention, self.budget.size)
         points = tuple(self._point(trial, trial.ratio) for trial in self.trials if trial.ratio)
         return AutoFacts(budget, self.met, self.sentence, len(self.trials), points)
 
@@ -59,7 +59,7 @@ class Found:
             verdict=trial.verdict,
             error=trial.error,
             deviation=trial.deviation,
-            liveness=trial.liveness,
+            retention=trial.retention,
             drop=trial.drop,
             ratio=ratio,
             reason=trial.reason,
@@ -86,7 +86,7 @@ def _searched(builder: Builder, exporter: Exporter, trials: Trials) -> Found:
     if fp32.verdict is Verdict.UNVERIFIED:
         raise UnavailableError(
             f"--precision auto judges {exporter.target} artifacts by running them, and nothing here can",
-            expected=f"the tier '{Tier.EXECUTED.label}'",
+            expected=f"the level '{EvidenceLevel.EXECUTED.label}'",
             todo="export it in a stated precision, or where its engine is",
         )
     keep = builder.options.keep
@@ -150,8 +150,8 @@ def _damage(builder: Builder, parts: Sequence[NetworkPart], alive: Sequence[str]
             said.append(f"{len(parts)} parts in torch")
         found = {}
         for part, report in zip(parts, reports):
-            known = [b.liveness for b in report.blocks if b.block in alive and b.liveness is not None]
-            lost = sum(max(0.0, 1.0 - liveness) for liveness in known)
+            known = [b.retention for b in report.blocks if b.block in alive and b.retention is not None]
+            lost = sum(max(0.0, 1.0 - retention) for retention in known)
             found[part.path] = lost + min(report.error / report.tolerance, 100.0)
         return _Damage(found)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ulsam_deploy.device.bundle import Evidence
-from ulsam_deploy.device.findings import Interval, OutputCheck, Paired, Verdict, Word
+from ulsam_deploy.device.findings import AttentionState, Interval, OutputCheck, Paired, Verdict
 from ulsam_deploy.device.precisions import PRECISIONS
 from ulsam_deploy.exporting.budget import DROP, Budget
 from ulsam_deploy.exporting.options import Recipe
@@ -19,7 +19,7 @@ class Trial:
     """What became of one recipe; ``failure`` in words, and nothing else, where the converter refused it.
 
     ``error`` in noise floors of its precision and ``deviation``, the same as a part of the output's size, are ``None``
-    where an output could not be compared. ``liveness`` by block; ``alive``: the blocks that surely are. ``drop``:
+    where an output could not be compared. ``retention`` by block; ``alive``: the blocks that surely are. ``drop``:
     against PyTorch, where there is labelled data. ``ratio``: its time over fp32's, measured in turns; ``None`` where
     nobody measured it. ``reason``: the first that its check gave, if any.
     """
@@ -29,7 +29,7 @@ class Trial:
     verdict: Verdict = Verdict.UNVERIFIED
     error: float | None = None
     deviation: float | None = None
-    liveness: Mapping[str, float | None] = field(default_factory=dict)
+    retention: Mapping[str, float | None] = field(default_factory=dict)
     alive: tuple[str, ...] = ()
     drop: Paired | None = None
     ratio: Interval | None = None
@@ -51,8 +51,8 @@ class Trial:
 
     @property
     def least(self) -> float | None:
-        """The least liveness of any block that has one."""
-        return min((value for value in self.liveness.values() if value is not None), default=None)
+        """The least retention of any block that has one."""
+        return min((value for value in self.retention.values() if value is not None), default=None)
 
 
 def judgement(recipe: Recipe, evidence: Evidence, size: int) -> Trial:
@@ -66,8 +66,8 @@ def judgement(recipe: Recipe, evidence: Evidence, size: int) -> Trial:
         evidence.verdict,
         error=error,
         deviation=None if error is None else max(map(_deviation, outputs)),
-        liveness={block.block: block.liveness for block in blocks},
-        alive=tuple(block.block for block in blocks if block.word is Word.ALIVE),
+        retention={block.block: block.retention for block in blocks},
+        alive=tuple(block.block for block in blocks if block.state is AttentionState.KEPT),
         reason=evidence.reasons[0].text if evidence.reasons else "",
     )
 
@@ -88,9 +88,9 @@ def misses(trial: Trial, budget: Budget, fp32: Trial) -> tuple[list[str], list[s
     if trial.error is None or trial.error > budget.error:
         said.append(f"error {_floors(trial.error)}")
     for block in fp32.alive:
-        value = trial.liveness.get(block)
-        if value is None or value < budget.liveness:
-            said.append(f"liveness of {block} {'unknown' if value is None else f'{value:.3f}'}")
+        value = trial.retention.get(block)
+        if value is None or value < budget.retention:
+            said.append(f"retention of {block} {'unknown' if value is None else f'{value:.3f}'}")
     limit = DROP if budget.drop is None else budget.drop
     if trial.drop and 100 * trial.drop.drop > limit + 1e-9:
         said.append(f"{100 * trial.drop.drop:.2f} points of top-1 lost")

@@ -197,7 +197,7 @@ def interval_words(ratio: Interval | None) -> str:
 def _figures(trial: Trial) -> str:
     said = [trial.verdict.value, f"error {trial.error:.2f}" if trial.error is not None else "no error"]
     if trial.least is not None:
-        said.append(f"least liveness {trial.least:.2f}")
+        said.append(f"least retention {trial.least:.2f}")
     if trial.drop:
         said.append(f"drop {100 * trial.drop.drop:+.2f} points")
     return ", ".join(said)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.findings import Interval, TunedChoice, Verdict
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting.build import Builder
 from ulsam_deploy.exporting.options import Recipe
 from ulsam_deploy.exporting.search.trial import Trial
@@ -64,7 +64,7 @@ def tune(builder: Builder, exporter: Exporter) -> Tuned:
         if trials(best).verdict is Verdict.UNVERIFIED:
             raise UnavailableError(
                 f"--tune times {exporter.target} artifacts, and nothing here can run them",
-                expected=f"the tier '{Tier.EXECUTED.label}'",
+                expected=f"the level '{EvidenceLevel.EXECUTED.label}'",
                 todo="export without --tune, or where its engine is",
             )
         for geometry in geometries:

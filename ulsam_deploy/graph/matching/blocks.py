@@ -69,7 +69,7 @@ class Match:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a graph holds: blocks to raise, and look-alikes as ``(softmax nodes, reason)``."""
+    """What a graph holds: blocks to fuse, and look-alikes as ``(softmax nodes, reason)``."""
 
     matches: tuple[Match, ...]
     refused: tuple[tuple[tuple[Node, ...], str], ...]
@@ -113,13 +113,13 @@ def find_blocks(graph: Graph, constants: Constants) -> Findings:
             continue
         matches.append(match)
         done |= sources(match.y)
-    raised = {softmax for match in matches for softmax in match.orders}
+    fused = {softmax for match in matches for softmax in match.orders}
     weighing = {softmax for piece in pieces.values() for softmax in piece.softmaxes}
     for softmax in scores.orders:
         what = "its subspaces are not put together again in channel order"
         reasons.setdefault(softmax, what if softmax in weighing else "it does not compute x + a*x of its own input")
-    unraised = {softmax: reason for softmax, reason in reasons.items() if softmax not in raised}
-    return Findings(tuple(matches), tuple(_grouped(unraised, constants)))
+    unfused = {softmax: reason for softmax, reason in reasons.items() if softmax not in fused}
+    return Findings(tuple(matches), tuple(_grouped(unfused, constants)))
 
 
 def _read_scores(graph: Graph, constants: Constants, origins: Origins) -> tuple[_Scores, dict[Node, str]]:

@@ -1,4 +1,5 @@
-"""ONNX in: a model without its PyTorch code becomes a network that the road captures, raises and proves like any other.
+"""ONNX in: a model without its PyTorch code becomes a network that the pipeline captures, fuses and proves like any
+other.
 
 reading      a file to a checked :class:`~ulsam_deploy.load.onnx.reading.Graph`: a stranger's file, so sizes first
 names        from node names to module paths

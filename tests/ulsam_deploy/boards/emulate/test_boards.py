@@ -49,7 +49,7 @@ def test_every_precision_of_a_network_is_judged_on_both_boards_as_here(
         found = answer("verify", bundle, "--device", board, code=code)
         for artifact in found["artifacts"]:
             evidence = artifact["evidence"]
-            assert evidence["tier"] == "emulated-on-device-cpu"
+            assert evidence["level"] == "emulated-on-device-cpu"
             assert evidence["engine"]["device"] == board
             assert evidence["verdict"] == verdicts[artifact["precision"]], (board, artifact["precision"])
 

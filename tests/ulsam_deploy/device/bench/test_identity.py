@@ -27,7 +27,7 @@ from ulsam_deploy.device.errors import Exit, UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.profiles import identities
 from ulsam_deploy.device.shortfall import shortfall
-from ulsam_deploy.device.types import Tier
+from ulsam_deploy.device.types import EvidenceLevel
 
 from ...handmade import make_bundle
 from .boards import MISSING, ORIN_JP6, ORIN_JP7, PI4, PI5, THOR, X86, Fixture, tegra
@@ -105,11 +105,11 @@ def test_a_profile_of_the_users_own_says_what_its_board_is(tmp_path: Path, monke
 
 
 def test_what_ran_is_measured_on_the_device_that_the_machine_is() -> None:
-    here, ran = DeviceProof("rpi5", "it is one"), Evidence(Tier.EXECUTED, engine=EngineFacts("LiteRT", "2"))
+    here, ran = DeviceProof("rpi5", "it is one"), Evidence(EvidenceLevel.EXECUTED, engine=EngineFacts("LiteRT", "2"))
     found = evidence.measured(ran, here)
-    assert (found.tier, found.engine) == (Tier.MEASURED_ON_DEVICE, EngineFacts("LiteRT", "2", device="rpi5"))
+    assert (found.level, found.engine) == (EvidenceLevel.MEASURED_ON_DEVICE, EngineFacts("LiteRT", "2", device="rpi5"))
     assert evidence.measured(ran, DeviceProof(None, "it is none")) == ran
-    assert evidence.measured(Evidence(Tier.COMPILED), here).tier is Tier.COMPILED
+    assert evidence.measured(Evidence(EvidenceLevel.COMPILED), here).level is EvidenceLevel.COMPILED
 
 
 HERE = DeviceProof(None, "this machine is no board")
@@ -119,23 +119,43 @@ LACKING = UnavailableError("no engine here can run 'trt' artifacts", todo="insta
 @pytest.mark.parametrize(
     ("reached", "required", "more", "why", "todo"),
     [
-        (Tier.EXECUTED, Tier.MEASURED_ON_DEVICE, {"here": HERE}, HERE.why, "--host USER@NAME"),
-        (Tier.EXECUTED, Tier.MEASURED_ON_DEVICE, {}, "it did not run on a device", "--host USER@NAME"),
-        (Tier.EMULATED_ON_DEVICE_CPU, Tier.MEASURED_ON_DEVICE, {"emulated": True}, "measures nothing", "--host USER"),
-        (Tier.EXECUTED, Tier.EMULATED_ON_DEVICE_CPU, {}, "this machine's own processor", "--device NAME"),
-        (Tier.COMPILED, Tier.EXECUTED, {"error": LACKING}, LACKING.found, "install one"),
-        (Tier.COMPILED, Tier.MEASURED_ON_DEVICE, {"error": LACKING}, LACKING.found, "install one"),
-        (Tier.EXPORTED, Tier.COMPILED, {}, "no engine ran it here", "ulsam-deploy doctor"),
+        (EvidenceLevel.EXECUTED, EvidenceLevel.MEASURED_ON_DEVICE, {"here": HERE}, HERE.why, "--host USER@NAME"),
+        (
+            EvidenceLevel.EXECUTED,
+            EvidenceLevel.MEASURED_ON_DEVICE,
+            {},
+            "it did not run on a device",
+            "--host USER@NAME",
+        ),
+        (
+            EvidenceLevel.EMULATED_ON_DEVICE_CPU,
+            EvidenceLevel.MEASURED_ON_DEVICE,
+            {"emulated": True},
+            "measures nothing",
+            "--host USER",
+        ),
+        (
+            EvidenceLevel.EXECUTED,
+            EvidenceLevel.EMULATED_ON_DEVICE_CPU,
+            {},
+            "this machine's own processor",
+            "--device NAME",
+        ),
+        (EvidenceLevel.COMPILED, EvidenceLevel.EXECUTED, {"error": LACKING}, LACKING.found, "install one"),
+        (EvidenceLevel.COMPILED, EvidenceLevel.MEASURED_ON_DEVICE, {"error": LACKING}, LACKING.found, "install one"),
+        (EvidenceLevel.EXPORTED, EvidenceLevel.COMPILED, {}, "no engine ran it here", "ulsam-deploy doctor"),
     ],
 )
-def test_why_a_level_was_not_reached(reached: Tier, required: Tier, more: dict[str, Any], why: str, todo: str) -> None:
+def test_why_a_level_was_not_reached(
+    reached: EvidenceLevel, required: EvidenceLevel, more: dict[str, Any], why: str, todo: str
+) -> None:
     found = shortfall("trt", "fp16", reached, required, bundle="b.bundle", **more)
     assert found is not None
     assert why in found.why
     assert todo in found.todo
     for word in ("trt fp16", reached.label, required.label, found.why, found.todo):
         assert word in str(found)
-    for enough in [tier for tier in Tier if tier <= reached]:
+    for enough in [level for level in EvidenceLevel if level <= reached]:
         assert shortfall("trt", "fp16", reached, enough, bundle="b.bundle", **more) is None
 
 
@@ -168,7 +188,7 @@ def test_verify_on_a_board_reaches_the_highest_level(bundle: Path, capsys: pytes
     found = json.loads(capsys.readouterr().out)
     shown = codec.decode(Evidence, found["artifacts"][0]["evidence"], "evidence")
     assert shown.engine is not None
-    assert (shown.tier, shown.engine.device) == (Tier.MEASURED_ON_DEVICE, "rpi5")
+    assert (shown.level, shown.engine.device) == (EvidenceLevel.MEASURED_ON_DEVICE, "rpi5")
     assert shown.latency is not None
     assert found["missed"] == []
 
@@ -203,7 +223,7 @@ def test_a_level_is_missed_as_well_where_no_engine_is_here(
     path = make_bundle(tmp_path / "dense.bundle", targets=("onnx",)).root
     manifest = json.loads((path / "manifest.json").read_text())
     (artifact,) = manifest["artifacts"]
-    artifact["target"], artifact["evidence"]["tier"] = "trt", "exported"
+    artifact["target"], artifact["evidence"]["level"] = "trt", "exported"
     (path / "manifest.json").write_text(codec.dumps(manifest))
     assert main(["verify", str(path), "--require", require]) == 4
     assert (

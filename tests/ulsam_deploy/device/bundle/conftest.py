@@ -1,4 +1,4 @@
-"""A small honest bundle, for every test of this folder to read or to spoil."""
+"""A small sound bundle, for every test of this folder to read or to spoil."""
 
 from __future__ import annotations
 
@@ -10,36 +10,43 @@ import pytest
 from ulsam_deploy.device.bundle import Bundle, BundleWriter, Evidence, Manifest, ModelCard, RunFacts
 from ulsam_deploy.device.findings import (
     ArtifactFacts,
+    AttentionState,
     BlockCheck,
     EngineFacts,
     Floor,
     Interval,
     Latency,
-    Liveness,
     OutputCheck,
     Quantized,
     Reason,
     ReasonKind,
     Report,
     ResolutionRow,
+    Retention,
     Statistic,
     TunedChoice,
     Verdict,
-    Word,
 )
-from ulsam_deploy.device.types import Artifact, Block, Refusal, TensorSpec, Tier
+from ulsam_deploy.device.types import Artifact, Block, EvidenceLevel, Refusal, TensorSpec
 
 INPUT = TensorSpec("image", (None, 3, 8, 8), layout="NHWC")
 OUTPUT = TensorSpec("logits", (None, 10))
 NOTE = Reason("features.1", ReasonKind.ATTENTION_NOTE, "Note: its map is as good as uniform.")
-SHAPE = Liveness("features.1", 1.0, 0.0, None, Word.DEAD)
+SHAPE = Retention("features.1", 1.0, 0.0, None, AttentionState.LOST)
 REPORT = Report(
     Verdict.PASS,
     8.0,
     (OutputCheck("logits", 0.5, 8.0, Floor(1e-6, 2e-6, 3), "natural-0", Statistic.PEAK, 1.0, "It may differ."),),
     (
         BlockCheck(
-            "features.1", None, None, 1.1, Word.INCONCLUSIVE, 0.5, "hidden", Liveness("a", 1, 0, None, Word.DEAD)
+            "features.1",
+            None,
+            None,
+            1.1,
+            AttentionState.INCONCLUSIVE,
+            0.5,
+            "hidden",
+            Retention("a", 1, 0, None, AttentionState.LOST),
         ),
     ),
     None,
@@ -65,8 +72,10 @@ def make_bundle(output: Path, payload: bytes = b"weights") -> Bundle:
             (writer.folder / target).mkdir()
             for name in names:
                 (writer.folder / target / name).write_bytes(name.encode() + payload)
-            made = Artifact(target, "fp32", names, (INPUT,), (OUTPUT,), Tier.PARSED, {target: "1.0"}, FACTS)
-            evidence = Evidence(Tier.EXECUTED, Verdict.PASS, (NOTE,), REPORT, LATENCY, EngineFacts("Engine", "1", 1))
+            made = Artifact(target, "fp32", names, (INPUT,), (OUTPUT,), EvidenceLevel.PARSED, {target: "1.0"}, FACTS)
+            evidence = Evidence(
+                EvidenceLevel.EXECUTED, Verdict.PASS, (NOTE,), REPORT, LATENCY, EngineFacts("Engine", "1", 1)
+            )
             records.append(writer.artifact(made, target, evidence))
         (writer.folder / "golden.npz").write_bytes(b"golden" + payload)
         (writer.folder / "report.html").write_bytes(b"<html>" + payload)

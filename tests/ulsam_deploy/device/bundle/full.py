@@ -10,6 +10,7 @@ from typing import Any
 from ulsam_deploy.device.bundle import MANIFEST, Bundle, Evidence, Manifest, RunFacts
 from ulsam_deploy.device.findings import (
     ArtifactFacts,
+    AttentionState,
     AutoFacts,
     AutoPoint,
     BlockCheck,
@@ -22,7 +23,6 @@ from ulsam_deploy.device.findings import (
     Floor,
     Interval,
     Latency,
-    Liveness,
     OutputCheck,
     Paired,
     Quantized,
@@ -30,33 +30,33 @@ from ulsam_deploy.device.findings import (
     ReasonKind,
     Report,
     ResolutionRow,
+    Retention,
     Statistic,
     Step,
     StudyFacts,
     TensorRTFacts,
     TunedChoice,
     Verdict,
-    Word,
 )
 from ulsam_deploy.device.preprocessing import Preprocessing
-from ulsam_deploy.device.types import Block, Refusal, Tier
+from ulsam_deploy.device.types import Block, EvidenceLevel, Refusal
 
 from ...handmade import make_bundle
 
-FAULT = Reason("features.1", ReasonKind.ATTENTION_FAULT, "The attention of block 'features.1' is dead.")
+FAULT = Reason("features.1", ReasonKind.ATTENTION_FAULT, "The attention of block 'features.1' is lost.")
 FLOOR = Floor(1e-6, 2e-6, 3, 4e-6)
-SHAPE = Liveness("features.1", 0.9, 0.8, 1.0, Word.ALIVE)
+SHAPE = Retention("features.1", 0.9, 0.8, 1.0, AttentionState.KEPT)
 REPORT = Report(
     Verdict.FAIL,
     8.0,
     (OutputCheck("y", 0.5, 8.0, FLOOR, "probe 1", Statistic.PEAK, 1.0, "Output 'y' may differ a little."),),
-    (BlockCheck("features.1", 0.05, 0.0, 0.1, Word.DEAD, 9.0, "", SHAPE, 3.0, SHAPE),),
+    (BlockCheck("features.1", 0.05, 0.0, 0.1, AttentionState.LOST, 9.0, "", SHAPE, 3.0, SHAPE),),
     0.05,
     (FAULT,),
 )
 LATENCY = Latency(99, 1.5, 1.0, 1.4, 1.5, 1.6, 1.7, 1.5, 1.6, None, None, batch=2, quantiles=(1.0, 1.5, 1.7))
 EVIDENCE = Evidence(
-    Tier.EXECUTED,
+    EvidenceLevel.EXECUTED,
     Verdict.FAIL,
     (FAULT,),
     REPORT,

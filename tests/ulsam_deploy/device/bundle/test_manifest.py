@@ -72,7 +72,7 @@ def test_what_is_written_is_read(bundle: Bundle) -> None:
     text = bundle.manifest.to_json()
     assert Manifest.from_json(text) == bundle.manifest
     assert Manifest.from_json(text).to_json() == text
-    assert json.loads(text)["artifacts"][0]["evidence"]["tier"] == "executed"
+    assert json.loads(text)["artifacts"][0]["evidence"]["level"] == "executed"
     assert json.loads(text)["schema"] == SCHEMA
 
 

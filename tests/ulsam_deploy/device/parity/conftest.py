@@ -130,7 +130,7 @@ def make_toy(seed: int) -> Toy:
     return Toy(weights)
 
 
-HONEST = (
+CONTROL = (
     Engine(np.float32),
     Engine(np.float32, order=1, chunk=3),
     Engine(np.float32, batch=1, wide=True),
@@ -161,10 +161,18 @@ def make_case(
         toy.weights[f"score{flat}"] = -np.abs(toy.weights[f"score{flat}"])
     inputs, names = make_probes({"image": (3, *size)}, seed=seed, count=count)
     x = inputs["image"]
-    twins = [toy.run(x, replace(engine, faults={"dead": 1, "block": b})) for b in range(len(BLOCKS))]
-    evened = [toy.run(x, replace(engine, faults={"uniform": 1, "block": b})) for b in range(len(BLOCKS))]
-    honest = [toy.run(x, replace(variant, dense=dense)) for variant in HONEST]
-    golden = Golden.build(inputs, toy.run(x, engine), twins, honest, evened=evened, blocks=BLOCKS, probes=names)
+    ablations = [toy.run(x, replace(engine, faults={"dead": 1, "block": b})) for b in range(len(BLOCKS))]
+    uniform_ablations = [toy.run(x, replace(engine, faults={"uniform": 1, "block": b})) for b in range(len(BLOCKS))]
+    controls = [toy.run(x, replace(variant, dense=dense)) for variant in CONTROL]
+    golden = Golden.build(
+        inputs,
+        toy.run(x, engine),
+        ablations,
+        controls,
+        uniform_ablations=uniform_ablations,
+        blocks=BLOCKS,
+        probes=names,
+    )
     return Case(toy, golden, engine)
 
 

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.device import codec
-from ulsam_deploy.device.findings import BlockCheck, Liveness, ReasonKind, Report, Verdict
-from ulsam_deploy.device.parity import TOLERANCE, Floor, Golden, Word, ablation_distances, check, make_probes
+from ulsam_deploy.device.findings import BlockCheck, ReasonKind, Report, Retention, Verdict
+from ulsam_deploy.device.parity import TOLERANCE, AttentionState, Floor, Golden, ablation_distances, check, make_probes
 from ulsam_deploy.device.parity.check import _is_flat, _is_unguarded
 
 FIRST, SECOND = "features.1.attention", "features.3.attention"
 
 
-def test_no_false_alarm_over_120_honest_engines(case: Any) -> None:
+def test_no_false_alarm_over_120_sound_engines(case: Any) -> None:
     errors = []
     for seed in range(120):
         chunk = int(np.random.default_rng(seed).integers(1, 9))
@@ -20,7 +20,7 @@ def test_no_false_alarm_over_120_honest_engines(case: Any) -> None:
             case.golden, case.run(order=seed, chunk=chunk, batch=[None, 1, 3, 8][seed % 4], wide=seed % 5 == 0)
         )
         assert (report.verdict, report.reasons) == (Verdict.PASS, ())
-        assert [block.word for block in report.blocks] == [Word.ALIVE, Word.ALIVE]
+        assert [block.state for block in report.blocks] == [AttentionState.KEPT, AttentionState.KEPT]
         errors.append(report.error)
     assert 0 < max(errors) < TOLERANCE / 2
 
@@ -29,15 +29,15 @@ def test_no_false_alarm_over_120_honest_engines(case: Any) -> None:
 def test_dead_attention_is_found_and_named(case: Any, block: int) -> None:
     report = check(case.golden, case.faulty(dead=1, block=block))
     assert report.verdict is Verdict.FAIL
-    assert report.blocks[block].word is Word.DEAD
-    assert report.blocks[1 - block].word is Word.ALIVE
-    assert any(f"'{(FIRST, SECOND)[block]}' is dead" in reason.text for reason in report.reasons)
+    assert report.blocks[block].state is AttentionState.LOST
+    assert report.blocks[1 - block].state is AttentionState.KEPT
+    assert any(f"'{(FIRST, SECOND)[block]}' is lost" in reason.text for reason in report.reasons)
 
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_weakened_attention_is_found_and_named(case: Any, block: int) -> None:
     report = check(case.golden, case.faulty(dead=0.5, block=block))
-    assert report.blocks[block].liveness == pytest.approx(0.5, abs=0.02)
+    assert report.blocks[block].retention == pytest.approx(0.5, abs=0.02)
     assert any(f"'{(FIRST, SECOND)[block]}' is weakened" in reason.text for reason in report.reasons)
 
 
@@ -61,7 +61,7 @@ def test_faults_elsewhere_fail(case: Any, fault: Any) -> None:
 
 
 def test_the_tolerance_bites_closely(case: Any) -> None:
-    """Errors of 5 floors pass and of 12 fail: a tolerance a hundred times larger, or smaller, breaks this."""
+    """Errors of 5x noise pass and of 12 fail: a tolerance a hundred times larger, or smaller, breaks this."""
     y, floor = case.golden.outputs["logits"], case.golden.floors["logits"]
     size = np.sqrt(np.mean(y**2, 1, keepdims=True))
     noise = np.random.default_rng(0).choice([-1.0, 1.0], size=y.shape) * size
@@ -76,26 +76,28 @@ def test_the_tolerance_bites_closely(case: Any) -> None:
 
 
 @pytest.mark.parametrize("block", [0, 1])
-def test_at_low_precision_only_liveness_sees_dead_attention(case: Any, block: int) -> None:
-    """The tolerance of a noisy precision is wider than the whole step: without liveness this would pass."""
+def test_at_low_precision_only_retention_sees_dead_attention(case: Any, block: int) -> None:
+    """The tolerance of a noisy precision is wider than the whole step: without retention this would pass."""
     wider = 1.5 * list(ablation_distances(case.golden).values())[block]
     floors = {name: Floor(wider * floor.l2, wider * floor.peak, 1) for name, floor in case.golden.floors.items()}
-    honest = check(case.golden, case.run(faults={"rounded": 14}), floors=floors)
-    assert honest.verdict is (Verdict.PASS, Verdict.INCONCLUSIVE)[block]  # what hides block 1 hides block 0 for good
-    assert honest.blocks[block].word is Word.ALIVE
+    sound = check(case.golden, case.run(faults={"rounded": 14}), floors=floors)
+    assert sound.verdict is (Verdict.PASS, Verdict.INCONCLUSIVE)[block]  # what hides block 1 hides block 0 for good
+    assert sound.blocks[block].state is AttentionState.KEPT
     dead = check(case.golden, case.run(faults={"rounded": 14, "dead": 1, "block": block}), floors=floors)
     assert dead.error < TOLERANCE
     assert dead.verdict is Verdict.FAIL
-    assert dead.blocks[block].word is Word.DEAD
-    assert f"'{(FIRST, SECOND)[block]}' is dead" in dead.reasons[0].text
+    assert dead.blocks[block].state is AttentionState.LOST
+    assert f"'{(FIRST, SECOND)[block]}' is lost" in dead.reasons[0].text
 
 
 @pytest.mark.parametrize("block", [0, 1])
 def test_uniform_attention_is_found_and_named(case: Any, block: int) -> None:
     report = check(case.golden, case.faulty(uniform=1, block=block))
     assert report.verdict is Verdict.FAIL
-    assert [found.shape.word for found in report.blocks] == [Word.DEAD, Word.ALIVE][:: (1, -1)[block]]
-    assert Word.DEAD not in [found.word for found in report.blocks]  # it is there
+    assert [found.shape.state for found in report.blocks] == [AttentionState.LOST, AttentionState.KEPT][
+        :: (1, -1)[block]
+    ]
+    assert AttentionState.LOST not in [found.state for found in report.blocks]  # it is there
     uniform = [reason for reason in report.reasons if "is uniform" in reason.text]
     assert [f"'{(FIRST, SECOND)[block]}'" in reason.text for reason in uniform] == [True]
 
@@ -118,13 +120,13 @@ def test_a_map_that_is_uniform_on_every_probe_is_said_to_be_unguarded(new_case: 
     assert report.blocks[flat].shape_distance == pytest.approx(0, abs=1e-6)
     assert report.blocks[1 - flat].shape_distance > 4
     dead = check(case.golden, case.faulty(dead=1, block=flat))
-    assert dead.blocks[flat].word is Word.DEAD
+    assert dead.blocks[flat].state is AttentionState.LOST
 
 
-def test_without_uniform_twins_the_rest_still_works(case: Any) -> None:
-    report = check(dataclasses.replace(case.golden, evened={}), case.faulty(dead=1, block=0))
+def test_without_uniform_ablations_the_rest_still_works(case: Any) -> None:
+    report = check(dataclasses.replace(case.golden, uniform_ablations={}), case.faulty(dead=1, block=0))
     assert [block.shape for block in report.blocks] == [None, None]
-    assert report.blocks[0].word is Word.DEAD
+    assert report.blocks[0].state is AttentionState.LOST
 
 
 @pytest.mark.parametrize("strength", [-1, 2])  # twice as strong, and reversed
@@ -200,8 +202,8 @@ def test_one_output_of_two_that_is_missing_fails_in_words() -> None:
     one, two, step = rng.normal(size=(3, 8, 3))
     x, names = make_probes({"x": (4,)}, count=8)
     rough = {"one": one.astype(np.float32), "two": two.astype(np.float32)}
-    twin = {"one": one + step, "two": two + step}
-    golden = Golden.build(x, {"one": one, "two": two}, [twin], [rough], blocks=["b"], probes=names)
+    ablation = {"one": one + step, "two": two + step}
+    golden = Golden.build(x, {"one": one, "two": two}, [ablation], [rough], blocks=["b"], probes=names)
     report = check(golden, {"one": one})
     (reason,) = report.reasons
     assert (report.verdict, reason.text) == (Verdict.FAIL, "Output 'two' is missing; the artifact gave one.")
@@ -215,8 +217,8 @@ def test_extra_outputs_are_ignored(case: Any) -> None:
 
 def plain_golden(y, steps, blocks):
     x, names = make_probes({"x": (4,)}, count=len(y))
-    twins = [{"o": y + step} for step in steps]
-    return Golden.build(x, {"o": y}, twins, [{"o": y.astype(np.float32)}], blocks=blocks, probes=names)
+    ablations = [{"o": y + step} for step in steps]
+    return Golden.build(x, {"o": y}, ablations, [{"o": y.astype(np.float32)}], blocks=blocks, probes=names)
 
 
 def test_a_step_near_the_tolerance_is_inconclusive_and_named() -> None:
@@ -267,7 +269,7 @@ def test_the_report_is_json(case: Any) -> None:
     assert written(report) == report
     document = codec.encode(report, "report")
     assert document["verdict"] == "fail"
-    assert document["blocks"][0]["word"] == "dead"
+    assert document["blocks"][0]["state"] == "lost"
     assert document["blocks"][0]["block"] == FIRST
     assert document["outputs"][0]["floor"]["runs"] == 3
     assert document["outputs"][0]["error"] > 8
@@ -284,38 +286,42 @@ def written(report):
 
 
 @pytest.mark.parametrize(
-    ("distance", "word", "unguarded"),
-    [(3.99, Word.INCONCLUSIVE, True), (4.0, Word.INCONCLUSIVE, False), (3.99, Word.ALIVE, False)],
+    ("distance", "state", "unguarded"),
+    [
+        (3.99, AttentionState.INCONCLUSIVE, True),
+        (4.0, AttentionState.INCONCLUSIVE, False),
+        (3.99, AttentionState.KEPT, False),
+    ],
 )
-def test_a_block_is_unguarded_below_four_tolerances_where_its_liveness_tells_nothing(
-    distance: float, word: Word, unguarded: bool
+def test_a_block_is_unguarded_below_four_tolerances_where_its_retention_tells_nothing(
+    distance: float, state: AttentionState, unguarded: bool
 ) -> None:
-    block = BlockCheck("block", None, None, None, word, distance, "")
+    block = BlockCheck("block", None, None, None, state, distance, "")
     assert _is_unguarded(block) is unguarded
 
 
 @pytest.mark.parametrize(
-    ("distance", "shape_distance", "word", "flat"),
+    ("distance", "shape_distance", "state", "flat"),
     [
-        (4.0, 3.99, Word.INCONCLUSIVE, True),
-        (3.99, 3.99, Word.INCONCLUSIVE, False),
-        (4.0, 4.0, Word.INCONCLUSIVE, False),
-        (4.0, 3.99, Word.ALIVE, False),
-        (4.0, None, Word.INCONCLUSIVE, False),
+        (4.0, 3.99, AttentionState.INCONCLUSIVE, True),
+        (3.99, 3.99, AttentionState.INCONCLUSIVE, False),
+        (4.0, 4.0, AttentionState.INCONCLUSIVE, False),
+        (4.0, 3.99, AttentionState.KEPT, False),
+        (4.0, None, AttentionState.INCONCLUSIVE, False),
     ],
 )
 def test_a_map_is_flat_where_losing_the_block_would_show_and_making_it_uniform_would_not(
-    distance: float, shape_distance: float | None, word: Word, flat: bool
+    distance: float, shape_distance: float | None, state: AttentionState, flat: bool
 ) -> None:
-    shape = Liveness("block", None, None, None, word, "")
-    block = BlockCheck("block", None, None, None, Word.ALIVE, distance, "", shape, shape_distance)
+    shape = Retention("block", None, None, None, state, "")
+    block = BlockCheck("block", None, None, None, AttentionState.KEPT, distance, "", shape, shape_distance)
     assert _is_flat(block) is flat
 
 
 @pytest.mark.parametrize(("shape", "agreement"), [((5,), 1.0), ((1,), None), ((5, 2), None)])
 def test_only_scores_of_several_classes_have_a_top_1(shape: tuple[int, ...], agreement: float | None) -> None:
     outputs = {"y": np.random.default_rng(0).normal(size=(4, *shape))}
-    honest = [{"y": outputs["y"].astype(np.float32)}]
-    golden = Golden.build({"x": np.zeros((4, 1), np.float32)}, outputs, [], honest, blocks=(), probes=list("abcd"))
-    (output,) = check(golden, honest[0]).outputs
+    sound = [{"y": outputs["y"].astype(np.float32)}]
+    golden = Golden.build({"x": np.zeros((4, 1), np.float32)}, outputs, [], sound, blocks=(), probes=list("abcd"))
+    (output,) = check(golden, sound[0]).outputs
     assert output.top1 == agreement

@@ -13,7 +13,7 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.findings import Severity, Verdict
 from ulsam_deploy.device.parity import check
 
-from .test_liveness import FLOORS, mixture, random_golden
+from .test_retention import FLOORS, mixture, random_golden
 
 SEEDS = st.integers(0, 10_000)
 quick = settings(max_examples=60, deadline=None)
@@ -29,7 +29,7 @@ def noisy(golden, size, seed):
 
 @quick
 @given(seed=SEEDS, size=st.floats(0, 1.0))
-def test_noise_of_the_honest_size_passes(seed: Any, size: Any) -> None:
+def test_noise_of_the_sound_size_passes(seed: Any, size: Any) -> None:
     golden = random_golden(seed)
     assert check(golden, noisy(golden, size, seed + 1)).verdict is Verdict.PASS
 

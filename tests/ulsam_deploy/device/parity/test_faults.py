@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[4]
-PARTS = ("subjects", "faults", "honest", "engines", "judging", "rules", "table")
+PARTS = ("subjects", "faults", "sound", "engines", "judging", "rules", "table")
 
-#: Kinds that differ in how they are seen: by liveness, by the map's shape, by the tolerance, by the batch, by drift.
+#: Kinds that differ in how they are seen: by retention, by the map's shape, by the tolerance, by the batch, by drift.
 ATTENTION = ("removed", "subspace", "uniform", "steps", "half gain", "batch softmax", "transposed", "order",
              "no score relu", "no pool", "no residual", "temperature")  # fmt: skip
 OTHERS = (
@@ -79,9 +79,9 @@ def test_other_rules_miss_what_this_check_finds(corpus: SimpleNamespace, found: 
     assert min(missed[rule] for rule in ("PSNR 30 dB", "top-1 agreement")) >= 3, missed
 
 
-def test_no_honest_artifact_is_accused(corpus: SimpleNamespace, judge: Any, tmp_path: Path) -> None:
-    honest = [one for one in corpus.honest.honest(judge.subject, tmp_path) if "2 threads" not in one.name]
-    judged = [judge.artifact(one.name, one.target, one.outputs, faulty=False, half=one.half) for one in honest]
+def test_no_sound_artifact_is_accused(corpus: SimpleNamespace, judge: Any, tmp_path: Path) -> None:
+    sound = [one for one in corpus.sound.sound(judge.subject, tmp_path) if "2 threads" not in one.name]
+    judged = [judge.artifact(one.name, one.target, one.outputs, faulty=False, half=one.half) for one in sound]
     assert [(one.name, one.verdict, one.said) for one in judged if not one.right()] == []
     assert {one.target for one in judged} == {"onnx", "openvino", "pytorch"}
     assert max(one.error for one in judged) < 4, "half of the tolerance is left"
@@ -99,13 +99,13 @@ def test_attention_lost_in_a_float16_artifact_is_found_and_named(
         faulty=True, half=True, place=block,
     )  # fmt: skip
     assert (one.verdict, one.named) == ("fail", True), one.said
-    assert any(f"'{block}' is dead" in reason for reason in one.said)
+    assert any(f"'{block}' is lost" in reason for reason in one.said)
 
 
 def test_the_page_carries_the_table_of_a_whole_run(corpus: SimpleNamespace) -> None:
     text = (ROOT / "docs" / "how-the-checks-work.md").read_text()
     table = text.partition(corpus.table.BEGIN)[2].partition(corpus.table.END)[0]
-    counts = re.search(r"(\d+) faulty artifacts and (\d+) honest ones of (\d+) networks", table)
+    counts = re.search(r"(\d+) faulty artifacts and (\d+) sound ones of (\d+) networks", table)
     assert counts, "run 'python benchmarks/faults.py --write'"
     assert [int(count) >= least for count, least in zip(counts.groups(), (40, 100, 4))] == [True] * 3
     alarms = re.search(r"this project's check\*\* \| \d+ \| \d+ \| (\d+)", table)

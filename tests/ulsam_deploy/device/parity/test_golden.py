@@ -11,7 +11,7 @@ import pytest
 
 from ulsam_deploy.device.errors import ExportError, RefusedError, UsageError
 from ulsam_deploy.device.parity import Floor, Golden, check
-from ulsam_deploy.device.parity.golden import Yardstick
+from ulsam_deploy.device.parity.golden import PrecisionFloors
 from ulsam_deploy.device.parity.sketch import LIMIT
 
 FLOORS = {"logits": Floor(1e-3, 1e-3, 1)}
@@ -32,7 +32,7 @@ def meta(members, **values):
 def test_what_was_saved_is_loaded(case: Any, tmp_path: Path) -> None:
     case.golden.save(tmp_path / "golden.npz")
     loaded = Golden.load(tmp_path / "golden.npz")
-    for field in ("inputs", "outputs", "ablated", "evened"):
+    for field in ("inputs", "outputs", "reference_ablations", "uniform_ablations"):
         for name, array in getattr(case.golden, field).items():
             again = getattr(loaded, field)[name]
             assert again.dtype == array.dtype
@@ -57,7 +57,7 @@ def test_steps_are_subtracted_in_float64() -> None:
     runs = {"y": {"o": y}, "t": {"o": y + step}}
     x = {"x": np.zeros((2, 1), np.float32)}
     golden = Golden.build(x, runs["y"], [runs["t"]], [runs["y"]], blocks=["b"], probes=["p", "q"])
-    np.testing.assert_allclose(golden.ablated["o"][0], step, rtol=1e-5)
+    np.testing.assert_allclose(golden.reference_ablations["o"][0], step, rtol=1e-5)
 
 
 def test_a_dense_output_stays_small_and_is_checked_all_the_same(new_case: Any, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_dense_output_stays_small_and_is_checked_all_the_same(new_case: Any, t
     assert report.verdict.value == "fail"
     assert (report.outputs[0].probe, report.outputs[0].statistic) == (golden.probes[3], "peak")
     dead = check(golden, case.faulty(dead=1, block=1))
-    assert [block.word.value for block in dead.blocks] == ["alive", "dead"]
+    assert [block.state.value for block in dead.blocks] == ["kept", "lost"]
 
 
 def test_take_reorders_everything(case: Any) -> None:
@@ -96,12 +96,24 @@ def test_take_reorders_everything(case: Any) -> None:
         ({"outputs": {}}, "no outputs"),
         ({"inputs": {"image": np.zeros((3, 2))}}, "input 'image' has shape"),
         ({"inputs": {"image": np.full((24, 2), np.nan)}}, "not finite"),
-        ({"yardsticks": {"fp16": Yardstick({}, (0,))}}, "the fp16 noise floor of output 'logits'"),
-        ({"yardsticks": {"fp16": Yardstick({"logits": Floor(0.0, 1.0, 1)}, (0,))}}, "the fp16 noise floor of output"),
-        ({"yardsticks": {"fp16": Yardstick(FLOORS, ())}}, "the probes of fp16 are not among its 24 probes"),
-        ({"yardsticks": {"fp16": Yardstick(FLOORS, (0, 24))}}, "the probes of fp16 are not among its 24 probes"),
-        ({"silenced": {"onnx-int8": {"logits": np.zeros((1, 24, 10))}}}, "the twins of onnx-int8 do not fit the 2"),
-        ({"silenced": {"onnx-int8": {"logits": np.full((2, 24, 10), np.nan)}}}, "the twins of onnx-int8 do not fit"),
+        ({"precision_floors": {"fp16": PrecisionFloors({}, (0,))}}, "the fp16 noise floor of output 'logits'"),
+        (
+            {"precision_floors": {"fp16": PrecisionFloors({"logits": Floor(0.0, 1.0, 1)}, (0,))}},
+            "the fp16 noise floor of output",
+        ),
+        ({"precision_floors": {"fp16": PrecisionFloors(FLOORS, ())}}, "the probes of fp16 are not among its 24 probes"),
+        (
+            {"precision_floors": {"fp16": PrecisionFloors(FLOORS, (0, 24))}},
+            "the probes of fp16 are not among its 24 probes",
+        ),
+        (
+            {"artifact_ablations": {"onnx-int8": {"logits": np.zeros((1, 24, 10))}}},
+            "the ablations of onnx-int8 do not fit the 2",
+        ),
+        (
+            {"artifact_ablations": {"onnx-int8": {"logits": np.full((2, 24, 10), np.nan)}}},
+            "the ablations of onnx-int8 do not fit",
+        ),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(case: Any, change: Any, words: str) -> None:
@@ -109,8 +121,8 @@ def test_parts_that_do_not_fit_are_refused(case: Any, change: Any, words: str) -
         dataclasses.replace(case.golden, **change)
 
 
-def test_twins_must_match_blocks(case: Any) -> None:
-    with pytest.raises(ExportError, match="1 ablated twins were given for 0 blocks"):
+def test_ablations_must_match_blocks(case: Any) -> None:
+    with pytest.raises(ExportError, match="1 reference ablations were given for 0 blocks"):
         Golden.build({}, {}, [{}], [{}], blocks=[], probes=[])
 
 
@@ -121,9 +133,9 @@ def test_twins_must_match_blocks(case: Any) -> None:
         lambda m: m.pop("meta"),
         lambda m: m.update(output_0=m["output_0"].astype(np.float32)),
         lambda m: m.update(output_0=m["output_0"] * np.nan),
-        lambda m: m.update(ablated_0=m["ablated_0"][:, :3]),
-        lambda m: m.update(evened_0=m["evened_0"][:, :3]),
-        lambda m: m.update(evened_0=m["evened_0"] * np.nan),
+        lambda m: m.update(reference_ablation_0=m["reference_ablation_0"][:, :3]),
+        lambda m: m.update(uniform_ablation_0=m["uniform_ablation_0"][:, :3]),
+        lambda m: m.update(uniform_ablation_0=m["uniform_ablation_0"] * np.nan),
         lambda m: m.update(meta=np.frombuffer(b"{", np.uint8)),
         lambda m: m.update(meta=np.frombuffer(b"\xff\xfe", np.uint8)),
         lambda m: m.update(meta=np.frombuffer(b"[]", np.uint8)),

@@ -21,7 +21,7 @@ def reference(seed: int, size: int = 12) -> Added:
 
 
 def inside_of(block: Added, *, share: float = 1.0, storage: str = "NCHW", steps: int = 0, noise: float = 0.0) -> Any:
-    """All values of an artifact whose block adds ``share`` of the attention, and of its twin without it."""
+    """All values of an artifact whose block adds ``share`` of the attention, and of its ablation without it."""
     x = block.result - block.added
     x = x * (1 + noise * np.random.default_rng(9).normal(size=x.shape))
 
@@ -99,19 +99,19 @@ def test_maps_that_reach_nothing_are_dead_for_certain() -> None:
 
 def test_nothing_is_said_where_the_result_is_found_nowhere_or_on_one_batch_only() -> None:
     block = reference(0)
-    whole, twin = inside_of(block)
+    whole, ablation = inside_of(block)
     once = Inside()
-    once.note(block, whole, twin)
+    once.note(block, whole, ablation)
     assert once.reading() is None
-    for values in (whole, twin):
+    for values in (whole, ablation):
         del values["y"], values["y8"]
     hidden = Inside()
-    hidden.note(block, whole, twin)
-    hidden.note(block, whole, twin)
+    hidden.note(block, whole, ablation)
+    hidden.note(block, whole, ablation)
     assert hidden.reading() is None
 
 
-def test_a_twin_that_an_engine_sums_in_another_order_has_not_changed() -> None:
+def test_a_ablation_that_an_engine_sums_in_another_order_has_not_changed() -> None:
     inside = Inside()
     for seed in range(3):
         block = reference(seed)

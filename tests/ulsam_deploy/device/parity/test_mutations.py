@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[4]
-UNITS = [f"tests/ulsam_deploy/device/parity/{name}.py" for name in ("test_check", "test_liveness", "test_noise")]
+UNITS = [f"tests/ulsam_deploy/device/parity/{name}.py" for name in ("test_check", "test_retention", "test_noise")]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def mutations():
         yield import_module("checker_mutations")
 
 
-@pytest.mark.parametrize("what", ["tolerance times 100", "liveness switched off"])
+@pytest.mark.parametrize("what", ["tolerance times 100", "retention switched off"])
 def test_a_broken_check_makes_its_tests_fail(mutations: Any, what: str) -> None:
     (mutation,) = [each for each in mutations.MUTATIONS if each.what == what]
     failed, passed = mutations.tried(mutation, "--exitfirst", *UNITS)

@@ -48,7 +48,7 @@ def test_peak_sees_what_the_mean_drowns() -> None:
 
 def test_no_run_and_runs_that_overflow_are_errors() -> None:
     y = {"logits": np.ones((1, 2))}
-    with pytest.raises(ExportError, match="no honest run"):
+    with pytest.raises(ExportError, match="no control run"):
         noise_floors(y, [])
     with pytest.raises(ExportError, match="not finite in output 'logits'"):
         noise_floors(y, [{"logits": np.array([[1.0, np.inf]])}])
@@ -56,7 +56,7 @@ def test_no_run_and_runs_that_overflow_are_errors() -> None:
 
 def test_the_explanation_is_one_sentence_with_its_figures() -> None:
     words = explain("logits", Floor(1e-6, 5e-6, 3), 8.0)
-    for figure in ("'logits'", "8 noise floors", "3 honest runs", "1.0e-06", "5.0e-06", "8.0e-06", "4.0e-05"):
+    for figure in ("'logits'", "8 noise floors", "3 control runs", "1.0e-06", "5.0e-06", "8.0e-06", "4.0e-05"):
         assert figure in words
     assert words.count(". ") == 0
     assert words.endswith(".")

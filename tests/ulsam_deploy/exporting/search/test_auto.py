@@ -54,7 +54,7 @@ def test_what_it_chose_keeps_to_the_budget(searched: dict[str, Any]) -> None:
     assert chosen["precision"] == searched["precision"] != "fp32"
     assert (chosen["missed"], chosen["verdict"]) == ([], "pass")
     assert chosen["size"] <= 0.99 * fp32["size"]
-    assert min(chosen["liveness"].values()) >= 0.9
+    assert min(chosen["retention"].values()) >= 0.9
     assert 100 * chosen["drop"]["drop"] <= 0.5
     assert {point["precision"] for point in searched["points"]} >= {"fp32", "fp16", "int8"}
     assert any(point["pareto"] for point in searched["points"])

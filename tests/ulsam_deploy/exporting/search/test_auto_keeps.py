@@ -37,7 +37,7 @@ def limits(place: Path) -> tuple[str, str]:
     assert main(auto(place, "whole.bundle", "size=49%")) == Exit.OK
     (record,) = manifest(place, "whole.bundle").artifacts
     plain = next(p for p in record.facts.auto.points if p.precision == "int8" and not p.keep)
-    assert min(plain.liveness.values()) >= 0.9
+    assert min(plain.retention.values()) >= 0.9
     return f"error={0.6 * plain.error}", "size=49%"
 
 
@@ -63,7 +63,7 @@ def test_what_it_chose_keeps_to_the_budget(searched: dict[str, Any], limits: tup
     assert chosen["missed"] == []
     assert chosen["error"] <= float(limits[0].partition("=")[2])
     assert chosen["size"] <= 0.49 * fp32["size"]
-    assert min(chosen["liveness"].values()) >= 0.9
+    assert min(chosen["retention"].values()) >= 0.9
     assert 100 * chosen["drop"]["drop"] <= 0.5
     plain = next(point for point in searched["points"] if point["precision"] == "int8" and not point["keep"])
     assert "error" in plain["missed"][0]
@@ -139,7 +139,7 @@ def test_the_diffuse_network_does_not_lose_its_attention_unseen(
     assert plain["missed"], plain
     (chosen,) = [point for point in found["points"] if point["chosen"]]
     if found["met"]:
-        assert min(chosen["liveness"].values()) >= 0.9
+        assert min(chosen["retention"].values()) >= 0.9
     else:
         assert record.precision == "fp32"
         assert "auto found nothing within the budget" in found["sentence"]

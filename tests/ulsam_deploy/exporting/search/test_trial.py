@@ -31,8 +31,8 @@ def test_a_block_that_was_not_alive_in_fp32_need_not_live() -> None:
     [
         ({"error": 2.0}, Budget(error=1.5), "error 2.00 noise floors"),
         ({"error": None}, Budget(), "error beyond measure"),
-        ({"liveness": {"a": 0.89}}, Budget(), "liveness of a 0.890"),
-        ({"liveness": {"a": None}}, Budget(), "liveness of a unknown"),
+        ({"retention": {"a": 0.89}}, Budget(), "retention of a 0.890"),
+        ({"retention": {"a": None}}, Budget(), "retention of a unknown"),
         ({"drop": paired(6, 0, 1000)}, Budget(), "0.60 points of top-1 lost"),
         ({"drop": paired(4, 0, 1000)}, Budget(drop=0.3), "0.40 points of top-1 lost"),
         ({"verdict": Verdict.INCONCLUSIVE}, Budget(), "its check says inconclusive"),
@@ -60,8 +60,8 @@ def test_where_the_clock_cannot_tell_bytes_do_and_noise_does_not() -> None:
         small, large = timed("x", 100, one, 0.02), timed("y", 101, other, 0.02)
         assert fastest([large, small]) is small
         assert fastest([small, large]) is small
-    twins = [timed("b", 100, 0.5, 0.1), timed("a", 100, 0.5, 0.1)]
-    assert fastest(twins).recipe.keep == ("a",)
+    ablations = [timed("b", 100, 0.5, 0.1), timed("a", 100, 0.5, 0.1)]
+    assert fastest(ablations).recipe.keep == ("a",)
 
 
 def test_without_intervals_the_estimate_counts() -> None:

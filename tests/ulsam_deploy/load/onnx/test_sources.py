@@ -1,4 +1,4 @@
-"""Naive ULSAM out of ONNX files by every exporter: raised, exact in float64, or named; and artifacts that hold."""
+"""Naive ULSAM out of ONNX files by every exporter: fused, exact in float64, or named; and artifacts that hold."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def corpus() -> Iterator[SimpleNamespace]:
 
 
 @pytest.mark.parametrize("words", FEW, ids=lambda words: "-".join(map(str, words)))
-def test_five_spellings_are_raised_exactly(corpus: SimpleNamespace, words: Any, tmp_path: Path) -> None:
+def test_five_spellings_are_fused_exactly(corpus: SimpleNamespace, words: Any, tmp_path: Path) -> None:
     import torch
 
-    from ulsam_deploy.graph import Proof, capture, raise_attention
+    from ulsam_deploy.graph import Proof, capture, fuse_attention
     from ulsam_deploy.load import onnx
 
     writer, model = corpus.writers.Writer(*words), corpus.networks.spellings()
@@ -47,12 +47,12 @@ def test_five_spellings_are_raised_exactly(corpus: SimpleNamespace, words: Any, 
     program = capture(read.model, read.shapes, writer.batch)
     proof = Proof(program)
     assert proof.hold(read.reference, "reading") < 1e-13
-    raised = raise_attention(program)
-    assert [block.subspaces for block in raised.blocks] == [4] * 5
+    fused = fuse_attention(program)
+    assert [block.subspaces for block in fused.blocks] == [4] * 5
     if not (writer.exporter == "dynamo" and writer.simplified):  # onnxsim drops what dynamo says about modules
-        assert [block.path for block in raised.blocks] == PATHS
-    assert not raised.refusals
-    assert proof.check(raised, "raising") < 1e-13
+        assert [block.path for block in fused.blocks] == PATHS
+    assert not fused.refusals
+    assert proof.check(fused, "fusing") < 1e-13
     # And the file says what the network that it was made of says: an import is worth nothing otherwise.
     image = torch.randn(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -75,16 +75,16 @@ def test_a_reading_that_is_wrong_is_seen(corpus: SimpleNamespace, tmp_path: Path
 def test_what_is_left_is_left_with_its_reason(corpus: SimpleNamespace) -> None:
     writer = corpus.writers.Writer("TorchScript", 17)
     seen = corpus.judging.seen(corpus.networks.no_score_relu(), (3, 16, 16), writer)
-    assert seen.raised == 0
+    assert seen.fused == 0
     assert [refusal.reason for refusal in seen.refusals] == ["its scores reach the softmax without a ReLU"]
     seen = corpus.judging.seen(corpus.networks.softmax_by_hand(), (3, 16, 16), writer)
-    assert (seen.raised, seen.refusals, seen.words) == (0, (), "")
+    assert (seen.fused, seen.refusals, seen.words) == (0, (), "")
 
 
 def test_without_pytorch_code_to_every_target(
     corpus: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The whole road from the command line: export, inspect, verify the artifacts and the model itself."""
+    """The whole pipeline from the command line: export, inspect, verify the artifacts and the model itself."""
     pytest.importorskip("litert_torch")
     path, bundle = tmp_path / "model.onnx", tmp_path / "model.bundle"
     small = corpus.networks.AllAtOnce()

@@ -1,4 +1,4 @@
-"""Raising must not be quadratic in the number of blocks. Calls are counted, not seconds: machines are busy."""
+"""Fusing must not be quadratic in the number of blocks. Calls are counted, not seconds: machines are busy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pstats
 
 from torch import nn
 
-from ulsam_deploy.graph import capture, raise_attention
+from ulsam_deploy.graph import capture, fuse_attention
 
 from .corpus import net
 from .spellings import Block, randomise
@@ -16,8 +16,8 @@ from .spellings import Block, randomise
 def calls(blocks: int) -> int:
     program = capture(randomise(net(nn.Sequential(*(Block(2) for _ in range(blocks))))), [(3, 6, 5)])
     with cProfile.Profile() as profile:
-        raised = raise_attention(program)
-    assert len(raised.blocks) == blocks
+        fused = fuse_attention(program)
+    assert len(fused.blocks) == blocks
     return pstats.Stats(profile).total_calls  # type: ignore[attr-defined]
 
 

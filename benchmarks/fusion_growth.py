@@ -1,6 +1,6 @@
 """Is the raise linear in the number of blocks? CPU seconds of capture, raise, proof and lowering, 1 to 256 blocks.
 
-    python benchmarks/raise_growth.py --write      docs/raise.svg and the table of docs/performance.md; some minutes
+    python benchmarks/fusion_growth.py --write      docs/raise.svg and the table of docs/performance.md; some minutes
 
 Blocks of 16 channels and 4 subspaces on 8 x 8 maps, one behind the other, so that a network of n blocks has 4 n naive
 subspaces; clipped in between, as a MobileNet's layers are, or peaks would double with every block. The exponent is the
@@ -20,12 +20,12 @@ import torch
 from torch import nn
 
 from ulsam_deploy.exporters.lowerings import broadcast
-from ulsam_deploy.graph import Proof, capture, lower, raise_attention
+from ulsam_deploy.graph import Proof, capture, fuse_attention, lower
 from ulsam_deploy.models.ulsam import ULSAM
 
 ROOT = Path(__file__).parents[1]
 PAGE, PICTURE = ROOT / "docs" / "performance.md", ROOT / "docs" / "raise.svg"
-BEGIN, END = "<!-- made by benchmarks/raise_growth.py -->", "<!-- end of the raise -->"
+BEGIN, END = "<!-- made by benchmarks/fusion_growth.py -->", "<!-- end of the raise -->"
 STAGES = ("capture (torch.export)", "raise", "prove", "lower")
 
 
@@ -60,10 +60,10 @@ def stages(count: int) -> tuple[float, ...]:
         return result
 
     captured = timed(lambda: capture(model, [(16, 8, 8)], 1))
-    raised = timed(lambda: raise_attention(captured))
-    assert len(raised.blocks) == count
-    timed(lambda: Proof(captured).check(raised, "raising"))
-    timed(lambda: lower(raised, broadcast))
+    fused = timed(lambda: fuse_attention(captured))
+    assert len(fused.blocks) == count
+    timed(lambda: Proof(captured).check(fused, "fusing"))
+    timed(lambda: lower(fused, broadcast))
     return tuple(taken)
 
 

@@ -1,8 +1,8 @@
 """Is the attention of each block still there? Read off the outputs alone, for any artifact. numpy only; device-safe.
 
-With ``y`` the reference, ``t_b`` the twin without the attention of block b and ``z`` the artifact, the least squares
-solution of ``z - y = sum_b c_b (t_b - y)`` over all probes and outputs gives the liveness ``1 - c_b``: 1 where the
-artifact takes the whole step from twin to reference, 0 where the attention is dead.
+With ``y`` the reference, ``t_b`` the ablation without the attention of block b and ``z`` the artifact, the least
+squares solution of ``z - y = sum_b c_b (t_b - y)`` over all probes and outputs gives the retention ``1 - c_b``: 1
+where the artifact takes the whole step from ablation to reference, 0 where the attention is lost.
 
 Every row is divided by the size of the probe's output and the output's noise floor ("whitened"), so that huge and tiny
 probes, and outputs of any unit, count alike. The half width of the interval adds in quadrature what can mislead:
@@ -13,7 +13,7 @@ by chance, with a cosine near ``1 / sqrt(d_s d_r)`` for the effective numbers of
 (participation ratios), so the bias is that times residual over step. The form of this term was chosen on 672 simulated
 blocks with weights rounded to 6 .. 12 bits, of which 31 in 100 lay outside the interval without it; on 1800 fresh ones
 (other seeds, 5 .. 12 bits, whole and dead) the interval always held the truth, the farthest at 0.89 of the half width.
-It is what makes a poor int8 artifact inconclusive instead of wrongly "dead".
+It is what makes a poor int8 artifact inconclusive instead of wrongly "lost".
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from ulsam_deploy.device.arrays import Array
-from ulsam_deploy.device.findings import Floor, Liveness, Word
+from ulsam_deploy.device.findings import AttentionState, Floor, Retention
 from ulsam_deploy.device.parity.golden import Golden
 from ulsam_deploy.device.parity.noise import scales
 from ulsam_deploy.device.parity.sketch import compact
-from ulsam_deploy.device.thresholds import ALIVE, DEAD
+from ulsam_deploy.device.thresholds import KEPT, LOST
 
 #: An interval on both sides of this could be either, so nothing is concluded from it.
 _MIDDLE = 0.5
@@ -41,49 +41,50 @@ _SIGMAS = 3.0
 _RIDGE = 1e-12
 
 
-def liveness(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
-    """The liveness of every block of ``golden``, in its order; empty when it has none.
+def retention(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Retention, ...]:
+    """The retention of every block of ``golden``, in its order; empty when it has none.
 
     ``produced``: finite outputs (P, ...) of the artifact, raw or compact; ``floors``: of the artifact's precision.
     """
     return _estimate(golden.blocks, *_whitened(golden, produced, floors))
 
 
-def by_twins(
-    golden: Golden, produced: Mapping[str, Array], silenced: Mapping[str, Array], floors: Mapping[str, Floor]
-) -> tuple[Liveness, ...]:
-    """The liveness of every block, from the artifact's own twins: what of the step does its attention still make?
+def by_ablations(
+    golden: Golden, produced: Mapping[str, Array], artifact_ablations: Mapping[str, Array], floors: Mapping[str, Floor]
+) -> tuple[Retention, ...]:
+    """The retention of every block, from the artifact's own ablations: what of the step does its attention still make?
 
-    ``silenced``: (B, P, ...) by output, what the same artifact in the same engine gave without each block's attention.
-    All that rounded weights do is common to an artifact and its twin and drops out of their difference, so that this
-    sees in int8 what the outputs alone cannot show. The difference is projected on the reference's own step; the
-    interval is three jackknife standard errors over probes, and the chance alignment of what is left over. Where
-    nothing at all is different, it is what the grid of the outputs themselves could hide.
+    ``artifact_ablations``: (B, P, ...) by output, what the same artifact in the same engine gave without each block's
+    attention. All that rounded weights do is common to an artifact and its ablation and drops out of their difference,
+    so that this sees in int8 what the outputs alone cannot show. The difference is projected on the reference's own
+    step; the interval is three jackknife standard errors over probes, and the chance alignment of what is left over.
+    Where nothing at all is different, it is what the grid of the outputs themselves could hide.
     """
     steps, error = _whitened(golden, produced, floors)
     _, shifted = _whitened(golden, {name: produced[name] + _grain(produced[name]) for name in golden.outputs}, floors)
     found = []
     for b, block in enumerate(golden.blocks):
-        _, other = _whitened(golden, {name: silenced[name][b] for name in golden.outputs}, floors)
+        _, other = _whitened(golden, {name: artifact_ablations[name][b] for name in golden.outputs}, floors)
         found.append(_projected(block, steps[b], other - error, shifted - error))
     return tuple(found)
 
 
 def is_mixed_up(
-    golden: Golden, produced: Mapping[str, Array], silenced: Mapping[str, Array], floors: Mapping[str, Floor]
+    golden: Golden, produced: Mapping[str, Array], artifact_ablations: Mapping[str, Array], floors: Mapping[str, Floor]
 ) -> bool:
-    """Whether a twin that should lack one block's attention seems to lack another's: where nobody knows which is which.
+    """Whether an ablation that should lack one block's attention seems to lack another's: where nobody knows which is
+    which.
 
     That it takes away all of another block's step, and not its own, is taken as a sign.
     """
     count = len(golden.blocks)
-    own = by_twins(golden, produced, silenced, floors)
-    if all(one.word is Word.ALIVE for one in own):
+    own = by_ablations(golden, produced, artifact_ablations, floors)
+    if all(one.state is AttentionState.KEPT for one in own):
         return False
     for shift in range(1, count):
-        moved = {name: np.roll(array, shift, 0) for name, array in silenced.items()}
-        for block, other in enumerate(by_twins(golden, produced, moved, floors)):
-            if other.word is Word.ALIVE and own[(block - shift) % count].word is not Word.ALIVE:
+        moved = {name: np.roll(array, shift, 0) for name, array in artifact_ablations.items()}
+        for block, other in enumerate(by_ablations(golden, produced, moved, floors)):
+            if other.state is AttentionState.KEPT and own[(block - shift) % count].state is not AttentionState.KEPT:
                 return True
     return False
 
@@ -95,7 +96,7 @@ def _grain(values: Array) -> float:
     return max(finest, float(np.diff(distinct).min())) if distinct.size > 1 else finest
 
 
-def _projected(block: str, step: Array, effect: Array, grain: Array) -> Liveness:
+def _projected(block: str, step: Array, effect: Array, grain: Array) -> Retention:
     """``effect`` (P, K) along ``step`` (P, K): 1 when they are equal, 0 when there is no effect.
 
     ``grain`` (P, K): the steps of the grid that outputs lie on. A rounding error on it is taken as uniform, so that its
@@ -104,7 +105,7 @@ def _projected(block: str, step: Array, effect: Array, grain: Array) -> Liveness
     lengths = np.square(step).sum(1)
     if not lengths.any():
         note = "removing its attention changes no output"
-        return Liveness(block, None, None, None, Word.INCONCLUSIVE, note)
+        return Retention(block, None, None, None, AttentionState.INCONCLUSIVE, note)
     total = lengths.sum()
     if not effect.any():
         hidden = math.sqrt(np.square(step * grain).sum() / 12) / total
@@ -116,60 +117,60 @@ def _projected(block: str, step: Array, effect: Array, grain: Array) -> Liveness
     return _conclude(block, value, math.hypot(half, math.sqrt(chance)), "")
 
 
-def map_shape(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Liveness, ...]:
-    """How much of the step from *uniform* attention to the reference each block took; empty where no twin tells.
+def map_shape(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Retention, ...]:
+    """How much of the step from *uniform* attention to the reference each block took; empty where no ablation tells.
 
-    1 where its map is the reference's, 0 where it is the same everywhere. Estimated beside the liveness, so that
+    1 where its map is the reference's, 0 where it is the same everywhere. Estimated beside the retention, so that
     attention that is removed altogether does not count as uniform.
     """
-    if not golden.evened:
+    if not golden.uniform_ablations:
         return ()
     steps, error = _whitened(golden, produced, floors)
-    evened, _ = _whitened(golden, produced, floors, golden.evened)
+    uniform_ablations, _ = _whitened(golden, produced, floors, golden.uniform_ablations)
     names = (*golden.blocks, *(f"uniform {block}" for block in golden.blocks))
-    return _estimate(names, np.concatenate([steps, evened]), error)[len(golden.blocks) :]
+    return _estimate(names, np.concatenate([steps, uniform_ablations]), error)[len(golden.blocks) :]
 
 
-def overall(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> Liveness | None:
-    """The liveness of all blocks together, along the sum of their steps; ``None`` when there is no block."""
+def overall(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> Retention | None:
+    """The retention of all blocks together, along the sum of their steps; ``None`` when there is no block."""
     if not golden.blocks:
         return None
     steps, error = _whitened(golden, produced, floors)
     return _estimate(("all blocks",), steps.sum(0, keepdims=True), error)[0]
 
 
-def classify(low: float, high: float) -> Word:
-    """The word for an interval: it must lie on one side of the middle, and reach into ``alive`` or ``dead``.
+def classify(low: float, high: float) -> AttentionState:
+    """The word for an interval: it must lie on one side of the middle, and reach into ``kept`` or ``lost``.
 
     Nothing is concluded from one that lies outside -0.1..1.1 altogether: lost attention alone cannot do that.
     """
     if is_beyond(low, high):
-        return Word.INCONCLUSIVE
-    if low > _MIDDLE and high >= ALIVE:
-        return Word.ALIVE
-    if high < _MIDDLE and low <= DEAD:
-        return Word.DEAD
-    if low > DEAD and high < ALIVE:
-        return Word.WEAKENED
-    return Word.INCONCLUSIVE
+        return AttentionState.INCONCLUSIVE
+    if low > _MIDDLE and high >= KEPT:
+        return AttentionState.KEPT
+    if high < _MIDDLE and low <= LOST:
+        return AttentionState.LOST
+    if low > LOST and high < KEPT:
+        return AttentionState.WEAKENED
+    return AttentionState.INCONCLUSIVE
 
 
 def is_beyond(low: float, high: float) -> bool:
-    """Whether a liveness is certainly above 1.1 or below -0.1: attention too strong, reversed, or more is wrong."""
-    return low > 1.0 + DEAD or high < -DEAD
+    """Whether a retention is certainly above 1.1 or below -0.1: attention too strong, reversed, or more is wrong."""
+    return low > 1.0 + LOST or high < -LOST
 
 
 def _whitened(
     golden: Golden,
     produced: Mapping[str, Array],
     floors: Mapping[str, Floor],
-    twins: Mapping[str, Array] | None = None,
+    ablations: Mapping[str, Array] | None = None,
 ) -> tuple[Array, Array]:
     """The steps (B, P, K) and the artifact's error (P, K) of all outputs side by side, in noise floors.
 
-    ``twins``: the steps of other twins than the ablated ones.
+    ``ablations``: the steps of other ablations than the ablated ones.
     """
-    made = golden.ablated if twins is None else twins
+    made = golden.reference_ablations if ablations is None else ablations
     steps, errors = [], []
     for name in golden.outputs:
         y = compact(golden.outputs[name])
@@ -179,7 +180,7 @@ def _whitened(
     return np.concatenate(steps, axis=2), np.concatenate(errors, axis=1)
 
 
-def _estimate(blocks: tuple[str, ...], steps: Array, error: Array) -> tuple[Liveness, ...]:
+def _estimate(blocks: tuple[str, ...], steps: Array, error: Array) -> tuple[Retention, ...]:
     if not blocks:
         return ()
     grams = np.einsum("bpk,cpk->pbc", steps, steps, optimize=True)  # the normal equations of each probe
@@ -243,21 +244,21 @@ def _hidden(b: int, blocks: tuple[str, ...], gram: Array, unit: Array, own: floa
     return f"its step cannot be told from that of '{blocks[int(np.argmax(alike))]}'"
 
 
-def _conclude(block: str, value: float, half: float, note: str) -> Liveness:
+def _conclude(block: str, value: float, half: float, note: str) -> Retention:
     if note:
-        return Liveness(block, _finite(value), None, None, Word.INCONCLUSIVE, note)
+        return Retention(block, _finite(value), None, None, AttentionState.INCONCLUSIVE, note)
     return concluded(block, value, value - half, value + half)
 
 
-def concluded(block: str, value: float, low: float, high: float) -> Liveness:
+def concluded(block: str, value: float, low: float, high: float) -> Retention:
     """What the interval of an estimate says, and where it says nothing, why."""
     note = ""
     word = classify(low, high)
     if is_beyond(low, high):
         note = f"the artifact errs by {1.0 - value:.2f} of its step, which lost attention alone cannot do"
-    elif word is Word.INCONCLUSIVE:
+    elif word is AttentionState.INCONCLUSIVE:
         note = f"noise or other errors hide its step: the interval is {low:.2f} to {high:.2f}"
-    return Liveness(block, _finite(value), _finite(low), _finite(high), word, note)
+    return Retention(block, _finite(value), _finite(low), _finite(high), word, note)
 
 
 def _finite(value: float) -> float | None:

@@ -1,6 +1,6 @@
-"""Seconds and peak memory of every stage of the road, cold and warm: MobileNetV2 + ULSAM at 224, all targets.
+"""Seconds and peak memory of every stage of the pipeline, cold and warm: MobileNetV2 + ULSAM at 224, all targets.
 
-    python benchmarks/road.py --write      the first table of docs/performance.md; six minutes
+    python benchmarks/pipeline.py --write      the first table of docs/performance.md; six minutes
 
 Each run is a fresh process with a cache folder of its own; "cold" has an empty cache, "warm" repeats the same command.
 "ONNX alone" is ``--target onnx``, cold, beside a process that does nothing but ``torch.onnx.export`` on the same
@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- made by benchmarks/road.py -->", "<!-- end of the road -->"
+BEGIN, END = "<!-- made by benchmarks/pipeline.py -->", "<!-- end of the stages -->"
 
 RUN = """
 import sys
@@ -93,7 +93,7 @@ class Measured:
 
 
 def walked(folder: Path, runs: int) -> Measured:
-    """Every way to walk the road, by turns."""
+    """Every way to walk the pipeline, by turns."""
     found, model = Measured(), folder / "model.pt"
     tool = [sys.executable, "-m", "ulsam_deploy"]
     measured([*tool, "new", "mobilenet_v2_ulsam_sub_12_13_15_16", "-o", str(model)], dict(os.environ))

@@ -39,6 +39,6 @@ def test_every_engine_is_within_eight_noise_floors(network: Path, batch: int | N
     for target, evidence in found.items():
         assert evidence.verdict is Verdict.PASS, (target, evidence.reasons)
         assert evidence.parity
-        assert {block.word.value for block in evidence.parity.blocks} == {"alive"}
+        assert {block.state.value for block in evidence.parity.blocks} == {"kept"}
         print(network.stem, batch, target, [round(o.error, 2) for o in evidence.parity.outputs],
-              [round(b.liveness, 3) for b in evidence.parity.blocks])  # fmt: skip
+              [round(b.retention, 3) for b in evidence.parity.blocks])  # fmt: skip

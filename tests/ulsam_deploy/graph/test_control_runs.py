@@ -1,4 +1,4 @@
-"""Honest runs in low precision: what they round, what they leave, and the yardsticks that they make."""
+"""Control runs in low precision: what they round, what they leave, and the noise floors that they make."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from ulsam_deploy.device.errors import ExportError, UsageError
 from ulsam_deploy.device.parity import Golden, make_probes
 from ulsam_deploy.device.types import Calibration
-from ulsam_deploy.graph import Evaluator, Program, capture, make_golden, raise_attention, yardstick
+from ulsam_deploy.graph import Evaluator, Program, capture, fuse_attention, make_golden, measure_floors
 from ulsam_deploy.graph.control_runs import is_built_in
 from ulsam_deploy.graph.quantized import Fake, Grid, Ranges, observe, rounded_weights
 from ulsam_deploy.inputs.calibration import digest
@@ -30,7 +30,7 @@ def network() -> nn.Module:
 @pytest.fixture(scope="module")
 def programs() -> tuple[Program, Program]:
     captured = capture(network(), [SHAPE], 1)
-    return captured, raise_attention(captured)
+    return captured, fuse_attention(captured)
 
 
 def samples(count: int, seed: int) -> np.ndarray:
@@ -104,10 +104,10 @@ def test_what_is_skipped_is_left_alone(programs: tuple[Program, Program]) -> Non
     assert torch.equal(found, plain)
 
 
-def test_yardsticks_grow_with_the_loss_of_precision(
+def test_precision_floors_grow_with_the_loss_of_precision(
     programs: tuple[Program, Program], golden: Golden, calibration: Calibration
 ) -> None:
-    found = {p: yardstick(*programs, golden, p, calibration) for p in ("fp16", "int8-dynamic", "int8")}
+    found = {p: measure_floors(*programs, golden, p, calibration) for p in ("fp16", "int8-dynamic", "int8")}
     floors = {precision: next(iter(one.floors.values())) for precision, one in found.items()}
     (single,) = golden.floors.values()
     assert single.l2 < floors["fp16"].l2 < floors["int8-dynamic"].l2 <= floors["int8"].l2 * 1.5
@@ -119,7 +119,7 @@ def test_yardsticks_grow_with_the_loss_of_precision(
 
 def test_int8_without_ranges_is_refused(programs: tuple[Program, Program], golden: Golden) -> None:
     with pytest.raises(UsageError, match="int8 needs ranges"):
-        yardstick(*programs, golden, "int8")
+        measure_floors(*programs, golden, "int8")
 
 
 def test_a_network_that_overflows_float16_says_so() -> None:
@@ -128,10 +128,10 @@ def test_a_network_that_overflows_float16_says_so() -> None:
             return ((x.abs() + 1) * 1e5).mean((2, 3))
 
     captured = capture(Large(), [SHAPE], 1)
-    raised = raise_attention(captured)
+    fused = fuse_attention(captured)
     probes, names = make_probes({"x": SHAPE}, count=4)
     with pytest.raises(ExportError, match="overflows float16"):
-        yardstick(captured, raised, make_golden(captured, raised, probes, names), "fp16")
+        measure_floors(captured, fused, make_golden(captured, fused, probes, names), "fp16")
 
 
 @pytest.mark.parametrize(("name", "built_in"), [("yours-3", False), ("held-out-0", False), ("normal-1", True)])
