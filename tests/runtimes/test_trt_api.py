@@ -38,7 +38,7 @@ CONDITIONAL = {
 }
 #: What our own classes and values have under those variable names.
 OURS = {
-    *(f"builder.{name}" for name in ("Profile", "Recipe", "Session", "parse", "build")),
+    *(f"builder.{name}" for name in ("ShapeProfile", "EngineRecipe", "BuildSession", "parse", "build")),
     *(f"profile.{name}" for name in ("min", "opt", "max", "items")),
     *(f"error.{name}" for name in ("found", "strerror")),
 }

@@ -161,21 +161,27 @@ def document(reply: HostReply, kind: type[T]) -> T | None:
     try:
         return _decoded(reply.finished, kind, name)
     except RefusedError as error:
-        if reply.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
-            reply.error, reply.code = RefusedError(error.found, expected=error.expected), Exit.REFUSED
-        else:
-            reply.error = stopped(reply)
-            reply.code = Exit(reply.error.exit_code)
+        told = _told(reply)
+        if told is None and reply.code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE):
+            told = RefusedError(error.found, expected=error.expected)
+        reply.error = told or UnavailableError(f"{reply.host}: {last_words(reply.finished)}")
+        reply.code = Exit(reply.error.exit_code)
         return None
 
 
 def stopped(reply: HostReply) -> UlsamError:
     """What ended a job without its document: the error that it printed in place of that, or else its last words."""
     assert reply.finished is not None
+    return _told(reply) or UnavailableError(f"{reply.host}: {last_words(reply.finished)}")
+
+
+def _told(reply: HostReply) -> UlsamError | None:
+    """The error whose document a job printed; ``None`` where it printed none."""
+    assert reply.finished is not None
     try:
         error = _decoded(reply.finished, ErrorDocument, f"the answer of {reply.host}").error()
     except RefusedError:
-        return UnavailableError(f"{reply.host}: {last_words(reply.finished)}")
+        return None
     error.found = f"{reply.host}: {error.found}"
     return error
 

@@ -10,6 +10,7 @@ from ulsam_deploy.cli.arguments import add_model_options, model_options
 from ulsam_deploy.device.commands.answer import Answer, Part, Table
 from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.shapes import shape_text
 
 if TYPE_CHECKING:
     from ulsam_deploy.device.types import Block
@@ -63,7 +64,7 @@ def _bundle(path: Path) -> Answer:
 def _census(found: Census) -> list[Part]:
     """The census as text."""
     total = found.total
-    shapes = ", ".join("x".join(map(str, shape)) for shape in found.inputs)
+    shapes = ", ".join(shape_text(shape) for shape in found.inputs)
     text: list[Part] = [f"{found.network} at {shapes}: {total.parameters:,} parameters, {total.macs / 1e6:,.3f} M MACs"]
     if found.backbone:
         bare = found.backbone

@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import shlex
+import shutil
 import tempfile
 import traceback
 from collections.abc import Sequence
@@ -75,6 +76,8 @@ def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | N
             "there is not enough memory for this",
             todo="end other programs, or ask for less: a smaller --input or --batch, one --target at a time",
         )
+    if isinstance(error, shutil.Error):
+        error = _of_files(error)
     if not isinstance(error, OSError) or error.errno is None:
         return None
     why = error.strerror or os.strerror(error.errno)
@@ -84,6 +87,13 @@ def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | N
         what = f"'{error.filename}' can't be read or written" if error.filename else "this machine refused"
         return ExportError(f"{what}: {why}", todo="free some space, or give another folder that can be written to")
     return None
+
+
+def _of_files(error: shutil.Error) -> BaseException:
+    """The first error of a tree that could not be copied: that one has a line for each file, and no number."""
+    copied = [(str(target), str(why)) for _, target, why in error.args[0]]
+    known = ((code, target) for target, why in copied for code in _MACHINE if os.strerror(code) in why)
+    return next((OSError(code, os.strerror(code), target) for code, target in known), error)
 
 
 def _typed(arguments: argparse.Namespace | None) -> list[Path]:

@@ -7,10 +7,9 @@ import io
 import json
 import os
 import re
-import signal
+import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,17 +135,21 @@ def test_every_exit_code_is_documented_and_a_defect_is_no_failed_check(page: str
     assert "check" not in rows["70"]
 
 
-def test_sigterm_in_the_middle_puts_everything_away_as_ctrl_c_does(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from ulsam_deploy.cli import lint
+def test_sigterm_in_the_middle_puts_everything_away_as_ctrl_c_does() -> None:
+    """In a process of its own: libraries that other tests load may have put handlers of theirs in place."""
+    code = """
+import os, signal, sys, time
+from ulsam_deploy.cli import lint, main
 
-    def terminated(arguments: object) -> int:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
-        return 0
+def terminated(arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
 
-    monkeypatch.setattr(lint, "run", terminated)
-    assert main(["lint", "m.pt"]) == Exit.INTERRUPTED
-    assert "interrupted: nothing was left half-written" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+lint.run = terminated
+code = main(["lint", "m.pt"])
+assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == Exit.INTERRUPTED, done.stderr
+    assert "interrupted: nothing was left half-written" in done.stderr

@@ -93,7 +93,7 @@ def test_a_variant_that_nobody_asked_for_is_an_error(
     assert main([*new.split(), variant, "-o", str(path)]) == 0
     assert main(["export", str(path), "--target", "onnx", "--no-cache"]) == Exit.EXPORT_FAILED
     error = capsys.readouterr().err
-    assert "0 of 1 attention blocks were raised" in error
+    assert "0 of 1 attention blocks were fused" in error
     assert WHY[variant] in error
     assert "--ulsam-variant" in error
     assert not (tmp_path / "says-so.bundle").exists()

@@ -17,6 +17,7 @@ from ulsam_deploy.device.commands import annotations as github
 from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
 from ulsam_deploy.device.findings import Reason, ReasonKind, Verdict
+from ulsam_deploy.device.printing import shown, shown_lines
 from ulsam_deploy.device.types import EvidenceLevel
 
 from .conftest import FAULT, records
@@ -174,8 +175,8 @@ def test_annotations_are_one_line_each_and_read_back_whole(title: str, message: 
     assert "\r" not in line
     head, told = line.removeprefix("::error title=").split("::", 1)
     assert not set(head) & set(":,")
-    assert unquote(head) == f"{title}: n"
-    assert told.replace("%0A", "\n").replace("%0D", "\r").replace("%25", "%") == message
+    assert unquote(head) == shown(f"{title}: n")
+    assert told.replace("%0A", "\n").replace("%25", "%") == shown_lines(message)
 
 
 def test_annotations_beyond_the_limit_are_named_in_the_last_one() -> None:
