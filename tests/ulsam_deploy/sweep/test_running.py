@@ -84,7 +84,7 @@ def test_accuracy_is_that_of_verify(tiny: Tiny, tmp_path: Path, capsys: pytest.C
     assert row.result.run.accuracy.count == 30
     assert "%" in row.cells()[results.COLUMNS.index("top-1")]
     ((again,), found) = done(what)
-    assert (found, again.result.run["accuracy"], again.attempts) == (1, row.result.run.accuracy, 1)
+    assert (found, again.result.run.accuracy, again.attempts) == (1, row.result.run.accuracy, 1)
 
     # Other data is another cell; data that does not fit is told, and costs the cell its verdict.
     np.savez(tmp_path / "validation.npz", images=images[:, :2], labels=labels)
