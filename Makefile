@@ -13,8 +13,9 @@ REFERENCE := models/cluttered_digits.pt
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
 
-# One process per core, each with one thread: engines that share cores spend their time waiting for each other. Tests that are
-# neighbours in a file or folder share fixtures; a worker that is idle takes half of another worker's remaining tests.
+# One process per core, each with one thread: engines that share cores spend their time waiting for each other. Tests
+# that are neighbours in a file or folder share fixtures; a worker that is idle takes half of another worker's
+# remaining tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test: $(READY) $(SIGN_READY)
@@ -71,7 +72,8 @@ EVERY ?= 20
 mutants: $(READY)
 	$(BIN)/python benchmarks/generated_mutants.py --every $(EVERY) $(FILES)
 
-# Regenerates every table and plot of docs/peers.md and docs/performance.md: an hour, on a machine that runs nothing else.
+# Regenerates every table and plot of docs/peers.md and docs/performance.md: an hour, on a machine that runs nothing
+# else.
 figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	set -e; for script in peers profile_attention fusion_growth growth; do $(BIN)/python benchmarks/$$script.py --write; done
@@ -82,7 +84,8 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# Records times, sizes and instruction counts of this commit; 'asv compare' and 'asv publish' compare them with earlier ones.
+# Records times, sizes and instruction counts of this commit; 'asv compare' and 'asv publish' compare them with
+# earlier ones.
 track: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[track]'
 	cd benchmarks && ../$(BIN)/asv machine --yes && ../$(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD)
@@ -102,7 +105,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
-# Signing has its own environment: it needs newer packages than the tflite extra allows, and keeps keys apart from builds.
+# Signing has its own environment: it needs newer packages than the tflite extra allows, and keeps keys apart from
+# builds.
 $(SIGN_READY): pyproject.toml constraints-sign.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed; set PYTHON=...")'
 	test -x $(SIGN)/bin/python || $(PYTHON) -m venv $(SIGN)
