@@ -31,7 +31,7 @@ _WATCHED = 6
 def reference_maps(captured: Program, fused: Program, golden: Golden) -> Maps:
     """The float64 attention maps of every block on the probes that :func:`chosen` picks, and the first block's graph.
 
-    The maps are those of ``fused``, which was proven equal to ``captured``.
+    The maps come from ``fused``, which was proven equal to ``captured``; the graph is the unfused one of ``captured``.
     """
     numbers = sum(b.subspaces * b.height * b.width for b in fused.blocks)
     rows = chosen(golden, numbers)
