@@ -39,7 +39,7 @@ SLIPS = {
     ),
     "limit": ("export {net} --precision auto --limit drp=1", "the budget names 'drp'; did you mean 'drop'?"),
     "preprocessing": ("export {net} --preprocessing imagnet", "did you mean 'imagenet'?"),
-    "word too many": ("inspect {net} again", "'again' is one word too many"),
+    "word too many": ("inspect {net} again", "'again' is one argument too many"),
     "nothing at all": ("", "are required: COMMAND"),
     "no model": ("export --dry-run", "are required: MODEL"),
     "option before the command": ("--target onnx export", "there is no option '--target'"),
