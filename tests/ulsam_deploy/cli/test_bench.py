@@ -129,7 +129,7 @@ def test_two_bundles_in_turns_are_one_session(bundle: Bundle, tmp_path: Path, ca
         (["--beside-output", "x.json"], "needs --beside"),
         (["--host", "pi@kitchen", "--beside", "x"], "--beside is about two bundles"),
         (["--host=-oProxyCommand=x"], "is no host"),
-        (["--host", "kitchen", "--host", "kitchen"], "is there twice"),
+        (["--host", "kitchen", "--host", "kitchen"], "is given twice"),
     ],
 )
 def test_wrong_words_say_what_is_wrong(bundle: Bundle, words: list[str], told: str, capsys: Capture) -> None:

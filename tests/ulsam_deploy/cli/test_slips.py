@@ -95,7 +95,7 @@ def test_every_option_in_either_number(board: bool) -> None:
 
 def test_a_value_is_not_taken_for_an_option() -> None:
     parser = build_parser(("new", "export"))
-    with pytest.raises(UsageError, match="'-5' is no seed"):
+    with pytest.raises(UsageError, match="'-5' is not a seed"):
         parser.parse_args(["new", "n", "--seed", "-5"])
     assert parser.parse_args(["export", "--", "--model.pt"]).model == Path("--model.pt")
     assert parser.parse_args(["export", "m.pt", "-oout"]).output == Path("out")

@@ -49,8 +49,10 @@ def check_steps(steps: Sequence[Step]) -> None:
 
 @dataclass(frozen=True)
 class Quantized:
-    """How much int8 covers: the operators it kept in floating point (``kept_operators``), and how many of all
-    ``products`` (convolutions, matrix products) it quantized.
+    """How much of the network int8 covers.
+
+    ``kept_operators``: those left in floating point. ``quantized_products`` of all ``products`` (convolutions, matrix
+    products).
     """
 
     kept_operators: int = field(metadata=_AMOUNT)
