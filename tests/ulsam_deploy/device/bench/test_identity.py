@@ -73,8 +73,8 @@ def test_only_boards_can_be_proven() -> None:
     ("files", "bits", "words"),
     [
         ({}, 64, "does not say which board it is"),
-        (X86, 64, "this machine is 'Maker Desk 9', and no device profile is about that"),
-        ({**PIS["Pi 4"], MODEL: "Raspberry Pi 400 Rev 1.0\0"}, 64, "no device profile is about that"),
+        (X86, 64, "this machine is 'Maker Desk 9', and no device profile describes that"),
+        ({**PIS["Pi 4"], MODEL: "Raspberry Pi 400 Rev 1.0\0"}, 64, "no device profile describes that"),
         ({**PIS["Pi 4"], MODEL: MISSING}, 64, "does not say which board it is"),
         (PIS["Pi 5"], 32, "it is not rpi5, because its programs have 32 bits, not 64"),
         (PI4, 64, "it is not rpi4, because its processor is unknown, not 0xd08"),
@@ -196,7 +196,7 @@ def test_verify_on_a_board_reaches_the_highest_level(bundle: Path, capsys: pytes
 def test_a_level_that_was_not_reached_is_named_with_its_reason(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    why = "this machine is 'Maker Desk 9', and no device profile is about that"
+    why = "this machine is 'Maker Desk 9', and no device profile describes that"
     for place in (evidence, verify_bundle):
         monkeypatch.setattr(place, "proof", lambda: DeviceProof(None, why))
     words = ["verify", str(bundle), "--require", "measured-on-device", "--junit", str(tmp_path / "j.xml")]
