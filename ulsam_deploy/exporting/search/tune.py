@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The outcome: ``recipe`` has the lowerings that differ from the exporter's own; ``choices`` all that were tried."""
+    """The outcome: ``recipe`` has the lowerings that differ from the exporter's own; ``choices`` are all trials."""
 
     recipe: Recipe
     choices: tuple[Choice, ...]
