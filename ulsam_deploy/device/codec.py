@@ -227,8 +227,9 @@ def _words(kind: Any) -> str:
 
 
 def _plain(value: Any, where: str, document: str, error: type[UlsamError], depth: int = 0) -> None:
-    """Refuse what isn't portable JSON (other types, non-finite numbers, huge integers, lone surrogates), and more
-    nesting or items than a valid document has.
+    """Refuse what isn't portable JSON, and more nesting or items than a valid document has.
+
+    Not portable are other types, non-finite numbers, huge integers and lone surrogates.
     """
     problem = f"more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else _scalar_problem(value)
     if type(value) in (dict, list) and len(value) > MAX_ITEMS:

@@ -122,7 +122,7 @@ def _numbers(path: Path, names: Sequence[str], classes: int) -> list[int]:
     """
     if len(names) != classes:
         raise UsageError(
-            f"'{path}' has {len(names)} folders, and the network tells {classes} classes apart",
+            f"'{path}' has {len(names)} folders, and the network has {classes} classes",
             expected="one folder for each class, even an empty one",
         )
     for number, name in enumerate(names):
@@ -203,7 +203,7 @@ def _checked_labels(labels: Array, classes: int, path: Path) -> Array:
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
         raise UsageError(
-            f"'{LABELS}' in '{path.name}' has class {wrong[0]}, and the network tells {classes} classes apart",
+            f"'{LABELS}' in '{path.name}' has class {wrong[0]}, and the network has {classes} classes",
             expected=f"0 to {classes - 1}",
         )
     return labels.astype(np.int64)

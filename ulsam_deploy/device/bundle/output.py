@@ -132,7 +132,7 @@ class Output:
                     return
         except OSError as error:
             raise UsageError(f"'{self.path}' can't be read: {error.strerror}", todo="choose another name") from error
-        what = f"isn't {self.kind.name} that ulsam-deploy wrote" if self.kind.ours else "isn't replaced unasked"
+        what = f"isn't {self.kind.name} that ulsam-deploy wrote" if self.kind.ours else "isn't replaced without --force"
         raise UsageError(
             f"'{self.path}' is there already, and {what}",
             expected="a new name" + (f", or {self.kind.name} of an earlier run" if self.kind.ours else ""),
@@ -156,7 +156,7 @@ def check_outputs(outputs: Iterable[Output], apart_from: Path | None = None) -> 
         path = output.path.resolve()
         if apart_from is not None and path.is_relative_to(apart_from.resolve()):
             raise UsageError(
-                f"'{output.path}' would lie inside the bundle '{apart_from}'", expected="a place outside the bundle"
+                f"'{output.path}' would be inside the bundle '{apart_from}'", expected="a place outside the bundle"
             )
         if path in taken:
             raise UsageError(f"two files were to be written to '{output.path}'", expected="a name for each")
@@ -172,7 +172,7 @@ def check_folder(folder: Path, subject: str, todo: str = "choose another place")
     bundle = bundle_around(folder)
     if bundle:
         raise UsageError(
-            f"{subject} would lie inside the bundle '{bundle}', which would then hold more than its manifest says",
+            f"{subject} would be inside the bundle '{bundle}', which would then contain more than its manifest lists",
             expected="a place outside the bundle",
             todo=todo,
         )

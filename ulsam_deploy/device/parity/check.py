@@ -278,7 +278,7 @@ def _lost(block: BlockCheck) -> str:
             f"The attention of block '{block.block}' is too strong or reversed, or more than attention is wrong along "
             f"its step: {figures}."
         )
-    # Only a narrow interval around 0 shows this: a different map is often as far from the right one as the uniform map.
+    # Uniform needs a narrow interval around 0: any wrong map is often as far from the right one as the uniform map is.
     return _uniform(block)
 
 

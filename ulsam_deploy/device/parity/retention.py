@@ -240,7 +240,7 @@ def _hidden(b: int, blocks: tuple[str, ...], gram: Array, unit: Array, own: floa
         return ""
     alike = np.abs(gram[b] / (unit[b] * unit))
     alike[b] = -1.0
-    return f"its step cannot be told from that of '{blocks[int(np.argmax(alike))]}'"
+    return f"its step cannot be distinguished from that of '{blocks[int(np.argmax(alike))]}'"
 
 
 def _conclude(block: str, value: float, half: float, note: str) -> Retention:
