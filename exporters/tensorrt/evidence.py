@@ -54,7 +54,7 @@ def _engine(trt: ModuleType, builder: Any, content: bytes, recipe: Any, capabili
     try:
         built = builder.build(trt, content, recipe, capability=capability)
     except ExportError as error:
-        return CompiledEngine(refused=error.found or "without a word")
+        return CompiledEngine(refused=error.found or "no reason given")
     return inventory(built.listing)
 
 

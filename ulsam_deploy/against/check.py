@@ -180,7 +180,7 @@ def _engine(question: Question) -> type[Runtime]:
     kinds = {suffix: engine for engine in engines.values() for suffix in engine.opens}
     engine = kinds.get(path.suffix.lower())
     if engine is None:
-        raise UsageError(f"'{path.name}' is of no known kind", expected=" ".join(sorted(kinds)))
+        raise UsageError(f"'{path.name}' is of an unknown kind", expected=" ".join(sorted(kinds)))
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'", expected="an artifact", todo="check the path")
     if engine.native and not question.trust_native:
@@ -235,6 +235,6 @@ def _notes(case: Case, outputs: int, precision: str, question: Question) -> Iter
         if port.name != name:
             yield f"output '{port.name}' is taken as the network's '{name}'"
     if len(case.outputs) < outputs:
-        yield f"{outputs - len(case.outputs)} other outputs are not looked at"
+        yield f"{outputs - len(case.outputs)} other outputs are not checked"
     if precision != "fp32" and question.precision is None:
         yield f"judged as {precision}, because its inputs or outputs are"

@@ -100,13 +100,13 @@ def parse_limit(word: str) -> tuple[str, Any]:
     """Parse ``drop=0.3`` as ``("drop", 0.3)``; raises :class:`UsageError`."""
     name, equals, text = word.partition("=")
     if not equals:
-        raise UsageError(f"'{word}' is no limit", expected="NAME=VALUE, such as retention=0.9")
+        raise UsageError(f"'{word}' is not a limit", expected="NAME=VALUE, such as retention=0.9")
     if name == "size":
         return name, text
     try:
         return name, float(text)
     except ValueError as error:
-        raise UsageError(f"'{word}' is no limit", expected=f"{name}= and a number") from error
+        raise UsageError(f"'{word}' is not a limit", expected=f"{name}= and a number") from error
 
 
 def from_mapping(given: Mapping[str, Any]) -> Budget:

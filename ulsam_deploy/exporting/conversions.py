@@ -82,7 +82,7 @@ def _shape(value: object) -> tuple[int, ...]:
 
 def _no_shape(value: object) -> UsageError:
     return UsageError(
-        f"{value!r:.80} is no input shape", expected="positive sizes without the batch: (3, 224, 224) or '3x224x224'"
+        f"{value!r:.80} is not an input shape", expected="sizes without the batch: (3, 224, 224) or '3x224x224'"
     )
 
 
@@ -126,7 +126,7 @@ def recipes(value: object) -> Mapping[str, Recipe]:
     if isinstance(value, Mapping):
         if all(isinstance(recipe, Recipe) for recipe in value.values()):
             return dict(value)
-        raise UsageError("a recipe is no Recipe", expected="by target, a ulsam_deploy.exporting.options.Recipe")
+        raise UsageError("a recipe is not a Recipe", expected="a ulsam_deploy.exporting.options.Recipe for each target")
     from ulsam_deploy.exporting.search import read_recipes
 
     return read_recipes(path(value, "recipes")).targets

@@ -128,9 +128,9 @@ def _lost(planned: PlannedArtifact, error: UlsamError, progress: Progress) -> Bu
     if not isinstance(error, LostError):
         return BuiltElsewhere(Path(), error)
     told = ExportError(
-        f"making it took its process along: {error.found}",
-        expected=f"a converter and an engine that live, within some {CONVERTER / 1e9:.0f} GB of memory",
-        todo=f"see how it ends alone: --target {planned.request.target}",
+        f"the process that made it died: {error.found}",
+        expected=f"a converter and an engine that do not crash, within about {CONVERTER / 1e9:.0f} GB of memory",
+        todo=f"export this target alone: --target {planned.request.target}",
     )
     return BuiltElsewhere(Path(), told)
 

@@ -109,7 +109,7 @@ def _check_quantization(options: ExportOptions) -> None:
         raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
     if options.calibration is not None and not calibrated and not options.recipes:  # recipes may need ranges or not
         raise UsageError(
-            f"the calibration set is for int8, and {' and '.join(options.judged)} was asked for",
+            f"the calibration set is for int8, and {' and '.join(options.judged)} was requested",
             expected="--precision int8 (or auto) as well, or no --calibration",
         )
     if options.keep and not set(options.judged) & set(QUANTIZED):
@@ -132,9 +132,9 @@ def _check_searches(options: ExportOptions) -> None:
         return
     if both := set(options.precisions) & set(QUANTIZED):
         raise UsageError(
-            f"auto and {min(both)} were both asked for, and auto may choose {min(both)} with other modules kept",
+            f"auto and {min(both)} were both requested, and auto may choose {min(both)} with other modules kept",
             expected="auto alone, or beside fp32 and fp16",
-            todo=f"leave {min(both)} out: auto tries it as well and says what it is worth",
+            todo=f"leave {min(both)} out: auto tries it as well and reports the result",
         )
     if options.budget.drop is not None and options.data is None:
         raise UsageError(

@@ -79,7 +79,7 @@ def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
     tables = document.get("budget", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(
-            f"{path}: 'budget' is no list of tables",
+            f"{path}: 'budget' is not a list of tables",
             expected="[[budget]], in two brackets, with any of " + ", ".join(LIMITS),
             todo="write such tables: a single [budget] is what 'export --precision auto' takes",
         )

@@ -58,8 +58,8 @@ class Divergence:
         """One sentence for a report."""
         if not self.module:
             return (
-                "Where: behind the results of all modules, which agree while the engine shows its inner values: in how "
-                "its outputs are taken from them, or in what it fuses or chooses when it does not show them."
+                "Where: after all modules, whose results agree while the engine exposes its inner values: in how its "
+                "outputs are computed from them, or in what it fuses or selects when it does not expose them."
             )
         size = "" if self.error is None else f", by {self.error:.1e} of its size"
         if not self.after:

@@ -200,7 +200,7 @@ def _table(path: Path) -> dict[str, Any]:
 def _texts(table: Mapping[str, Any], key: str) -> list[str]:
     values = table[key]
     if not values or not all(isinstance(value, str) for value in values):
-        raise UsageError(f"{key} is {values!r}", expected="a list of texts, at least one")
+        raise UsageError(f"{key} is {values!r}", expected="a list of strings, at least one")
     return list(dict.fromkeys(values))
 
 
@@ -212,7 +212,7 @@ def _places(patterns: Sequence[str], folder: Path) -> list[str]:
             raise UsageError(f"checkpoints has {pattern!r}", expected="a list of paths or URLs")
         here = [pattern] if is_url(pattern) else sorted(glob.glob(os.path.join(folder, pattern)))  # noqa: PTH118, PTH207
         if not here:
-            raise UsageError(f"checkpoints: nothing is called '{pattern}' in {folder}", expected="files that are there")
+            raise UsageError(f"checkpoints: no file matches '{pattern}' in {folder}", expected="existing files")
         found += here
     if not found:
         raise UsageError("the sweep has no checkpoints", expected="a list of paths or URLs, at least one")

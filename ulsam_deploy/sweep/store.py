@@ -90,7 +90,7 @@ def fetched(place: str) -> Iterator[Path]:
             with _in_words(place), fs.open(path, "rb") as source, local.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
         except FileNotFoundError as error:
-            raise UsageError(f"there is no file '{place}'", expected="a file that is there") from error
+            raise UsageError(f"there is no file '{place}'", expected="an existing file") from error
         yield local
 
 
@@ -105,7 +105,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise UnavailableError(f"'{url}' needs another package: {error}", todo="install it beside fsspec") from error
     except ValueError as error:
-        raise UsageError(f"'{url}' is no place that fsspec knows: {error}", expected="a folder or a URL") from error
+        raise UsageError(f"'{url}' is not supported by fsspec: {error}", expected="a folder or a URL") from error
     return fs, str(root)
 
 
@@ -122,5 +122,6 @@ def _in_words(url: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise ExportError(
-            f"'{url}' cannot be read or written: {error.strerror or error}", expected="a place that this user can use"
+            f"'{url}' cannot be read or written: {error.strerror or error}",
+            expected="a location that this user can read and write",
         ) from error

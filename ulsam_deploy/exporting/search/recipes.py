@@ -71,7 +71,7 @@ def read_recipes(path: Path) -> Recipes:
 def _recipe(table: object, where: str) -> Recipe:
     if not isinstance(table, dict) or set(table) - {"precision", "keep", "lowerings"}:
         raise UsageError(
-            f"{where}: {table!r} is no recipe", expected="precision, and keep where it is int8", todo=_TODO
+            f"{where}: {table!r} is not a recipe", expected="precision, and keep where it is int8", todo=_TODO
         )
     precision, keep, lowerings = table.get("precision"), table.get("keep", []), table.get("lowerings", {})
     if not isinstance(precision, str):

@@ -76,7 +76,7 @@ def _find(module: object, attribute: str, spec: str) -> Any:
             raise unknown(found_not, part, names, expected=", ".join(names[:8]) or _FORM)
         found = getattr(found, part)
     if not callable(found):
-        raise UsageError(f"'{spec}' is a {type(found).__name__}", expected="something to call without arguments")
+        raise UsageError(f"'{spec}' is a {type(found).__name__}", expected="a callable without arguments")
     return found
 
 

@@ -73,14 +73,14 @@ def input_shape(
     if told is None:
         why = f"'{checkpoint.name}' does not say what it was trained at"
     elif not isinstance(told, list) or len(told) != 3 or any(type(size) is not int for size in told):
-        why = f"what '{checkpoint.name}' says about it is no shape"
+        why = f"what '{checkpoint.name}' states is not a shape"
     elif told[0] != usual[0] or not all(1 <= size <= MAX_SIDE for size in told[1:]):
         why = f"'{checkpoint.name}' says {shape_text(tuple(told))}, which {network.name} cannot take"
     else:
         return (told[0], told[1], told[2]), ""
     return usual, (
-        f"an input of {shape_text(usual)} was assumed, the usual one of {network.name}: {why}; "
-        f"if it is another one, say it with --input {usual[0]}xHxW"
+        f"an input of {shape_text(usual)} was assumed, the default of {network.name}: {why}; "
+        f"if that is wrong, give it with --input {usual[0]}xHxW"
     )
 
 

@@ -251,7 +251,7 @@ def _constant(node: Any, path: Path) -> Array:
     if attribute.HasField("t"):
         return _array(attribute.t, path)
     if attribute.name not in ("value_float", "value_floats", "value_int", "value_ints"):
-        raise _broken(path, f"the constant '{node.name}' is no plain tensor")
+        raise _broken(path, f"the constant '{node.name}' is not a plain tensor")
     value = np.asarray(helper.get_attribute_value(attribute))
     single = np.float64 if value.size == 1 else np.float32
     return value.astype(single if "float" in attribute.name else np.int64)
