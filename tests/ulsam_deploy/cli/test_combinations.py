@@ -60,7 +60,7 @@ def test_no_word_is_forgotten(command: str, used: set[str], beside: set[str]) ->
         ("verify B --device rpi4 --time-limit 5", "--time-limit is for this machine"),
         ("verify B --device rpi4 --data d", "--data is for this machine"),
         ("verify B --ssh-config c", "--ssh-config needs --host"),
-        ("verify B --key k --identity i --issuer u", "--identity is another signer"),
+        ("verify B --key k --identity i --issuer u", "--identity names another signer"),
         ("verify B --identity i", "--identity needs --issuer"),
         ("bench B --device rpi4", "--device needs --count"),
         ("bench B --count", "--count needs --device"),
