@@ -86,6 +86,7 @@ def exporter_for(request: ArtifactRequest, options: ExportOptions) -> Exporter:
     """The exporter for ``request``; raises :class:`UlsamError` if it cannot make the artifact here."""
     exporter: Exporter = plugins.load(plugins.EXPORTERS, request.target)
     precision = request.recipe.precision
+    # auto always starts from the exporter's first precision; what it cannot make of the others is a trial's result.
     _check_possible(exporter, exporter.precisions[0] if precision == AUTO else precision, options)
     return exporter
 

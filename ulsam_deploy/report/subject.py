@@ -27,7 +27,7 @@ from ulsam_deploy.report.part import Part, milliseconds, times_table
 
 #: In the small picture of a block, in pixels: the position of retention 0, the distance to retention 1, the width.
 _ZERO, _ONE, _WIDTH = 25.0, 100.0, 150.0
-#: What ``verify --against`` opens, and judges it in; what a failure can be taken elsewhere as.
+#: The file types and precisions for which the report shows a ``verify --against`` command that reproduces a failure.
 _OPENED, _JUDGED = (".onnx", ".xml", ".tflite"), ("fp32", "fp16")
 
 

@@ -256,7 +256,7 @@ def _binary(function: Callable[[Any, Any], Any]) -> Meaning:
 
 
 def _scaling(function: Callable[[Any, Any], Any]) -> Meaning:
-    """A product or quotient; by the number 1 (``addcmul`` becomes such a one) it is what it was."""
+    """A product or quotient; with the number 1 (which a converted ``addcmul`` has) the operand itself."""
     plain = _binary(function)
 
     def run(a: Attributes, left: Tensor | Array, right: Tensor | Array) -> Result:
