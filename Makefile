@@ -1,4 +1,4 @@
-# Everything a newcomer types. `make demo` and `make test` set up .venv by themselves.
+# The commands that contributors need. `make demo` and `make test` set up .venv by themselves.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,21 +13,22 @@ REFERENCE := models/cluttered_digits.pt
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
 
-# One process a core, each with one thread: engines that share cores spend their time waiting for each other. Neighbours in a
-# file or folder share what they make, and who is done first takes half of what another has left.
+# One process per core, each with one thread: engines that share cores spend their time waiting for each other. Tests
+# that are neighbours in a file or folder share fixtures; a worker that is idle takes half of another worker's
+# remaining tests.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "not slow and not arm and not gpu and not browser"
 
-# Of the fast tests, those that skip where a program is missing; 'python3 tests/needs.py missing' says what to install.
+# The fast tests that skip where a program is missing; 'python3 tests/needs.py missing' prints the packages to install.
 test-programs: $(READY)
 	$(PYTEST) -m "needs and not slow and not arm and not gpu and not browser"
 
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
 
-# Searches (auto, tune), targets side by side, low precision judged down the whole pipeline.
+# Searches (auto, tune), targets in parallel, low precision through the whole pipeline.
 test-search: $(READY)
 	$(PYTEST) -m "slow and not gpu" tests/ulsam_deploy/exporting/search/test_auto.py tests/ulsam_deploy/exporting/search/test_tune.py \
 		tests/ulsam_deploy/exporting/test_parallel.py tests/ulsam_deploy/exporting/test_precisions.py \
@@ -37,23 +38,23 @@ test-search: $(READY)
 test-trt: $(READY)
 	$(PYTEST) --dist load -m "slow and not gpu" -k "not 224" tests/exporters/test_trt_paper.py tests/exporters/test_trt_int8.py
 
-# The report in a real Chromium: needs Debian's chromium and chromium-driver, and skips with a word without them.
+# The report in a real Chromium: needs Debian's chromium and chromium-driver, and skips with a message without them.
 test-browser: $(READY)
 	$(BIN)/pytest -m browser
 
-# Every code block of the README and the docs, run as it stands there.
+# Runs every code block of the README and the docs unchanged.
 test-docs: $(READY)
 	$(PYTEST) tests/test_docs.py
 
-# Raspberry Pis in emulation: needs qemu-user, gcc and libc6-dev, and the network once.
+# Emulated Raspberry Pis: needs qemu-user, gcc and libc6-dev, and the network once.
 test-arm: $(READY)
 	$(PYTEST) --dist load -m arm --durations 10
 
-# Every hostile input that we know, let loose on the command line: prints counts by kind.
+# Runs the command line on every known hostile input, and prints counts by kind.
 hostile: $(READY)
 	$(BIN)/python -m tests.hostile
 
-# SECONDS for each parser, then random networks through every engine; see tests/fuzz.
+# Fuzzes each parser for SECONDS, then runs random networks through every engine; see tests/fuzz.
 FUZZED := manifest archive golden golden_meta maps maps_meta locations onnx results signature key settings devices
 SECONDS ?= 60
 fuzz: $(READY)
@@ -61,17 +62,18 @@ fuzz: $(READY)
 	set -e; for parser in $(FUZZED); do $(BIN)/python -m tests.fuzz $$parser -max_total_time=$(SECONDS); done
 	$(BIN)/python -m tests.fuzz.engines --seconds $(SECONDS)
 
-# Which lines and branches the fast tests reach, in processes that they start as well.
+# The lines and branches that the fast tests reach, also in their subprocesses.
 coverage: $(READY) $(SIGN_READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[coverage]'
 	$(PYTEST) -m "not slow and not arm and not gpu and not browser" --cov --cov-report=term
 
-# Small changes of the checker and of the matching that no test notices: each EVERYth one, of all or of the FILES named.
+# Small changes of the check and of the matching that no test detects: every EVERYth one, of all or of the given FILES.
 EVERY ?= 20
 mutants: $(READY)
 	$(BIN)/python benchmarks/generated_mutants.py --every $(EVERY) $(FILES)
 
-# Every table and plot of docs/peers.md and docs/performance.md, anew: an hour, on a machine that does nothing else.
+# Regenerates every table and plot of docs/peers.md and docs/performance.md: an hour, on a machine that runs nothing
+# else.
 figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	set -e; for script in peers profile_attention fusion_growth growth; do $(BIN)/python benchmarks/$$script.py --write; done
@@ -82,7 +84,8 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-# Times, sizes and instruction counts of this commit, beside those of earlier ones: 'asv compare' and 'asv publish' read them.
+# Records times, sizes and instruction counts of this commit; 'asv compare' and 'asv publish' compare them with
+# earlier ones.
 track: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[track]'
 	cd benchmarks && ../$(BIN)/asv machine --yes && ../$(BIN)/asv run --python=same --set-commit-hash $$(git rev-parse HEAD)
@@ -93,7 +96,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# constraints.txt pins what CI ran; torch goes first because everything else builds on it.
+# constraints.txt pins the versions that CI used; torch is installed first because everything else builds on it.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed; set PYTHON=...")'
 	@echo "Setting up $(VENV): torch, the converters and the engines. This takes some minutes, once."
@@ -102,7 +105,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
-# What signs lives apart: it needs newer packages than the tflite extra allows, and a key is best kept where nothing is built.
+# Signing has its own environment: it needs newer packages than the tflite extra allows, and keeps keys apart from
+# builds.
 $(SIGN_READY): pyproject.toml constraints-sign.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "Python 3.10 to 3.13 is needed; set PYTHON=...")'
 	test -x $(SIGN)/bin/python || $(PYTHON) -m venv $(SIGN)

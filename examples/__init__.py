@@ -1,1 +1,1 @@
-"""Examples to copy from; run them in this repository's folder, as ``python -m examples.NAME``."""
+"""Examples to copy; run them in this repository's folder with ``python -m examples.NAME``."""

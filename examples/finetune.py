@@ -3,9 +3,9 @@
     python -m examples.finetune --weights mobilenet_v2.pth     torchvision's MobileNetV2, at any width
     python -m examples.finetune --quick                        the shipped network's backbone; a minute on one core
 
-The task is to read the cluttered digits of ``ulsam_deploy.models.digits`` (needs scikit-learn); yours replaces
-:func:`data`. Training steps come from the reference network's own: no weight decay on ULSAM, which learns at a higher
-rate, and batch norm's statistics averaged anew at the end, because ULSAM's momentum of 0.9 keeps the last batch's.
+The task is to read the cluttered digits of ``ulsam_deploy.models.digits`` (needs scikit-learn); replace :func:`data`
+by your own. Training follows the reference network: no weight decay on ULSAM, which learns at a higher rate, and batch
+norm's statistics averaged again at the end, because with ULSAM's momentum of 0.9 they are those of the last batch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ulsam_deploy.models.training import AttentionWatch
 EPOCHS, RATE, SMOOTHING = 4, 1e-3, 0.05
 IMAGES, QUICK_IMAGES, HELD_OUT = 8_000, 800, 300
 INSERT = [6, 13]
-#: A small trained network that this package ships: bottleneck 13, which it has not, starts anew.
+#: A small trained network in this package; it lacks bottleneck 13, which is newly initialised.
 SHIPPED = Path(reference.__file__).with_name(reference.CHECKPOINT)
 
 
@@ -43,7 +43,7 @@ def data(split: Any, count: int, channels: int) -> tuple[Tensor, Tensor]:
 
 
 def train(model: nn.Module, images: Tensor, labels: Tensor) -> None:
-    """A few epochs over ``images``, a line each."""
+    """Train for a few epochs over ``images``; prints one line for each."""
     steps, generator = EPOCHS * sum(1 for _ in batches(images, labels, torch.Generator())), torch.Generator()
     chosen, schedule = optimizer(model, steps, RATE)
     for epoch in range(1, EPOCHS + 1):
@@ -59,9 +59,9 @@ def train(model: nn.Module, images: Tensor, labels: Tensor) -> None:
 
 
 def with_attention(weights: Path) -> tuple[AttentionNet, dict[str, Any]]:
-    """The backbone that ``weights`` belong to, with ULSAM and ten classes, and its configuration.
+    """Build the backbone of ``weights`` with ULSAM and ten classes; also returns its configuration.
 
-    Attention that the weights may have is left out: where it goes is for :data:`INSERT` to say.
+    Attention in the weights is ignored: :data:`INSERT` says where it is inserted.
     """
     adapted = adapt(checkpoint.read(weights).tensors)
     config = {**adapted.config, "insert": INSERT, "substitute": [], "classes": CLASSES}

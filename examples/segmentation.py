@@ -1,4 +1,4 @@
-"""Your own network to all targets: a small U-Net with two outputs, and ULSAM in its own code under other names.
+"""Export your own network to all targets: a small U-Net with two outputs, and ULSAM under other names in its own code.
 
     python -m examples.segmentation -o shapes.pt
     ulsam-export shapes.pt --model examples.segmentation:build --input 1x64x64 --target all
@@ -53,7 +53,7 @@ class GroupedGate(nn.Module):
 
 
 def stage(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    """A depthwise-separable convolution, at least three times cheaper than a plain one."""
+    """A depthwise-separable convolution, which costs at most a third of a plain one."""
     return nn.Sequential(
         nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False),
         nn.Conv2d(inputs, outputs, 1, bias=False),
@@ -121,7 +121,7 @@ def shapes(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def train(model: UNet, steps: int) -> None:
-    """Both outputs learn the same labels; a few seconds on one core."""
+    """Train both outputs on the same labels; takes a few seconds on one core."""
     optimizer = torch.optim.AdamW(model.parameters(), RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps)
     model.train()
@@ -140,14 +140,14 @@ def train(model: UNet, steps: int) -> None:
 
 @torch.no_grad()
 def right_pixels(model: UNet) -> float:
-    """The share of pixels of held-out shapes (background left out) that get their own class."""
+    """The share of correctly classified pixels of held-out shapes, without the background."""
     images, labels = shapes(64, seed=0)
     guesses = model(images)[0].argmax(1)
     return float((guesses == labels)[labels > 0].float().mean())
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train, then save the weights as anyone would."""
+    """Train, then save the weights with ``torch.save``."""
     parser = argparse.ArgumentParser(description="train a small segmentation network with ULSAM")
     parser.add_argument("--steps", type=int, default=STEPS, metavar="N", help=f"training steps (default {STEPS})")
     parser.add_argument("-o", "--output", type=Path, default=Path("shapes.pt"), metavar="FILE", help="the weights")

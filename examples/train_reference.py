@@ -1,8 +1,8 @@
-"""Trains the reference network and writes its checkpoint and its model card: about a quarter of an hour on one core.
+"""Trains the reference network and writes its checkpoint and model card; takes about 15 minutes on one core.
 
     python -m examples.train_reference FOLDER
 
-Fixed seeds; the result still depends on the machine's arithmetic in the last digits, so a new run gives another
+Seeds are fixed, but the result still depends on the last digits of the machine's arithmetic, so a new run gives another
 checkpoint of about the same accuracy. Needs scikit-learn.
 """
 
@@ -35,14 +35,14 @@ from ulsam_deploy.models.ulsam import ULSAM, SubSpace
 
 SEED = 1
 IMAGES, BATCH, DECAY, SMOOTHING = 8_000, 32, 0.02, 0.05
-#: Epochs and highest learning rate; each cycle has images of its own.
+#: Epochs and highest learning rate of each cycle, which has its own images.
 CYCLES = ((7, 3e-3), (6, 1.5e-3))
-#: How steep the scores of each block start (the weight of ``bn_point``): diffuse where maps are large, else peaky.
+#: The initial scale of each block's scores (the weight of ``bn_point``): diffuse for large maps, otherwise peaked.
 SCORE_GAIN = {3: 2.0, 6: 3.0, 10: 4.0, 13: 4.0}
 
 
 def build() -> nn.Module:
-    """The untrained network: its weights follow from :data:`SEED`."""
+    """The untrained network; :data:`SEED` determines its weights."""
     torch.manual_seed(SEED)
     model = NETWORK.build(CONFIG)
     for path in attention_paths(model):
@@ -71,7 +71,7 @@ def optimizer(
 
 
 def batches(images: Tensor, labels: Tensor, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Whole batches in random order, each moved by up to 4 px (rolled: the canvas has dark edges mostly)."""
+    """Whole batches in random order, each shifted by up to 4 px (rolled, as the canvas mostly has dark edges)."""
     order = torch.randperm(len(labels), generator=generator)
     for start in range(0, len(labels) - BATCH + 1, BATCH):
         chosen = order[start : start + BATCH]
@@ -81,7 +81,7 @@ def batches(images: Tensor, labels: Tensor, generator: torch.Generator) -> Itera
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, images: Tensor) -> None:
-    """Take batch norm's statistics anew as plain averages: with ULSAM's momentum of 0.9 they are the last batch's."""
+    """Average batch norm's statistics again: with ULSAM's momentum of 0.9 they are those of the last batch."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -100,7 +100,7 @@ def train() -> nn.Module:
     model = build()
     for number, (epochs, rate) in enumerate(CYCLES):
         cycle(model, SEED + number, epochs, rate)
-        torch.manual_seed(SEED + number + 1)  # so that a cycle can be run again from the weights before it alone
+        torch.manual_seed(SEED + number + 1)  # so that a cycle can be repeated from the weights before it alone
     return model
 
 
@@ -109,7 +109,7 @@ def cycle(model: nn.Module, seed: int, epochs: int, rate: float) -> None:
     began = time.monotonic()
     images, labels = (torch.from_numpy(array) for array in cluttered_digits("train", IMAGES, seed))
     held_out = evaluation_set(300)
-    _store(model, torch.channels_last)  # a third less time on a CPU
+    _store(model, torch.channels_last)  # saves a third of the time on a CPU
     generator = torch.Generator().manual_seed(seed)
     chosen, schedule = optimizer(model, epochs * (len(labels) // BATCH), rate)
     for epoch in range(1, epochs + 1):

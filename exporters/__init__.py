@@ -1,1 +1,1 @@
-"""Wing: one file a target format, each with the lowering that says what ULSAM means there."""
+"""The exporters: one package for each target, and the lowerings, which express ULSAM in each target's operators."""

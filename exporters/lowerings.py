@@ -1,12 +1,12 @@
-"""What ``ulsam::subspace_attention`` means on each target: plain torch functions with the operator's signature.
+"""The lowerings of ``ulsam::subspace_attention``: plain torch functions with the operator's signature.
 
 Shapes: ``x`` [N, C, H, W]; ``gate_scale`` [C, 1, 1, 1]; ``gate_bias`` [C]; ``score_weight`` [g, C/g, 1, 1];
-``score_bias`` [g]; subspace k owns channels k*C/g .. (k+1)*C/g - 1. H and W are static, N may be dynamic, so ``N`` is
-never named: it is the -1 of a reshape. Constants made here are folded into buffers before an exporter sees them.
+``score_bias`` [g]; subspace k owns channels k*C/g .. (k+1)*C/g - 1. H and W are static. N may be dynamic, so no
+lowering uses its value: it is the -1 of a reshape. Constants made here are folded into buffers before export.
 
-In fp32 a block has several equal forms (:data:`FORMS`); which is fastest depends on the engine and on the block's
-geometry. ``lowerings.json``, made by ``benchmarks/lowerings.py``, says which was measured to be; :class:`ByGeometry`
-looks it up, and whoever tunes says otherwise.
+In fp32 a block has several equivalent forms (:data:`FORMS`); which is fastest depends on the engine and on the block's
+geometry. ``lowerings.json``, made by ``benchmarks/lowerings.py``, holds the fastest as measured; :class:`ByGeometry`
+looks it up, unless a recipe (from ``--tune``) chooses another.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def broadcast(
 def dense_broadcast(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """The same with the scores as one dense 1x1 convolution, g times the products and no groups."""
+    """Like :func:`broadcast`, but the scores are one dense 1x1 convolution: g times the products, but no groups."""
     return _broadcast(x, _dense_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces))
 
 
 def spread(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """``1 + a`` reaches the channels by a 1x1 convolution of the maps with 0/1 weights and bias 1."""
+    """A 1x1 convolution with 0/1 weights and bias 1 copies ``1 + a`` from the maps to the channels."""
     scores = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     return x * _to_channels(_softmax(scores), x.shape[1])
 
@@ -61,7 +61,7 @@ def spread(
 def dense_spread(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """Dense scores, and maps that are spread by a convolution: no operator has groups or five axes."""
+    """Dense scores, and maps copied to the channels by a convolution: no operator has groups or five axes."""
     scores = _dense_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     return x * _to_channels(_softmax(scores), x.shape[1])
 
@@ -69,7 +69,7 @@ def dense_spread(
 def take(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """Every channel gathers ``1 + a`` of its subspace."""
+    """A gather copies ``1 + a`` of its subspace to every channel."""
     scores = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     return x * torch.index_select(_softmax(scores) + 1, 1, _owners(x.shape[1], subspaces))
 
@@ -77,10 +77,10 @@ def take(
 def separate(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """The same in float16: ``x + a * x``, so that it is rounded once and ``a`` is stored by itself.
+    """For float16: ``x + a * x``, so that the sum is rounded once and ``a`` is stored by itself.
 
-    There ``1 + a`` has steps of 2**-10: on a map of 46x46 or more, where ``a`` is about ``1 / (H * W)``, all of it can
-    round to 1.
+    In float16 ``1 + a`` has steps of 2**-10: on a map of 46x46 or more, where ``a`` is about ``1 / (H * W)``, it can
+    round to 1 everywhere.
     """
     _, channels, height, width = x.shape
     logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
@@ -95,9 +95,9 @@ def channels_last(
 ) -> Tensor:
     """TFLite: stays in 4-D, so that no TRANSPOSE, RESHAPE or BROADCAST_TO is needed in its NHWC layout.
 
-    TFLite's SOFTMAX works on the last axis only, which is the channels there: it would need two transposes a block.
-    The softmax is therefore spelled out over H and W. ``1 + a`` reaches the channels of each subspace through a 1x1
-    convolution with 0/1 weights and bias 1 (``repeat_interleave`` would become BROADCAST_TO, eight times slower).
+    TFLite's SOFTMAX works on the last axis only, which in NHWC is the channels: it would need two transposes for each
+    block. The softmax is therefore computed by simpler operators over H and W. A 1x1 convolution with 0/1 weights and
+    bias 1 copies ``1 + a`` to the channels (``repeat_interleave`` would become BROADCAST_TO, eight times slower).
     """
     scores = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     return x * _to_channels(_spelled_softmax(scores), x.shape[1])
@@ -106,12 +106,12 @@ def channels_last(
 def dense_channels_last(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """The same with the scores as one dense 1x1 convolution: TFLite splits a grouped one into slices."""
+    """Like :func:`channels_last`, but the scores are one dense 1x1 convolution: TFLite splits a grouped one."""
     scores = _dense_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
     return x * _to_channels(_spelled_softmax(scores), x.shape[1])
 
 
-#: The equal forms that an fp32 block can have, the first one where nothing was measured, by target and name.
+#: By target and name, the equivalent forms of an fp32 block; the first is used where nothing was measured.
 _OF_FIVE_AXES = {form.__name__: form for form in (broadcast, dense_broadcast, spread, dense_spread, take)}
 FORMS: Mapping[str, Mapping[str, Callable[..., Tensor]]] = {
     "onnx": _OF_FIVE_AXES,
@@ -124,8 +124,8 @@ FORMS: Mapping[str, Mapping[str, Callable[..., Tensor]]] = {
 class ByGeometry:
     """The lowering for fp32: each block in the form that is fastest for its geometry.
 
-    ``said`` are pairs of a geometry (:attr:`Block.geometry`) and a name of :data:`FORMS`, and go before the table's.
-    Raises :class:`UsageError` for another name.
+    ``said`` are pairs of a geometry (:attr:`Block.geometry`) and a name in :data:`FORMS`; they override the measured
+    table. Raises :class:`UsageError` for an unknown name.
     """
 
     target: str
@@ -158,7 +158,7 @@ def by_geometry(target: str, request: ExportRequest) -> ByGeometry:
 
 
 def forms(target: str, program: Program, request: ExportRequest) -> dict[str, str]:
-    """For the manifest: the form of each block by its path; nothing where there was nothing to choose."""
+    """For the manifest: the form of each block by its path; empty if there was no choice."""
     if request.precision != "fp32" or not program.blocks:
         return {}
     chosen = by_geometry(target, request)
@@ -174,7 +174,7 @@ def _table() -> Mapping[str, Mapping[str, str]]:
 def _dense_scores(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """What :func:`attention_scores` gives; its grouped convolution as a dense one with zeros between subspaces."""
+    """Same result as :func:`attention_scores`, with a dense convolution that has zeros between the subspaces."""
     channels = x.shape[1]
     owned = _owners(channels, subspaces)[None, :] == torch.arange(subspaces)[:, None]
     dense = owned.to(x.dtype) * score_weight.reshape(1, channels)
@@ -203,7 +203,7 @@ def _spelled_softmax(scores: Tensor) -> Tensor:
 
 
 def _to_channels(attention: Tensor, channels: int) -> Tensor:
-    """``1 + a`` of its subspace for every channel, by a 1x1 convolution: [N, g, H, W] to [N, C, H, W]."""
+    """Give every channel ``1 + a`` of its subspace, by a 1x1 convolution: [N, g, H, W] to [N, C, H, W]."""
     subspaces = attention.shape[1]
     reach = (_owners(channels, subspaces)[:, None] == torch.arange(subspaces)[None, :]).to(attention.dtype)
     return F.conv2d(attention, reach[:, :, None, None], torch.ones(channels, dtype=attention.dtype))

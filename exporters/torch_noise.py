@@ -1,7 +1,7 @@
-"""Warnings that torch's own export code raises about itself, and that no user can act on."""
+"""Warnings of torch's own export code, on which no user can act."""
 
-#: Starts of messages, as regular expressions, for :func:`ulsam_deploy.device.third_party.quiet`.
+#: Regular expressions for the start of each message, for :func:`ulsam_deploy.device.third_party.quiet`.
 TORCH_WARNINGS = (r"`isinstance\(treespec, LeafSpec\)` is deprecated",)
 
-#: What litert-torch and the packages that it imports say about themselves.
+#: The same for litert-torch and the packages that it imports.
 LITERT_WARNINGS: tuple[str, ...] = ()

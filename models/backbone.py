@@ -1,4 +1,4 @@
-"""What MobileNetV1 and V2 share: the network with ULSAM in it, its configuration, and reading both from keys.
+"""The common part of MobileNetV1 and V2: the network with ULSAM, its configuration, and how keys reveal both.
 
 A *position* is the number of a layer as the paper counts them: 1 for the first layer after the stem. ULSAM inserted
 after position 9 has the keys ``attention.9.subspaces...``; ULSAM that substitutes layer 9 has the keys
@@ -28,15 +28,16 @@ from .ulsam import REFERENCE, ULSAM, variant_warning
 
 _BLOCK = re.compile(r"(attention|features)\.(\d{1,3})\.subspaces\.(\d{1,5})\.")
 
-#: Widths go up to 16 in steps of 1/10000, and of those that build the same network the roundest is its name. No network
-#: falls between two steps: all channels divide 3840, so widths where some channel changes are 4/34560 apart or more.
+#: Widths go up to 16 in steps of 1/10000; of several that build the same network, the one with the fewest digits is
+#: reported. No network falls between two steps: all channels divide 3840, so the widths at which some channel changes
+#: are at least 4/34560 apart.
 _WIDTH_UNIT, _WIDTH_LIMIT = 10_000, 16
 _ROUNDNESS = (10_000, 2_500, 1_000, 500, 100, 10, 1)
 
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that decides a network's shape; ``insert`` and ``substitute`` are sorted positions."""
+    """Everything that determines a network's shape; ``insert`` and ``substitute`` are sorted positions."""
 
     width: float = 1.0
     classes: int = 1000
@@ -48,7 +49,7 @@ class Config:
 
     @classmethod
     def read(cls, config: Mapping[str, object]) -> Config:
-        """Check a mapping (of JSON, say) and fill in what it leaves out; raises :class:`UsageError`."""
+        """Check a mapping (such as one from JSON) and fill in defaults; raises :class:`UsageError`."""
         names = [field.name for field in fields(cls)]
         surplus = sorted(set(config) - set(names))
         if surplus:
@@ -76,7 +77,7 @@ class Config:
         return made
 
     def as_mapping(self) -> dict[str, Any]:
-        """The same as JSON-able values (lists for positions)."""
+        """The configuration as JSON-serializable values (lists for positions)."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
@@ -150,15 +151,15 @@ class Family(Network):
 
     @abc.abstractmethod
     def head_channels(self, width: float) -> int:
-        """Channels that the classifier sees."""
+        """The number of channels of the classifier's input."""
 
     @abc.abstractmethod
     def tail(self, inputs: int, outputs: int) -> list[nn.Module]:
-        """What follows the last layer: from its channels to those that the classifier sees."""
+        """The modules between the last layer and the classifier."""
 
     @abc.abstractmethod
     def output_key(self, position: int) -> str:
-        """The convolution whose first dimension is the output channels of layer ``position``."""
+        """The key of the convolution whose first dimension is the output channels of layer ``position``."""
 
     @property
     def positions(self) -> range:
@@ -176,7 +177,7 @@ class Family(Network):
         return tuple(make_divisible(base * width) for base in (self.stem, *(outputs for outputs, _ in self.layers)))
 
     def blocks(self, config: Mapping[str, object]) -> int:
-        """One ULSAM a position, inserted or substituted."""
+        """One ULSAM for each position, inserted or substituted."""
         read = Config.read(config)
         return len(read.insert) + len(read.substitute)
 
@@ -202,12 +203,12 @@ class Family(Network):
         return renamed(self.name, keys)
 
     def warnings(self, state_dict: Mapping[str, object]) -> tuple[str, ...]:
-        """The fingerprint of the variant that pools its input; see :func:`.ulsam.variant_warning`."""
+        """A warning if the weights look like the variant that pools its input; see :func:`.ulsam.variant_warning`."""
         warning = variant_warning(state_dict)
         return (warning,) if warning else ()
 
     def build(self, config: Mapping[str, object]) -> AttentionNet:
-        """Build it, freshly initialised, in ``eval`` mode; raises :class:`UsageError` on an impossible position."""
+        """Build a newly initialised network in ``eval`` mode; raises :class:`UsageError` for an impossible position."""
         network = self._assemble(Config.read(config))
         network.initialise()
         return network.eval()
@@ -239,7 +240,7 @@ class Family(Network):
     def recognize(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
         """Propose a configuration from a few keys, and keep it only if it has exactly these keys and shapes.
 
-        ``num_batches_tracked`` may be missing. The ULSAM variant cannot be told from keys: it is ``reference`` here.
+        ``num_batches_tracked`` may be missing. Keys do not reveal the ULSAM variant: it is ``reference`` here.
         """
         proposal = self._propose(shapes)
         if proposal is None:
@@ -255,7 +256,7 @@ class Family(Network):
         return proposal.as_mapping() if wanted == {**given, **lacking} else None
 
     def resemble(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any] | None:
-        """What :meth:`recognize` would propose, if it can be built at all."""
+        """The configuration that :meth:`recognize` would propose, if it can be built at all."""
         proposal = self._propose(shapes)
         try:
             if proposal is not None:
@@ -286,7 +287,7 @@ class Family(Network):
         )
 
     def _width(self, shapes: Mapping[str, tuple[int, ...]]) -> float | None:
-        """The roundest width with these output channels (several widths build the same network), if there is one."""
+        """The width with the fewest digits that gives these output channels, if any; several can give the same."""
         kept = [p for p in self.positions if p not in self.substitutable]
         keys = ["features.0.0.weight", *map(self.output_key, kept)]
         seen = (*((*shapes.get(key, ()), 0)[0] for key in keys), shapes["classifier.1.weight"][1])
@@ -296,7 +297,7 @@ class Family(Network):
             every = self.channels(width)
             return (every[0], *(every[p] for p in kept), self.head_channels(width))
 
-        # Channels never shrink as the width grows, so widths of equal channels lie together.
+        # Channels never decrease as the width grows, so widths with equal channels form one interval.
         units = range(1, _WIDTH_LIMIT * _WIDTH_UNIT + 1)
         first, last = bisect_left(units, seen, key=channels) + 1, bisect_right(units, seen, key=channels)
         for step in _ROUNDNESS:

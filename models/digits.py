@@ -1,7 +1,8 @@
 """Cluttered digits: the reference network's data, drawn from scikit-learn's handwritten digits.
 
-One digit, 36 to 54 px large, lies somewhere in a 96 x 96 canvas among darker fragments of other digits; the label is
-the whole digit's. Everything follows from a seed, so the data is regenerated and never stored. Needs scikit-learn.
+One digit, 36 to 54 px large, is placed at random in a 96 x 96 canvas among darker fragments of other digits; the label
+is that of the whole digit. A seed determines everything, so the data is regenerated and never stored. Needs
+scikit-learn.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ulsam_deploy.device.errors import UnavailableError
 
 SIZE = 96
 CLASSES = 10
-#: Of scikit-learn's 1,797 digit instances, how many are for training; the rest only appear in the held-out set.
+#: How many of scikit-learn's 1,797 digit instances are for training; the others appear only in the held-out set.
 TRAIN_INSTANCES = 1400
 
 Split = Literal["train", "held-out"]
@@ -26,16 +27,16 @@ _SPLIT_SEED = 2020
 
 
 def cluttered_digits(split: Split, count: int, seed: int) -> tuple[Array, Array]:
-    """``count`` images, float32 ``[count, 1, 96, 96]`` in 0..1, and their labels, int64 ``[count]``.
+    """Draw ``count`` images, float32 ``[count, 1, 96, 96]`` in 0..1, and their labels, int64 ``[count]``.
 
-    The two splits share no digit instance, not even in the clutter. NumPy's legacy generator draws, whose stream is
-    frozen: the same seed gives the same images under every NumPy version.
+    The two splits share no digit instance, not even in the clutter. NumPy's legacy generator is used because its stream
+    is frozen: the same seed gives the same images with every NumPy version.
     """
     digits, labels = _instances(split)
     random = np.random.RandomState(seed)
     images = np.empty((count, 1, SIZE, SIZE), np.float32)
     chosen = np.empty(count, np.int64)
-    for row in range(count):  # one image after the other: the first k of a longer set are the set of k
+    for row in range(count):  # one after the other, so that the first k images do not depend on count
         chosen[row] = random.randint(len(digits))
         images[row, 0] = _draw(digits, digits[chosen[row]], random)
     return images, labels[chosen].astype(np.int64)
@@ -68,7 +69,7 @@ def _draw(digits: Array, digit: Array, random: np.random.RandomState) -> Array:
 
 
 def _paste(canvas: Array, patch: Array, random: np.random.RandomState, brightness: tuple[float, float]) -> None:
-    """Lay ``patch`` at a random place wholly inside ``canvas``, its brightness scaled at random."""
+    """Paste ``patch`` at a random position fully inside ``canvas``, with a random brightness."""
     side = len(patch)
     top, left = random.randint(SIZE - side + 1, size=2)
     area = canvas[top : top + side, left : left + side]
@@ -76,7 +77,7 @@ def _paste(canvas: Array, patch: Array, random: np.random.RandomState, brightnes
 
 
 def _warp(digit: Array, side: int, random: np.random.RandomState) -> Array:
-    """``digit`` enlarged bilinearly to ``side`` x ``side``, turned by up to 12 degrees and slightly sheared."""
+    """``digit`` enlarged bilinearly to ``side`` x ``side``, rotated by up to 12 degrees and slightly sheared."""
     angle, shear = random.uniform(-0.21, 0.21), random.uniform(-0.15, 0.15)
     scale = (len(digit) + 1) / side
     turn = np.array([[np.cos(angle), -np.sin(angle) + shear], [np.sin(angle), np.cos(angle)]]) * scale

@@ -1,8 +1,8 @@
-"""Other people's names for the same weights: key layouts of MobileNetV1 and V2 and their translation into ours.
+"""Translates the keys of other implementations of MobileNetV1 and V2 into ours.
 
-Only layouts of code that computes the same function are here (same activations, batch norm epsilon 1e-5, symmetric
-padding). Ports of TensorFlow's weights (timm, Hugging Face) are left out on purpose: epsilon 1e-3, ReLU6 or padding
-"same" would load without a word and give other logits.
+Only layouts of code that computes the same function are included (same activations, batch norm epsilon 1e-5, symmetric
+padding). Ports of TensorFlow's weights (timm, Hugging Face) are excluded on purpose: with epsilon 1e-3, ReLU6 or
+padding "same", they would load without an error and give other logits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from itertools import accumulate
 
-#: Rules of one layout: a pattern for a whole key, and what it becomes.
+#: The rules of one layout: a pattern for a whole key, and its replacement.
 Layout = tuple[tuple[str, str], ...]
 
 #: marvis/pytorch-mobilenet and its many copies: one flat ``Sequential`` called ``model``, then ``fc``.
@@ -62,9 +62,9 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {"mobilenet_v1": (V1_FLAT, V1_STAGES), 
 
 
 def renamed(network: str, keys: Iterable[str]) -> dict[str, str]:
-    """Our name for every key, if one foreign layout of ``network`` explains all of them; otherwise ``{}``.
+    """Our name for every key, if one known layout of ``network`` matches all of them; otherwise ``{}``.
 
-    ULSAM inserted under our own keys (``attention.*``) may stand beside any layout.
+    ULSAM inserted under our own keys (``attention.*``) may be combined with any layout.
     """
     names = list(keys)
     for layout in LAYOUTS[network]:

@@ -1,7 +1,7 @@
 """MobileNetV1 (Howard et al. 2017, arXiv 1704.04861) with ULSAM.
 
 Keys: ``features.0.{0,1}`` for the stem, ``features.{i}.dw.{0,1}`` and ``features.{i}.pw.{0,1}`` for layer i,
-``classifier.1``. Channels at other widths than the paper's are rounded to multiples of 8, as in V2.
+``classifier.1``. At widths other than the paper's, channels are rounded to multiples of 8, as in V2.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class MobileNetV1(Family):
         return DepthwiseSeparable(inputs, outputs, stride)
 
     def head_channels(self, width: float) -> int:
-        """Those of the last layer."""
+        """The number of channels of the last layer."""
         return self.channels(width)[-1]
 
     def tail(self, inputs: int, outputs: int) -> list[nn.Module]:  # noqa: ARG002
-        """Nothing: the classifier sees the last layer."""
+        """Empty: the classifier follows the last layer."""
         return []
 
     def output_key(self, position: int) -> str:

@@ -12,7 +12,7 @@ from .backbone import Family, conv_bn_relu, make_divisible
 class InvertedResidual(nn.Module):
     """Expand, depthwise 3x3, project: ``[N, inputs, H, W] -> [N, outputs, H/stride, W/stride]``.
 
-    Adds its input where stride and channels allow. An expansion of 1 has no expanding convolution.
+    Adds its input if stride and channels allow. With an expansion of 1, there is no expanding convolution.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
@@ -58,7 +58,7 @@ class MobileNetV2(Family):
         return InvertedResidual(inputs, outputs, stride, expansion=1 if position == 1 else 6)
 
     def head_channels(self, width: float) -> int:
-        """1280, and more where the network is wider than 1."""
+        """1280, or more for widths above 1."""
         return make_divisible(1280 * max(1.0, width))
 
     def tail(self, inputs: int, outputs: int) -> list[nn.Module]:

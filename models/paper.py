@@ -1,8 +1,8 @@
 """Every network of the ULSAM paper's tables as a named configuration, with the paper's figures beside the built ones.
 
-Figures: the authors' slides and poster, kept in ``paper.json``. The paper starts from rounded published baselines
-(569, 325, 149 and 300 M multiply-adds), subtracts the convolutions of the layers that it removes and adds ``2 m h w``
-(and ``2 m`` parameters) for each ULSAM, so a network that is really built never equals the paper's column exactly.
+The figures are from the authors' slides and poster, stored in ``paper.json``. The paper starts from rounded published
+baselines (569, 325, 149 and 300 M multiply-adds), subtracts the convolutions of the layers that it removes and adds
+``2 m h w`` (and ``2 m`` parameters) for each ULSAM, so the figures of a real network never match the paper's exactly.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class NamedConfiguration:
-    """One row of a table. ``config`` is what the network's ``build`` takes, with 4 subspaces.
+    """One row of a table.
 
-    ``printed_params_m`` and ``printed_macs_m`` are millions in the paper's own digits; ``unexplained_macs_m`` is what
-    another of its tables prints for the same network without any placement that gives it. ``params`` and ``macs`` are
-    exact for the built network at 224 x 224 (one multiply-add counted once, of convolutions and linear layers).
-    ``accuracy[data set][subspaces]`` is top-1 and, where given, top-5 in per cent; subspaces ``none`` is the backbone.
-    ``equivalent`` says which other positions would give the same figures: the paper does not say which it used.
+    Attributes:
+        config: The configuration for the network's ``build``, with 4 subspaces.
+        printed_params_m: In millions, as printed in the paper.
+        printed_macs_m: In millions, as printed in the paper.
+        unexplained_macs_m: Printed for the same network in another of its tables, but not explained by any placement.
+        params: Exact, for the built network.
+        macs: Exact, for the built network at 224 x 224; one multiply-add counts once; convolutions and linear layers.
+        accuracy: ``accuracy[data set][subspaces]`` is top-1 and, if given, top-5 in percent; subspaces ``none`` is the
+            backbone.
+        equivalent: Other positions that would give the same figures; the paper does not say which it used.
     """
 
     name: str
@@ -70,8 +75,8 @@ def _row(row: Mapping[str, Any]) -> NamedConfiguration:
 def figures(row: NamedConfiguration) -> dict[str, str]:
     """A row's figures as they are printed: by column, the paper's beside those of the built network (224 x 224, g = 4).
 
-    ``paper top-1`` is per cent on ImageNet with 4 subspaces (a baseline: without ULSAM), or on another data set, which
-    it then names, where the paper gives nothing for ImageNet; ``-`` where it gives nothing at all.
+    ``paper top-1`` is in percent on ImageNet with 4 subspaces (for a baseline: without ULSAM). If the paper gives
+    nothing for ImageNet, it is on another data set, which is named; ``-`` if the paper gives nothing at all.
     """
     slip = f" (elsewhere {row.unexplained_macs_m} M)" if row.unexplained_macs_m else ""
     return {

@@ -1,4 +1,4 @@
-"""Weights of a plain backbone, in anyone's key layout, into a network with ULSAM: where fine-tuning starts."""
+"""Loads the weights of a plain backbone, in any known key layout, into a network with ULSAM, for fine-tuning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NETWORKS: tuple[Family, ...] = (MOBILENET_V1, MOBILENET_V2)
 
 @dataclass(frozen=True)
 class Adapted:
-    """Weights under our keys, the network that they belong to, and what was done to them, a sentence each."""
+    """Weights under our keys, the network that they belong to, and sentences about what was changed."""
 
     state_dict: dict[str, Tensor]
     network: str
@@ -44,9 +44,9 @@ class LoadReport:
 
 
 def adapt(state_dict: Mapping[str, Tensor]) -> Adapted:
-    """Find out which network these are weights of and bring them under our keys.
+    """Identify the network of these weights and rename them to our keys.
 
-    Raises :class:`UsageError` when they are none of :data:`NETWORKS`.
+    Raises :class:`UsageError` if they belong to none of :data:`NETWORKS`.
     """
     for network in NETWORKS:
         names = network.rename(state_dict)
@@ -63,9 +63,9 @@ def adapt(state_dict: Mapping[str, Tensor]) -> Adapted:
 
 
 def load_backbone(model: AttentionNet, state_dict: Mapping[str, Tensor]) -> LoadReport:
-    """Load what fits of a plain backbone's ``state_dict`` into ``model``, in place; ULSAM blocks stay as they are.
+    """Load the matching weights of a plain backbone's ``state_dict`` into ``model``, in place; ULSAM is not changed.
 
-    A classifier for another number of classes is left out and reported. Any other difference in shape, or weights that
+    A classifier for another number of classes is skipped and reported. Any other difference in shape, or weights that
     share no key with ``model``, raise :class:`UsageError` and leave ``model`` unchanged.
     """
     wanted = model.state_dict()

@@ -1,4 +1,4 @@
-"""The reference network: what it is, how it is evaluated, and the card that says so."""
+"""The reference network: its definition, its evaluation, and its model card."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .digits import CLASSES, SIZE, TRAIN_INSTANCES, cluttered_digits
 from .training import AttentionWatch, Peaks
 from .ulsam import ULSAM
 
-#: Attention at four resolutions: 24 x 24, 12 x 12 and 6 x 6 inserted, and in place of bottleneck 13, 6 x 6.
+#: Attention at four places: inserted at 24 x 24, 12 x 12 and 6 x 6, and in place of bottleneck 13, at 6 x 6.
 CONFIG: dict[str, Any] = {
     "width": 0.35,
     "classes": CLASSES,
@@ -27,7 +27,7 @@ CONFIG: dict[str, Any] = {
 }
 INPUT = (1, SIZE, SIZE)
 EVALUATION_COUNT, EVALUATION_SEED = 2000, 7
-#: Gradients through attention near 1/(H*W) are that small too: it learns at a multiple of the backbone's rate.
+#: Gradients through attention near 1/(H*W) are equally small, so it learns at a multiple of the backbone's rate.
 ATTENTION_RATE = 3.0
 CHECKPOINT = "cluttered_digits.pt"
 
@@ -56,7 +56,7 @@ def attention_paths(model: nn.Module) -> list[str]:
 
 
 def without_attention(model: nn.Module, *paths: str) -> nn.Module:
-    """A copy of ``model`` in which the ULSAM blocks at ``paths`` (all of them if none is given) pass their input on."""
+    """A copy of ``model`` without the ULSAM blocks at ``paths``, or without all of them: they return their input."""
     ablated = copy.deepcopy(model)
     for path in paths or attention_paths(model):
         parent, _, name = path.rpartition(".")
@@ -66,7 +66,7 @@ def without_attention(model: nn.Module, *paths: str) -> nn.Module:
 
 @torch.no_grad()
 def peaks(model: nn.Module, images: Array, batch: int = 100) -> list[Peaks]:
-    """How peaky each block's attention is over ``images``; a map that does not look anywhere peaks at 1/positions."""
+    """The peaks of each block's attention over ``images``; a uniform map has a peak of 1/positions."""
     model.eval()
     with AttentionWatch(model, every=None) as watch:
         for start in _starts(images, batch):

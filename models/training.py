@@ -1,10 +1,10 @@
-"""Says while a network trains which of its ULSAM blocks attend so diffusely that int8 or fp16 will lose it.
+"""Reports during training which ULSAM blocks have attention so diffuse that int8 or fp16 will lose it.
 
     with AttentionWatch(model):
         train(model)
 
-A map sums to 1 over H*W positions, so attention that looks nowhere peaks at 1/(H*W), and low precision rounds what is
-small to nothing. That can be cured while the network still trains, and hardly afterwards.
+A map sums to 1 over H*W positions, so uniform attention has a peak of 1/(H*W), and low precision rounds such small
+values to zero. This can be corrected during training, but hardly afterwards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Peaks:
     def lost(self) -> dict[str, str]:
         """How much of the attention each precision of :data:`LOST_BELOW` loses: ``"all"`` of it, or ``"most"``.
 
-        All when no map peaked above the precision's limit, most when the average map did not; else it is left out.
+        All if no map has a peak above the precision's limit, most if the average map has not; others are omitted.
         """
         limits = {name: limit for name, limit in LOST_BELOW.items() if self.mean < limit}
         return {name: "all" if self.maximum < limit else "most" for name, limit in limits.items()}
@@ -58,12 +58,18 @@ class Peaks:
 
 
 class AttentionWatch:
-    """Watches the attention of every ULSAM block of ``model`` while it is entered; leaves nothing behind on the model.
+    """A context manager that watches the attention of every ULSAM block; leaves nothing behind on the model.
 
-    After every ``every`` batches (runs of ``model``) it judges what it saw and starts anew: ``say`` (by default: print
-    to stderr) gets a line, :class:`Peaks` as text, for each block of which int8 or fp16 would lose more or less than
-    when it was judged last. ``every=None`` judges nothing; read :meth:`peaks`. Costs nothing while it is not entered.
-    Raises :class:`UsageError` when ``model`` has no ULSAM block.
+    After every ``every`` batches (runs of ``model``) it judges what it saw and starts again: it reports each block of
+    which int8 or fp16 would lose more or less than at the last judgement. Outside the context it costs nothing.
+
+    Args:
+        model: The network.
+        every: The number of batches between judgements; ``None``: never judge, only read :meth:`peaks`.
+        say: Receives each line, :class:`Peaks` as text; by default it prints to stderr.
+
+    Raises:
+        UsageError: ``model`` has no ULSAM block.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class AttentionWatch:
         self._hooks.clear()
 
     def peaks(self) -> list[Peaks]:
-        """What was seen since the watch was entered or last judged, in the order in which the blocks ran."""
+        """The peaks since the context was entered or last judged, in the execution order of the blocks."""
         found = []
         for path, rows in self._seen.items():
             count, total, maximum = torch.stack(rows).cpu().double().unbind(1)
@@ -107,7 +113,7 @@ class AttentionWatch:
         return found
 
     def _record(self, path: str, _module: nn.Module, _inputs: object, output: Tensor) -> None:
-        """Keep three numbers of each batch on its device: nothing here waits for an accelerator."""
+        """Keep three numbers of each batch on its device, so that nothing here waits for an accelerator."""
         peaks = output.detach().flatten(1).amax(1).float()
         row = torch.stack([torch.full_like(peaks[0], len(peaks)), peaks.sum(), peaks.max()])
         self._seen.setdefault(path, []).append(row)

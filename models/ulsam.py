@@ -1,8 +1,8 @@
-"""SubSpace and ULSAM in the form of the public reference code, with the variants found in the wild.
+"""SubSpace and ULSAM in the form of the public reference code, with the variants found in practice.
 
 Keys and outputs are those of the code that the paper's authors published (ULSAM, WACV 2020, arXiv 2006.15102):
 ``subspaces.{i}.conv_dws|bn_dws|conv_point|bn_point.*``. The form is deliberately the naive one (chunk, view, expand,
-one softmax per subspace), because that is what users have; making it fast is the toolchain's work, not the model's.
+one softmax per subspace), because users have this form; making it fast is the job of the toolchain.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ REFERENCE = "reference"
 POOL_OF_INPUT = "pool-of-input"
 SOFTMAX_OVER_CHANNEL = "softmax-over-channel"
 
-#: What the same keys can mean. ``pool-of-input`` max-pools the input instead of the gate, which leaves the depthwise
-#: branch dead; ``softmax-over-channel`` takes the softmax over a 1-channel axis, so that the output is always 2x.
+#: Variants with the same keys. ``pool-of-input`` max-pools the input instead of the gate, so the depthwise branch is
+#: unused; ``softmax-over-channel`` takes the softmax over a 1-channel axis, so that the output is always 2x.
 VARIANTS = (REFERENCE, POOL_OF_INPUT, SOFTMAX_OVER_CHANNEL)
 
 
@@ -55,10 +55,10 @@ class SubSpace(nn.Module):
 
 
 class ULSAM(nn.Module):
-    """Ultra-lightweight subspace attention: ``subspaces`` equal groups of channels, each with a map of its own.
+    """Ultra-lightweight subspace attention: ``subspaces`` equal groups of channels, each with its own map.
 
-    ``[N, C, H, W] -> [N, C, H, W]``. Trainable parameters: ``5 C + 3 subspaces``. Raises :class:`UsageError` when
-    ``subspaces`` does not divide ``channels`` or ``variant`` is none of :data:`VARIANTS`.
+    ``[N, C, H, W] -> [N, C, H, W]``. Trainable parameters: ``5 C + 3 subspaces``. Raises :class:`UsageError` if
+    ``subspaces`` does not divide ``channels`` or ``variant`` is not one of :data:`VARIANTS`.
     """
 
     def __init__(self, channels: int, subspaces: int = 4, variant: str = REFERENCE) -> None:
@@ -81,10 +81,10 @@ class ULSAM(nn.Module):
 
 
 def variant_warning(state_dict: Mapping[str, Any]) -> str | None:
-    """Say so when the weights look like ``pool-of-input``: every ``bn_dws`` is exactly as it was initialised.
+    """A warning if the weights look like ``pool-of-input``: every ``bn_dws`` is exactly as it was initialised.
 
-    Keys cannot tell the variants apart. A depthwise branch that never saw a gradient keeps weight 1 and bias 0 in its
-    batch norm, which is also true of a network that was never trained; so this warns and decides nothing.
+    Keys do not reveal the variant. A depthwise branch that never received a gradient keeps weight 1 and bias 0 in its
+    batch norm. As this is also true of an untrained network, this only warns and decides nothing.
     """
     weights = [value for key, value in state_dict.items() if key.endswith("bn_dws.weight")]
     biases = [value for key, value in state_dict.items() if key.endswith("bn_dws.bias")]

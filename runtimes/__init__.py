@@ -1,1 +1,1 @@
-"""Wing: one file an engine; all but :mod:`.pytorch` run on a device with numpy and the engine alone."""
+"""The runtimes: one module or package for each engine; all but :mod:`.pytorch` need only numpy and the engine."""

@@ -1,7 +1,7 @@
-"""What to type to get an engine on the machine at hand: the engine's own package, never an extra of the host.
+"""How to install a missing engine on this machine: the engine's own package, never an extra of ulsam-deploy.
 
-An engine may be missing on a board, where ``runner.pyz`` is all there is of this project. Which wheels exist for which
-machine is as of 2026-11. Standard library only; device-safe.
+An engine may be missing on a board, where only ``runner.pyz`` of this project is present. Wheels for each machine as of
+2026-11. Standard library only; device-safe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NOT_32_BIT = "take the tflite artifact, or a 64-bit system: {name} has no wheel
 
 @dataclass(frozen=True)
 class Here:
-    """What the choice of a package goes by. ``arm_32``: the *Python* is a 32-bit one, whatever the kernel is."""
+    """What the choice of a package depends on. ``arm_32``: *Python* is a 32-bit ARM build, whatever the kernel is."""
 
     arm_32: bool
     jetson: bool
@@ -28,23 +28,23 @@ class Here:
 
 
 def here() -> Here:
-    """This machine, and the Python that runs."""
+    """This machine and the running Python."""
     arm = platform.machine().startswith(("arm", "aarch64"))
     return Here(arm and sys.maxsize < 2**32, Board().is_jetson, sys.version_info[:2])
 
 
 def onnxruntime(on: Here | None = None) -> str:
-    """How to get ONNX Runtime ``on`` a machine; default: on this one."""
+    """How to install ONNX Runtime ``on`` a machine; default: on this one."""
     return _NOT_32_BIT.format(name="ONNX Runtime") if (on or here()).arm_32 else "pip install onnxruntime"
 
 
 def openvino(on: Here | None = None) -> str:
-    """How to get OpenVINO."""
+    """How to install OpenVINO."""
     return _NOT_32_BIT.format(name="OpenVINO") if (on or here()).arm_32 else "pip install openvino"
 
 
 def tflite(on: Here | None = None) -> str:
-    """How to get LiteRT; on 32-bit ARM its forerunner, which was built for NumPy 1."""
+    """How to install LiteRT; on 32-bit ARM its predecessor, which was built for NumPy 1."""
     on = on or here()
     if not on.arm_32:
         return "pip install ai-edge-litert"
@@ -54,14 +54,14 @@ def tflite(on: Here | None = None) -> str:
 
 
 def tensorrt(on: Here | None = None) -> str:
-    """How to get TensorRT's Python module, where there is a GPU: on a Jetson it is JetPack's, and pip has none."""
+    """How to install TensorRT's Python module on a machine with a GPU; a Jetson has it from JetPack, not from pip."""
     if (on or here()).jetson:
         return "sudo apt-get install python3-libnvinfer, and use /usr/bin/python3 (or a venv --system-site-packages)"
     return "pip install tensorrt"
 
 
 def cuda(on: Here | None = None) -> str:
-    """How to get the CUDA runtime."""
+    """How to install the CUDA runtime."""
     if (on or here()).jetson:
         return "sudo apt-get install nvidia-jetpack"
     return "install the CUDA runtime (libcudart), or name its folder in LD_LIBRARY_PATH"

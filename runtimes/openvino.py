@@ -1,4 +1,4 @@
-"""Engine ``openvino``: OpenVINO's CPU plug-in, fp32 kept fp32. Device-safe: standard library, numpy and openvino."""
+"""Engine ``openvino``: OpenVINO's CPU plug-in; fp32 stays fp32. Device-safe: standard library, numpy and openvino."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .ports import check_ports
 class OpenVino(Runtime):
     """One compiled model and one infer request.
 
-    ``INFERENCE_PRECISION_HINT`` is forced to f32: left alone, the plug-in silently computes an fp32 model in bf16 on
-    CPUs that have it and in f16 on ARM.
+    ``INFERENCE_PRECISION_HINT`` is forced to f32: by default, the plug-in silently computes an fp32 model in bf16 on
+    CPUs that support it and in f16 on ARM.
     """
 
     name = "openvino"
@@ -37,7 +37,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
 
     @classmethod
     def files_of(cls, path: Path) -> tuple[Path, ...]:
-        """The ``.xml`` and, where there is one, the ``.bin`` beside it."""
+        """The ``.xml`` and, if there is one, the ``.bin`` beside it."""
         weights = path.with_suffix(".bin")
         return (path, weights) if weights.exists() else (path,)
 
@@ -70,7 +70,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
             return core.compile_model(model, "CPU", config)
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs as the model states them."""
+        """The inputs and outputs as the model declares them."""
         return _specs(self._model.inputs), _specs(self._model.outputs)
 
     def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -90,7 +90,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         del self._request, self._model, self._shown
 
     def facts(self) -> EngineFacts:
-        """Engine, version, threads, the precision hint in force, and the precisions of the layers that really run."""
+        """Engine, version, threads, the active precision hint, and the precisions of the layers that are executed."""
         layers = Counter(
             info["runtimePrecision"].astype(str)
             for info in (op.get_rt_info() for op in self._model.get_runtime_model().get_ops())
@@ -108,7 +108,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
 
 
 def _name_ports(model: Any) -> None:
-    """Give a name to each input and output that has none, as those have that come straight from PyTorch."""
+    """Name each input and output without a name: models converted directly from PyTorch have no names."""
     for kind, ports in (("input", model.inputs), ("output", model.outputs)):
         for index, port in enumerate(ports):
             if not port.get_names():
@@ -116,9 +116,9 @@ def _name_ports(model: Any) -> None:
 
 
 def _expose(model: Any) -> dict[str, int]:
-    """Make the results of all operators outputs; which output holds which, by the operator's name in running order."""
+    """Make the results of all operators outputs; returns the output of each operator by name, in execution order."""
     inner = [op for op in model.get_ordered_ops() if op.get_type_name() not in ("Parameter", "Constant", "Result")]
-    model.add_outputs([port for op in inner for port in op.outputs()])  # but those that are outputs already
+    model.add_outputs([port for op in inner for port in op.outputs()])  # skips those that are outputs already
     sources = [result.input_value(0) for result in model.get_results()]
     places = {(port.get_node().get_friendly_name(), port.get_index()): place for place, port in enumerate(sources)}
     keys = [(op.get_friendly_name(), port.get_index()) for op in inner for port in op.outputs()]
@@ -136,7 +136,7 @@ def _specs(ports: Any) -> tuple[TensorSpec, ...]:
 
 
 def _shapes(ports: Any) -> dict[str, tuple[int | None, ...]]:
-    """Shapes by each of a port's names."""
+    """Shapes by name; a port may have several names."""
     shapes = {}
     for port in ports:
         shape = tuple(None if size.is_dynamic else size.get_length() for size in port.get_partial_shape())

@@ -1,4 +1,4 @@
-"""Does the artifact really have the inputs and outputs that its specification claims? Asked of each engine."""
+"""Checks that an opened artifact has the inputs and outputs that its specification claims; used by every runtime."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from ulsam_deploy.device.types import TensorSpec
 
 
 def check_ports(kind: str, specs: Iterable[TensorSpec], found: Mapping[str, Sequence[int | None]]) -> None:
-    """Compare ``specs`` with ``found``, the engine's own shapes by name (artifact layout, ``None`` for a dynamic axis).
+    """Compare what the specification claims with what the engine found, dynamic axes included.
 
-    Raises :class:`ExportError` when a name is missing or a shape differs, so that a spec that says "static" is never
-    held over an artifact that isn't, nor the other way round.
+    Args:
+        kind: ``input`` or ``output``.
+        specs: What the specification claims.
+        found: The engine's shapes by name, in the artifact's layout; ``None`` is a dynamic axis.
+
+    Raises:
+        ExportError: A name is missing or a shape differs.
     """
     for spec in specs:
         if spec.name not in found:

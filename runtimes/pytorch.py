@@ -1,6 +1,6 @@
 """Engine ``pytorch``: the eager module itself, the baseline that artifacts are compared with. Not device-safe.
 
-torch is imported on use only, so that looking through the engines does not load it.
+torch is imported only when it is used, so that listing the engines does not load it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PyTorch(Runtime):
-    """An ``nn.Module`` in eager mode behind the same interface. Made by :meth:`of`; there is no artifact to open."""
+    """An ``nn.Module`` in eager mode with the same interface. Created by :meth:`of`, because no artifact is opened."""
 
     name = "pytorch"
     target = "pytorch"
@@ -35,7 +35,7 @@ class PyTorch(Runtime):
         *,
         threads: int | None = None,
     ) -> PyTorch:
-        """The baseline for ``module`` as it stands: the caller has put it in ``eval`` mode and in its dtype."""
+        """Make the baseline of ``module``, which the caller has put into ``eval`` mode and the right dtype."""
         runtime = cls((), inputs, outputs, threads=threads)
         runtime._module = module
         return runtime

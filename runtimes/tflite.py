@@ -19,12 +19,12 @@ from ulsam_deploy.device.types import Availability, TensorSpec
 from . import advice
 from .ports import check_ports
 
-#: Packages with the same ``Interpreter``, best first; tflite-runtime is what 32-bit ARM has.
+#: Packages with the same ``Interpreter``, best first; 32-bit ARM has only tflite-runtime.
 PACKAGES = ("ai_edge_litert", "tflite_runtime")
 
 
 def package() -> str:
-    """The first of :data:`PACKAGES` that is installed, or the first of all."""
+    """The first installed package of :data:`PACKAGES`; the first of the list if none is."""
     return next((name for name in PACKAGES if find_spec(name) is not None), PACKAGES[0])
 
 
@@ -55,7 +55,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
 
     @classmethod
     def script_for(cls, facts: EngineFacts) -> str:
-        """By the signature, which nearly every file has; else tensor by tensor."""
+        """A script that uses the signature, which nearly every file has; otherwise one that sets each tensor."""
         return cls.script if facts.details.get("signature") else _TENSOR_BY_TENSOR
 
     @classmethod
@@ -78,7 +78,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         return opened
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs of the one signature, or of the whole graph where the file has none."""
+        """The inputs and outputs of the only signature, or of the whole graph if the file has none."""
         return _specs(self._inputs), _specs(self._outputs)
 
     def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -104,9 +104,9 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         del self._interpreter
 
     def facts(self) -> EngineFacts:
-        """Engine, version, threads, precision, whether there is a signature, and whether a delegate took over.
+        """Engine, version, threads, precision, whether there is a signature, and whether a delegate is in use.
 
-        ``precision`` is the lowest that takes part; ``layer_precisions`` counts operators by the lowest they read.
+        ``precision`` is the lowest of any operator; ``layer_precisions`` counts operators by the lowest that they read.
         """
         kinds = {
             int(tensor["index"]): np.dtype(tensor["dtype"]).name for tensor in self._interpreter.get_tensor_details()
@@ -127,7 +127,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
 
 
 def _real(array: Array, detail: Any) -> Array:
-    """``array`` as the numbers that it stands for, where it is stored in int8."""
+    """``array`` as real numbers: dequantized if it is stored in int8."""
     scale, zero = detail["quantization"]
     if array.dtype != np.int8 or not scale:
         return array
@@ -135,12 +135,12 @@ def _real(array: Array, detail: Any) -> Array:
 
 
 def _has_signature(interpreter: Any) -> bool:
-    """Whether there is the one signature that tells what the ports are called."""
+    """Whether the file has exactly one signature, which names the inputs and outputs."""
     return len(interpreter.get_signature_list()) == 1
 
 
 def _ports(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Details of inputs and outputs by name."""
+    """The interpreter's details of inputs and of outputs, by name."""
     if _has_signature(interpreter):
         signature = interpreter.get_signature_runner()
         return signature.get_input_details(), signature.get_output_details()
@@ -163,6 +163,6 @@ def _shapes(details: Any) -> dict[str, tuple[int | None, ...]]:
 
 
 def _precision(kinds: set[str]) -> str:
-    """The lowest precision that takes part; int32 tensors are shapes and axes."""
+    """The lowest precision among ``kinds``; int32 tensors do not count, as they hold shapes and axes."""
     names = {"int8": "int8", "float16": "fp16", "float32": "fp32"}
     return next((name for kind, name in names.items() if kind in kinds), "unknown")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ulsam_deploy.device.verification import Verification
     from ulsam_deploy.exporting.budget import Budget
 
-# ONNX Runtime 1.31 sends usage data to its maker and leaves an identifier in the home folder as soon as it is imported,
-# which onnxsim does as well; nothing but this keeps it from that. Who wants it sets the variable to 0.
+# As soon as ONNX Runtime 1.31 is imported, which onnxsim does as well, it sends usage data to its maker and writes an
+# identifier to the home folder. Only this variable prevents that. To allow it, set the variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _WINGS = ("models", "exporters", "runtimes")
@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 
 
 class _CloneFinder:
-    """Finds the wings of a clone, which lie beside this package and not in it. It finds nothing else there."""
+    """Finds the wings of a clone, which are next to this package and not in it; it finds nothing else there."""
 
     @staticmethod
     def find_spec(name: str, *_path: object) -> ModuleSpec | None:
@@ -35,7 +35,7 @@ class _CloneFinder:
         return PathFinder.find_spec(name, [str(_HERE.parent)]) if package == __name__ and wing in _WINGS else None
 
 
-# Whoever stands in a clone runs this package, not the one that pip installed: the source has to be whole by itself.
+# In a clone, Python imports this package and not the one that pip installed: the clone must be complete by itself.
 if all((_HERE.parent / wing).is_dir() and not (_HERE / wing).is_dir() for wing in _WINGS):
     sys.meta_path.append(_CloneFinder)
 
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 
-#: Where each name is defined.
+#: The module in which each name is defined.
 _PLACES = {
     "Budget": "exporting.budget",
     "Bundle": "device.bundle",
@@ -75,5 +75,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """What this package is for; without it, a shell would complete nothing that was not used before."""
+    """The public names; without it, a shell completes only names that were used before."""
     return sorted(__all__)

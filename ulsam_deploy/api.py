@@ -1,4 +1,4 @@
-"""The three verbs for Python programs: :func:`export`, :func:`verify` and :func:`open`."""
+"""The Python API: :func:`export`, :func:`verify` and :func:`open`."""
 
 from __future__ import annotations
 
@@ -56,48 +56,50 @@ def export(
 ) -> Bundle:
     """Export a network to verified artifacts in one bundle.
 
-    The options are those of ``ulsam-deploy export``. A *check* that fails is no error here: ask the bundle whether it
-    :attr:`~ulsam_deploy.Bundle.passed`, or let it ``raise_if_failed()``.
+    The options are those of ``ulsam-deploy export``. A *check* that fails does not raise: read
+    :attr:`~ulsam_deploy.Bundle.passed` of the returned bundle, or call its ``raise_if_failed()``.
 
-    A module in memory has no file, so its identity is its weights: the manifest calls it by its class's name, and
-    ``sha256`` is over names, shapes and values of its ``state_dict`` in float32. That knows nothing of its code, so
-    nothing of such an export is cached. The module itself is not changed: a copy is exported, in ``eval`` mode, on the
-    CPU and in float32.
+    A module in memory has no file, so it is identified by its weights: the manifest names it after its class, and
+    ``sha256`` covers the names, shapes and values of its ``state_dict`` in float32. That hash does not cover the
+    module's code, so such an export is never cached. The module itself is not changed: a copy is exported, in ``eval``
+    mode, on the CPU and in float32.
 
     Args:
         model: A checkpoint, an ONNX model, or the ``nn.Module`` itself, which needs ``inputs``.
-        targets: ``"onnx"``, ``"openvino"``, ``"tflite"``, ``"trt"``, several of them, or ``"all"`` that are installed.
-        output: The bundle's folder; by default the model's name with ``.bundle``, beside it (of a module: here).
+        targets: ``"onnx"``, ``"openvino"``, ``"tflite"``, ``"trt"``, several of them, or ``"all"`` installed ones.
+        output: The bundle's folder; by default the model's name with ``.bundle``, next to the model, or in the working
+            directory for a module.
         arch: A network or a named configuration; by default recognized from the checkpoint's keys.
-        factory: ``"PKG.MODULE:FACTORY"``, your own network's code; it runs.
-        variant: The form of the ULSAM module in the wild, which keys cannot tell.
-        inputs: A shape without the batch, ``(3, 224, 224)`` or ``"3x224x224"``, or one for each input; by default what
-            the checkpoint or its network says.
+        factory: ``"PKG.MODULE:FACTORY"``, the code of your own network. It is executed.
+        variant: The published form of the ULSAM module, which cannot be recognized from the checkpoint's keys.
+        inputs: A shape without the batch, ``(3, 224, 224)`` or ``"3x224x224"``, or one for each input; by default the
+            shapes that the checkpoint or its network states.
         batch: A number; ``"dynamic"`` or ``None`` for a dynamic batch.
-        precisions: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"int8-dynamic"`` or ``"auto"``, or several: an artifact each.
+        precisions: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"int8-dynamic"`` or ``"auto"``, or several: one artifact each.
         calibration: Real inputs that int8 takes its ranges from, ``.npz`` or a folder.
         keep: Module paths that int8 leaves in floating point.
-        recipes: How each target is made, instead of ``precisions`` and ``keep``: by target, or a ``recipe.toml``.
-        budget: What ``"auto"`` keeps to, such as ``{"drop": 0.3, "size": "40%"}``.
-        data: Labelled samples that ``"auto"`` counts right answers on.
-        tune: Time the equal forms of each attention block here, and take the fastest.
+        recipes: How each target is made, instead of ``precisions`` and ``keep``: a mapping by target, or the path of a
+            ``recipe.toml``.
+        budget: The limits for ``"auto"``, such as ``{"drop": 0.3, "size": "40%"}``.
+        data: Labelled samples on which ``"auto"`` measures accuracy.
+        tune: Time the equivalent forms of each attention block on this machine, and use the fastest.
         preprocessing: How pictures become inputs: ``"imagenet"``, ``"unit"``, ``"unit-grey"``, or a TOML file.
-        probes: Inputs of your own, checked besides the built-in ones.
+        probes: Your own inputs, checked in addition to the built-in probes.
         device: A device profile, such as ``"jetson-orin-jp6"``.
-        dla: For that device's deep learning accelerator.
-        require: The least evidence that counts as success, such as ``"executed"``.
-        trust_pickle: Let the checkpoint's pickle run any code.
-        allow_globals: ``module.name`` that its pickle may use.
-        cache: Take from the cache what was made before, and keep what is made.
+        dla: Export for that device's deep learning accelerator.
+        require: The lowest evidence level that counts as success, such as ``"executed"``.
+        trust_pickle: Allow the checkpoint's pickle to run any code.
+        allow_globals: Globals, as ``module.name``, that the checkpoint's pickle may use.
+        cache: Reuse cached results, and add new ones to the cache.
 
     Returns:
         The bundle that was written.
 
     Raises:
-        UsageError: An option makes no sense.
-        UnavailableError: A target that was named, or the evidence that ``require`` names, is not to be had here.
-        ExportError: A target that was named, or the network itself, could not be exported.
-        CheckFailedError: Nothing that ``"auto"`` tried keeps to the budget.
+        UsageError: An option is invalid.
+        UnavailableError: A requested target, or the evidence level in ``require``, is not available here.
+        ExportError: A requested target, or the network itself, could not be exported.
+        CheckFailedError: No trial of ``"auto"`` is within the budget.
         RefusedError: Reading the checkpoint would run code.
     """
     from ulsam_deploy.device.progress import Progress
@@ -133,9 +135,10 @@ def export(
 
 
 def _in_memory(model: PathLike | nn.Module) -> InMemory | None:
-    """The module, made ready; ``None`` for a path. torch is not imported only to find out."""
+    """The module, prepared for export; ``None`` for a path."""
     import sys
 
+    # A module can only exist where torch was imported already; a path must not cost that import.
     if "torch" not in sys.modules:
         return None
     from torch import nn
@@ -148,7 +151,7 @@ def _in_memory(model: PathLike | nn.Module) -> InMemory | None:
 
 
 def _written(result: Exported, options: ExportOptions) -> Bundle:
-    """The bundle of ``result``; raises what stopped an artifact that was asked for."""
+    """The bundle of ``result``; raises the error of any requested artifact that could not be made."""
     for outcome in result.outcomes:
         if outcome.error and outcome.required:
             raise outcome.error
@@ -173,15 +176,15 @@ def verify(bundle: Bundle | PathLike, targets: Words = (), device: str = "") -> 
 
     Args:
         bundle: What :func:`export` returned, or the path of a bundle, a folder or a ``.zip``.
-        targets: Only these; one that no engine here can run then counts against the result.
-        device: A board, such as ``"rpi4"``: on its processor model, in emulation.
+        targets: Check only these; one that no engine here can run then counts against the result.
+        device: A board, such as ``"rpi4"``, whose processor model is emulated.
 
     Returns:
-        What was found: a sequence, one artifact after the other, that knows whether it ``passed``.
+        The results, a sequence with one entry for each artifact, with a property ``passed``.
 
     Raises:
         UsageError: There is no such bundle, target or device.
-        UnavailableError: Nothing can be emulated here.
+        UnavailableError: Emulation is not available here.
         RefusedError: A byte of the bundle is not as recorded; nothing was opened.
     """
     opened, wanted = _opened(bundle), conversions.words(targets, "targets")
@@ -213,13 +216,13 @@ class Session:
         """Run one batch in PyTorch's layout: images NCHW, float32.
 
         Args:
-            inputs: One array a network input, in its order.
+            inputs: One array for each network input, in the network's order.
 
         Returns:
             The output array, or a tuple where the network has several outputs.
 
         Raises:
-            UsageError: Their number, a shape or a dtype is wrong.
+            UsageError: The number of inputs, a shape or a dtype is wrong.
         """
         specs = self.runtime.inputs
         if len(inputs) != len(specs):
@@ -229,15 +232,15 @@ class Session:
 
 
 def open(bundle: Bundle | PathLike, target: str, *, threads: int | None = None) -> Session:
-    """Open the artifact of ``target``, its bundle's integrity checked first.
+    """Open the artifact of ``target`` after checking the integrity of its bundle.
 
     Args:
         bundle: What :func:`export` returned, or the path of a bundle.
         target: One of its targets, such as ``"onnx"``.
-        threads: How many threads the engine may use; by default its own choice.
+        threads: How many threads the engine may use; by default the engine decides.
 
     Returns:
-        A session, ready to be entered with ``with``.
+        A session, to be entered with ``with``.
 
     Raises:
         UsageError: There is no such bundle or target.

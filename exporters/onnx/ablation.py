@@ -1,6 +1,6 @@
-"""The ablation of an ONNX model without one block's attention: its softmaxes less themselves, and nothing else changed.
+"""Artifact ablation in ONNX: the softmaxes of one block minus themselves; nothing else changes.
 
-A tensor less itself is zero in whatever type it has: strangers' models mix float16 and float32.
+A tensor minus itself is zero in any type: models from other tools mix float16 and float32.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from onnx import helper
 
 
 def softmaxes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """The softmax nodes in graph order; as exported here one for each block, elsewhere mostly one for each subspace."""
+    """The softmax nodes in graph order: one for each block in our exports, usually one for each subspace in others."""
     return [node for node in model.graph.node if node.op_type == "Softmax"]
 
 
 def ablated(model: onnx.ModelProto, chosen: range) -> onnx.ModelProto:
-    """``model`` with what the softmaxes number ``chosen`` give taken as zero."""
+    """``model`` with the results of the softmaxes numbered ``chosen`` replaced by zero."""
     edited = onnx.ModelProto()
     edited.CopyFrom(model)
     for node in softmaxes(edited)[chosen.start : chosen.stop]:

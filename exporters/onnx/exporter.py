@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The newest opset that torch's dynamo exporter writes without converting afterwards.
 OPSET = 18
-#: What writes an ONNX model.
+#: The packages that write an ONNX model.
 TOOLS = ("torch", "onnx", "onnxscript", "onnxsim")
 
 
@@ -37,11 +37,11 @@ class OnnxExporter(Exporter):
         return installed(*TOOLS, extra=self.extra)
 
     def available_in(self, precision: str) -> Availability:
-        """int8 is made by ONNX Runtime's quantizer."""
+        """Whether the tools are installed, and for int8 ONNX Runtime, whose quantizer makes it."""
         return installed(*TOOLS, *(["onnxruntime"] if precision == "int8" else []), extra=self.extra)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
-        """In fp32 the fastest form of each block; else one softmax and a multiply that suit the precision."""
+        """In fp32 the fastest form of each block; otherwise one softmax, applied as suits the precision."""
         from .. import lowerings
 
         if request.precision == "fp32":
@@ -49,7 +49,10 @@ class OnnxExporter(Exporter):
         return lowerings.separate if request.precision == "fp16" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.onnx``; facts: ``opset``, ``operators`` (and counts), the blocks' forms, what int8 left."""
+        """Write ``model.onnx``.
+
+        Facts: ``opset``, ``operators`` (with counts), the blocks' forms, and what int8 left in floating point.
+        """
         from .. import lowerings
         from . import model as onnx_model
 
@@ -76,7 +79,7 @@ class OnnxExporter(Exporter):
         return len(ablation.softmaxes(onnx.load(model, load_external_data=False)))
 
     def ablate(self, model: Path, chosen: range, into: Path) -> bool:
-        """The same model with these softmaxes taken as zero; False where it has no such ones."""
+        """Write the same model with the ``chosen`` softmaxes replaced by zero; False if it does not have them."""
         import onnx
 
         from . import ablation
@@ -90,7 +93,10 @@ class OnnxExporter(Exporter):
 def in_precision(
     model: onnx.ModelProto, program: Program, request: ExportRequest, scheme: str
 ) -> tuple[onnx.ModelProto, ArtifactFacts]:
-    """``model`` in the types of ``request.precision``, and facts about how; ``scheme``: the int8 of which engine."""
+    """Convert ``model`` to ``request.precision``; also gives facts about it.
+
+    ``scheme`` names the engine's :class:`~.int8.Scheme`.
+    """
     if request.precision == "fp16":
         from . import fp16
 

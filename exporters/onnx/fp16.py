@@ -1,7 +1,7 @@
-"""A float32 ONNX model as a typed float16 one: every tensor in between is float16, inputs and outputs stay float32.
+"""Converts a float32 ONNX model to float16: inner tensors become float16, inputs and outputs stay float32.
 
-Inputs and outputs are cast inside the model, so that callers, golden sets and runtimes see no difference, and every
-operator has operands of one type, as strongly typed engines demand.
+Inputs and outputs are cast inside the model, so that callers, golden sets and runtimes see no difference. Every
+operator has operands of one type, as strongly typed engines require.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ LARGEST = float(np.finfo(np.float16).max)
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` with float16 weights and arithmetic; integers (shapes, axes) are left alone.
+    """Convert ``model`` to float16 weights and arithmetic; integers (shapes, axes) stay as they are.
 
-    Raises :class:`ExportError` where a weight is beyond float16's range, and for operators with float32 attributes or
-    subgraphs that this rewrite does not know.
+    Raises:
+        ExportError: A weight is outside float16's range, or an operator has float32 attributes or subgraphs that this
+            rewrite does not support.
     """
     half = onnx.ModelProto()
     half.CopyFrom(model)
@@ -38,7 +39,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _half(tensor: onnx.TensorProto) -> onnx.TensorProto:
     values = numpy_helper.to_array(tensor)
-    # A clip without a bound is written with float32's largest numbers: they mean "no bound".
+    # A clip without a bound has float32's largest numbers as bounds: they mean "no bound".
     unbounded = np.abs(values) >= np.finfo(np.float32).max / 2
     if np.any(np.abs(values[~unbounded]) > LARGEST):
         raise ExportError(
@@ -50,7 +51,7 @@ def _half(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 
 def _retype(node: onnx.NodeProto) -> None:
-    """Turn float32 attributes that hold a type or a tensor into float16."""
+    """Change float32 attributes that hold a type or a tensor to float16."""
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             raise ExportError(f"'{node.name}' ({node.op_type}) has a subgraph, which cannot be turned into fp16 here")
@@ -61,7 +62,7 @@ def _retype(node: onnx.NodeProto) -> None:
 
 
 def _cast_ends(graph: onnx.GraphProto) -> None:
-    """Cast every float32 input behind, and every float32 output in front of its name."""
+    """Insert a cast after every float32 input and before every float32 output; both keep their names."""
     first, last = [], []
     for value in graph.input:
         if value.type.tensor_type.elem_type == TensorProto.FLOAT:

@@ -1,8 +1,8 @@
-"""A float32 ONNX model in int8 for ONNX Runtime and for TensorRT: quantize-dequantize pairs around products only.
+"""Quantizes a float32 ONNX model to int8 for ONNX Runtime and TensorRT, with QDQ pairs around Conv and Gemm only.
 
-One scale a tensor for activations and one an output channel for weights, Conv and Gemm only, biases in float32.
-Attention stays in float32, and so does whatever lies between products. TensorRT's parser accepts zero points of 0 only;
-ONNX Runtime leaves a product in float unless its result is rounded too.
+Activations have one scale for each tensor, weights one for each output channel, and biases stay in float32. Attention
+stays in float32, and so does everything between products. TensorRT's parser accepts zero points of 0 only; ONNX Runtime
+computes a product in int8 only if its result is quantized too.
 """
 
 from __future__ import annotations
@@ -23,16 +23,18 @@ from ulsam_deploy.graph.ownership import Operator, kept, owners
 from . import model as onnx_model
 
 PRODUCTS = ("Conv", "Gemm")
-#: Samples that ranges are taken from; ONNX Runtime keeps a minimum and maximum of every tensor for each.
+#: The number of samples that ranges are taken from; ONNX Runtime stores the range of every tensor for each of them.
 _SAMPLES = 256
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How an engine wants int8. ``symmetric``: zero points 0, int8; otherwise uint8 with any zero point.
+    """The int8 form that an engine needs.
 
-    ``outputs``: what products give is rounded as well. ``reduced``: weights have 7 bits, for processors that add pairs
-    of products in 16 bits.
+    Attributes:
+        symmetric: int8 with zero points of 0; otherwise uint8 with any zero point.
+        outputs: Quantize the results of products as well.
+        reduced: Weights have 7 bits, for processors that add pairs of products in 16 bits.
     """
 
     symmetric: bool
@@ -40,9 +42,9 @@ class Scheme:
     reduced: bool
 
 
-#: ONNX Runtime computes a product in int8 only between roundings, and drops a clip where the rounding clips as well.
+#: ONNX Runtime computes a product in int8 only between QDQ pairs, and drops a clip if quantization clips as well.
 ONNX_RUNTIME = Scheme(symmetric=False, outputs=True, reduced=True)
-#: What TensorRT's parser accepts.
+#: The form that TensorRT's parser accepts.
 TENSORRT = Scheme(symmetric=True, outputs=False, reduced=False)
 
 Feed = dict[str, Array]
@@ -51,10 +53,17 @@ Feed = dict[str, Array]
 def to_int8(
     model: onnx.ModelProto, program: Program, calibration: Calibration, keep: tuple[str, ...], scheme: Scheme
 ) -> tuple[onnx.ModelProto, ArtifactFacts]:
-    """``model``, made from the lowered ``program``, with its products in int8 but those of attention and of ``keep``.
+    """Quantize the products of ``model``, except those of attention and of the modules in ``keep``.
 
-    Ranges are the smallest and largest value over ``calibration``. The facts
-    count what is left and what is quantized.
+    Args:
+        model: The float32 model.
+        program: The lowered program that it was made from.
+        calibration: Ranges are the smallest and largest value over these inputs.
+        keep: PyTorch paths of modules that stay in floating point.
+        scheme: The int8 form that the engine needs.
+
+    Returns:
+        The quantized model, and facts that count what stays in floating point and what is quantized.
     """
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
     products = [node.name for node in model.graph.node if node.op_type in PRODUCTS]
@@ -69,7 +78,7 @@ def to_int8(
 def operators_of(
     model: onnx.ModelProto, program: Program, calibration: Calibration, keep: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The names of the nodes of ``model`` that compute part of the modules in ``keep`` (PyTorch paths)."""
+    """The names of the nodes of ``model`` that compute any part of the modules in ``keep`` (PyTorch paths)."""
     feed = next(calibration.batches(program.batch or 1, _SAMPLES))
     constant = {tensor.name for tensor in model.graph.initializer}
     operators = [
@@ -80,7 +89,7 @@ def operators_of(
 
 
 def _values(model: onnx.ModelProto, feed: Feed) -> Feed:
-    """What every node gives on ``feed``, by the name of its first output."""
+    """The result of every node on ``feed``, by the name of its first output."""
     import onnxruntime
 
     shown = onnx.ModelProto()
@@ -128,9 +137,10 @@ def _quantized(
 
 
 def _read_unrounded(model: onnx.ModelProto, left: set[str]) -> None:
-    """Let the nodes in ``left``, and a clip in front of them, read what a product gives before it is rounded.
+    """Make the nodes in ``left``, and a clip in front of them, read the result of a product before it is quantized.
 
-    Attention on 255 steps would be rounded back onto the same steps behind it.
+    Otherwise attention would get an input of 255 steps, and the next quantization would round its result to the same
+    steps again.
     """
     made = {name: node for node in model.graph.node for name in node.output}
     read = [made[name] for node in model.graph.node if node.name in left for name in node.input if name in made]
@@ -144,11 +154,11 @@ def _read_unrounded(model: onnx.ModelProto, left: set[str]) -> None:
 
 
 class _Reader:
-    """Samples as ONNX Runtime's calibrator asks for them."""
+    """Provides samples through the interface of ONNX Runtime's calibrator."""
 
     def __init__(self, samples: Iterator[Feed]) -> None:
         self._samples = samples
 
     def get_next(self) -> Feed | None:
-        """The next batch, ``None`` behind the last one."""
+        """The next batch; ``None`` after the last one."""
         return next(self._samples, None)

@@ -1,4 +1,4 @@
-"""An ONNX model out of a lowered program, for ONNX and TensorRT: simplified, checked, stripped of this machine."""
+"""Makes an ONNX model from a lowered program, for ONNX and TensorRT: simplified, checked, without local paths."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ from ..torch_noise import TORCH_WARNINGS
 if TYPE_CHECKING:
     from ulsam_deploy.graph import Program
 
-#: Packages whose versions decide the bytes.
+#: Packages whose versions determine the bytes of the model.
 PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim")
 
 
 def to_model(program: Program, opset: int) -> onnx.ModelProto:
-    """The ONNX model of ``program`` with its input and output names; a dynamic batch axis is called ``batch``.
+    """Make the ONNX model of ``program`` with its input and output names; a dynamic batch axis is called ``batch``.
 
-    Raises :class:`ExportError` with the words of the exporter, of the simplifier or of the checker.
+    Raises:
+        ExportError: The exporter, the simplifier or the checker failed; contains its message.
     """
     with words_of("torch.onnx", "export the network"), quiet(*TORCH_WARNINGS):
         exported = torch.onnx.export(
@@ -53,14 +54,14 @@ def to_model(program: Program, opset: int) -> onnx.ModelProto:
 
 
 def check(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` with inferred shapes, after ONNX's full checker and strict shape inference accepted it."""
+    """Run ONNX's full checker and strict shape inference; returns ``model`` with inferred shapes."""
     with words_of("the ONNX checker", "accept the model"):
         onnx.checker.check_model(model, full_check=True)
         return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
 
 
 def write(model: onnx.ModelProto, path: Path) -> None:
-    """Write ``model`` with deterministic bytes (protobuf's default makes no such promise)."""
+    """Write ``model`` with deterministic bytes, which protobuf does not guarantee by default."""
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -72,7 +73,7 @@ def with_graph(said: ArtifactFacts, model: onnx.ModelProto) -> ArtifactFacts:
 
 
 def strip(message: Any) -> None:
-    """Drop every ``metadata_props`` and ``doc_string``: torch puts stack traces with local paths there."""
+    """Remove every ``metadata_props`` and ``doc_string``: torch writes stack traces with local paths there."""
     for field, value in message.ListFields():
         if field.name in ("metadata_props", "doc_string"):
             message.ClearField(field.name)
@@ -82,7 +83,7 @@ def strip(message: Any) -> None:
 
 
 def _name_batch(model: onnx.ModelProto) -> None:
-    """Rename torch's symbol for the dynamic batch (``s77`` or the like) to ``batch``."""
+    """Rename torch's symbol for the dynamic batch (such as ``s77``) to ``batch``."""
     values = [*model.graph.input, *model.graph.output, *model.graph.value_info]
     dims = [dim for value in values for dim in value.type.tensor_type.shape.dim]
     symbols = {value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.input} - {""}

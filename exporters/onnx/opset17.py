@@ -1,6 +1,6 @@
-"""ONNX opset 18 to 17, which every TensorRT from 8.6 on reads, where that changes nothing but the reductions' axes.
+"""Converts ONNX opset 18 to 17, which every TensorRT from 8.6 on reads, if only the axes of reductions have to change.
 
-torch writes opset 18 and ONNX's own converter stops at axes that are initializers, hence this.
+torch writes opset 18, and ONNX's own version converter fails on axes that are initializers.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from onnx import helper, numpy_helper
 
 from . import model as onnx_model
 
-#: Opset 17 goes with this version of the file format.
+#: The version of the file format that belongs to opset 17.
 IR_VERSION = 8
 
 
 def to_opset_17(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` at opset 17 with the axes of its reductions as attributes.
+    """Convert ``model`` to opset 17, with the axes of its reductions as attributes.
 
-    Returned as it is when it uses another operator that opset 18 redefined.
+    A model with any other operator that opset 18 redefined is returned unchanged.
     """
     redefined = {
         node.op_type for node in model.graph.node if onnx.defs.get_schema(node.op_type, 18).since_version == 18

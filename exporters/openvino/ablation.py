@@ -1,6 +1,4 @@
-"""The ablation of an OpenVINO model without one block's attention: its softmaxes times zero, and nothing else
-changed.
-"""
+"""Artifact ablation in OpenVINO: the softmaxes of one block times zero; nothing else changes."""
 
 from __future__ import annotations
 
@@ -13,19 +11,19 @@ from ulsam_deploy.device.third_party import load_openvino
 
 
 def read(model: Path) -> Any:
-    """The model in an ``.xml`` and its weights."""
+    """Read the model in an ``.xml`` file and its weights."""
     return load_openvino().Core().read_model(model)
 
 
 def softmaxes(model: Any) -> list[Any]:
-    """The softmax operations in running order."""
+    """The softmax operations in execution order."""
     return [op for op in model.get_ordered_ops() if op.get_type_name() == "Softmax"]
 
 
 def write_ablated(model: Path, chosen: range, into: Path) -> bool:
-    """Write ``model`` (``.xml``) as ``into`` with the softmaxes number ``chosen``, in running order, taken as zero.
+    """Write ``model`` (``.xml``) to ``into`` with the softmaxes numbered ``chosen``, in execution order, set to zero.
 
-    False, and nothing is written, where it has no such softmaxes.
+    Returns False, and writes nothing, if the model does not have these softmaxes.
     """
     openvino = load_openvino()
     edited = read(model)

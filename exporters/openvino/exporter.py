@@ -1,4 +1,4 @@
-"""Target ``openvino``: the IR pair ``model.xml`` and ``model.bin`` out of the captured program, fp32 kept fp32."""
+"""Target ``openvino``: the IR pair ``model.xml`` and ``model.bin``, made from the captured program; fp32 stays fp32."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class OpenVinoExporter(Exporter):
-    """OpenVINO IR by ``openvino.convert_model(ExportedProgram)``; ONNX takes no part."""
+    """OpenVINO IR by ``openvino.convert_model(ExportedProgram)``, without ONNX."""
 
     target = "openvino"
     extra = "openvino"
@@ -32,19 +32,20 @@ class OpenVinoExporter(Exporter):
         return installed("torch", "openvino", extra=self.extra)
 
     def available_in(self, precision: str) -> Availability:
-        """int8 is made by NNCF."""
+        """Whether torch and openvino are installed, and for int8 NNCF, which makes it."""
         return installed("torch", "openvino", *(["nncf"] if precision == "int8" else []), extra=self.extra)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
-        """In fp32 the fastest form of each block; else one softmax and a broadcast multiply."""
+        """In fp32 the fastest form of each block; otherwise one softmax and a broadcast multiplication."""
         from .. import lowerings
 
         return lowerings.by_geometry(self.target, request) if request.precision == "fp32" else lowerings.broadcast
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.xml`` and ``model.bin``; facts: ``operators`` (and counts), the blocks' forms, what int8 left.
+        """Write ``model.xml`` and ``model.bin``.
 
-        ``fp16``: weights are stored in float16, and the engine computes in what its machine is best at.
+        Facts: ``operators`` (with counts), the blocks' forms, and what int8 left in floating point. For ``fp16``,
+        weights are stored in float16, and the engine computes in the type that suits its machine best.
         """
         from .. import lowerings
         from ..torch_noise import TORCH_WARNINGS
@@ -86,7 +87,7 @@ class OpenVinoExporter(Exporter):
             return len(ablation.softmaxes(ablation.read(model)))
 
     def ablate(self, model: Path, chosen: range, into: Path) -> bool:
-        """The same model with these softmaxes times zero; False where it has no such ones."""
+        """Write the same model with the ``chosen`` softmaxes multiplied by zero; False if it does not have them."""
         from . import ablation
 
         with words_of("OpenVINO", "take a block's attention out"), quiet():
@@ -94,7 +95,7 @@ class OpenVinoExporter(Exporter):
 
 
 def _set_ports(model: Any, program: Program) -> None:
-    """Name inputs and outputs, and make their shapes those of the program: the converter leaves every axis open."""
+    """Name inputs and outputs and give them the program's shapes: the converter leaves every axis dynamic."""
     for port, spec in zip(model.inputs, program.inputs):
         port.get_tensor().set_names({spec.name})
     for port, spec in zip(model.outputs, program.outputs):
@@ -103,9 +104,9 @@ def _set_ports(model: Any, program: Program) -> None:
 
 
 def _stable_names(model: Any) -> None:
-    """Replace names that OpenVINO numbers by process-wide counters (``Model3``, ``Multiply_24136``): same bytes always.
+    """Replace the names that OpenVINO numbers by process-wide counters (``Multiply_24136``), so that bytes are stable.
 
-    A folded constant keeps the number of the operator that it came from, so the name need not be of its own type.
+    A folded constant keeps the name of the operator that it came from, so a name need not match the operator's type.
     """
     model.set_friendly_name("model")
     for index, op in enumerate(model.get_ordered_ops()):

@@ -1,6 +1,6 @@
-"""The head of a classifier in operators that a DLA has: global mean and Gemm as small average pools and a convolution.
+"""Rewrites a classifier's head for a DLA: global mean and Gemm become small average pools and a convolution.
 
-A DLA has neither a mean over an axis nor a matrix product; its average pool has windows of up to 8.
+A DLA supports neither a mean over an axis nor a matrix product; its average pool has windows of up to 8.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LARGEST_WINDOW = 8
 
 
 def windows(size: int) -> list[int]:
-    """Factors of ``size``, each at most :data:`LARGEST_WINDOW`, largest first; empty where there are none such."""
+    """Factors of ``size``, each at most :data:`LARGEST_WINDOW`, largest first; empty if there are none."""
     found = []
     while size > 1:
         factor = next((n for n in range(LARGEST_WINDOW, 1, -1) if size % n == 0), 0)
@@ -28,10 +28,10 @@ def windows(size: int) -> list[int]:
 
 
 def to_dla(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model`` with each global mean as average pools, and each ``Gemm`` on a flattened 1x1 map as a convolution.
+    """Replace each global mean by average pools, and each ``Gemm`` on a flattened 1x1 map by a convolution.
 
-    What has no such form (a map whose side has a prime factor above 8, a Gemm on something else) is left: the lint
-    names it as a fallback to the GPU.
+    What cannot be replaced (a map whose side has a prime factor above 8, a Gemm on something else) stays, and the lint
+    lists it as a fallback to the GPU.
     """
     lowered = onnx.ModelProto()
     lowered.CopyFrom(model)
@@ -63,7 +63,7 @@ def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 
 def _pools(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> list[onnx.NodeProto]:
-    """Average pools for a mean over H and W that keeps its axes; empty where there is no such chain."""
+    """Average pools for a mean over H and W that keeps its axes; empty if ``node`` is not one, or cannot be split."""
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     shape = shapes.get(node.input[0], ())
     axes = sorted(axis % 4 for axis in attributes.get("axes", ()))
@@ -86,7 +86,7 @@ def _pools(node: onnx.NodeProto, shapes: dict[str, tuple[int, ...]]) -> list[onn
 def _head(
     gemm: onnx.NodeProto, before: list[onnx.NodeProto], graph: onnx.GraphProto, shapes: dict[str, tuple[int, ...]]
 ) -> list[onnx.NodeProto]:
-    """Convolution and flattening for a Gemm whose input is a flattened [N, C, 1, 1]; empty where it isn't one."""
+    """Convolution and flattening for a Gemm whose input is a flattened [N, C, 1, 1]; empty for any other Gemm."""
     flat = next((node for node in before if gemm.input[0] in node.output), None)
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in gemm.attribute}
     held = {tensor.name: tensor for tensor in graph.initializer}
@@ -109,7 +109,7 @@ def _head(
 
 
 def _live(nodes: list[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
-    """``nodes`` without those whose results nobody reads."""
+    """``nodes`` without those whose results are never read."""
     kept = []
     for node in reversed(nodes):
         if wanted & set(node.output):

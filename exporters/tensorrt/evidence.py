@@ -1,6 +1,6 @@
-"""What TensorRT for RTX makes of a kit without a GPU: the vendor's own parse, and engines with their layers listed.
+"""Evidence from TensorRT for RTX without a GPU: the vendor's own parser, and engines with a list of their layers.
 
-Its compiler has no Jetson GPU among its targets, so a plan shows that the network compiles for neighbours of one.
+Its compiler cannot build for a Jetson's GPU, so an engine shows only that the network compiles for similar GPUs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ulsam_deploy.device.third_party import installed, quiet, words_of
 from ulsam_deploy.device.types import EvidenceLevel
 
 PARSER = "tensorrt_rtx"
-#: Turing, two Amperes, Ada, Blackwell. SM86 (GA10x) is the nearest to Orin (SM87) that can be built for.
+#: Turing, two Amperes, Ada, Blackwell. SM86 (GA10x) is the nearest to Orin (SM87) that RTX can build for.
 CAPABILITIES = ("SM86", "SM75", "SM80", "SM89", "SM120")
 TITLE = "TensorRT for RTX"
 
 
 def parser() -> ModuleType | None:
-    """TensorRT for RTX, or ``None`` where it isn't installed; raises :class:`ExportError` when it cannot be loaded."""
+    """TensorRT for RTX, or ``None`` if it is not installed; raises :class:`ExportError` if it cannot be loaded."""
     if not installed(PARSER, extra="trt").usable:
         return None
     with words_of(TITLE, "be loaded"), quiet():
@@ -34,10 +34,12 @@ def parser() -> ModuleType | None:
 def evidence(
     trt: ModuleType, builder: Any, content: bytes, recipe: Any, jetson: bool
 ) -> tuple[EvidenceLevel, TensorRTFacts]:
-    """The level that the model reaches, and the facts: layers as parsed, and an engine for each compute capability.
+    """The evidence level that the model reaches, and facts: the parsed layers, and an engine for each capability.
 
-    ``COMPILED`` when an engine could be built, unless a Jetson was asked for, which RTX doesn't build for.
-    Raises :class:`ExportError` with the parser's words when it refuses the model.
+    ``COMPILED`` if an engine could be built, unless a Jetson was requested, which RTX cannot build for.
+
+    Raises:
+        ExportError: The parser refuses the model; contains its message.
     """
     parsed = builder.parse(trt, content)
     engines = {name: _engine(trt, builder, content, recipe, name) for name in CAPABILITIES}
@@ -48,16 +50,16 @@ def evidence(
 
 
 def _engine(trt: ModuleType, builder: Any, content: bytes, recipe: Any, capability: str) -> CompiledEngine:
-    """The inventory of the engine for ``capability``, or ``refused``: why there is none."""
+    """The inventory of the engine for ``capability``, or in ``refused`` why there is none."""
     try:
         built = builder.build(trt, content, recipe, capability=capability)
     except ExportError as error:
-        return CompiledEngine(refused=error.found or "without a word")
+        return CompiledEngine(refused=error.found or "no reason given")
     return inventory(built.listing)
 
 
 def inventory(listing: str) -> CompiledEngine:
-    """Layers by type, fusions, and element types of what layers give, out of the detailed layer listing of a build.
+    """Read from a build's detailed layer listing: layers by type, fusions, and element types of the layers' results.
 
     ``fusions`` are the groups of two or more ONNX nodes that became one layer, in order.
     """

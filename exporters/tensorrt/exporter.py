@@ -1,7 +1,7 @@
-"""Target ``trt``: the kit that a TensorRT machine builds its engine from: ``model.onnx`` and ``build.json``.
+"""Target ``trt``: the kit from which a machine with TensorRT builds its engine: ``model.onnx`` and ``build.json``.
 
-An engine fits one GPU and one TensorRT version, so none is shipped. Where TensorRT for RTX is installed, the vendor's
-parser reads the model and its compiler builds engines, without a GPU, as evidence.
+An engine fits one GPU and one TensorRT version, so none is shipped. If TensorRT for RTX is installed, the vendor's
+parser reads the model and its compiler builds engines as evidence; neither needs a GPU.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ulsam_deploy.device.parity import Golden
     from ulsam_deploy.graph import Program
 
-#: What a dynamic batch may be; tuned for 1, as on an edge device.
+#: The largest size of a dynamic batch; the engine is tuned for 1, as on an edge device.
 LARGEST_BATCH = 16
 
 
@@ -47,15 +47,15 @@ class TensorRTExporter(Exporter):
         return installed(*TOOLS, extra=self.extra)
 
     def available_in(self, precision: str) -> Availability:
-        """int8 is made by ONNX Runtime's quantizer."""
+        """Whether the ONNX tools are installed, and for int8 ONNX Runtime, whose quantizer makes it."""
         return installed(*TOOLS, *(["onnxruntime"] if precision == "int8" else []), extra=self.extra)
 
     def check_device(self, name: str) -> None:
-        """Every device with an NVIDIA GPU."""
+        """Accept every device with an NVIDIA GPU."""
         _profiles(name)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
-        """One softmax a block; the gain in the form that suits the precision, and in 4-D for a DLA."""
+        """One softmax for each block, applied in the form that suits the precision; for a DLA all in 4-D."""
         from .. import lowerings
         from . import lowerings as trt_lowerings
 
@@ -66,9 +66,11 @@ class TensorRTExporter(Exporter):
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
         """Write ``model.onnx`` and ``build.json``; facts: ``operators``, ``lint``, and ``tensorrt``.
 
-        The level is ``COMPILED`` when TensorRT for RTX built an engine and no Jetson was asked for (RTX has no Jetson
-        GPU among its targets), ``PARSED`` when its parser accepted the model, ``EXPORTED`` where it isn't installed.
-        Raises :class:`ExportError` where the device asked for is documented to refuse the model.
+        The evidence level is ``COMPILED`` if TensorRT for RTX built an engine and no Jetson was requested (RTX cannot
+        build for a Jetson's GPU), ``PARSED`` if its parser accepted the model, and ``EXPORTED`` if it is not installed.
+
+        Raises:
+            ExportError: The requested device is documented to refuse the model.
         """
         from ..onnx import model as onnx_model
 
@@ -100,7 +102,7 @@ class TensorRTExporter(Exporter):
         )
 
     def study(self, artifact: Artifact, folder: Path, golden: Golden) -> Study | None:
-        """The parsed network, run in NumPy, against ``golden``; ``None`` where TensorRT for RTX isn't installed."""
+        """Compare the parsed network, run in NumPy, with ``golden``; ``None`` if TensorRT for RTX is not installed."""
         trt = evidence.parser()
         if trt is None:
             return None
@@ -133,7 +135,7 @@ def _profiles(name: str) -> dict[str, TensorRTProfile]:
 
 
 def _model(program: Program, request: ExportRequest) -> tuple[onnx.ModelProto, ArtifactFacts]:
-    """The ONNX model in the types, and for a DLA the operators, that were asked for; facts about the types."""
+    """The ONNX model in the requested precision, for a DLA in its operators, and facts about the precision."""
     from ..onnx import model as onnx_model
     from ..onnx.exporter import in_precision
     from ..onnx.opset17 import to_opset_17
@@ -160,7 +162,7 @@ def _lint(model: onnx.ModelProto, profiles: dict[str, TensorRTProfile]) -> dict[
 
 
 def _dla(model: onnx.ModelProto, request: ExportRequest) -> DlaFacts | None:
-    """The forecast for a DLA, where one was asked for; raises :class:`ExportError` when it refuses the model."""
+    """The forecast for a DLA, if one was requested; raises :class:`ExportError` if it refuses the model."""
     from .lint.dla import plan_dla
 
     if not request.dla:

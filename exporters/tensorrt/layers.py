@@ -1,8 +1,8 @@
-"""What each layer of a parsed TensorRT network means, in NumPy: one function a layer type.
+"""The layers of a parsed TensorRT network in NumPy: one function for each layer type.
 
-Every function takes an :class:`Operation` and gives the output in any float type; rounding to the declared type happens
-in one place, in ``trt_network``. float16 tensors are held as float32. Layer attributes are TensorRT's; names of
-enumerations are compared as text, so that no module is imported.
+Every function takes an :class:`Operation` and returns the output in any float type; rounding to the declared type
+happens in one place, in :mod:`.network`. float16 tensors are stored as float32. Layer attributes are TensorRT's; names
+of enumerations are compared as text, so that TensorRT need not be imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .rounding import Rounding, product, round_half
 
 @dataclass(frozen=True)
 class Operation:
-    """A TensorRT layer in its own class, its inputs, and how to round sums."""
+    """A TensorRT layer (in its specific class), its inputs, and how to round sums."""
 
     layer: Any
     inputs: Sequence[Array]
@@ -29,7 +29,7 @@ class Operation:
 
     @property
     def chunk(self) -> int:
-        """After how many products a sum is rounded; sums of float32 have no float16 accumulator."""
+        """After how many products a sum is rounded; 0 for float32, which has no float16 accumulator."""
         return self.rounding.chunk if self.layer.get_output(0).dtype.name == "HALF" else 0
 
 
@@ -37,7 +37,7 @@ Meaning = Callable[[Operation], Array]
 
 
 class UnknownLayerError(UnavailableError):
-    """A layer, or a setting of one, whose meaning isn't written down here."""
+    """A layer, or a setting of one, that this interpreter does not support."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the NumPy interpreter of parsed networks does not know {what}")
@@ -78,7 +78,7 @@ def _taps(x: Array, kernel: Array, layer: Any, chunk: int) -> Array:
         top, left = i * dilation[0], j * dilation[1]
         seen = x[:, :, top : top + stride[0] * rows : stride[0], left : left + stride[1] * columns : stride[1]]
         seen = seen[:, :, :rows, :columns]
-        if depth == 1 and maps == channels:  # depthwise: one product a tap
+        if depth == 1 and maps == channels:  # depthwise: one product for each kernel position
             term = seen * kernel[None, :, 0, i, j, None, None]
             total = term if total is None else total + term
             total = round_half(total) if chunk else total
@@ -91,7 +91,7 @@ def _taps(x: Array, kernel: Array, layer: Any, chunk: int) -> Array:
 
 
 def padded(layer: Any, x: Array, value: float) -> Array:
-    """``x`` with the layer's own padding of its last two axes."""
+    """``x`` with its last two axes padded as the layer says."""
     (top, left), (bottom, right) = tuple(layer.pre_padding), tuple(layer.post_padding)
     if not (top or left or bottom or right):
         return x
@@ -132,7 +132,7 @@ def activation(op: Operation) -> Array:
 
 
 def softmax(op: Operation) -> Array:
-    """Softmax over the axes of the mask, in float32."""
+    """Softmax over the axes in the layer's mask, in float32."""
     x = op.inputs[0].astype(np.float32, copy=False)
     axes = axes_of(op.layer.axes, x.ndim)
     powers = np.exp(x - x.max(axes, keepdims=True))
@@ -159,7 +159,7 @@ def _known(table: dict[str, Callable[..., Array]], kind: str, what: str) -> Call
 
 
 def elementwise(op: Operation) -> Array:
-    """One of :data:`ELEMENTWISE` with broadcasting of axes of size one."""
+    """One of :data:`ELEMENTWISE`; axes of size one are broadcast."""
     return _known(ELEMENTWISE, op.layer.op.name, "elementwise operation")(op.inputs[0], op.inputs[1])
 
 
@@ -200,7 +200,7 @@ def shuffle(op: Operation) -> Array:
 
 
 def _reshape_dims(layer: Any) -> tuple[int, ...] | None:
-    """The layer's reshape, or ``None`` where it has none; no sizes at all is a reshape to a scalar."""
+    """The layer's reshape, or ``None`` if it has none; an empty one is a reshape to a scalar."""
     dims = layer.reshape_dims
     return None if dims is None else tuple(int(size) for size in dims)
 
@@ -239,11 +239,11 @@ def _scale(layer: Any, inputs: Sequence[Array]) -> Array:
 
 
 def weights(held: object) -> Array:
-    """Weights of a layer as an array; TensorRT gives ``None`` or an empty array where there are none."""
+    """Weights of a layer as an array; TensorRT gives ``None`` or an empty array if there are none."""
     return np.zeros(0, np.float32) if held is None else np.asarray(held)
 
 
-#: Layer type to the class that it has in Python, and its meaning.
+#: For each layer type, its Python class and the function that computes it.
 LAYERS: dict[str, tuple[str, Meaning]] = {
     "ACTIVATION": ("IActivationLayer", activation),
     "CAST": ("ICastLayer", lambda op: op.inputs[0]),

@@ -1,4 +1,4 @@
-"""What ``ulsam::subspace_attention`` means on the DLA of a Jetson; TensorRT itself takes what ``lowerings`` has."""
+"""The lowering of ``ulsam::subspace_attention`` for a Jetson's DLA; for TensorRT itself see ``exporters.lowerings``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ulsam_deploy.graph.operator import attention_scores
 def accelerator(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """All in 4-D, operands of equal shape: a map reaches its channels through a 1x1 convolution with 0/1 weights.
+    """All in 4-D, with operands of equal shape: a 1x1 convolution with 0/1 weights copies a map to its channels.
 
-    A DLA has no exponential, so the softmax cannot be spelled out; it runs over the third axis of [N, g, H*W, 1].
+    A DLA has no exponential, so the softmax stays one operator; it runs over the third axis of [N, g, H*W, 1].
     """
     _, channels, height, width = x.shape
     logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)

@@ -1,7 +1,7 @@
-"""The network as TensorRT's own ONNX parser understood it, run in NumPy on a machine without a GPU.
+"""Runs in NumPy, without a GPU, the network as TensorRT's own ONNX parser understood it.
 
-It shows that what the parser read (paddings, groups, axes, folded weights, types) is what was meant. It says nothing of
-TensorRT's kernels: this is evidence of the level ``parsed``, and no higher.
+It shows whether the parser read the network (paddings, groups, axes, folded weights, types) as intended. It says
+nothing about TensorRT's kernels: this is evidence of the level ``parsed``, and not higher.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ulsam_deploy.device.types import Artifact, Availability
 from .layers import LAYERS, Meaning, Operation, UnknownLayerError
 from .rounding import DECLARED, Rounding
 
-#: TensorRT's element types and what they are held as.
+#: TensorRT's element types and the NumPy types that they are stored as.
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "BOOL": "bool"}
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One layer in its own class, what it means, and the names of its tensors."""
+    """One layer (in its specific class), the function that computes it, and the names of its tensors."""
 
     layer: Any
     kind: str
@@ -43,7 +43,7 @@ class _Step:
 class ParsedNetwork:
     """A parsed ``INetworkDefinition`` that can be run. ``owner`` keeps the parser, and so the weights, alive.
 
-    Raises :class:`UnknownLayerError` when it has a layer that ``trt_layers`` doesn't know.
+    Raises :class:`UnknownLayerError` if it has a layer that :mod:`.layers` does not support.
     """
 
     def __init__(self, trt: ModuleType, network: Any, owner: object) -> None:
@@ -60,9 +60,15 @@ class ParsedNetwork:
         return tuple(step.output for step in self._steps if step.kind == "SOFTMAX")
 
     def run(self, feeds: ArrayMap, rounding: Rounding = DECLARED, ablated: str = "") -> dict[str, Array]:
-        """The outputs by name for ``feeds``, in the declared types; float16 outputs are held as float32.
+        """Run the network.
 
-        The tensor called ``ablated`` is taken as zero: with that of a softmax, its block's attention is removed.
+        Args:
+            feeds: The inputs by name.
+            rounding: The model of rounding.
+            ablated: The name of a tensor to replace by zero: that of a softmax removes its block's attention.
+
+        Returns:
+            The outputs by name in the declared types; float16 is stored as float32.
         """
         values: dict[str, Array] = {name: np.asarray(feeds[name]) for name in self.inputs}
         for number, step in enumerate(self._steps):
@@ -72,7 +78,7 @@ class ParsedNetwork:
                     f"layer '{step.layer.name}' of the parsed network gives shape {shape_text(value.shape)}",
                     expected=f"{shape_text(step.shape)}, which the parser declared",
                 )
-            # A cast is an operation: it rounds whatever an engine fuses.
+            # A cast is an operation of its own: it rounds even if an engine fuses it.
             kept = rounding if step.kind != "CAST" else DECLARED
             values[step.output] = kept.keep(value if step.output != ablated else np.zeros_like(value), step.dtype)
             for name in step.inputs:
@@ -92,14 +98,14 @@ def _step(trt: ModuleType, layer: Any) -> _Step:
     if any(tensor is None for tensor in tensors):
         raise UnknownLayerError(f"{kind} with an input left out ('{layer.name}')")
     output = layer.get_output(0)
-    layer.__class__ = getattr(trt, class_name)  # get_layer gives the base class; this is how its own API is reached
+    layer.__class__ = getattr(trt, class_name)  # get_layer gives the base class, without the layer's own attributes
     names = tuple(tensor.name for tensor in tensors)
     dtype = np.dtype(DTYPES[output.dtype.name])
     return _Step(layer, kind, meaning, names, output.name, dtype, tuple(output.shape))
 
 
 def _in_order(steps: list[_Step]) -> list[_Step]:
-    """``steps`` so that each comes after those that it reads: TensorRT's own order is not always that."""
+    """Sort ``steps`` so that each follows those that it reads, which TensorRT's own order does not guarantee."""
     makers = {step.output: step for step in steps}
     ordered: dict[str, _Step] = {}
     for wanted in steps:
@@ -116,9 +122,9 @@ def _in_order(steps: list[_Step]) -> list[_Step]:
 
 
 class ParsedRuntime(Runtime):
-    """The parsed network behind the contract of an engine, so that an artifact's check can drive it.
+    """Runs the parsed network through the interface of an engine, so that the check of an artifact can use it.
 
-    ``session`` is a ``Session`` of the TensorRT runtime's builder that has parsed the model.
+    ``session`` is a ``BuildSession`` of the TensorRT runtime's builder that has parsed the model.
     """
 
     name = "tensorrt-parsed"

@@ -1,8 +1,8 @@
-"""Is what TensorRT's parser understood what was meant? The parsed network in NumPy against the float64 reference.
+"""Checks that TensorRT's parser understood the network: runs it in NumPy and compares it with the float64 reference.
 
-In float16 three models of rounding give a band, and each block's attention is judged by an ablation at the same
-precision: the parsed network with that block's attention removed, under the same rounding. What rounded weights do is
-common to both and drops out, so that the step between the two shows the attention where the outputs alone would not.
+In float16, three models of rounding give a range of errors. Each block's attention is judged by an ablation in the same
+precision: the parsed network with that block's attention removed, under the same rounding. The effect of rounded
+weights is common to both and cancels, so the difference shows the attention even where the outputs alone would not.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from ulsam_deploy.graph.interfaces import Study
 from .network import ParsedNetwork, ParsedRuntime
 from .rounding import ACCUMULATED, DECLARED, FUSED, STORED, Rounding
 
-#: Probes that are interpreted: a few seconds for a MobileNet at 224 x 224.
+#: The number of probes to interpret: a few seconds for a MobileNet at 224 x 224.
 PROBES = 8
 
 
 def study(artifact: Artifact, session: object, golden: Golden) -> Study:
-    """Hold the network that ``session`` parsed against ``golden``, or say why it cannot be interpreted."""
+    """Compare the network that ``session`` parsed with ``golden``, or say why it cannot be interpreted."""
     judged = golden.at(artifact.precision)
     chosen = judged.take(spread(len(judged.probes), artifact.inputs[0].shape[0] or 1))
     try:
@@ -92,21 +92,21 @@ def _half(artifact: Artifact, session: object, golden: Golden) -> Study:
 
 
 def _far(report: Report) -> list[Reason]:
-    """Faults of the outputs; the attention is judged by the ablations of the same precision."""
+    """Faults of the outputs only; the attention is judged by the ablations in the same precision."""
     return [reason for reason in report.reasons if reason.kind is ReasonKind.OUTPUT_FAULT]
 
 
 def _survivals(artifact: Artifact, session: object, golden: Golden, whole: Mapping[str, Array]) -> list[Retention]:
-    """How much of each block's step is left under :data:`STORED`, by an ablation of the same precision.
+    """The retention of each block under :data:`STORED`, by an ablation in the same precision.
 
-    Empty when the parsed network doesn't have one softmax a block: then nothing says which belongs to which.
+    Empty unless the parsed network has one softmax for each block: otherwise it is unknown which belongs to which.
     """
     artifact_ablations = _artifact_ablations(artifact, session, golden, STORED)
     return list(by_ablations(golden, whole, artifact_ablations, golden.floors)) if artifact_ablations else []
 
 
 def _artifact_ablations(artifact: Artifact, session: Any, golden: Golden, model: Rounding) -> dict[str, Array]:
-    """What the parsed network gives without each block's attention; empty without one softmax a block."""
+    """The outputs of the parsed network without each block's attention; empty unless each block has one softmax."""
     softmaxes = ParsedNetwork(session.trt, session.network, session).softmaxes
     if not softmaxes or len(softmaxes) != len(golden.blocks):
         return {}

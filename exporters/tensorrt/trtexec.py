@@ -7,8 +7,8 @@ from typing import Any
 
 from ulsam_deploy.device.shapes import shape_text
 
-#: Generation to what its tool is called and how it is told of float16: networks are strongly typed by choice from
-#: 10.12 (before, the vendor calls it incomplete: the flag permits the types of the file), always from 11 and in RTX.
+#: For each generation, the name of its tool and its options for float16. Strong typing is optional from 10.12 on and
+#: always on from 11 and in RTX; before 10.12 the vendor calls it incomplete, so an option permits the file's types.
 GENERATIONS = {
     "8.6": ("trtexec", "weak"),
     "10.0-10.11": ("trtexec", "weak"),
@@ -37,7 +37,7 @@ def _line(recipe: Any, tool: str, typing: str) -> str:
     words += [f"--memPoolSize=workspace:{recipe.workspace_mib}", "--profilingVerbosity=detailed"]
     if not recipe.tf32:
         words.append("--noTF32")
-    if tool == "trtexec":  # RTX compiles on the end user's machine and times nothing while building
+    if tool == "trtexec":  # RTX compiles on the end user's machine and does no timing while building
         words.append(f"--timingCacheFile={recipe.timing_cache}")
     return " ".join([*words, "--skipInference"])
 

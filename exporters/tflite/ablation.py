@@ -1,7 +1,7 @@
-"""The ablation of a LiteRT model without one block's attention: its softmaxes become zero, and nothing else changes.
+"""Artifact ablation in LiteRT: the softmaxes of one block become zero; nothing else changes.
 
-A softmax is one operator, or spelled out as ``exp / sum``, as it is exported here. It, or the division, becomes what it
-reads less itself: zero in whatever type it has.
+A softmax is one operator, or written as ``exp / sum``, as in our exports. The operator, or the division, is replaced by
+its input minus itself, which is zero in any type.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 
 from . import model as tflite_model
 
-#: What only changes how a tensor is stored.
+#: Operators that only change how a tensor is stored.
 _STORAGE = ("QUANTIZE", "DEQUANTIZE")
 
 
 def softmaxes(model: Any) -> list[Any]:
-    """The operators, in running order, whose result is a softmax."""
+    """The operators, in execution order, whose result is a softmax."""
     makers = {int(index): operator for operator in model.subgraphs[0].operators for index in operator.outputs}
 
     def of_exponentials(operator: Any) -> bool:
@@ -31,7 +31,7 @@ def softmaxes(model: Any) -> list[Any]:
 
 
 def ablated(content: bytes, chosen: range) -> bytes | None:
-    """``content`` with what the softmaxes number ``chosen``, in running order, give taken as zero, or ``None``."""
+    """``content`` with the softmaxes numbered ``chosen``, in execution order, set to zero; ``None`` without them."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = tflite_model.read(content)
@@ -49,10 +49,10 @@ def ablated(content: bytes, chosen: range) -> bytes | None:
 
 
 def _difference() -> Any:
-    """The operator code for a difference."""
+    """The operator code of SUB."""
     from ai_edge_litert import schema_py_generated as schema
 
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.SUB
-    code.version = 2  # quantized types as well
+    code.version = 2  # the version that supports quantized types
     return code

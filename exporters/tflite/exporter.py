@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ulsam_deploy.graph import Program
 
 
-#: What writes a LiteRT model.
+#: The packages that write a LiteRT model.
 TOOLS = ("torch", "litert_torch", "ai_edge_litert")
 
 
@@ -31,26 +31,29 @@ class TFLiteExporter(Exporter):
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     slow = True
     lowerings = ("channels_last", "dense_channels_last")
-    dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime has given wrong answers on resizing
+    dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime gave wrong results after resizing
 
     def available(self) -> Availability:
         """Whether torch, litert-torch and ai-edge-litert are installed."""
         return installed(*TOOLS, extra=self.extra)
 
     def available_in(self, precision: str) -> Availability:
-        """Whatever is not fp32 is made by ai-edge-quantizer."""
+        """Whether the tools are installed, and below fp32 ai-edge-quantizer, which makes all other precisions."""
         return installed(*TOOLS, *(["ai_edge_quantizer"] if precision != "fp32" else []), extra=self.extra)
 
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
-        """All in 4-D: no TRANSPOSE, RESHAPE or BROADCAST_TO; in fp32 the fastest such form of each block."""
+        """A form in 4-D, without TRANSPOSE, RESHAPE or BROADCAST_TO; in fp32 the fastest such form of each block."""
         from .. import lowerings
 
         return lowerings.by_geometry(self.target, request) if request.precision == "fp32" else lowerings.channels_last
 
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write ``model.tflite``; facts: ``operators`` (operator to count), the blocks' forms, what int8 left.
+        """Write ``model.tflite``.
 
-        Raises :class:`UsageError` on a dynamic batch.
+        Facts: ``operators`` (with counts), the blocks' forms, and what int8 left in floating point.
+
+        Raises:
+            UsageError: The batch is dynamic.
         """
         from .. import lowerings
 
@@ -77,14 +80,14 @@ class TFLiteExporter(Exporter):
         )
 
     def softmaxes(self, model: Path) -> int:
-        """The softmaxes of the model, spelled out ones as well."""
+        """The number of softmaxes in the model, including those written as ``exp / sum``."""
         from . import ablation
         from . import model as tflite_model
 
         return len(ablation.softmaxes(tflite_model.read(model.read_bytes())))
 
     def ablate(self, model: Path, chosen: range, into: Path) -> bool:
-        """The same model with these softmaxes taken as zero; False where it has no such ones."""
+        """Write the same model with the ``chosen`` softmaxes replaced by zero; False if it does not have them."""
         from . import ablation
 
         edited = ablation.ablated(model.read_bytes(), chosen)
@@ -117,7 +120,7 @@ def _convert(program: Program, inputs: tuple[TensorSpec, ...], outputs: tuple[Te
 
 
 def _operators(content: bytes) -> dict[str, int]:
-    """Operator to count as the interpreter lists them before any delegate takes some over."""
+    """The count of each operator, as the interpreter lists them without delegates."""
     with words_of("LiteRT", "open what litert-torch wrote"), quiet():
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

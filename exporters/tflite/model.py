@@ -1,4 +1,4 @@
-"""A LiteRT model as the objects of its schema: read, written, and taken apart into operators with names and values."""
+"""Reads and writes a LiteRT model as the objects of its schema, and lists its operators with names and values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read(content: bytes) -> Any:
-    """The model as objects; raises :class:`~ulsam_deploy.device.errors.ExportError` on other bytes."""
+    """Read the model as objects; raises :class:`~ulsam_deploy.device.errors.ExportError` for anything else."""
     with words_of("LiteRT's schema", "read the model"), quiet():
         from ai_edge_litert.tools import flatbuffer_utils
 
@@ -29,7 +29,7 @@ def write(model: object) -> bytes:
 
 
 def kind_of(model: Any, operator: Any) -> str:
-    """What ``operator`` does, such as ``CONV_2D``."""
+    """The kind of ``operator``, such as ``CONV_2D``."""
     from ai_edge_litert.schema_py_generated import BuiltinOperator
 
     code = model.operatorCodes[operator.opcodeIndex].builtinCode
@@ -42,8 +42,8 @@ def name_of(graph: Any, tensor: int) -> str:
 
 
 def operators(model: Any) -> list[Operator]:
-    """What computes, in running order, each called by the tensor that it makes; weights are left out."""
-    from ulsam_deploy.graph.ownership import Operator  # with torch, which those who only read need not have
+    """The operators in execution order, each named by the tensor that it makes; weights are not listed."""
+    from ulsam_deploy.graph.ownership import Operator  # imports torch, which reading a model must not require
 
     graph = model.subgraphs[0]
     made = {index for operator in graph.operators for index in operator.outputs} | set(graph.inputs)
@@ -55,7 +55,7 @@ def operators(model: Any) -> list[Operator]:
 
 
 def values(content: bytes, feed: Mapping[str, Array]) -> dict[str, Array]:
-    """Every floating-point input and result by its tensor's name, on one batch ``feed`` in the artifact's layout."""
+    """Every floating-point input and result, by tensor name, on the batch ``feed`` in the artifact's layout."""
     with words_of("LiteRT", "run the model with all of its values kept"), quiet():
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 

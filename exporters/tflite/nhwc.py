@@ -1,4 +1,4 @@
-"""A captured program behind NHWC inputs and outputs, addressed by name: what litert-torch is given to convert."""
+"""Wraps a captured program in NHWC inputs and outputs, addressed by name, for litert-torch to convert."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ulsam_deploy.device.types import TensorSpec
 
 
 class NhwcIO(nn.Module):
-    """Transposes at the border only; the converter's layout pass moves them inwards until they cancel."""
+    """Transposes inputs and outputs only; the converter's layout pass moves these inwards until they cancel."""
 
     def __init__(self, wrapped: Callable[..., object], inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]):
         super().__init__()
@@ -19,7 +19,7 @@ class NhwcIO(nn.Module):
         self.training = False  # an exported module has no eval(); the converter warns when this is True
 
     def forward(self, **tensors: Tensor) -> dict[str, Tensor]:
-        """``tensors`` by input name in the artifact's layout; returns outputs by name in the artifact's layout."""
+        """Run on inputs by name and return outputs by name, both in the artifact's layout."""
         arguments = [
             tensors[spec.name].permute(0, 3, 1, 2).contiguous() if spec.layout == "NHWC" else tensors[spec.name]
             for spec in self.inputs
@@ -33,7 +33,7 @@ class NhwcIO(nn.Module):
 
 
 def example(spec: TensorSpec) -> Tensor:
-    """Zeros of the artifact's own shape and dtype; ``spec.shape`` (PyTorch's order) has no dynamic axis."""
+    """Zeros of the artifact's own shape and dtype; ``spec.shape`` (in PyTorch's order) must have no dynamic axis."""
     shape = [size or 1 for size in spec.shape]
     zeros = torch.zeros(shape, dtype=getattr(torch, spec.dtype))
     return zeros.permute(0, 2, 3, 1).contiguous() if spec.layout == "NHWC" else zeros

@@ -1,8 +1,9 @@
-"""A LiteRT model in float16 or int8 by ai-edge-quantizer: attention, and what modules are asked for, stay in float.
+"""Converts a LiteRT model to float16 or int8 with ai-edge-quantizer; attention and requested modules stay in float.
 
-What attention adds to its input is below half a step of that input in int8 on all but small maps. Left in float alone,
-a block would still read its input from int8 and be rounded back onto the same steps. So whatever makes a block's input
-gives it in float as well: a product computes in int8 and gives float32, as in dynamic range; anything else is left out.
+Except on small maps, attention adds to its input less than half an int8 step of that input. If only the block stayed in
+float, it would read its input from int8, and its result would be rounded to the same steps again. So the operator in
+front of a block gives float as well: a product computes in int8 and gives float32, as in dynamic-range quantization;
+any other operator is not quantized.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from ulsam_deploy.graph.program import Program
 
 from . import model as tflite_model
 
-#: Operators with weights, and what they are called in facts.
+#: Operators with weights, and their names in facts.
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-#: Said whenever ranges are taken: it keeps every tensor to look at it.
+#: The interpreter prints this whenever ranges are measured, because every tensor has to be kept for that.
 _DEBUGGING = "Warning: Enabling `experimental_preserve_all_tensors`"
 _SIGNATURE = "serving_default"
 
@@ -35,12 +36,23 @@ _SIGNATURE = "serving_default"
 def to_precision(
     content: bytes, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]
 ) -> tuple[bytes, ArtifactFacts]:
-    """``content``, converted from the lowered ``program``, in ``request.precision``: ``fp16``, ``int8(-dynamic)``.
+    """Convert ``content`` to ``request.precision``: ``fp16``, ``int8`` or ``int8-dynamic``.
 
-    ``fp16`` stores weights in float16 and computes in float32. ``int8`` has weights symmetric with one scale a channel,
-    and one range a tensor, the smallest to the largest value over the calibration set; ``int8-dynamic`` has such
-    weights, and ranges found while it runs. Inputs and outputs stay float32. The facts of int8
-    count what is left and what is quantized. Raises :class:`ExportError` with the quantizer's words.
+    ``fp16`` stores weights in float16 and computes in float32. ``int8`` has symmetric weights with one scale for each
+    channel, and one range for each tensor: the smallest to the largest value over the calibration set. ``int8-dynamic``
+    has such weights, and ranges found while it runs. Inputs and outputs stay float32.
+
+    Args:
+        content: The float32 model.
+        program: The lowered program that it was converted from.
+        request: What is requested.
+        inputs: The artifact's inputs.
+
+    Returns:
+        The converted model, and facts: for int8, counts of what stays in float and what is quantized.
+
+    Raises:
+        ExportError: The quantizer failed; contains its message.
     """
     with words_of("ai-edge-quantizer", "quantize the model"), quiet(_DEBUGGING):
         if request.precision == "fp16":
@@ -52,7 +64,7 @@ def to_precision(
 
 
 class _Plan:
-    """Which operators, by the names of the tensors they make, are left in float, and which only give float."""
+    """Which operators, by the names of the tensors they make, stay in float, and which only give float."""
 
     def __init__(self, kinds: dict[str, str], left: tuple[str, ...], feeding: tuple[str, ...]) -> None:
         self._kinds, self._left = kinds, left
@@ -61,7 +73,7 @@ class _Plan:
 
     @classmethod
     def of(cls, content: bytes, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]) -> _Plan:
-        """Found by running the float model once."""
+        """Make the plan by running the float model once."""
         model = tflite_model.read(content)
         operators = tflite_model.operators(model)
         kinds = {
@@ -83,7 +95,7 @@ class _Plan:
 
 
 def _feeding(operators: Iterable[Operator], attention: tuple[str, ...]) -> tuple[str, ...]:
-    """What makes the tensors that attention reads from outside."""
+    """The operators that make the inputs of attention."""
     made = {operator.name for operator in operators}
     inner = set(attention)
     read = dict.fromkeys(name for operator in operators if operator.name in inner for name in operator.inputs)
@@ -91,7 +103,7 @@ def _feeding(operators: Iterable[Operator], attention: tuple[str, ...]) -> tuple
 
 
 def _feeds(program: Program, request: ExportRequest) -> Any:
-    """Real inputs in whole batches; noise where nobody gave any, which tells operators apart as well."""
+    """Real inputs in whole batches; without any, noise, which distinguishes operators just as well."""
     if request.calibration is not None:
         yield from request.calibration.batches(program.batch or 1)
         return
@@ -110,7 +122,7 @@ def _manager() -> Any:
 
 
 def _names(names: Iterable[str]) -> str:
-    """The expression for operators that make one of the tensors ``names``: the tool calls them ``NAME;``."""
+    """The regular expression for operators that make one of the tensors ``names``; the tool calls them ``NAME;``."""
     return "^(?:" + "|".join(map(re.escape, names)) + ");"
 
 
@@ -142,7 +154,7 @@ def _static(plan: _Plan) -> Any:
 
 
 def _leave(manager: Any, plan: _Plan) -> Any:
-    """Leave out what stays in float, and the network's inputs and outputs."""
+    """Exclude from quantization what stays in float, and the network's inputs and outputs."""
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName
 
@@ -160,7 +172,7 @@ def _ranges(
     from ai_edge_quantizer.calibrator import Calibrator
     from ai_edge_quantizer.utils import qsv_utils
 
-    # By default ranges are a moving average over the samples, which clips the largest scores of attention.
+    # The default, a moving average of ranges over the samples, would clip the largest attention scores.
     calibrator = Calibrator(content, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
     samples = [_in_layout(feed, inputs) for feed in _feeds(program, request)]
     calibrator.calibrate({_SIGNATURE: samples}, recipe)

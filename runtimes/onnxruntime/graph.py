@@ -1,4 +1,4 @@
-"""What an ONNX file refers to and what it holds inside, read before any engine opens it. Needs the onnx package."""
+"""Reads from an ONNX file which files it refers to and its inner values, without an engine. Needs the onnx package."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ulsam_deploy.device.third_party import installed, words_of
 def files_of(path: Path) -> tuple[Path, ...]:
     """``path`` and every file of external data that it refers to.
 
-    Raises :class:`~ulsam_deploy.device.errors.RefusedError` for a location that leads to a file of somebody else.
+    Raises :class:`~ulsam_deploy.device.errors.RefusedError` for a location outside the model's folder.
     """
     return (path, *(inside(path, location) for location in locations(_read(path))))
 
 
 def exposed(path: Path) -> tuple[bytes, list[str]]:
-    """The model of ``path`` with the result of every node as an output, and their names in running order."""
+    """The model at ``path`` with the result of every node as an output, and their names in execution order."""
     model = _read(path)
     present = {output.name for output in model.graph.output}
     names = [name for node in model.graph.node for name in node.output if name]
     for name in names:
         if name not in present:
-            model.graph.output.add().name = name  # the engine works out its type and shape
+            model.graph.output.add().name = name  # the engine infers its type and shape
     return bytes(model.SerializeToString()), names
 
 

@@ -22,10 +22,10 @@ from ulsam_deploy.device.types import Availability, TensorSpec
 from .. import advice
 from ..ports import check_ports
 
-#: ONNX Runtime's word for a tensor's element type, and ours.
+#: ONNX Runtime's name of a tensor's element type, and ours.
 PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(double)": "fp64"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
-#: The profiler's word for an element type, and ours.
+#: The profiler's name of an element type, and ours.
 _KERNEL_TYPES = {"int8": "int8", "uint8": "int8", "float16": "fp16", "float": "fp32", "double": "fp64"}
 #: Kernels that only change how a value is stored.
 _STORAGE = ("Cast", "DequantizeLinear", "QuantizeLinear")
@@ -48,7 +48,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
 
     @classmethod
     def files_of(cls, path: Path) -> tuple[Path, ...]:
-        """The model and its external data, refused where it lies outside the model's folder."""
+        """The model and its external data, which is refused outside the model's folder."""
         from . import graph
 
         return graph.files_of(path)
@@ -61,7 +61,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
     def _load(self) -> None:
         import onnxruntime
 
-        # Newer versions look themselves; on a board there may be an older one.
+        # Newer versions check this themselves, but a board may have an older one.
         with words_of("ONNX Runtime", f"open {self.files[0].name}"):
             found = stored_locations(self.files[0].read_bytes())
         for location in found:
@@ -78,14 +78,14 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         options = options or onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads = self.threads or 0
-        options.log_severity_level = 4  # its errors come back as exceptions; don't print them as well
+        options.log_severity_level = 4  # its errors are raised as exceptions; don't print them as well
         folder = os.fspath(self.files[0].resolve().parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         with words_of("ONNX Runtime", f"open {self.files[0].name}"):
             return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs as the session states them."""
+        """The inputs and outputs as the session reports them."""
         return _specs(self._session.get_inputs()), _specs(self._session.get_outputs())
 
     def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -107,9 +107,9 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         del self._session
 
     def facts(self) -> EngineFacts:
-        """Engine, version, threads (0: as many as cores), and the element types of what its kernels really read.
+        """Engine, version, threads (0: one for each core), and the element types that its kernels really read.
 
-        ``precision`` is the lowest that takes part; ``layer_precisions`` counts kernels by it.
+        ``precision`` is the lowest of any kernel; ``layer_precisions`` counts kernels by the lowest that they read.
         """
         options = self._session.get_session_options()
         layers = self._layers()
@@ -123,7 +123,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         )
 
     def _layers(self) -> dict[str, int]:
-        """Kernels by the lowest type that they read, as the engine's profiler saw them in one run."""
+        """The count of kernels by the lowest type that they read, from the engine's profile of one run."""
         import onnxruntime
 
         with scratch() as folder:
@@ -144,7 +144,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
 
 
 def _lowest(types: Sequence[Mapping[str, object]]) -> str:
-    """The lowest precision among the tensors that a kernel reads; shapes and indices are of none."""
+    """The lowest precision among the tensors that a kernel reads; shapes and indices do not count."""
     read = {_KERNEL_TYPES.get(name, "other") for tensor in types for name in tensor}
     return next((name for name in _LOWEST_FIRST if name in read), "other")
 
@@ -155,5 +155,5 @@ def _specs(ports: Any) -> tuple[TensorSpec, ...]:
 
 
 def _shapes(ports: Any) -> dict[str, tuple[int | None, ...]]:
-    """Shapes by name; ONNX Runtime gives a dynamic axis as a string."""
+    """Shapes by name; ONNX Runtime reports a dynamic axis as a string."""
     return {port.name: tuple(size if isinstance(size, int) else None for size in port.shape) for port in ports}

@@ -1,7 +1,7 @@
-"""The recipe of a TensorRT kit, and the one builder that follows it on TensorRT 8.6, 10.x, 11.x and TensorRT for RTX.
+"""The recipe of a TensorRT kit, and the builder that follows it on TensorRT 8.6, 10.x, 11.x and TensorRT for RTX.
 
-Device-safe: standard library, and the ``tensorrt`` module that is handed in. It asks the module what it can do instead
-of comparing versions: networks are strongly typed wherever that exists, and the precision lives in the ONNX file.
+Device-safe: standard library, and the ``tensorrt`` module that the caller passes in. It queries the module's features
+instead of comparing versions: networks are strongly typed where possible, with the precision stated in the ONNX file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SCHEMA = "ulsam-deploy/trt-build/1"
 
 @dataclass(frozen=True)
 class ShapeProfile:
-    """The range of shapes that an engine takes for one dynamic input, and the one that it is tuned for."""
+    """The range of shapes that an engine accepts for one dynamic input, and the shape that it is tuned for."""
 
     min: tuple[int, ...]
     opt: tuple[int, ...]
@@ -33,9 +33,11 @@ class ShapeProfile:
 class EngineRecipe:
     """How to build the engine of a kit: ``build.json``.
 
-    ``profiles`` is empty for a static network. ``tf32`` is off in a kit that is to agree with fp32 arithmetic.
-    ``dla``: place on core 0 of the DLA what runs there, the rest on the GPU. ``trtexec`` holds command lines that do
-    the same, by generation of TensorRT.
+    Attributes:
+        profiles: Shape ranges by input; empty for a static network.
+        tf32: Off in a kit that must agree with fp32 arithmetic.
+        dla: Run on core 0 of the DLA what can run there, and the rest on the GPU.
+        trtexec: Equivalent command lines, by generation of TensorRT.
     """
 
     onnx_sha256: str
@@ -50,7 +52,7 @@ class EngineRecipe:
     trtexec: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """``build.json``'s text, the same bytes for the same recipe."""
+        """The text of ``build.json``: the same bytes for the same recipe."""
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, sort_keys=True) + "\n"
 
     @classmethod
@@ -81,14 +83,14 @@ class EngineRecipe:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What the vendor's parser made of a model: the layers of the network by type."""
+    """The result of the vendor's parser: the layers of the network by type."""
 
     layers: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Built:
-    """A serialized engine, and the ``listing`` of its layers, a line each, where the builder's log has one (RTX)."""
+    """A serialized engine, and the ``listing`` of its layers, one for each line, if the builder's log has it (RTX)."""
 
     plan: bytes
     parsed: Parsed
@@ -98,7 +100,7 @@ class Built:
 def parse(trt: ModuleType, onnx: bytes) -> Parsed:
     """Read ``onnx`` with the parser of ``trt``; needs no GPU with TensorRT for RTX.
 
-    Raises :class:`ExportError` with the parser's own words.
+    Raises :class:`ExportError` with the parser's own message.
     """
     return BuildSession(trt).parse(onnx)
 
@@ -106,10 +108,18 @@ def parse(trt: ModuleType, onnx: bytes) -> Parsed:
 def build(
     trt: ModuleType, onnx: bytes, recipe: EngineRecipe, *, capability: str = "", cache: Path | None = None
 ) -> Built:
-    """Build a serialized engine for this machine's GPU, or for the compute ``capability`` (``SM86``) with RTX.
+    """Build a serialized engine.
 
-    ``cache`` is a timing cache, read if it is there and written back. Raises :class:`ExportError` with the words of the
-    parser or of the builder, :class:`RefusedError` when ``onnx`` is not the recipe's.
+    Args:
+        trt: The TensorRT module.
+        onnx: The model.
+        recipe: How to build it.
+        capability: With RTX, the compute capability to build for, such as ``SM86``; empty: this machine's GPU.
+        cache: The file of a timing cache, which is read if it exists and written back.
+
+    Raises:
+        ExportError: The parser or the builder failed; contains its message.
+        RefusedError: ``onnx`` is not the model that the recipe was written for.
     """
     recipe.check(onnx)
     session = BuildSession(trt)
@@ -129,7 +139,7 @@ def build(
 
 
 class BuildSession:
-    """A builder and a network with the log that both write to; the log must outlive them."""
+    """A builder and a network, and the log that both write to, which must outlive them."""
 
     def __init__(self, trt: ModuleType) -> None:
         self.trt = trt
@@ -139,7 +149,7 @@ class BuildSession:
         self.network = self.builder.create_network(network_flags(trt))
 
     def parse(self, onnx: bytes) -> Parsed:
-        """Read ``onnx`` into ``network``; raises :class:`ExportError` with the parser's own words."""
+        """Read ``onnx`` into ``network``; raises :class:`ExportError` with the parser's own message."""
         self.parser = parser = self.trt.OnnxParser(self.network, self.log)  # it owns the network's weights
         if not parser.parse(onnx):
             words = "; ".join(_error(parser.get_error(index)) for index in range(parser.num_errors))
@@ -165,12 +175,12 @@ class BuildSession:
         return config
 
     def errors(self) -> str:
-        """What the log holds of errors."""
+        """The errors in the log, as one line."""
         worst = int(self.trt.ILogger.ERROR)
         return "; ".join(text for severity, text in self.said if severity <= worst) or "no reason given"
 
     def listing(self) -> str:
-        """The detailed lines about the engine's layers out of the log; empty where there are none."""
+        """The log's detailed lines about the engine's layers; empty if there are none."""
         return "\n".join(text for _, text in self.said if text.startswith("Layers:"))
 
 
@@ -188,9 +198,9 @@ def logger(trt: ModuleType, said: list[tuple[int, str]]) -> Any:
 
 
 def strongly_typed(trt: ModuleType) -> bool:
-    """Whether networks take their types from the file: always in 11 and RTX, which have no precision flags any more.
+    """Whether networks take their types from the file: always in 11 and RTX, which no longer have precision flags.
 
-    In 10.x it is a choice, which the vendor calls complete from 10.12 on; nothing in the API tells the two apart.
+    In 10.x it is optional, and complete from 10.12 on according to the vendor; the API does not show which is the case.
     """
     if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         return False
@@ -201,7 +211,7 @@ def strongly_typed(trt: ModuleType) -> bool:
 
 
 def network_flags(trt: ModuleType) -> int:
-    """The flags of a new network: strongly typed where that is complete; 8.x needs EXPLICIT_BATCH, 10.x nothing."""
+    """The flags of a new network: strongly typed if that is complete; 8.x needs EXPLICIT_BATCH, 10.x nothing."""
     flags = trt.NetworkDefinitionCreationFlag
     if strongly_typed(trt):
         return 1 << int(flags.STRONGLY_TYPED)
@@ -209,7 +219,7 @@ def network_flags(trt: ModuleType) -> int:
 
 
 def _set_precision(trt: ModuleType, config: Any, recipe: EngineRecipe) -> None:
-    """What a weakly typed network needs to be told, and the DLA."""
+    """Set the precision flags that a weakly typed network needs, and the DLA's."""
     if not recipe.tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     if recipe.precision == "fp16" and not strongly_typed(trt):
@@ -226,7 +236,7 @@ def _error(error: Any) -> str:
 
 
 def _read_cache(config: Any, cache: Path | None) -> Any:
-    """Give ``config`` the timing cache at ``cache``, empty if the file isn't there or is another GPU's or version's."""
+    """Give ``config`` the timing cache at ``cache``; an empty one if the file is missing or does not fit."""
     if cache is None:
         return None
     held = cache.read_bytes() if cache.is_file() else b""

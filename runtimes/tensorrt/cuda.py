@@ -1,6 +1,6 @@
-"""Is there an NVIDIA GPU, and its memory by a thin ctypes layer over the CUDA runtime. Device-safe: no cupy, no pycuda.
+"""Detects an NVIDIA GPU, and manages its memory, with ctypes on the CUDA runtime. Device-safe: no cupy, no pycuda.
 
-The probe goes through the driver and must come first: without a driver some TensorRT versions crash the process.
+Detection uses the driver and must come first: without a driver, some TensorRT versions crash the process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CAPABILITY_MAJOR, CAPABILITY_MINOR = 75, 76
 
 
 def missing() -> str:
-    """What stands between this process and an NVIDIA GPU, in words; empty when nothing does."""
+    """Why this process cannot use an NVIDIA GPU; empty if it can."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -40,7 +40,7 @@ def missing() -> str:
 
 @dataclass(frozen=True)
 class GpuMachine:
-    """The GPU that an engine is built for, and what drives it; versions as ``12.6``."""
+    """The GPU that an engine is built for, and its software; versions as ``12.6``."""
 
     gpu: str
     capability: str
@@ -50,7 +50,7 @@ class GpuMachine:
 
 
 def machine(driver: object = None, runtime: object = None) -> GpuMachine:
-    """The first GPU of this machine, asked of the driver; raises :class:`UnavailableError` when there is none."""
+    """The first GPU of this machine, from the driver; raises :class:`UnavailableError` if there is none."""
     if driver is None:
         if gap := missing():
             raise UnavailableError(gap, todo=advice.NO_GPU)
@@ -81,7 +81,7 @@ def _ask(library: object, name: str, *arguments: object) -> None:
 
 
 class Stream:
-    """One CUDA stream and the device buffers used on it. Buffers grow and are kept; all go on :meth:`close`."""
+    """One CUDA stream and its device buffers. Buffers grow as needed and are reused; :meth:`close` frees them."""
 
     def __init__(self, library: object = None) -> None:
         self._cuda = library or _runtime_library()
@@ -114,7 +114,7 @@ class Stream:
         self._copy(array.ctypes.data, self._buffers[name][0], array.nbytes, DEVICE_TO_HOST)
 
     def wait(self) -> None:
-        """Wait until everything on the stream has happened."""
+        """Wait until everything on the stream has finished."""
         self.call("cudaStreamSynchronize", ctypes.c_void_p(self.handle))
 
     def close(self) -> None:

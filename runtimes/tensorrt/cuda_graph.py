@@ -1,7 +1,8 @@
-"""The launches of an engine as one CUDA graph, recorded once it is warm: a small network waits for launches otherwise.
+"""Records an engine's launches as one CUDA graph after the first run: otherwise launches dominate a small network.
 
-Device-safe. TensorRT's documentation: the first run after a change of shapes does work that cannot be recorded, and an
-engine with steps that wait for the host can't be recorded at all. Such an engine goes on as it is, and says why.
+Device-safe. According to TensorRT's documentation, the first run after a change of shapes does work that cannot be
+recorded, and an engine with steps that wait for the host cannot be recorded at all. Such an engine runs without a
+graph, and the reason is reported.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from ulsam_deploy.device.errors import ExportError
 
 from .cuda import Stream
 
-#: ``cudaStreamCaptureModeThreadLocal``: other threads may go on using CUDA meanwhile.
+#: ``cudaStreamCaptureModeThreadLocal``: other threads may use CUDA during the capture.
 THREAD_LOCAL = 1
-#: One a combination of shapes; beyond this the oldest goes.
+#: One graph for each combination of shapes; beyond this number the oldest is dropped.
 KEPT = 8
 
 
 class Replayed:
-    """Work on ``stream`` that is done as given the first time, then recorded, and replayed from there on."""
+    """Work on ``stream`` that runs normally the first time, is then recorded, and is replayed from then on."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream, self._warm = stream, dict[Hashable, None]()
         self._graphs: dict[Hashable, tuple[int, int]] = {}
-        #: Why nothing is recorded any more; empty while it works.
+        #: Why recording has stopped; empty while it works.
         self.refused = ""
 
     @property
     def recorded(self) -> int:
-        """How many graphs are held."""
+        """The number of recorded graphs."""
         return len(self._graphs)
 
     def run(self, key: Hashable, enqueue: Callable[[], None]) -> None:
-        """Do ``enqueue``'s work, which is the same for equal keys: same shapes, same device addresses."""
+        """Do the work of ``enqueue``; equal keys mean the same work: same shapes, same device addresses."""
         if key not in self._graphs and key in self._warm and not self.refused:
             self._record(key, enqueue)
         if key in self._graphs:
@@ -44,7 +45,7 @@ class Replayed:
             self._warm = dict.fromkeys([*self._warm, key][-KEPT:])
 
     def close(self) -> None:
-        """Let go of every graph."""
+        """Free every graph."""
         for key in list(self._graphs):
             self._drop(key)
 
@@ -58,9 +59,9 @@ class Replayed:
             self._stream.call("cudaStreamBeginCapture", self._handle, ctypes.c_int(THREAD_LOCAL))
             try:
                 enqueue()
-            finally:  # a stream that is left recording is of no use to anyone
+            finally:  # a stream that is left in capture mode cannot be used again
                 self._stream.call("cudaStreamEndCapture", self._handle, ctypes.byref(graph))
-            # The name with the same arguments in CUDA 11.4 to 13: plain cudaGraphInstantiate changed its own in 12.
+            # Same arguments in CUDA 11.4 to 13, while those of plain cudaGraphInstantiate changed in 12.
             flags = ctypes.c_ulonglong(0)
             self._stream.call("cudaGraphInstantiateWithFlags", ctypes.byref(executable), graph, flags)
         except ExportError as error:

@@ -1,7 +1,7 @@
-"""A built engine on disk: ``model.plan`` and its sidecar, which says what it was built from, by what and for what.
+"""A built engine on disk: ``model.plan`` and its sidecar, which records its model, its TensorRT version and its GPU.
 
-Device-safe. The sidecar is read and the plan's hash checked before TensorRT sees a byte: an engine is native code, and
-one that was built elsewhere fails with words that help nobody.
+Device-safe. The sidecar is read and the plan's hash checked before TensorRT opens the plan: an engine is native code,
+and TensorRT's error for an engine from another machine is not helpful.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from . import builder
 from .cuda import GpuMachine
 
 SCHEMA = "ulsam-deploy/trt-engine/1"
-#: Which JetPack brings a TensorRT version, to say it in the words that people know a board by.
+#: The JetPack that contains each TensorRT version, because users know a board by its JetPack.
 JETPACKS = {"8.5": "JetPack 5.1", "10.3": "JetPack 6.1-6.2", "10.13": "JetPack 7.0-7.1", "10.16": "JetPack 7.2"}
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What an engine belongs to. ``tensorrt`` is the module and its version; versions of CUDA as ``12.6``."""
+    """The model and machine of an engine. ``tensorrt`` is the module and its version; CUDA versions as ``12.6``."""
 
     plan_sha256: str
     onnx_sha256: str
@@ -56,7 +56,7 @@ class Sidecar:
     def check(self, plan: bytes, tensorrt: str, here: GpuMachine) -> None:
         """Raise :class:`RefusedError` unless ``plan`` is the recorded one, :class:`UnavailableError` unless it fits.
 
-        An engine fits one compute capability and one TensorRT version; another driver or CUDA is no obstacle.
+        An engine fits one compute capability and one TensorRT version; the driver and CUDA may differ.
         """
         found = hashlib.sha256(plan).hexdigest()
         if found != self.plan_sha256:
@@ -73,7 +73,7 @@ class Sidecar:
 
 
 def described(tensorrt: str, machine: GpuMachine) -> str:
-    """A machine in words: GPU, compute capability, TensorRT, and on a Jetson the JetPack that brings it."""
+    """Describe a machine: GPU, compute capability, TensorRT, and on a Jetson the JetPack that contains it."""
     version = tensorrt.rpartition(" ")[2]
     jetpack = JETPACKS.get(".".join(version.split(".")[:2]), "") if machine.architecture == "aarch64" else ""
     return f"{machine.gpu} (compute capability {machine.capability}) with {tensorrt}" + (jetpack and f", {jetpack}")
@@ -85,14 +85,14 @@ def name_of(trt: ModuleType) -> str:
 
 
 def sidecar_path(plan: Path) -> Path:
-    """Where the sidecar of the engine ``plan`` lies."""
+    """The path of the sidecar of the engine ``plan``."""
     return plan.with_name(plan.name + ".json")
 
 
 def checked_plan(plan: Path, trt: ModuleType, here: GpuMachine) -> tuple[bytes, str]:
-    """The bytes of ``plan`` and its precision, held against its sidecar; raises as :meth:`Sidecar.check`.
+    """The bytes of ``plan`` and its precision, checked against its sidecar; raises as :meth:`Sidecar.check`.
 
-    Without a sidecar the caller has decided to trust it, and the precision is ``unknown``.
+    Without a sidecar, the caller has decided to trust the plan, and the precision is ``unknown``.
     """
     content, side = plan.read_bytes(), sidecar_path(plan)
     if not side.is_file():
@@ -105,10 +105,10 @@ def checked_plan(plan: Path, trt: ModuleType, here: GpuMachine) -> tuple[bytes, 
 def build_kit(kit: Path, output: Path, trt: ModuleType, here: GpuMachine, *, force: bool = False) -> Path:
     """Build the engine of the ``kit`` folder into the folder ``output``, with its sidecar; returns the plan's path.
 
-    A plan that is there with its sidecar is one of an earlier run and is replaced, another one with ``force`` only.
+    An existing plan with a sidecar is from an earlier run and is replaced; any other one only with ``force``.
 
-    The timing cache lies in ``output`` as well, under a name with everything that makes timings comparable. The
-    sidecar is written last, and holds the plan's hash: a run that is cut short leaves no plan with a fitting one.
+    The timing cache is written to ``output`` as well; its name identifies the machine, so that timings stay comparable.
+    The sidecar is written last and holds the plan's hash, so an interrupted run leaves no plan with a matching sidecar.
     """
     try:
         recipe = builder.EngineRecipe.from_json((kit / "build.json").read_text(encoding="utf-8"))
@@ -133,9 +133,9 @@ def build_kit(kit: Path, output: Path, trt: ModuleType, here: GpuMachine, *, for
 
 
 def timing_cache_name(name: str, tensorrt: str, here: GpuMachine) -> str:
-    """``model.timing`` with a short digest of TensorRT, GPU and driver: other machines' timings mislead.
+    """``model.timing`` with a short digest of TensorRT, GPU and driver: timings of other machines would mislead.
 
-    Networks share it: TensorRT keys its entries on the layers themselves.
+    Networks can share the cache, because TensorRT keys its entries by layer.
     """
     known: Mapping[str, str] = {**dataclasses.asdict(here), "tensorrt": tensorrt}
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,8 +1,8 @@
 """Engine ``tensorrt``: TensorRT 8.6 to 11, or TensorRT for RTX. Device-safe: standard library, numpy and TensorRT.
 
-Opens a kit (``model.onnx`` and ``build.json``: the engine is built in memory first) or a serialized ``.plan``, which is
-held against its sidecar before TensorRT sees it. An engine is native code: whoever opens one without a sidecar has
-decided to trust it.
+Opens a kit (``model.onnx`` and ``build.json``: the engine is first built in memory) or a serialized ``.plan``, which is
+checked against its sidecar before TensorRT opens it. An engine is native code: a caller that opens one without a
+sidecar has decided to trust it.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class TensorRT(Runtime):
     opens = (".plan", ".engine")
     precisions = ("fp32", "fp16", "int8")
     native = True
-    #: The device-safe builder, for the exporter that writes kits for it.
+    #: The device-safe builder, also used by the exporter, which writes kits for it.
     builder = trt_builder
 
     @classmethod
     def available(cls) -> Availability:
-        """Whether there is an NVIDIA GPU (asked first, by ctypes) and a TensorRT module; neither is imported."""
+        """Whether there is an NVIDIA GPU (checked first, by ctypes) and a TensorRT module, which is not imported."""
         if gap := cuda.missing():
             return Availability(False, gap, advice.NO_GPU)
         return installed(module_name(), todo=advice.tensorrt())
@@ -55,15 +55,14 @@ class TensorRT(Runtime):
     def build(cls, kit: Path, output: Path, *, force: bool = False) -> Path:
         """Build the engine of the ``kit`` folder into ``output``, with its sidecar; returns the engine's path.
 
-        ``force``: also over a file that is no engine of an earlier run.
-
-        Raises :class:`UnavailableError` without a GPU or TensorRT, else as :func:`trt_engine.build_kit`.
+        With ``force``, it also replaces a file that is not an engine of an earlier run. Raises
+        :class:`UnavailableError` without a GPU or TensorRT, and what :func:`.engine.build_kit` raises.
         """
         return engine.build_kit(kit, output, cls._module(), cuda.machine(), force=force)
 
     @classmethod
     def _module(cls) -> ModuleType:
-        """The TensorRT module, imported only where there is a GPU: without a driver some versions crash the process."""
+        """The TensorRT module, imported only if there is a GPU: without a driver some versions crash the process."""
         here = cls.available()
         if not here.usable:
             raise UnavailableError(here.detail, todo=here.todo)
@@ -87,7 +86,7 @@ class TensorRT(Runtime):
         check_ports("output", self.outputs, self._shapes("OUTPUT"))
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs as the engine states them."""
+        """The inputs and outputs as the engine reports them."""
         return self._specs("INPUT"), self._specs("OUTPUT")
 
     def _specs(self, mode: str) -> tuple[TensorSpec, ...]:
@@ -97,7 +96,7 @@ class TensorRT(Runtime):
         )
 
     def _plan(self) -> bytes:
-        """The engine's bytes; notes the precision that it was built for."""
+        """The engine's bytes; also records the precision that it was built for."""
         if self.files[0].suffix != ".onnx":
             plan, self._precision = engine.checked_plan(self.files[0], self._trt, self._machine)
             return plan
@@ -122,7 +121,7 @@ class TensorRT(Runtime):
             raise ExportError(f"the engine did not run: {self._errors()}")
 
     def _uploaded(self, name: str, array: Array) -> int:
-        """The address of the input ``name``, with ``array`` on its way there and the engine told of both."""
+        """Start the upload of ``array``, set it as the engine's input ``name``, and return its device address."""
         if not self._context.set_input_shape(name, array.shape):
             raise ExportError(f"the engine refused shape {shape_text(array.shape)} for '{name}': {self._errors()}")
         address = self._stream.upload(name, array)
@@ -130,7 +129,7 @@ class TensorRT(Runtime):
         return address
 
     def _allocated(self, name: str) -> Array:
-        """A host array for the output ``name`` at the current input shapes, with its device buffer bound."""
+        """A host array for the output ``name`` at the current input shapes; binds the output's device buffer."""
         dtype = DTYPES[self._engine.get_tensor_dtype(name).name]
         array: Array = np.empty(tuple(self._context.get_tensor_shape(name)), dtype)
         self._context.set_tensor_address(name, self._stream.buffer(name, array.nbytes))
@@ -142,7 +141,7 @@ class TensorRT(Runtime):
         del self._context, self._engine, self._runtime
 
     def facts(self) -> EngineFacts:
-        """Engine, version, machine, layers, CUDA graphs in use (or why none), and the precision stated at its build."""
+        """Engine, version, machine, layers, CUDA graphs (or why there are none), and the precision of its build."""
         machine = self._machine
         return EngineFacts(
             engine="TensorRT for RTX" if self._trt.__name__ == "tensorrt_rtx" else "TensorRT",
@@ -173,5 +172,5 @@ class TensorRT(Runtime):
 
 
 def module_name() -> str:
-    """The first of :data:`MODULES` that is installed, or the first of all."""
+    """The first installed module of :data:`MODULES`; the first of the list if none is."""
     return next((name for name in MODULES if find_spec(name) is not None), MODULES[0])

@@ -1,4 +1,4 @@
-"""Artifacts that somebody else made: held against a checkpoint, opened behind a process boundary only."""
+"""Checks artifacts made by any tool against a checkpoint; such files are opened in a separate process only."""
 
 from ulsam_deploy.against.check import Foreign, Question, verify_against
 from ulsam_deploy.against.guard import Guarded

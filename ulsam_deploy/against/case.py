@@ -1,4 +1,4 @@
-"""An artifact with its ports matched to a network's tensors: spoken to in the network's names, layout and float32."""
+"""An artifact with its ports matched to a network's tensors: used with the network's names and layout, in float32."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Case:
     outputs: Mapping[str, TensorSpec]
 
     def run(self, inputs: ArrayMap, without: range | None = None) -> tuple[dict[str, Array], EngineFacts]:
-        """The outputs that the artifact has, (P, ...) by the network's names, and the engine's facts.
+        """Run the artifact; returns its outputs, (P, ...) by the network's names, and the engine's facts.
 
-        ``without``: of its ablation in which the softmaxes of these numbers, in running order, give zero.
+        With ``without``, run its ablation in which the softmaxes of these numbers, in execution order, give zero.
         """
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
         found = self.guarded.run(*ports, self.feed(inputs), without)
         return {name: found.arrays[port.name] for name, port in self.outputs.items()}, found.facts
 
     def values(self, inputs: ArrayMap, size: int, without: range | None = None) -> list[dict[str, Array]]:
-        """Every tensor inside the artifact, or such an ablation of it, for each ``size`` rows of ``inputs``."""
+        """Every inner tensor of the artifact, or of such an ablation, for each batch of ``size`` rows of ``inputs``."""
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
         return self.guarded.values(*ports, self.feed(inputs), size, without)
 
     def feed(self, inputs: ArrayMap) -> dict[str, Array]:
-        """``inputs`` by port and in its dtype, in PyTorch's layout still."""
+        """``inputs`` by port, in the port's dtype but still in PyTorch's layout."""
         return {port.name: np.asarray(inputs[name]).astype(port.dtype) for name, port in self.inputs.items()}

@@ -1,4 +1,4 @@
-"""``verify --against``: does this file, whoever made it, compute what the checkpoint computes?"""
+"""``verify --against``: does this file, made by any tool, compute what the checkpoint computes?"""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from ulsam_deploy.exporting.workspace import Workspace
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about one artifact; ``None``: worked out from the file.
+    """The options for checking one artifact; what is ``None`` is derived from the file.
 
-    ``reproduce`` is a folder for a failure's reproduction; ``trust_native`` lets native code (a TensorRT engine) run.
+    ``reproduce`` is a folder for a failure's reproduction; ``trust_native`` allows native code (a TensorRT engine).
     """
 
     artifact: Path
@@ -51,7 +51,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Foreign:
-    """What was found; ``reproduced`` says whether the folder that was asked for was written."""
+    """The result of the check; ``reproduced`` says whether the requested folder was written."""
 
     target: str
     precision: str
@@ -62,20 +62,22 @@ class Foreign:
 
     @property
     def exit_code(self) -> Exit:
-        """The exit code that the verdict stands for."""
+        """The exit code of the verdict."""
         return verdict_code(self.evidence)
 
 
 def verify_against(options: ExportOptions, question: Question, progress: Progress | None = None) -> Foreign:
-    """Hold ``question.artifact`` against the checkpoint ``options.model``; the batch is the artifact's own.
+    """Check ``question.artifact`` against the checkpoint ``options.model``; the batch is the artifact's own.
 
-    int8 is judged by what sound int8 does with the ranges of ``options.calibration``, and on real inputs only: part of
-    that set, and your own probes.
+    int8 is judged by control runs with the ranges of ``options.calibration``, and on real inputs only: part of that
+    set, and the user's own probes.
 
-    Raises :class:`UsageError` for a file of unknown kind, one that cannot be this network, or int8 without a
-    calibration set (and the other way round), :class:`RefusedError` for one that reaches out of its folder or would run
-    code, :class:`UnavailableError` without its engine, and :class:`~ulsam_deploy.device.errors.ExportError` when the
-    engine cannot open or run it, crashes, or exceeds the limits.
+    Raises:
+        UsageError: The kind of file is unknown, it cannot be this network, int8 comes without a calibration set, or
+            another precision with one.
+        RefusedError: The file refers to files outside its folder, or would run code.
+        UnavailableError: Its engine is missing.
+        ExportError: The engine cannot open or run it, crashes, or exceeds the limits.
     """
     progress = progress or Progress()
     engine = _engine(question)
@@ -103,7 +105,7 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
 def _judge(
     prepared: Prepared, case: Case, precision: str, folder: Path | None, progress: Progress
 ) -> tuple[Evidence, bool]:
-    """Run, check, say where it goes wrong, and leave a reproduction in ``folder`` unless all is well."""
+    """Run and check; for a failure, find where it goes wrong and write a reproduction to ``folder``."""
     golden = prepared.golden.at(precision)
     with progress.stage("run and check") as said:
         produced, facts = case.run(golden.inputs)
@@ -134,7 +136,7 @@ def _judge(
 
 
 def _ablations(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMap, progress: Progress) -> Ablations:
-    """What the artifact's ablations without each block's attention show; empty where its softmaxes are not those."""
+    """The results of the artifact's ablations; empty if its softmaxes cannot be matched with the network's blocks."""
     with progress.stage("ablations") as said:
         try:
             shares = _shares(case.guarded.softmaxes(), prepared.card.blocks)
@@ -146,7 +148,7 @@ def _ablations(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMa
             if is_mixed_up(golden, produced, ablations.outputs, golden.floors):
                 said.append("none: the softmaxes of this file are in another order than the network's blocks")
                 return Ablations()
-        except UlsamError as error:  # an ablation is more evidence, where one can be made
+        except UlsamError as error:  # an ablation is additional evidence, if it can be made
             said.append(f"none: {error.found.splitlines()[0]}")
             return Ablations()
         said.append(f"{len(shares)}, each without one block's attention")
@@ -154,18 +156,16 @@ def _ablations(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMa
 
 
 def _inside(prepared: Prepared, case: Case, without: range | None = None) -> Sequence[ArrayMap]:
-    """All values inside the artifact, or such an ablation, on each batch that is watched; none where they can't be
-    shown.
-    """
+    """All inner values of the artifact, or of an ablation, on each watched batch; empty if they cannot be read."""
     feeds = [feed for feed, _ in prepared.watched()]
     try:
         return case.values({n: np.concatenate([f[n] for f in feeds]) for n in feeds[0]}, prepared.batch, without)
-    except UlsamError:  # the outputs of the ablations tell something alone
+    except UlsamError:  # the outputs of the ablations alone are evidence, too
         return []
 
 
 def _shares(count: int, blocks: Sequence[Block]) -> list[range]:
-    """Which of ``count`` softmaxes, in running order, are each block's: one, or one a subspace; empty: neither."""
+    """The softmaxes of each block, in execution order: one, or one for each subspace; empty if there are others."""
     for sizes in ([1] * len(blocks), [block.subspaces for block in blocks]):
         if blocks and sum(sizes) == count:
             ends = list(accumulate(sizes))
@@ -180,7 +180,7 @@ def _engine(question: Question) -> type[Runtime]:
     kinds = {suffix: engine for engine in engines.values() for suffix in engine.opens}
     engine = kinds.get(path.suffix.lower())
     if engine is None:
-        raise UsageError(f"'{path.name}' is of no known kind", expected=" ".join(sorted(kinds)))
+        raise UsageError(f"'{path.name}' is of an unknown kind", expected=" ".join(sorted(kinds)))
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'", expected="an artifact", todo="check the path")
     if engine.native and not question.trust_native:
@@ -200,7 +200,7 @@ def _precision(specs: Sequence[TensorSpec]) -> str:
 
 
 def _check_calibration(options: ExportOptions, precision: str) -> None:
-    """Ranges are needed for int8, and mean nothing elsewhere."""
+    """Require a calibration set for precisions with ranges, and refuse one for the others."""
     if precision in CALIBRATED and options.calibration is None:
         raise UsageError(f"{precision} is judged by ranges", expected="a calibration set", todo=NO_CALIBRATION)
     if precision not in CALIBRATED and options.calibration is not None:
@@ -212,7 +212,7 @@ def _check_calibration(options: ExportOptions, precision: str) -> None:
 
 
 def _truth(prepared: Prepared, inputs: ArrayMap) -> ArrayMap:
-    """What PyTorch gives in float64 for one batch of the artifact."""
+    """PyTorch's float64 outputs for one batch of the artifact."""
     import torch
 
     from ulsam_deploy.graph import Evaluator, batches
@@ -225,7 +225,7 @@ def _truth(prepared: Prepared, inputs: ArrayMap) -> ArrayMap:
 
 
 def _notes(case: Case, outputs: int, precision: str, question: Question) -> Iterator[str]:
-    """What was worked out, for the user to contradict."""
+    """What was assumed about the file, so that the user can correct it."""
     for name, port in case.inputs.items():
         if port.layout == "NHWC" and question.layout is None:
             yield f"input '{port.name}' is taken as NHWC"
@@ -235,6 +235,6 @@ def _notes(case: Case, outputs: int, precision: str, question: Question) -> Iter
         if port.name != name:
             yield f"output '{port.name}' is taken as the network's '{name}'"
     if len(case.outputs) < outputs:
-        yield f"{outputs - len(case.outputs)} other outputs are not looked at"
+        yield f"{outputs - len(case.outputs)} other outputs are not checked"
     if precision != "fp32" and question.precision is None:
         yield f"judged as {precision}, because its inputs or outputs are"

@@ -1,6 +1,6 @@
-"""An artifact of unknown origin behind a process boundary: whatever it does to its engine, the caller gets words.
+"""Runs an untrusted artifact in a separate process: whatever it does to its engine, the caller gets a clear error.
 
-Standard library and numpy. Nothing that comes back from the process is trusted: strict JSON and plain arrays only.
+Standard library and numpy. The process's answer is not trusted either: strict JSON and plain arrays only.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class Guarded:
-    """The artifact at ``path`` and the engine that opens it, each time in a process of its own within ``limits``.
+    """The artifact at ``path`` and its engine; every call opens it in a new process within ``limits``.
 
     Every method raises :class:`~ulsam_deploy.device.errors.ExportError` when the engine crashes or exceeds a limit, and
     the engine's own :class:`~ulsam_deploy.device.errors.UlsamError` otherwise.
@@ -36,22 +36,22 @@ class Guarded:
     limits: Limits
 
     def open(self) -> Ports:
-        """What the artifact states about itself."""
+        """The inputs and outputs that the artifact declares."""
         return self._do(worker.open_file, self._file)
 
     def run(self, inputs: Specs, outputs: Specs, feed: ArrayMap, without: range | None = None) -> Outputs:
-        """What comes out for all of ``feed``, in PyTorch's layout, and the engine's facts.
+        """Run all of ``feed``; returns the outputs in PyTorch's layout, and the engine's facts.
 
-        ``without``: of the artifact's ablation in which the softmaxes of these numbers give zero.
+        With ``without``, run the artifact's ablation in which the softmaxes of these numbers give zero.
         """
         return self._do(worker.run, Fed(self._file, inputs, outputs, feed, tuple(without or ())))
 
     def values(
         self, inputs: Specs, outputs: Specs, feed: ArrayMap, size: int, without: range | None = None
     ) -> list[dict[str, Array]]:
-        """Every floating-point tensor inside the artifact, or its ablation, for each ``size`` rows of ``feed``.
+        """Every inner floating-point tensor of the artifact, or of its ablation, for each batch of ``size`` rows.
 
-        In the artifact's own layout.
+        The tensors are in the artifact's own layout.
         """
         found = self._do(worker.values, Fed(self._file, inputs, outputs, feed, tuple(without or ()), size))
         batches: dict[str, dict[str, Array]] = {}
@@ -61,7 +61,7 @@ class Guarded:
         return list(batches.values())
 
     def softmaxes(self) -> int:
-        """How many softmaxes the artifact has; 0 where that cannot be told."""
+        """The number of softmaxes in the artifact; 0 if it cannot be determined."""
         return self._do(worker.softmaxes, self._file).count
 
     @property

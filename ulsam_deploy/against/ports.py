@@ -1,4 +1,4 @@
-"""Which port of an unknown artifact is which tensor of the network, and in what layout. Standard library only."""
+"""Matches the ports of an unknown artifact with the network's tensors and layouts. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ FLOATS = ("float32", "float16", "float64")
 
 
 def batch_of(ports: Sequence[TensorSpec]) -> int | None:
-    """The artifact's batch size, ``None`` where it is dynamic."""
+    """The artifact's batch size; ``None`` if it is dynamic."""
     if not ports or not ports[0].shape:
         raise UsageError("the artifact has no input with a batch axis", expected="a network with image-like inputs")
     return ports[0].shape[0]
 
 
 def map_inputs(ports: Specs, wanted: Specs, layout: str | None) -> Specs:
-    """The artifact's input ports in the order of ``wanted``, the network's inputs, described in PyTorch's axis order.
+    """Match the artifact's input ports with the network's inputs ``wanted``.
 
-    Names are matched where they are the same, else the order counts. Raises :class:`UsageError` when the number,
-    a shape or a dtype does not fit, or a layout cannot be told.
+    Ports are matched by name if the names are the same, otherwise by order.
+
+    Returns:
+        The ports in the order of ``wanted``, described in PyTorch's axis order.
+
+    Raises:
+        UsageError: The number, a shape or a dtype does not fit, or a layout is ambiguous.
     """
     if len(ports) != len(wanted):
         raise UsageError(f"the artifact has {len(ports)} inputs", expected=f"{len(wanted)}, as the network has")
@@ -33,10 +38,10 @@ def map_inputs(ports: Specs, wanted: Specs, layout: str | None) -> Specs:
 
 
 def map_outputs(ports: Specs, wanted: Specs, layout: str | None) -> dict[str, TensorSpec]:
-    """Output name of the network to the port that gives it; an output for which no port is left is missing.
+    """Map the network's output names to the artifact's ports; an output for which no port is left is missing.
 
-    A port that fits in shape goes before one that comes next in order; one that does not fit is taken as it is, and
-    the check says what is wrong with it.
+    A port whose shape fits is preferred to the next in order; one that does not fit is taken as it is, and the check
+    reports what is wrong with it.
     """
     if {spec.name for spec in wanted} <= {port.name for port in ports}:
         left = list(_paired(ports, wanted))
@@ -88,7 +93,7 @@ def _input(port: TensorSpec, spec: TensorSpec, layout: str | None) -> TensorSpec
 
 
 def _layouts(port: TensorSpec, spec: TensorSpec) -> tuple[str, ...]:
-    """The layouts in which ``port`` can be ``spec``, whatever the batch."""
+    """The layouts in which the shape of ``port`` fits ``spec``, ignoring the batch."""
     own, wanted = port.shape, spec.shape[1:]
     if len(own) != len(spec.shape):
         return ()

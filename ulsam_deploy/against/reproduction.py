@@ -1,4 +1,7 @@
-"""A failure to take elsewhere: a folder with the artifact, the inputs, both outputs and a script of public tools."""
+"""Writes a failure's reproduction: a folder with the artifact, the inputs, both outputs, and a script that reruns it.
+
+The script uses public tools only.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ for name, expected in {{{expected}}}.items():
 
 
 def check_folder(folder: Path) -> None:
-    """Raises :class:`UsageError` when there is something in ``folder`` already, or it cannot be made."""
+    """Raise :class:`UsageError` if ``folder`` is not empty or cannot be created."""
     try:
         there = folder.exists() or folder.is_symlink()
         taken = there and any(folder.iterdir())
@@ -49,10 +52,20 @@ def check_folder(folder: Path) -> None:
 
 
 def write(folder: Path, case: Case, inputs: ArrayMap, expected: ArrayMap, found: ArrayMap, facts: EngineFacts) -> None:
-    """Leave everything in ``folder``; arrays come in PyTorch's layout and are stored in the artifact's own.
+    """Write the reproduction to ``folder``; arrays are given in PyTorch's layout and stored in the artifact's own.
 
-    ``facts``: the engine's about the artifact. ``case.npz`` holds ``input 0``, ..., ``expected 0``, ... (float64) and
-    ``found 0``, ..., in the order of ports. Raises :class:`ExportError` when the disk fails.
+    ``case.npz`` holds ``input 0``, ..., ``expected 0``, ... (float64) and ``found 0``, ..., in the order of ports.
+
+    Args:
+        folder: The folder to write.
+        case: The artifact.
+        inputs: The inputs that show the failure.
+        expected: PyTorch's outputs.
+        found: The artifact's outputs.
+        facts: The engine's facts about the artifact.
+
+    Raises:
+        ExportError: The disk fails.
     """
     try:
         place = folder.resolve()

@@ -1,7 +1,7 @@
-"""What is done with a file of unknown origin in the process that opens it, for :mod:`ulsam_deploy.against.guard`.
+"""Opens an untrusted file in a process of its own, for :mod:`ulsam_deploy.against.guard`.
 
-Standard library, numpy and the engine; device-safe. Where it says ``without``, the file's ablation without these
-softmaxes is made and opened instead: only then are the packages that its exporter needs, too.
+Standard library, numpy and the engine; device-safe. With ``without``, the file's ablation without these softmaxes is
+made and opened instead; this also needs the packages of its exporter.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class File:
 
 @dataclass(frozen=True)
 class Ports:
-    """Inputs and outputs as a file states them, and all files that belong to it."""
+    """The inputs and outputs that a file declares, and all files that belong to it."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -46,9 +46,9 @@ class Ports:
 
 @dataclass(frozen=True)
 class Fed:
-    """A file with all of ``feed``, (P, ...) by input, ``size`` rows at once where values are asked for.
+    """A file and its inputs: ``feed``, (P, ...) by input name; ``size`` rows in a batch if values are requested.
 
-    ``without``: the softmaxes, by number, that give zero in its ablation; empty: the file itself.
+    ``without``: the numbers of the softmaxes that give zero in its ablation; empty: the file itself.
     """
 
     file: File
@@ -59,7 +59,7 @@ class Fed:
     size: int = 1
 
     def files(self) -> tuple[Path, ...]:
-        """What is opened."""
+        """The files to open."""
         engine = self.file.runtime()
         files = engine.files_of(self.file.path)
         return _ablation(engine, files, self.without) if self.without else files
@@ -67,7 +67,7 @@ class Fed:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What came out, (P, ...) by output, and what the engine says of itself."""
+    """The outputs, (P, ...) by name, and the engine's facts."""
 
     arrays: ArrayMap
     facts: EngineFacts
@@ -75,20 +75,20 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Values:
-    """Every value, by the number of its batch and its name: ``0/conv``."""
+    """Every inner value, by the number of its batch and its name: ``0/conv``."""
 
     arrays: ArrayMap
 
 
 @dataclass(frozen=True)
 class Softmaxes:
-    """How many there are."""
+    """The number of softmaxes."""
 
     count: int
 
 
 def open_file(file: File) -> Ports:
-    """What a file states about itself."""
+    """Read what a file declares about itself."""
     engine = file.runtime()
     files = engine.files_of(file.path)
     with engine(files, (), ()) as runtime:
@@ -96,13 +96,13 @@ def open_file(file: File) -> Ports:
 
 
 def run(fed: Fed) -> Outputs:
-    """What a file gives."""
+    """Run a file."""
     with fed.file.runtime()(fed.files(), fed.inputs, fed.outputs) as runtime:
         return Outputs(produce(runtime, fed.feed), runtime.facts())
 
 
 def values(fed: Fed) -> Values:
-    """What a file holds inside."""
+    """Read the inner values of a file."""
     starts = range(0, len(next(iter(fed.feed.values()))), fed.size)
     with fed.file.runtime()(fed.files(), fed.inputs, fed.outputs) as runtime:
         found = [
@@ -113,7 +113,7 @@ def values(fed: Fed) -> Values:
 
 
 def softmaxes(file: File) -> Softmaxes:
-    """How many softmaxes a file has; 0 where that cannot be told."""
+    """Count the softmaxes of a file; 0 if they cannot be determined."""
     engine = file.runtime()
     return Softmaxes(_exporter(engine).softmaxes(engine.files_of(file.path)[0]))
 
@@ -124,7 +124,7 @@ def _exporter(engine: type[Runtime]) -> Exporter:
 
 
 def _ablation(engine: type[Runtime], files: Sequence[Path], numbers: Sequence[int]) -> tuple[Path, ...]:
-    """The files, in the folder of the job, of the ablation without the softmaxes of these ``numbers``."""
+    """Write the ablation without the softmaxes of these ``numbers`` into the folder of the job; returns its files."""
     into = Path("ablation")
     into.mkdir()
     if not _exporter(engine).ablate(files[0], range(numbers[0], numbers[-1] + 1), into):

@@ -1,8 +1,8 @@
 """Writes ``runner.pyz``: the device-safe part of this very package as one file that a board's own Python runs.
 
-Nothing is copied in the repository: what travels is the folder ``device`` and the runtimes, whole. The zip carries
-``entry_points.txt`` as an installed package does, so that :mod:`ulsam_deploy.device.plugins` finds the runtimes, ours
-and a third party's, in the one way it knows.
+There is no second copy of the code: the file contains the whole folder ``device`` and the runtimes. It also contains
+``entry_points.txt``, like an installed package, so that :mod:`ulsam_deploy.device.plugins` finds the runtimes of this
+project and of third parties as usual.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from ulsam_deploy.device.commands.on_device import main
 
 sys.exit(main())
 """
-#: Of the package itself, and what of the runtimes stays on the host.
+#: Modules of the package's root that are included, and runtimes that are not.
 _ROOT, _HOST_ONLY = ("__init__", "_version"), ("pytorch",)
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_runner(path: Path, *, force: bool = False) -> Path:
-    """Write the runner to ``path``, executable, whole or not at all.
+    """Write the runner to ``path``, executable, completely or not at all.
 
-    Raises :class:`UsageError` when something else lies there and ``force`` isn't given, :class:`ExportError` when the
-    disk fails.
+    Raises :class:`UsageError` if another file is there and ``force`` isn't given, :class:`ExportError` if the disk
+    fails.
     """
     output = Output(path, RUNNER, force, executable=True)
     output.check()
@@ -49,7 +49,7 @@ def write_runner(path: Path, *, force: bool = False) -> Path:
 
 
 def runner_bytes() -> bytes:
-    """The runner: a zip that Python runs. The same code gives the same bytes anywhere: nothing is compressed."""
+    """The runner: a zip that Python runs. It is deterministic on any machine, because nothing is compressed."""
     members = {**_information(), **_modules(), "__main__.py": _MAIN.encode()}
     stream = io.BytesIO()
     stream.write(b"#!/usr/bin/env python3\n")
@@ -62,7 +62,7 @@ def runner_bytes() -> bytes:
 
 
 def _information() -> dict[str, bytes]:
-    """What :mod:`importlib.metadata` reads: name, version, the runtimes that travel, and what identifies boards."""
+    """The files for :mod:`importlib.metadata`: name, version and the included runtimes; and the boards' identities."""
     own = {name: point.value for name, point in plugins.registered(plugins.RUNTIMES).items() if _travels(point.value)}
     points = "".join(f"{name} = {place}\n" for name, place in own.items())
     folder = f"ulsam_deploy-{__version__}.dist-info"
@@ -79,7 +79,7 @@ def _travels(place: str) -> bool:
 
 
 def _modules() -> dict[str, bytes]:
-    """Source by its path in the zip: the package's own first file, ``device`` and the runtimes."""
+    """Source files by path in the zip: the package's root modules, ``device`` and the runtimes."""
     folders = {
         "ulsam_deploy/device": _folder("ulsam_deploy.device"),
         "ulsam_deploy/runtimes": _folder(plugins.RUNTIMES),
@@ -93,8 +93,8 @@ def _modules() -> dict[str, bytes]:
 
 
 def _folder(package: str) -> Path:
-    """Where the source of ``package`` lies; raises :class:`ExportError` where that is no folder."""
+    """The folder of the source of ``package``; raises :class:`ExportError` if it is not in a folder."""
     spec = find_spec(package)
     if spec is None or not spec.has_location or not Path(str(spec.origin)).is_file():
-        raise ExportError(f"the source of {package} doesn't lie in a file here", todo="install ulsam-deploy with pip")
+        raise ExportError(f"the source of {package} is not in a folder here", todo="install ulsam-deploy with pip")
     return Path(str(spec.origin)).parent

@@ -1,4 +1,4 @@
-"""Words in, exit code out: ``ulsam-deploy`` and its short form ``ulsam-export``."""
+"""The command line: ``ulsam-deploy`` and its short form ``ulsam-export``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["export_main", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one ``ulsam-deploy`` command with the words ``argv``, by default this process's; returns its exit code."""
+    """Run one ``ulsam-deploy`` command with arguments ``argv``, by default this process's; returns the exit code."""
     return run_command(argv, COMMANDS)
 
 

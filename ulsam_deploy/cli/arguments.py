@@ -1,4 +1,4 @@
-"""What the words of several of the host's commands share: how a MODEL is given, and boards to do it on."""
+"""Options that several of the host's commands share: how a MODEL is read, and the boards to run a command on."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ulsam_deploy.device.shapes import parse_shape
 
 
 def add_model_options(parser: Parser) -> None:
-    """How to read a checkpoint: shared by every command that takes a MODEL."""
+    """Declare how to read a checkpoint: shared by every command that takes a MODEL."""
     network, words = parser.one_of(), parser.words
     network.add("--arch", metavar="NAME", help="the network (default: recognized from the checkpoint's keys)")
-    network.add("--model", dest="factory", metavar="PKG.MODULE:FACTORY", help="your own network's code")
-    words.add("--ulsam-variant", dest="variant", metavar="NAME", help="the form of the module in the wild")
+    network.add("--model", dest="factory", metavar="PKG.MODULE:FACTORY", help="the code of your own network")
+    words.add("--ulsam-variant", dest="variant", metavar="NAME", help="the published form of the ULSAM module")
     words.add(
         "--input",
         action="append",
         type=value(parse_shape),
         default=[],
         metavar="CxHxW",
-        help="input shape without the batch; once for each input (default: what the checkpoint says)",
+        help="input shape without the batch; once for each input (default: what the checkpoint states)",
     )
     words.add("--trust-pickle", action="store_true", help="let the checkpoint run code while it is read")
-    words.add("--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this one name")
+    words.add("--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this global")
 
 
 class ModelOptions(TypedDict):
@@ -41,7 +41,7 @@ class ModelOptions(TypedDict):
 
 
 def model_options(arguments: argparse.Namespace) -> ModelOptions:
-    """What the words of :func:`add_model_options` say, as fields of :class:`~ulsam_deploy.load.options.LoadOptions`."""
+    """The options of :func:`add_model_options` as fields of :class:`~ulsam_deploy.load.options.LoadOptions`."""
     return {
         "arch": arguments.arch,
         "factory": arguments.factory,
@@ -53,17 +53,17 @@ def model_options(arguments: argparse.Namespace) -> ModelOptions:
 
 
 def add_host_options(parser: Parser) -> None:
-    """Boards to do it on instead of here; read by :mod:`ulsam_deploy.cli.hosts`."""
+    """Declare the boards to run the command on instead of here; read by :mod:`ulsam_deploy.cli.hosts`."""
     group = parser.group("on other machines, through your own ssh (nothing is installed or left there)")
     group.add(
-        "--host", action="append", default=[], metavar="USER@NAME", help="do it there; repeat it for several at once"
+        "--host", action="append", default=[], metavar="USER@NAME", help="run it there; repeat for several in parallel"
     )
-    group.add("--host-python", default="python3", metavar="WORD", help="Python there (default python3)")
+    group.add("--host-python", default="python3", metavar="WORD", help="the Python command there (default python3)")
     group.add(
         "--host-time-limit",
         type=value(positive),
         default=3600.0,
         metavar="SECONDS",
-        help="the longest that it may take there (default 3600)",
+        help="timeout of the command there (default 3600)",
     )
     group.add("--ssh-config", type=Path, metavar="FILE", help="in place of your own ~/.ssh/config")

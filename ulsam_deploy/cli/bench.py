@@ -1,4 +1,4 @@
-"""``ulsam-deploy bench`` on the host: here, on boards, or instructions instead of time."""
+"""``ulsam-deploy bench`` on the host: timing here or on boards, or counting instructions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HELP = bench.HELP
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     bench.add_words(parser)
     count = parser.group("instructions instead of time")
     count.add("--device", metavar="NAME", help="the board: rpi3, rpi4, rpi5, rpi4-32bit or one of your own")
@@ -22,7 +22,7 @@ def add_words(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Here, or on every ``--host`` at once; with ``--count``, instructions on an emulated board instead."""
+    """Time here, or on every ``--host`` in parallel; with ``--count``, count instructions on an emulated board."""
     if arguments.count:
         from ulsam_deploy.cli import bench_count
 

@@ -1,4 +1,4 @@
-"""``ulsam-deploy bench --device NAME --count``: instructions on an emulated board, which no other load disturbs."""
+"""``ulsam-deploy bench --device NAME --count``: instructions on an emulated board, independent of other load."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CLASSES = ("load_store", "simd", "fma", "dot_product", "branch")
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Count every artifact that the board has an engine for; a budget of the profile that is exceeded is exit 1."""
+    """Count every artifact that the board has an engine for; exit 1 if it exceeds a budget of the profile."""
     with handover(arguments, arguments.bundle.name) as told:
         bundle = read_bundle(arguments.bundle)
         counted = emulate.count_bundle(
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _code(item: Counted, arguments: argparse.Namespace) -> Exit:
-    """An engine that the board doesn't have counts only where its target was asked for."""
+    """The exit code; an engine that the board doesn't have counts only if its target was requested."""
     return Exit.OK if isinstance(item.error, UnavailableError) and not arguments.target else item.exit_code
 
 
@@ -80,7 +80,7 @@ def _text(told: Handover, counted: Sequence[Counted], board: str) -> list[Part]:
 
 
 def _short(name: str) -> str:
-    """A C++ name may hold a page of types; the JSON document has all of it."""
+    """Shorten a C++ name, which may contain a page of types; the JSON document has the whole name."""
     return name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
 
 
@@ -94,5 +94,5 @@ def _row(item: Counted) -> tuple[str, ...]:
 
 
 def millions(count: float) -> str:
-    """Instructions as people say them."""
+    """A number of instructions as readable text."""
     return f"{count / 1e6:.3f} M"

@@ -1,4 +1,4 @@
-"""``ulsam-deploy bench --host``: the same measurement on boards behind SSH, and one table of them all."""
+"""``ulsam-deploy bench --host``: the same measurement on boards over SSH, with one table for all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _RESULT = "result.json"
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Every host measures at once; each result that came back is kept, whatever became of the others."""
+    """Measure on all hosts in parallel; each received result is kept, even if other hosts fail."""
     files = {"inputs.npz": arguments.inputs} if arguments.inputs else {}
     outputs = _outputs(arguments)
     with handover(arguments, arguments.bundle.name, *outputs.values()) as told:
@@ -53,8 +53,8 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _words(arguments: argparse.Namespace) -> list[str]:
-    """The same command for the board, without what is done with its results here."""
-    found = ["bench", "bundle", "-o", _RESULT, "--json", "--profile", arguments.profile]  # an error is a document so
+    """The same command for the board, without the options that concern its results here."""
+    found = ["bench", "bundle", "-o", _RESULT, "--json", "--profile", arguments.profile]  # so errors are documents
     for name in ("rounds", "threads", "batch"):
         given = getattr(arguments, name)
         found += [f"--{name}", str(given)] if given else []
@@ -67,7 +67,7 @@ def _words(arguments: argparse.Namespace) -> list[str]:
 
 
 def _result(reply: HostReply) -> Result | None:
-    """The result that came back; ``None`` and ``reply.error`` where none did. What a board sends is not trusted."""
+    """The received result; ``None``, with ``reply.error`` set, if there is none. What a board sends is not trusted."""
     if reply.finished is None:
         return None
     text = reply.finished.files.get(_RESULT)
@@ -83,9 +83,7 @@ def _result(reply: HostReply) -> Result | None:
 
 
 def _outputs(arguments: argparse.Namespace) -> dict[str, Output]:
-    """The result file of each host: one host's is ``--output`` itself, several hosts' lie beside it, their names in
-    theirs.
-    """
+    """The result file of each host: ``--output`` for one host; next to it, with the host's name, for several."""
     if arguments.output is None:
         return {}
     hosts = [check_host(host) for host in dict.fromkeys(arguments.host)]

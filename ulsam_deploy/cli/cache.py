@@ -1,4 +1,4 @@
-"""``ulsam-deploy cache``: what is kept of earlier exports, and how to be rid of it."""
+"""``ulsam-deploy cache``: shows what is stored of earlier exports, and clears it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ulsam_deploy.device.commands.answer import Answer, path_text, schema_field
 from ulsam_deploy.device.commands.reading import Parser
 
-HELP = "say where finished artifacts are kept and how much there is, or clear it"
+HELP = "show where finished artifacts are cached and how much there is, or clear the cache"
 
 
 @dataclass(frozen=True)
 class CacheDocument:
-    """``cache``: what is kept, in bytes, ``boards`` apart: their software; ``removed`` and ``freed`` by ``--clear``."""
+    """``cache``: sizes in bytes, with the software of ``boards`` apart; ``removed`` and ``freed`` by ``--clear``."""
 
     folder: str
     entries: int
@@ -27,7 +27,7 @@ class CacheDocument:
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     parser.words.add("--clear", action="store_true", help="remove everything that no run is using")
 
 

@@ -1,4 +1,4 @@
-"""``ulsam-deploy compare``: the gate. Exit 0 within every budget, 1 beyond one, 5 where that can't be told."""
+"""``ulsam-deploy compare``: the gate. Exit 0 within every budget, 1 if one is exceeded, 5 if that is inconclusive."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ulsam_deploy.device.bench.result import Result
     from ulsam_deploy.gate import LimitFinding
 
-HELP = "hold a result of bench against an earlier one and against budgets"
+HELP = "compare a result of bench with an earlier one and check it against budgets"
 COLUMNS = ("artifact", "limit", "found", "allowed", "verdict")
-#: A result of a day of the fastest network is smaller.
+#: Larger than a result of a day with the fastest network.
 MOST_BYTES = 1 << 30
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add("baseline", type=Path, metavar="BASELINE", help="the earlier result file")
     words.add("current", type=Path, metavar="CURRENT", help="the result file to judge")
@@ -36,13 +36,13 @@ def add_words(parser: Parser) -> None:
     words.add(
         "--allow-unknown",
         action="store_true",
-        help="compare although the machine doesn't tell its clocks or throttling, as virtual machines don't",
+        help="compare even if the machine does not report its clocks or throttling, as virtual machines do not",
     )
     add_ci_options(words)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Read all three files, decide, and say each limit's verdict."""
+    """Read all three files, decide, and print each limit's verdict."""
     from ulsam_deploy.device.checks import Check
     from ulsam_deploy.device.commands.ci import handover
     from ulsam_deploy.device.findings import Verdict
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> Answer:
                 f"no budget is about anything that was measured: {', '.join(one.label for one in current.measured)}",
                 expected=f"a [[budget]] whose target, precision and device ('{where}') fit",
             )
-        # A result file may come from anywhere: nothing in it gets at the terminal.
+        # A result file may be untrusted: nothing in it may control the terminal.
         told.columns, told.rows = COLUMNS, [_row(each) for each in found]
         told.sentence = sentence(found)
         told.checks += [Check(each.label, each.limit, each.verdict, each.text) for each in found]
@@ -70,8 +70,9 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def read_result(path: Path) -> Result:
-    """The result file at ``path``; raises :class:`UsageError` when it can't be read, :class:`RefusedError` as
-    :meth:`Result.from_json` does.
+    """Read the result file at ``path``.
+
+    Raises :class:`UsageError` if it can't be read, :class:`RefusedError` as :meth:`Result.from_json` does.
     """
     from ulsam_deploy.device.bench.result import Result
 
@@ -92,7 +93,7 @@ def sentence(found: Sequence[LimitFinding]) -> str:
     parts = [f"{held} of {len(found)} limits hold"]
     parts += [f"{failed} {'is' if failed == 1 else 'are'} broken"] if failed else []
     unsure = len(found) - held - failed
-    parts += [f"{unsure} can't be told"] if unsure else []
+    parts += [f"{unsure} inconclusive"] if unsure else []
     return ", ".join(parts) + "."
 
 

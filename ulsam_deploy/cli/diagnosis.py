@@ -1,4 +1,4 @@
-"""What ``doctor`` finds on the host: every exporter and its precisions, every engine, and every other tool."""
+"""What ``doctor`` reports on the host: every exporter and its precisions, every engine, and every other tool."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Question = tuple[str, str, Callable[[], Availability]]
 
 
 def diagnosis() -> DoctorDocument:
-    """Everything that can be missing here, asked; nothing of it is imported."""
+    """Check everything that can be missing here, without importing any of it."""
     here = running()
     exporters = [_exporter(name, here) for name in plugins.registered(plugins.EXPORTERS)]
     tools = tuple(Tool(does, name, *asked(ask)) for does, name, ask in _questions())
@@ -40,19 +40,19 @@ def _exporter(name: str, running: set[str]) -> Backend:
 
 
 def _auto(exporter: Exporter, found: Sequence[Precision], running: set[str]) -> Precision:
-    """A search makes artifacts, runs them and chooses: so it needs the engine as well, and real inputs."""
+    """The search for a precision makes artifacts and runs them, so it also needs the engine, and real inputs."""
     first = found[0]
     if not first.usable:
         return Precision(AUTO, False, first.detail, first.todo)
     if exporter.target not in running:
-        return Precision(AUTO, False, "it judges by running, and no engine here can", f"see run {exporter.runtime}")
+        return Precision(AUTO, False, "it runs artifacts, and no engine here can", f"see run {exporter.runtime}")
     choice = [one.name for one in found if one.usable]
-    asks = "; asks for --calibration" if set(exporter.precisions) & set(CALIBRATED) else ""
+    asks = "; needs --calibration" if set(exporter.precisions) & set(CALIBRATED) else ""
     return Precision(AUTO, True, f"chooses among {', '.join(choice)}{asks}", "")
 
 
 def _questions() -> Iterator[Question]:
-    """What it is for, its name, and how to ask; nothing is asked yet."""
+    """For each tool its purpose, its name, and the function that checks for it; nothing is checked yet."""
     yield "write", "report.html", _report
     yield "read", "pictures", _pictures
     yield from _emulation()
@@ -73,7 +73,7 @@ def _pictures() -> Availability:
 
 
 def _emulation() -> Iterator[Question]:
-    """Every board that a profile describes, the user's own among them."""
+    """Every board with a profile, including the user's own."""
     from ulsam_deploy.boards.emulate import available
     from ulsam_deploy.device.profiles import devices
 

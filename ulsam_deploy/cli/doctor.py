@@ -1,4 +1,4 @@
-"""``ulsam-deploy doctor`` on the host: engines as on a board, and what can be made, emulated, drawn and signed here."""
+"""``ulsam-deploy doctor`` on the host: engines as on a board, plus exporters, emulation, reports and signing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ HELP = doctor.HELP
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     add_host_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Ask everything that can be missing; always exit 0, because what is missing is an answer here, not a failure."""
+    """Check everything that can be missing; always exit 0, because a missing package is an answer, not a failure."""
     if arguments.host:
         from ulsam_deploy.cli import doctor_hosts
 

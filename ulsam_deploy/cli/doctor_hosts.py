@@ -1,4 +1,4 @@
-"""``ulsam-deploy doctor --host``: what boards behind SSH have, in one table."""
+"""``ulsam-deploy doctor --host``: what is available on boards over SSH, in one table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMNS = ("host", "backend", "precision", "there", "found", "do this")
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """What each host has; a host that can't be reached is an error here, a missing engine is an answer."""
+    """Report what each host has; a host that can't be reached is an error, a missing engine is an answer."""
     with sent({}) as folder:
         replies = at_hosts(arguments, folder, ["doctor", "--json"])
     found = {reply.host: document(reply, DoctorDocument) for reply in replies}

@@ -1,8 +1,8 @@
-"""What ``--json`` prints, as types: the schema of every command's document follows, published in ``docs/``.
+"""The documents that ``--json`` prints, as types; the published schema in ``docs/`` is generated from them.
 
-A document is one JSON object on stdout; its ``schema`` says which of these it is. ``docs/commands.schema.json`` is
-written from here by ``python -m ulsam_deploy.cli.documents``. A document that is made of plain values stands in its
-command's own module, which would wait for the imports of this one.
+A document is one JSON object on stdout; its ``schema`` identifies its type. ``python -m ulsam_deploy.cli.documents``
+writes ``docs/commands.schema.json``. A document of plain values is defined in its command's own module, which need not
+import this one then.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SCHEMA_ID = "urn:ulsam-deploy:commands:2"
 class ExportDocument:
     """``export``: the manifest that was written, or why there is none.
 
-    ``missed``: artifacts below ``--require``. ``auto``: by target, what the search for a precision tried and chose.
+    ``missed``: artifacts below ``--require``. ``auto``: by target, the trials and the choice of the precision search.
     """
 
     bundle: str | None
@@ -53,7 +53,7 @@ class ExportDocument:
 
 @dataclass(frozen=True)
 class VerifyAgainstDocument:
-    """``verify --against MODEL ARTIFACT``: how the file's ports were matched, and what running it showed."""
+    """``verify --against MODEL ARTIFACT``: how inputs and outputs of the file were matched, and the evidence."""
 
     artifact: str
     target: str
@@ -77,7 +77,7 @@ class InspectBundleDocument:
 
 @dataclass(frozen=True)
 class LintDocument:
-    """``lint``: the forecast of each block, and what follows from it in sentences."""
+    """``lint``: the forecast of each block, and conclusions from it as sentences."""
 
     blocks: tuple[Resolution, ...]
     suggestions: tuple[str, ...]
@@ -97,7 +97,7 @@ class CountedArtifact:
 
 @dataclass(frozen=True)
 class CountDocument:
-    """``bench --device NAME --count``: instructions, which are no latency, as ``note`` says."""
+    """``bench --device NAME --count``: instructions, which are not a latency, as ``note`` explains."""
 
     device: str
     note: str
@@ -126,7 +126,7 @@ class BenchHostsDocument:
 
 @dataclass(frozen=True)
 class SweptCell:
-    """One cell: what was found, what differs from run to run, and where its bundle lies."""
+    """One cell: its findings, what differs from run to run, and the path of its bundle."""
 
     key: str
     found: CellFacts
@@ -147,7 +147,7 @@ class SweepDocument:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """One cell in words, and whether its result is there already."""
+    """One cell as text, and whether its result is there already."""
 
     key: str
     cell: str
@@ -172,7 +172,7 @@ class CensusDocument(Census):
 
 @dataclass(frozen=True)
 class VerifiedThere:
-    """What one host's ``verify`` said."""
+    """The answer of ``verify`` on one host."""
 
     answer: VerifyDocument | None
     error: str | None
@@ -190,7 +190,7 @@ class VerifyHostsDocument:
 
 @dataclass(frozen=True)
 class DoctorThere:
-    """What one host's ``doctor`` said."""
+    """The answer of ``doctor`` on one host."""
 
     answer: DoctorDocument | None
     error: str | None
@@ -243,7 +243,7 @@ def json_schema() -> dict[str, object]:
         references.append({"$ref": found["$ref"]})
         for word, made in found["$defs"].items():
             if definitions.setdefault(word, made) != made:
-                raise TypeError(f"two classes of the documents are called {word}: a schema knows them by name")
+                raise TypeError(f"two classes of the documents are called {word}: names in a schema must be unique")
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID}
     return {**head, "oneOf": references, "$defs": definitions}
 

@@ -21,7 +21,7 @@ HELP = "take a checkpoint to verified artifacts in one bundle"
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add("model", type=Path, metavar="MODEL", help="a checkpoint (torch.save, safetensors) or an .onnx")
     add_target(words, "onnx, openvino, tflite, trt or all, or an engine's name (default: all that is installed)")
@@ -48,7 +48,7 @@ def add_words(parser: Parser) -> None:
         "--keep", action="append", default=[], metavar="MODULE", help="leave this module (its path) in floating point"
     )
     words.add(
-        "--tune", action="store_true", help="time the equal forms of each attention block here, and take the fastest"
+        "--tune", action="store_true", help="time equivalent forms of each attention block here, and use the fastest"
     )
     auto = parser.group("--precision auto (see docs/auto.md)")
     auto.add("--budget", type=Path, metavar="FILE.toml", help="limits, in its table [budget]")
@@ -57,7 +57,7 @@ def add_words(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one limit, stronger than the file's: drop (points of top-1), error (noise floors), retention, size",
+        help="one limit, overrides the file's: drop (points of top-1), error (noise floors), retention, size",
     )
     auto.add(
         "--data", type=Path, metavar="DIR|FILE.npz", help="labelled data: a folder per class, or inputs and 'labels'"
@@ -65,7 +65,7 @@ def add_words(parser: Parser) -> None:
     auto.add(
         "--recipe", type=Path, metavar="FILE.toml", help="make what an earlier search chose: a bundle's recipe.toml"
     )
-    words.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
+    words.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked in addition")
     add_preprocessing(words)
     words.add("--device", default="", metavar="NAME", help="a device profile, such as jetson-orin-jp6")
     words.add("--dla", action="store_true", help="for the device's deep learning accelerator (trt only)")
@@ -74,16 +74,16 @@ def add_words(parser: Parser) -> None:
         type=value(EvidenceLevel.from_label),
         default=EvidenceLevel.EXPORTED,
         metavar="LEVEL",
-        help="least evidence that counts as success: " + ", ".join(level.label for level in options.REACHABLE),
+        help="lowest evidence level that counts as success: " + ", ".join(level.label for level in options.REACHABLE),
     )
-    words.add("--save-config", type=Path, metavar="FILE.toml", help="write these words down, and go on")
-    words.add("--dry-run", action="store_true", help="say what would be done, or refused; write nothing")
-    words.add("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    words.add("--save-config", type=Path, metavar="FILE.toml", help="write these options to a file, and go on")
+    words.add("--dry-run", action="store_true", help="print what would be done, or refused; write nothing")
+    words.add("--no-cache", action="store_true", help="neither read nor write the cache")
     add_ci_options(words)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Export: the table of what was made, and what to type next."""
+    """Export; the answer is a table of the artifacts, and what to type next."""
     asked = options_from(arguments)
     if arguments.dry_run:
         return _plan(arguments, asked)
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def options_from(arguments: argparse.Namespace) -> options.ExportOptions:
-    """The words of the command line as options."""
+    """The parsed arguments as options of an export."""
     from ulsam_deploy.exporting.budget import read_budget
 
     return options.ExportOptions(
@@ -125,7 +125,7 @@ def options_from(arguments: argparse.Namespace) -> options.ExportOptions:
 
 
 def _recipes(arguments: argparse.Namespace) -> Mapping[str, options.Recipe]:
-    """What ``--recipe`` says; raises :class:`UsageError` beside words that say something else, or on their own."""
+    """The recipes in the file of ``--recipe``; raises :class:`UsageError` for options that conflict with it."""
     from ulsam_deploy.exporting.search import read_recipes
     from ulsam_deploy.load.source import file_digest_of
 
@@ -140,7 +140,7 @@ def _recipes(arguments: argparse.Namespace) -> Mapping[str, options.Recipe]:
             raise UsageError(f"--recipe and --{word} both say how artifacts are made", expected="one of the two")
     recipes = read_recipes(arguments.recipe)
     if recipes.model != file_digest_of(arguments.model):
-        say("  note: the recipe was found for another checkpoint: what it was worth there may not hold", error=True)
+        say("  note: the recipe was found for another checkpoint: its results may not hold for this one", error=True)
     return recipes.targets
 
 
@@ -158,6 +158,6 @@ def _plan(arguments: argparse.Namespace, asked: options.ExportOptions) -> Answer
         Table(("step", "precision", "this time", "why"), rows),
         *(f"note: {note}" for note in found.notes),
         "",
-        "Nothing was done: say it without --dry-run, and it is.",
+        "Nothing was done: run it without --dry-run to export.",
     ]
     return Answer(found, text, Exit(found.exit_code))

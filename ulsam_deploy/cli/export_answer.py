@@ -1,4 +1,4 @@
-"""What an export ended with, as its document, as text, and as checks for CI; searches and tuning among it."""
+"""The outcome of an export as a document, as text, and as checks for CI, including searches and tuning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLUMNS = ("recipe", "size", "time / fp32", "error", "retention", "drop", "budge
 
 
 def tell(told: Handover, result: Exported, options: ExportOptions) -> None:
-    """What CI reads: a check for each target that could not be made, and every check of those that could."""
+    """Fill in the output for CI: a check for each target that could not be made, and every check of the others."""
     for outcome in result.outcomes:
         if outcome.error:
             verdict = Verdict.FAIL if outcome.required else Verdict.UNVERIFIED
@@ -71,7 +71,7 @@ def answer(result: Exported, options: ExportOptions) -> Answer:
 
 
 def _missed(result: Exported, options: ExportOptions) -> dict[str, Shortfall]:
-    """What is below ``--require``, by target and precision."""
+    """The artifacts below ``--require``, by target and precision."""
     made = [(outcome.target, outcome.precision, outcome.built.evidence) for outcome in result.outcomes if outcome.built]
     bundle = shlex.quote(str(options.bundle))
     found = {
@@ -84,7 +84,7 @@ def _missed(result: Exported, options: ExportOptions) -> dict[str, Shortfall]:
 
 
 def _without_engine(target: str, evidence: Evidence) -> UlsamError | None:
-    """Why nothing ran, where that is because no engine can run here."""
+    """The reason why nothing ran, if it is that no engine can run here."""
     if evidence.level >= EvidenceLevel.EXECUTED:
         return None
     try:
@@ -109,7 +109,7 @@ def _end(result: Exported, options: ExportOptions) -> list[str]:
 
 
 def _trials(found: Found) -> list[tuple[str, ...]]:
-    """A line a trial, in the order of the search; those that no other one beats in time and error are marked."""
+    """A row for each trial, in the order of the search; those on the Pareto front of time and error are marked."""
     rows: list[tuple[str, ...]] = []
     for trial in found.trials:
         missed = found.missed[trial.label]
@@ -132,19 +132,19 @@ def _trials(found: Found) -> list[tuple[str, ...]]:
 
 
 def _search(target: str, found: Found) -> list[Part]:
-    """The outcome of ``--precision auto`` in a sentence, and every trial in a table."""
+    """The outcome of ``--precision auto`` as a sentence, and every trial in a table."""
     kept = [f"{target}: kept in floating point: {' '.join(found.recipe.keep)}"] if found.recipe.keep else []
     return ["", f"{target}: {found.sentence}.", Table(COLUMNS, _trials(found)), *kept]
 
 
 def _budget_check(target: str, found: Found) -> Check:
-    """The budget as a check of its own."""
+    """The budget as a separate check."""
     verdict = Verdict.PASS if found.met else Verdict.FAIL
     return Check(f"{target} auto", "budget", verdict, "" if found.met else f"{target}: {found.sentence}.")
 
 
 def _tuning(target: str, tuned: Tuned) -> list[Part]:
-    """What ``--tune`` timed against what, and what was taken."""
+    """The forms that ``--tune`` compared, and its choices."""
     if not tuned.choices:
         return []
     rows = [

@@ -1,4 +1,4 @@
-"""A command on several boards behind SSH at once: runner and bundle are sent, and the replies fetched."""
+"""Runs a command on several boards over SSH in parallel: sends runner and bundle, and fetches the replies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass
 class HostReply:
-    """What came of one host: ``finished``, or the ``error`` why nothing did."""
+    """The reply of one host: ``finished``, or the ``error`` that prevented it."""
 
     host: str
     finished: Finished | None = None
@@ -42,9 +42,9 @@ class HostReply:
 
 @contextlib.contextmanager
 def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -> Iterator[Path]:
-    """A folder with ``runner.pyz``, copies of ``bundles`` (folders or ``.zip``) and of ``files`` by name.
+    """A folder to send, with ``runner.pyz``, copies of ``bundles`` (folders or ``.zip``) and of ``files`` by name.
 
-    A bundle's integrity is checked before it leaves; raises what :func:`read_bundle` and the check raise.
+    A bundle's integrity is checked before it is sent; raises what :func:`read_bundle` and the check raise.
     """
     with scratch() as folder:
         (folder / "runner.pyz").write_bytes(runner_bytes())
@@ -63,14 +63,14 @@ def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -
 def at_hosts(
     arguments: argparse.Namespace, folder: Path, words: Sequence[str], results: Sequence[str] = ()
 ) -> list[HostReply]:
-    """Do ``runner.pyz`` with ``words`` on every ``--host``, all at once; a reply for each, in their order.
+    """Run ``runner.pyz`` with the arguments ``words`` on every ``--host`` in parallel; a reply for each, in order.
 
-    Ctrl-C stops them all, and cleans the boards. What they write to stderr comes out here, line by line.
+    Ctrl-C stops them all, and cleans the boards. Their stderr is printed here, line by line.
     """
     hosts = [check_host(host) for host in arguments.host]
     twice = next((host for host in hosts if hosts.count(host) > 1), None)
     if twice:
-        raise UsageError(f"--host {twice} is there twice", expected="each host once")
+        raise UsageError(f"--host {twice} is given twice", expected="each host once")
     order = Order(folder, ("runner.pyz", *words), tuple(results), arguments.host_time_limit)
     stop = threading.Event()
     replies = [HostReply(host) for host in hosts]
@@ -86,7 +86,7 @@ def at_hosts(
 
 
 def _await(replies: Sequence[HostReply], seconds: float = math.inf) -> None:
-    """Wait until all are done. Not by joining: an interrupted ``join`` takes a thread that runs for one that ended."""
+    """Wait until all are done; not with ``join``, because an interrupted ``join`` marks a running thread as ended."""
     deadline = time.monotonic() + seconds
     for reply in replies:
         while not reply.done.wait(0.2) and time.monotonic() < deadline:
@@ -120,14 +120,14 @@ def _code(reply: HostReply) -> Exit:
 
 
 def last_words(finished: Finished) -> str:
-    """The error that a job ended with, as it was told there."""
+    """The error that a job ended with, as printed there."""
     told = shown_lines(finished.err).strip()
     _, error, text = told.rpartition("error: ")
     return text if error else (told.splitlines() or ["it said nothing"])[-1]
 
 
 def _teller(host: str) -> Callable[[str], None]:
-    """Writes whole lines to stderr, each with its host before it."""
+    """A function that writes whole lines to stderr, each with the host as prefix."""
     rest = ""
 
     def tell(text: str) -> None:
@@ -140,20 +140,20 @@ def _teller(host: str) -> Callable[[str], None]:
 
 
 def overall(replies: Sequence[HostReply]) -> Exit:
-    """The one exit code; a code that no check has (wrong usage there) counts where nothing else went wrong."""
+    """The exit code for all hosts; a code that no check has (wrong usage there) counts if there is no other error."""
     codes = [reply.code for reply in replies]
     return combine(codes) or max(codes)
 
 
 def asides(replies: Sequence[HostReply]) -> list[Aside]:
-    """What went wrong, a line for each host."""
+    """The errors, one line for each host."""
     return [Aside(str(reply.error), "error") for reply in replies if reply.error]
 
 
 def document(reply: HostReply, kind: type[T]) -> T | None:
-    """The document that a job printed; ``None``, with ``error`` and ``code`` set, where there is none.
+    """The document that a job printed; ``None``, with ``error`` and ``code`` set, if there is none.
 
-    What a board sends is not trusted: it must be a ``kind`` down to the numbers.
+    What a board sends is not trusted: it must be a valid ``kind`` in every detail.
     """
     if reply.finished is None or reply.error:
         return None
@@ -170,7 +170,7 @@ def document(reply: HostReply, kind: type[T]) -> T | None:
 
 
 def stopped(reply: HostReply) -> UlsamError:
-    """What ended a job without its document: the error that it printed in place of that, or else its last words."""
+    """The error of a job without a document: the error document that it printed, or else its last line."""
     assert reply.finished is not None
     return _told(reply) or UnavailableError(f"{reply.host}: {last_words(reply.finished)}")
 

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ulsam_deploy.device.types import Block
     from ulsam_deploy.load.cost import Census, ModuleCost
 
-HELP = "say what is inside a checkpoint or a bundle"
+HELP = "show what is inside a checkpoint or a bundle"
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     parser.words.add("path", type=Path, metavar="MODEL|BUNDLE", help="a checkpoint, a bundle folder or a .zip")
     add_model_options(parser)
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     if path.is_dir() or path.suffix == ".zip":
         if options != ExportOptions(model=path):
             raise UsageError(
-                f"how a checkpoint is read was said, and '{path}' is a bundle", expected="a bundle without such words"
+                f"'{path}' is a bundle, and some options are for checkpoints", expected="a bundle without such options"
             )
         return _bundle(path)
     from ulsam_deploy.cli.documents import CensusDocument

@@ -1,4 +1,4 @@
-"""``ulsam-deploy lint``: what lower precisions would do to each block's attention, before anything is compiled."""
+"""``ulsam-deploy lint``: the effect of lower precisions on each block's attention, before anything is compiled."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ HELP = "forecast what int8, fp16 and bf16 leave of each block's attention"
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add("model", type=Path, metavar="MODEL", help="a checkpoint: torch.save or safetensors")
-    words.add("--probes", type=Path, metavar="FILE.npz|DIR", help="inputs like the real ones to look at")
+    words.add("--probes", type=Path, metavar="FILE.npz|DIR", help="inputs like the real ones, for the forecast")
     add_preprocessing(words)
-    words.add("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    words.add("--no-cache", action="store_true", help="neither read nor write the cache")
     add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """A line for each block, and what helps where attention would be lost. A forecast fails nothing."""
+    """A row for each block, and remedies if attention would be lost. A forecast never fails the command."""
     from ulsam_deploy.cli.documents import LintDocument
     from ulsam_deploy.device.progress import Progress
     from ulsam_deploy.exporting.network import network_stages
@@ -53,6 +53,6 @@ def run(arguments: argparse.Namespace) -> Answer:
         text.append("How much of what each block's attention adds would survive, and the word for it; 1 is all.")
     text += said
     if arguments.probes is None and found:
-        text.append("note: forecast on built-in probes; attention on real inputs is another: give some with --probes")
+        text.append("note: forecast on built-in probes; attention differs on real inputs: give some with --probes")
     text += [f"note: {note}" for note in notes]
     return Answer(LintDocument(tuple(found), tuple(said), tuple(notes)), text)

@@ -38,7 +38,7 @@ class NewDocument:
 
 @dataclass(frozen=True)
 class NewListDocument:
-    """``new --list``: networks, named configurations, and what is known of each, by column."""
+    """``new --list``: networks, named configurations, and their properties, by column."""
 
     networks: tuple[str, ...]
     named: Mapping[str, Mapping[str, Setting]]
@@ -47,7 +47,7 @@ class NewListDocument:
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add("name", nargs="?", metavar="NAME", help="a network or a named configuration; see --list")
     words.add("--list", action="store_true", help="print networks and the paper's configurations")
@@ -56,17 +56,17 @@ def add_words(parser: Parser) -> None:
     words.add("--insert", type=value(_positions), metavar="I,J", help="ULSAM after these layers")
     words.add("--substitute", type=value(_positions), metavar="I,J", help="ULSAM in place of these layers")
     words.add("--subspaces", type=int, metavar="G", help="subspaces of every ULSAM (default 4)")
-    words.add("--ulsam-variant", dest="variant", metavar="NAME", help="the form of the module")
+    words.add("--ulsam-variant", dest="variant", metavar="NAME", help="the published form of the ULSAM module")
     words.add("--width", type=float, metavar="A", help="width multiplier (default 1.0)")
     words.add("--classes", type=int, metavar="K", help="number of classes (default 1000)")
     words.add("--in-channels", type=int, metavar="C", help="channels of the image (default 3)")
-    words.add("--input", type=value(parse_shape), metavar="CxHxW", help="input shape to remember (default 224x224)")
+    words.add("--input", type=value(parse_shape), metavar="CxHxW", help="input shape to store (default 224x224)")
     words.add("--seed", type=value(_seed), default=0, help="seed of the initial weights (default 0)")
 
 
 def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 1 << 63:
-        raise UsageError(f"'{text}' is no seed", expected=f"a whole number from 0 to {(1 << 63) - 1}")
+        raise UsageError(f"'{text}' is not a seed", expected=f"a whole number from 0 to {(1 << 63) - 1}")
     return int(text)
 
 
@@ -78,7 +78,7 @@ def _positions(text: str) -> list[int]:
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Write the checkpoint, or list what there is."""
+    """Write the checkpoint, or list networks and configurations."""
     from ulsam_deploy.device import plugins
     from ulsam_deploy.device.bundle.kinds import CHECKPOINT
     from ulsam_deploy.device.bundle.output import Output
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         return _list(networks)
     network, config = _choose(networks, arguments)
     output = arguments.output or Path(f"{arguments.name}.pt")
-    Output(output, CHECKPOINT, arguments.force).check_place()  # what is there may be the same: that is seen at the end
+    Output(output, CHECKPOINT, arguments.force).check_place()  # whether an equal file is there is only known later
     parameters = _write(network, config, arguments, output)
     made = f"{output}: {network.name}, {parameters:,} parameters, {network.blocks(config) or 0} ULSAM blocks"
     document = NewDocument(path_text(output), network.name, parameters)
@@ -139,8 +139,8 @@ def _write(network: Network, config: Mapping[str, object], arguments: argparse.N
 def _calibrate(model: nn.Module, shape: tuple[int, ...]) -> None:
     """Give every batch norm the statistics of probe images.
 
-    As initialised (mean 0, variance 1) a deep network's signal fades to nothing on its way, attention included, and
-    there would be nothing to check an artifact with.
+    With the initial statistics (mean 0, variance 1) the signal of a deep network vanishes, including its attention, and
+    an artifact could not be checked.
     """
     import torch
     from torch import nn
@@ -179,7 +179,7 @@ def _list(networks: Mapping[str, Network]) -> Answer:
 
 
 def _setting(found: object) -> Setting:
-    """``found`` as a document holds it."""
+    """``found`` in the form of a document."""
     if isinstance(found, (list, tuple)):
         return tuple(found)
     return found if found is None or isinstance(found, (str, int, float, bool)) else str(found)

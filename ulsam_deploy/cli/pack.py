@@ -23,7 +23,7 @@ class PackDocument:
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     what = parser.one_of(required=True)
     what.add("bundle", type=Path, nargs="?", metavar="BUNDLE", help="a bundle folder")
     what.add("--runner", action="store_true", help="one Python file to check and time bundles on a device")
@@ -33,7 +33,7 @@ def add_words(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Check the bundle's integrity, then pack it; the same bundle, or the same code, gives the same bytes."""
+    """Check the bundle's integrity, then pack it; the bytes are deterministic, also those of the runner."""
     from ulsam_deploy.boards.runner import write_runner
     from ulsam_deploy.device.bundle import pack, read_bundle
     from ulsam_deploy.device.commands.words import next_step, size

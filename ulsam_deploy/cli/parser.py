@@ -1,4 +1,4 @@
-"""The host's command line: every word that a user can type. Importing this imports no engine and no torch."""
+"""The parser of the host's command line. Importing this imports no engine and no torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ulsam_deploy.device.commands.reading import Parser
 
 __all__ = ["COMMANDS", "build_parser"]
 
-#: Each command and the package that it is a module of.
+#: Each command and the package that contains its module.
 COMMANDS: Mapping[str, str] = {name: DEVICE if name == "build" else "ulsam_deploy.cli" for name in NAMES}
 
 

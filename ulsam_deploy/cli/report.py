@@ -1,4 +1,4 @@
-"""``ulsam-deploy report``: bundles and result files on one offline page, side by side where there are several."""
+"""``ulsam-deploy report``: bundles and result files on one offline page, side by side if there are several."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class ReportDocument:
-    """``report``: the page, its size in bytes, and what it says of each file."""
+    """``report``: the page, its size in bytes, and its summary of each file."""
 
     path: str
     size: int
@@ -40,7 +40,7 @@ class ReportDocument:
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add(
         "files",
@@ -56,7 +56,7 @@ def add_words(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Write the page. Its verdicts are those that the files hold: nothing is checked again but their integrity."""
+    """Write the page. Its verdicts are those in the files: nothing but their integrity is checked again."""
     from ulsam_deploy.device.bundle.kinds import PAGE
     from ulsam_deploy.device.bundle.output import Output
     from ulsam_deploy.device.commands.words import size
@@ -85,7 +85,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """What each file is called on the page: its name, or its whole path where two have the same."""
+    """The name of each file on the page: its file name, or its whole path if two have the same."""
     short = [path.resolve().name.removesuffix(".zip").removesuffix(".bundle") for path in paths]
     return [name if short.count(name) == 1 else str(path) for name, path in zip(short, paths)]
 

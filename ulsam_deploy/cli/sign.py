@@ -10,7 +10,7 @@ from ulsam_deploy.device.commands.answer import Answer, path_text, schema_field
 from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import UsageError
 
-HELP = "sign a bundle folder, so that 'verify --key' can tell who made it"
+HELP = "sign a bundle folder, so that 'verify --key' can check who made it"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SignDocument:
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     parser.words.add(
         "bundle", type=Path, metavar="BUNDLE", help="a bundle folder; an archive packed later is signed too"
     )
@@ -32,7 +32,7 @@ def add_words(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Check the bundle's integrity, then sign it, in place of an older signature."""
+    """Check the bundle's integrity, then sign it; an older signature is replaced."""
     from ulsam_deploy.device.bundle import read_bundle
     from ulsam_deploy.exporting import signing
 

@@ -22,7 +22,7 @@ HELP = "do many exports as one table, on this machine or on a Dask cluster"
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add("sweep", type=Path, metavar="SWEEP.toml", help="what to do; see docs/sweep.md")
     words.add(
@@ -30,23 +30,23 @@ def add_words(parser: Parser) -> None:
         "--output",
         default="",
         metavar="DIR|URL",
-        help="where results go (default: what the file says, or beside it)",
+        help="folder for the results (default: what the file states, or next to it)",
     )
     where = parser.one_of()
     where.add("--workers", type=value(_count), metavar="N", help="local processes (default: cores and memory)")
     where.add("--scheduler", default="", metavar="ADDRESS", help="a Dask cluster's, such as tcp://host:8786")
-    words.add("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    words.add("--dry-run", action="store_true", help="print what would be done, and do nothing")
     add_ci_options(words)
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"'{text}' is no number of workers", expected="a positive number")
+        raise UsageError(f"'{text}' is not a number of workers", expected="a positive number")
     return int(text)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Plan, do what is left, and leave the table beside the results."""
+    """Plan, do what is not done yet, and write the table next to the results."""
     from ulsam_deploy.device.commands.ci import check_places, handover
     from ulsam_deploy.device.progress import Progress
     from ulsam_deploy.exporting.workers import local_workers
@@ -85,7 +85,7 @@ def _reports() -> dict[str, Kind]:
 
 
 def _check(sweep: Sweep, *, force: bool) -> None:
-    """Raise :class:`UsageError` before any cell is done for a place that its reports can't go to."""
+    """Raise :class:`UsageError` before any work if the reports can't be written."""
     from ulsam_deploy.device import codec
     from ulsam_deploy.device.bundle.output import check_folder
     from ulsam_deploy.sweep.store import Store, is_url
@@ -119,7 +119,7 @@ def _document(sweep: Sweep, rows: Sequence[Row]) -> SweepDocument:
 
 
 def _leave(sweep: Sweep, rows: Sequence[Row], found: int, document: SweepDocument) -> None:
-    """The report, beside the results."""
+    """Write the report next to the results."""
     from ulsam_deploy.device import codec
     from ulsam_deploy.sweep import results
     from ulsam_deploy.sweep.store import Store

@@ -24,39 +24,39 @@ HELP = "check every artifact of a bundle that can run here, or any artifact agai
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add("path", type=Path, metavar="BUNDLE|ARTIFACT", help="a bundle; or an artifact, with --against")
     who = add_bundle_words(parser)
     who.add("--identity", metavar="WHO", help="refuse it unless this identity signed it through Sigstore")
-    who.add("--issuer", metavar="URL", help="the OpenID provider that knows the identity")
+    who.add("--issuer", metavar="URL", help="the OpenID provider of the identity")
     words.add("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
     add_host_options(parser)
     against = parser.group("an artifact that any tool made: .onnx, .xml, .tflite or .plan")
-    against.add("--against", type=Path, metavar="MODEL", help="the checkpoint that it should be equal to")
-    against.add("--layout", choices=("NCHW", "NHWC"), help="of its inputs (default: worked out)")
+    against.add("--against", type=Path, metavar="MODEL", help="the checkpoint that it was made from")
+    against.add("--layout", choices=("NCHW", "NHWC"), help="layout of its inputs (default: inferred)")
     against.add(
         "--precision",
         type=value(parse_precision),
         metavar="NAME",
-        help=f"what it is judged as: {', '.join(PRECISIONS)} (default: as its inputs and outputs are)",
+        help=f"precision to check it in: {', '.join(PRECISIONS)} (default: that of its inputs and outputs)",
     )
     against.add(
         "--calibration",
         type=Path,
         metavar="FILE.npz|DIR",
-        help="inputs like the real ones: ranges to judge int8 by, and some to check it on",
+        help="inputs like the real ones, for the control runs of int8 and as probes",
     )
-    against.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked besides ours")
-    against.add("--reproduce", type=Path, metavar="DIR", help="leave a failure here: inputs, outputs, script")
+    against.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked in addition")
+    against.add("--reproduce", type=Path, metavar="DIR", help="write a failure here: inputs, outputs, script")
     against.add("--trust-native", action="store_true", help="let a TensorRT engine, which is code, run")
-    against.add("--no-cache", action="store_true", help="do everything again, and keep nothing")
+    against.add("--no-cache", action="store_true", help="neither read nor write the cache")
     add_preprocessing(words)
     add_model_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """One of the four; they share the table and the meaning of the exit code."""
+    """Run one of the four forms, which share the table and the meaning of the exit code."""
     if arguments.host:
         from ulsam_deploy.cli import verify_hosts
 
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 
 
 def _emulated(arguments: argparse.Namespace, bundle: Bundle) -> list[Checked]:
-    """Every artifact as it is on the emulated board that was asked for."""
+    """Verify every artifact on the requested emulated board."""
     from ulsam_deploy.boards import emulate
     from ulsam_deploy.device.progress import Progress
 
@@ -83,7 +83,7 @@ def _emulated(arguments: argparse.Namespace, bundle: Bundle) -> list[Checked]:
 
 
 def _signer(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
-    """Who made the bundle, by key or by identity; ``None`` where nobody asked."""
+    """Who signed the bundle, by key or by identity; ``None`` if that is not to be checked."""
     from ulsam_deploy.device.commands.verify_bundle import key_owner
 
     if not arguments.identity:
@@ -100,7 +100,7 @@ def _pytorch(
     _seen: labelled.Seen,
     data: Labelled,
 ) -> labelled.Named:
-    """The PyTorch network of ``--against``."""
+    """The PyTorch network of ``--against``, as partner on labelled data."""
     from ulsam_deploy.exporting.options import ExportOptions
     from ulsam_deploy.load import eager
 

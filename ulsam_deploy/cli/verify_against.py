@@ -78,8 +78,8 @@ def _text(told: Handover, found: Foreign, question: Question) -> list[Part]:
     text += [f"note: {note}" for note in found.notes]
     text += ["", f"Proven: {told.sentence}"]
     if found.reproduced:
-        text.append("To show it to others:")
+        text.append("To reproduce it elsewhere:")
         text.append(f"Next:   {typed('cd', question.reproduce)} && python reproduce.py")
     elif found.evidence.verdict is Verdict.FAIL:
-        text.append("The same command with --reproduce DIR leaves inputs, outputs and a script that shows it.")
+        text.append("The same command with --reproduce DIR writes inputs, outputs and a script that reproduces it.")
     return text

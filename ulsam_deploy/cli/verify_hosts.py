@@ -1,4 +1,4 @@
-"""``ulsam-deploy verify --host``: what boards behind SSH say of a bundle, in one table."""
+"""``ulsam-deploy verify --host``: a bundle verified on boards over SSH, in one table."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""The types of arrays, by the one name that each has everywhere; importing this imports no numpy. Device-safe."""
+"""Type aliases of arrays, used everywhere; importing this module does not import numpy. Device-safe."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # numpy stays out of the command line's own words
+if TYPE_CHECKING:  # the command line starts without importing numpy
     from typing import Any, TypeAlias
 
     import numpy as np
 
-    #: An array of any shape and type; what it must have is said where it is used.
+    #: An array of any shape and type; each use documents what it requires.
     Array: TypeAlias = np.ndarray[Any, Any]
-    #: Arrays by the name of the input or output that they are for.
+    #: Arrays by name of the input or output.
     ArrayMap: TypeAlias = Mapping[str, Array]
 else:
     Array = object

@@ -1,4 +1,4 @@
-"""Benchmarks bundles: every artifact that can run here is checked, then timed in turns with all others.
+"""Benchmarks bundles: every artifact that can run here is checked, then all are timed in alternating turns.
 
 Standard library, numpy and the engines only; device-safe.
 """
@@ -44,10 +44,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked: ``targets`` empty means all; ``inputs`` is an ``.npz`` with arrays by input name.
+    """The options of a benchmark: empty ``targets`` mean all; ``inputs`` is an ``.npz`` with arrays by input name.
 
-    ``limits``: what a process may take that opens an artifact; one
-    for timing, so long for each call of the engine.
+    ``limits``: those of a process that opens an artifact; in a process for timing, the timeout holds for each call of
+    the engine.
     """
 
     plan: Plan
@@ -59,7 +59,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Benched:
-    """The result of one bundle, and by label what stopped the artifacts that it leaves out."""
+    """The result of one bundle, and by label the errors of the artifacts that are missing from it."""
 
     result: Result
     left_out: Mapping[str, UlsamError]
@@ -78,11 +78,11 @@ class _Prepared:
 def bench_bundles(
     bundles: Sequence[Bundle], wanted: Wanted, board: Board, tell: Callable[[str], None] = lambda _: None
 ) -> list[Benched]:
-    """A result for each of ``bundles``, all artifacts of all of them timed in one session of turns.
+    """A result for each of ``bundles``; all artifacts of all bundles are timed in alternating turns in one session.
 
-    Each artifact is opened in processes of its own, to be checked and to be timed. Raises :class:`RefusedError` for a
-    bundle that was altered, :class:`UsageError` for inputs that don't fit, and when nothing at all can be timed here an
-    error of the class of the worst reason: :class:`UnavailableError` without an engine.
+    Each artifact is opened in processes of its own, for the check and for timing. Raises :class:`RefusedError` for an
+    altered bundle, :class:`UsageError` for inputs that don't fit, and if nothing at all can be timed here an error of
+    the class of the worst reason: :class:`UnavailableError` without an engine.
     """
     prepared = [_prepare(bundle, wanted, tell) for bundle in bundles]
     subjects = [subject for each in prepared for subject in each.subjects]
@@ -155,7 +155,7 @@ def _parity(bundle: Bundle, record: ArtifactRecord, wanted: Wanted) -> Parity:
 
 
 def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapping[str, Array], str]:
-    """Arrays (N, ...) by input, and where they came from."""
+    """Arrays (N, ...) by input, and their source."""
     if wanted.inputs:
         try:
             return read_arrays(wanted.inputs, own=True), wanted.inputs.name
@@ -175,7 +175,7 @@ def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapp
 
 
 def _feed(specs: Sequence[TensorSpec], arrays: Mapping[str, Array], batch: int | None) -> dict[str, Array]:
-    """One batch, repeated from the start where the arrays are shorter; raises :class:`UsageError`."""
+    """One batch, repeated from the start if the arrays are shorter; raises :class:`UsageError` if they don't fit."""
     feed = {}
     for spec in specs:
         if spec.name in arrays and arrays[spec.name].ndim and len(arrays[spec.name]):
@@ -221,15 +221,15 @@ def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, boar
 
 
 def _reasons(measured: Sequence[Measured]) -> tuple[Disturbance, ...]:
-    """The reasons of all processes, one of those that differ in their figures only."""
+    """The reasons of all processes; of those that differ only in their figures, one."""
     found = [reason for one in measured for process in one.processes for reason in process.watch.reasons]
     return tuple({re.sub(r"\d+", "", reason.text): reason for reason in reversed(found)}.values())[::-1]
 
 
 def compared(measured: Sequence[Measured]) -> tuple[tuple[Comparison, ...], str | None]:
-    """Every artifact against the one that takes least, and that one's label where it is surely the fastest.
+    """Compare every artifact with the fastest one; also returns its label if it is significantly the fastest.
 
-    An artifact that computes something else is compared, and is never the fastest.
+    An artifact that failed its check is compared, but is never the fastest.
     """
     sound = [one for one in measured if one.parity is None or one.parity.verdict is not Verdict.FAIL]
     if len(measured) < 2 or not sound:
@@ -257,7 +257,7 @@ def compared(measured: Sequence[Measured]) -> tuple[tuple[Comparison, ...], str 
 
 
 def _nothing(each: _Prepared) -> UlsamError:
-    """The error for a bundle of which nothing can be timed, of the class of the worst reason."""
+    """The error for a bundle in which nothing can be timed, of the class of the worst reason."""
     errors = each.left_out.values()
     worst_code = combine(error.exit_code for error in errors)
     first = next(

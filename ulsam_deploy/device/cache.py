@@ -1,8 +1,8 @@
 """A content-addressed cache of finished artifacts: the same checkpoint, options and tools are never exported twice.
 
-Standard library only. A cache may forget at any time and must never lie: an entry is hashed each time it is read, and
-a damaged one counts as absent. Nothing about the cache is ever an error to the user; a folder that can't be used is
-a log line and a miss.
+Standard library only. A cache may lose entries at any time, but must never return wrong ones: an entry is hashed each
+time it is read, and a damaged one counts as absent. The cache never raises an error to the user; a folder that can't be
+used is a log line and a cache miss.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ __all__ = ["BOARDS", "Cache", "cache_root", "key", "source_digest"]
 
 _LOG = logging.getLogger(__name__)
 _INDEX, _FILES = "index.json", "files"
-#: Beside the artifacts, and no artifacts: what emulated boards run (``ulsam_deploy.boards.emulate.sysroot``).
+#: Folder in the cache for the sysroots of emulated boards (``ulsam_deploy.boards.emulate.sysroot``), not an entry.
 BOARDS = ".sysroots"
-_CODE = (".py", ".toml", ".json")  # device profiles and tables decide what is made as much as code does
+_CODE = (".py", ".toml", ".json")  # device profiles and tables affect artifacts as code does
 _PACKAGES = ("ulsam_deploy", plugins.MODELS, plugins.EXPORTERS, plugins.RUNTIMES)
 
 
 class Cache:
-    """Folders by key, in ``root``; the least recently used ones go when ``limit`` bytes are exceeded.
+    """Folders by key, in ``root``; the least recently used ones are evicted when ``limit`` bytes are exceeded.
 
-    A folder that :meth:`get` returned stays there as long as this object lives, whatever other processes evict.
+    A folder that :meth:`get` returned remains as long as this object exists, even if other processes evict entries.
     """
 
     def __init__(self, root: Path | None = None, *, limit: int = 2 << 30) -> None:
@@ -65,7 +65,7 @@ class Cache:
         return None
 
     def put(self, key: str, folder: Path) -> None:
-        """Keep a copy of ``folder`` under ``key``; an entry that is there already is kept instead."""
+        """Store a copy of ``folder`` under ``key``, unless there is an entry already."""
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
             entry = self.root / key
@@ -87,12 +87,12 @@ class Cache:
             _LOG.warning("the cache %s can't be written: %s", self.root, reason)
 
     def held(self) -> tuple[int, int]:
-        """How many entries there are, and their bytes."""
+        """The number of entries and their bytes."""
         entries = self._entries()
         return len(entries), sum(size for _, _, size in entries)
 
     def clear(self) -> tuple[int, int]:
-        """Remove every entry that no run is using, and what dead runs left; returns how many, and their bytes."""
+        """Remove every entry that no run is using, and leftovers of dead runs; returns the number and their bytes."""
         if not self.root.is_dir():
             return 0, 0
         sweep(self.root)
@@ -100,13 +100,13 @@ class Cache:
         return len(removed), sum(removed)
 
     def release(self, key: str) -> None:
-        """Let go of an entry that :meth:`get` returned, so that it may be evicted."""
+        """Release an entry that :meth:`get` returned, so that it may be evicted."""
         lock = self._held.pop(key, None)
         if lock is not None:
             os.close(lock)
 
     def _hold(self, key: str) -> bool:
-        """Lock the entry against eviction; false when it is being removed."""
+        """Lock the entry against eviction; returns false if it is being removed."""
         if key in self._held:
             return True
         try:
@@ -125,7 +125,7 @@ class Cache:
         return present
 
     def _trusted(self) -> bool:
-        """Whether nobody else can plant entries: what lies in the cache ends up in bundles."""
+        """Whether no other user can add entries; this matters because cache entries end up in bundles."""
         state, why = self.root.stat(), ""
         if state.st_mode & stat.S_IWOTH:
             why = "every user can write to it (chmod o-w)"
@@ -162,14 +162,14 @@ def cache_root() -> Path:
 
 
 def key(*parts: object) -> str:
-    """SHA-256 over the canonical JSON of ``parts``; raises :class:`ExportError` for what JSON can't hold."""
+    """SHA-256 over the canonical JSON of ``parts``; raises :class:`ExportError` for a value outside of JSON."""
     plain = codec.encode(list(parts), "cache key")
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _index(folder: Path) -> list[dict[str, Any]]:
-    """Path, SHA-256 and size of every file below ``folder``; links and special files show up without a hash."""
+    """Path, SHA-256 and size of every file below ``folder``; links and special files are listed without a hash."""
     return [
         codec.encode(record_file(folder, name), _INDEX) if entry.is_file(follow_symlinks=False) else {"path": name}
         for name, entry in walk(folder)
@@ -190,7 +190,7 @@ def _size(folder: Path) -> int:
 
 
 def _evict(entry: Path) -> bool:
-    """Remove an entry that nobody holds; false when somebody does."""
+    """Remove an entry unless a process holds it; returns false in that case."""
     try:
         lock = os.open(entry, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:
@@ -214,8 +214,8 @@ def _close_all(held: dict[str, int]) -> None:
 def source_digest() -> str:
     """SHA-256 over the project's own code and the names and versions of every plug-in, importing none of them.
 
-    Part of each key: an entry that another version of an exporter made must not be found. Raises
-    :class:`ExportError` where the code doesn't lie in files.
+    It is part of each key: an entry made by another version of an exporter must not be found. Raises
+    :class:`ExportError` if the code is not in files.
     """
     sha, count = hashlib.sha256(), 0
     for package in _PACKAGES:
@@ -226,7 +226,7 @@ def source_digest() -> str:
                 count += 1
                 sha.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     if not count:
-        raise ExportError("the project's own code doesn't lie in files here", todo="run with --no-cache")
+        raise ExportError("the project's own code is not in files here", todo="run with --no-cache")
     for group in (plugins.MODELS, plugins.EXPORTERS, plugins.RUNTIMES):
         for name, point in plugins.registered(group).items():
             origin = f"{point.dist.name} {point.dist.version}" if point.dist else ""

@@ -1,6 +1,6 @@
-"""What was checked, one line each: the list that JUnit, the job summary and the annotations are all written from.
+"""The list of checks, from which JUnit, the job summary and the annotations are written.
 
-Standard library only. The text of a check stands alone: who reads it sees nothing else of the run.
+Standard library only. The text of a check must be complete by itself: its reader sees nothing else of the run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ABOUT_ATTENTION = frozenset({ReasonKind.ATTENTION_FAULT, ReasonKind.ATTENTION_D
 class Check:
     """One thing that was checked about one ``subject`` (an artifact, ``onnx fp32``; a model; a comparison).
 
-    ``text`` is empty for a pass, or what a reader needs who sees this alone: what was found, and how to see it again.
+    ``text`` is empty for a pass; otherwise it says what was found, and how to reproduce it.
     """
 
     subject: str
@@ -32,9 +32,9 @@ class Check:
 def artifact_checks(
     subject: str, evidence: Evidence, again: str, *, required: EvidenceLevel = EvidenceLevel.EXPORTED, why: str = ""
 ) -> tuple[Check, ...]:
-    """Every check of one artifact: its evidence level, each output, each attention block, and what else was found.
+    """Every check of one artifact: its evidence level, each output, each attention block, and other findings.
 
-    ``again`` is the command that shows a failure once more, ``why`` what kept the evidence below ``required``.
+    ``again`` is the command that reproduces a failure, ``why`` the reason for evidence below ``required``.
     """
     where = f"{subject} on {evidence.engine.title}" if evidence.engine else subject
 
@@ -60,7 +60,7 @@ def artifact_checks(
 
 
 def worst(checks: Iterable[Check]) -> Verdict:
-    """The verdict over all checks: the first of fail, inconclusive, unverified and pass that any of them has."""
+    """The verdict over all checks: the first of fail, inconclusive, unverified and pass that occurs."""
     found = {check.verdict for check in checks}
     order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
     return next((verdict for verdict in order if verdict in found), Verdict.UNVERIFIED)
@@ -69,7 +69,7 @@ def worst(checks: Iterable[Check]) -> Verdict:
 def _level(evidence: Evidence, required: EvidenceLevel, why: str) -> tuple[Verdict, Sequence[str]]:
     if evidence.level >= required:
         return Verdict.PASS, ()
-    found = f"The evidence reached '{evidence.level.label}'; '{required.label}' was asked for"
+    found = f"The evidence reached '{evidence.level.label}'; '{required.label}' was required"
     return Verdict.FAIL, [f"{found}: {why}." if why else f"{found}."]
 
 
@@ -85,7 +85,7 @@ def _texts(reasons: Sequence[Reason]) -> list[str]:
 
 
 def _meaning(whole: Verdict, reasons: Sequence[Reason]) -> Verdict:
-    """What reasons about one part mean for it, within an artifact whose verdict is ``whole``."""
+    """The verdict on one part from the reasons about it, within an artifact whose verdict is ``whole``."""
     severities = {reason.kind.severity for reason in reasons}
     if whole is Verdict.PASS or not severities - {Severity.NOTE}:
         return Verdict.PASS

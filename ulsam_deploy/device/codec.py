@@ -1,11 +1,11 @@
-"""Strict JSON for frozen dataclasses: what a class doesn't declare is refused, and every refusal names the JSON path.
+"""Strict JSON for frozen dataclasses: what a class doesn't declare is refused, and every error names the JSON path.
 
-Standard library only; device-safe. One small walker in each direction, so that no document needs code of its own. Every
-key is required (a default would let a truncated document pass) and unknown keys are errors. A field may narrow what it
-takes with ``field(metadata=...)``: text by ``pattern`` (a regular expression), numbers by ``minimum`` and ``maximum``,
-and how many items a list or an object may have by ``longest``. In a union (``int | str | None``), the member of the
-value's own JSON type is taken. A path is the bytes of its name, one character each, so that any name survives. What a
-class refuses beyond types, it says as :class:`ValueError` when it is made.
+Standard library only; device-safe. One small encoder and decoder serve all documents, so that none needs its own code.
+Every key is required (a default would let a truncated document pass) and unknown keys are errors. A field may restrict
+its values with ``field(metadata=...)``: text by ``pattern`` (a regular expression), numbers by ``minimum`` and
+``maximum``, and the number of items of a list or an object by ``longest``. In a union (``int | str | None``), the
+member that matches the value's JSON type is used. A path is stored as the bytes of its name, one character each, so
+that any name survives. A class enforces further conditions by raising :class:`ValueError` from its constructor.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["decode", "dumps", "encode", "loads", "schema"]
 
 T = TypeVar("T")
 
-#: Nesting that no sound document reaches; a deeper one would only exhaust the stack of whoever reads it.
+#: Nesting that no valid document reaches; a deeper one would only exhaust the reader's stack.
 MAX_DEPTH = 64
-#: Members that no sound list or object has; more would only keep a reader busy.
+#: More members than any valid list or object has; more would only cost the reader time.
 MAX_ITEMS = 10_000
-#: 64-bit seeds and byte counts fit; longer integers are another way to make a reader slow.
+#: 64-bit seeds and byte counts fit; longer integers would only cost the reader time.
 MAX_INTEGER = 2**64
 
-#: Type hints by class, because evaluating the text of an annotation is most of the time that reading takes.
+#: Type hints by class, cached because evaluating annotations takes most of the time of decoding.
 _HINTS: dict[type[Any], dict[str, Any]] = {}
 
 _SCALARS = {str: "text", Path: "a path", int: "a whole number", float: "a number", bool: "true or false"}
@@ -46,7 +46,7 @@ _SCHEMA_TYPES = {str: "string", Path: "string", int: "integer", float: "number",
 def loads(data: bytes, document: str, error: type[UlsamError] = RefusedError) -> Any:
     """Parse UTF-8 JSON, refusing what JSON readers disagree about: repeated keys, NaN, infinities, lone surrogates.
 
-    Raises ``error`` in words that start with ``document``, the name of what is being read.
+    Raises ``error`` with a message that starts with ``document``, the name of what is being read.
     """
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -77,8 +77,8 @@ def dumps(value: Any) -> str:
 def encode(value: Any, document: str) -> Any:
     """The JSON form of a dataclass instance: enums by label, tuples as lists.
 
-    Raises :class:`ExportError` naming the JSON path of a value that JSON can't hold, so that a wing's stray numpy
-    scalar or path is found when the document is written, not when it is read.
+    Raises :class:`ExportError` with the JSON path of a value that JSON can't represent, so that a stray numpy scalar
+    from a plug-in is detected when the document is written, not when it is read.
     """
     plain = _to_plain(value)
     _plain(plain, "$", document, ExportError)
@@ -86,13 +86,13 @@ def encode(value: Any, document: str) -> Any:
 
 
 def decode(cls: type[T], value: Any, document: str, error: type[UlsamError] = RefusedError) -> T:
-    """The ``cls`` that the parsed JSON ``value`` describes; raises ``error`` naming the first path that doesn't fit."""
+    """Decode the parsed JSON ``value`` into a ``cls``; raises ``error`` with the first JSON path that doesn't fit."""
     result = _Decoder(document, error).read(cls, value, "$", {})
     return typing.cast("T", result)
 
 
 def schema(cls: type[Any], identifier: str) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of ``cls``, saying what :func:`decode` accepts."""
+    """The JSON Schema (draft 2020-12) of what :func:`decode` accepts for ``cls``."""
     definitions: dict[str, Any] = {}
     reference = _schema_of(cls, {}, definitions)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": identifier}
@@ -144,7 +144,7 @@ class _Decoder:
         return self.read((fitting or others)[0], value, where, rules)
 
     def within(self, items: Sized, where: str, rules: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The rules for each of ``items``; their number is looked at here."""
+        """Check the number of ``items``; returns the rules for each of them."""
         if len(items) > rules.get("longest", len(items)):
             self.fail(where, f"{len(items)} items are too many", f"at most {rules['longest']}")
         return {name: rule for name, rule in rules.items() if name != "longest"}
@@ -181,7 +181,7 @@ class _Decoder:
         return self.fail(where, f"{_show(value)} isn't a known word", ", ".join(_label(m) for m in kind))
 
     def scalar(self, kind: type[Any], value: Any, where: str, rules: Mapping[str, Any]) -> Any:
-        # bool is a subclass of int, and JSON writes 1.0 as 1 at will: the first must not pass, the second must.
+        # bool is a subclass of int and must not pass as one; 1 must pass as a float, because JSON may write 1.0 as 1.
         if type(value) not in _accepted(kind):
             self.fail(where, f"{_show(value)} has the wrong type", _SCALARS[kind])
         if kind is Path:
@@ -202,12 +202,12 @@ class _Decoder:
 
 
 def _accepted(kind: Any) -> tuple[Any, ...]:
-    """The types that JSON's own values of ``kind`` have."""
+    """The Python types that parsed JSON values of ``kind`` may have."""
     return (int, float) if kind is float else (str,) if kind is Path else (kind,)
 
 
 def _takes(kind: Any, value: Any) -> bool:
-    """Whether ``kind``, a member of a union, is the one for ``value``'s JSON type."""
+    """Whether ``kind``, a member of a union, matches the JSON type of ``value``."""
     origin = typing.get_origin(kind)
     if origin is tuple:
         return isinstance(value, list)
@@ -219,7 +219,7 @@ def _takes(kind: Any, value: Any) -> bool:
 
 
 def _words(kind: Any) -> str:
-    """What a member of a union is called in an error."""
+    """The name of a union's member in an error message."""
     origin = typing.get_origin(kind)
     if origin is tuple:
         return "a list"
@@ -227,8 +227,9 @@ def _words(kind: Any) -> str:
 
 
 def _plain(value: Any, where: str, document: str, error: type[UlsamError], depth: int = 0) -> None:
-    """Refuse what isn't portable JSON: other types, non-finite numbers, huge integers, half characters, great depth;
-    and more items than a sound document has.
+    """Refuse what isn't portable JSON, and more nesting or items than a valid document has.
+
+    Not portable are other types, non-finite numbers, huge integers and lone surrogates.
     """
     problem = f"more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else _scalar_problem(value)
     if type(value) in (dict, list) and len(value) > MAX_ITEMS:
@@ -246,7 +247,7 @@ def _plain(value: Any, where: str, document: str, error: type[UlsamError], depth
 
 
 def _scalar_problem(value: Any) -> str:
-    """Why a value that is no container can't be in the document; empty when it can."""
+    """Why a value that is not a container can't be in the document; empty if it can."""
     kind = type(value)
     if kind is float and not math.isfinite(value):
         return f"{value} isn't a finite number, which is all that JSON can hold"
@@ -322,6 +323,6 @@ def _join(where: str, key: str) -> str:
 
 
 def _show(value: Any) -> str:
-    """``value`` as a short printable word: a hostile document must not write to the reader's terminal."""
+    """``value`` as short printable text: a hostile document must not control the reader's terminal."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,4 +1,4 @@
-"""How a run ends that did not go well: an exception becomes words on stderr and an exit code, and never a traceback.
+"""The end of a failed run: an exception becomes a message on stderr and an exit code, never a traceback.
 
 Standard library only; device-safe.
 """
@@ -30,25 +30,25 @@ from ulsam_deploy.device.printing import complain, say
 
 __all__ = ["NO_MEMORY", "defect", "ended", "in_words", "kept_defect", "short"]
 
-#: What a machine says about itself: nobody has to read a traceback for these.
+#: Errors of the machine, such as a full disk: reported without a traceback.
 _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM}
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
-#: How allocators of native code say what Python has :class:`MemoryError` for.
+#: How allocators of native code report what is a :class:`MemoryError` in Python.
 NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
 
 
 def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namespace | None = None) -> UlsamError:
-    """Say on stderr what ended a run; the one place where that is done.
+    """Report on stderr what ended a run; no other function does that.
 
     Args:
-        error: what was raised.
-        words: the command line.
-        arguments: the same, read; ``None`` where it could not be.
+        error: The exception.
+        words: The command line.
+        arguments: The parsed command line; ``None`` if it could not be parsed.
 
     Returns:
-        What was said.
+        The reported error.
     """
     if isinstance(error, KeyboardInterrupt):
         told: UlsamError = InterruptedRunError("interrupted: nothing was left half-written")
@@ -60,14 +60,14 @@ def ended(error: BaseException, words: Sequence[str], arguments: argparse.Namesp
 
 
 def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | None:
-    """What ``error`` says about what was asked or about this machine; ``None`` for a defect of this program.
+    """Convert ``error`` to an error for the user, if the request or this machine caused it.
 
     Args:
-        error: anything that was raised.
-        typed: the files and folders that were named on the command line.
+        error: Any exception.
+        typed: The files and folders that were named on the command line.
 
     Returns:
-        The error for the user, or ``None``.
+        The error for the user, or ``None`` for a defect of this program.
     """
     if isinstance(error, UlsamError):
         return error
@@ -107,21 +107,21 @@ def _is_in(name: str, path: Path) -> bool:
 
 
 def defect(error: BaseException, words: Sequence[str]) -> DefectError:
-    """One sentence about an ``error`` that nobody foresaw. Its traceback is kept in a file, whose place it names.
+    """Save the traceback of an unexpected exception to a file, and describe it in one sentence.
 
     Args:
-        error: what was raised.
-        words: the command line, which the file holds as well.
+        error: The exception.
+        words: The command line, which is written to the file as well.
 
     Returns:
-        The error for the user.
+        The error for the user, which names the file.
     """
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     return kept_defect(short(error), trace, words)
 
 
 def kept_defect(what: str, trace: str, words: Sequence[str] = ()) -> DefectError:
-    """:func:`defect` of an error that was raised elsewhere: ``what`` it is in short, and its ``trace``."""
+    """:func:`defect` for an error of another process: ``what`` it is in short, and its traceback ``trace``."""
     what = f"this run ended in a defect of ulsam-deploy ({what})"
     lines = [
         f"ulsam-deploy {__version__}, Python {platform.python_version()}, {platform.platform()}",
@@ -137,13 +137,13 @@ def kept_defect(what: str, trace: str, words: Sequence[str] = ()) -> DefectError
 
 
 def short(error: BaseException) -> str:
-    """The class of ``error`` and the first line of what it says."""
+    """The class of ``error`` and the first line of its message."""
     said = (str(error).strip().splitlines() or [""])[0][:200]
     return type(error).__name__ + (f": {said}" if said else "")
 
 
 def _kept(content: bytes) -> str:
-    """A new file for this user's eyes, outside of whatever is being made, whole or not at all; its path."""
+    """Write a new file that only this user can read, outside of any output, completely or not at all; its path."""
     handle, place = tempfile.mkstemp(prefix="ulsam-deploy-defect-", suffix=".txt")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,4 +1,4 @@
-"""Errors as part of the product: what was found, what was expected, what to do, and the exit code that follows.
+"""Errors that users read: what was found, what was expected, what to do, and the exit code.
 
 Standard library only; device-safe.
 """
@@ -32,16 +32,16 @@ PRECEDENCE = (
 
 
 def combine(codes: Iterable[int]) -> Exit:
-    """The one exit code for several outcomes, by :data:`PRECEDENCE`; ``OK`` when none of them is an error."""
+    """The exit code for several outcomes together, by :data:`PRECEDENCE`; ``OK`` when none of them is an error."""
     present = set(codes)
     return next((code for code in PRECEDENCE if code in present), Exit.OK)
 
 
 class UlsamError(Exception):
-    """Base of every error that a user is meant to read.
+    """Base class of every error that a user is meant to read.
 
-    ``found`` says what was met, ``expected`` what should have been there, ``todo`` what to do next. As text each is one
-    line that a terminal shows and does not obey, whatever names it quotes.
+    ``found`` says what was found, ``expected`` what should have been there, ``todo`` what to do next. Each is printed
+    as one line with control characters escaped, so that a quoted name cannot control the terminal.
     """
 
     exit_code = Exit.EXPORT_FAILED
@@ -75,24 +75,24 @@ class ExportError(UlsamError):
 
 
 class ToolError(ExportError):
-    """Another tool failed, in its own words: ``found`` has a line for each of theirs (exit 3)."""
+    """Another tool failed (exit 3); ``found`` is the tool's own message, of one or more lines."""
 
     def _found_lines(self) -> list[str]:
         return self.found.split("\n")
 
 
 class OutOfMemoryError(ExportError):
-    """There is less memory than the work takes (exit 3)."""
+    """The work needs more memory than there is (exit 3)."""
 
 
 class UnavailableError(UlsamError):
-    """A backend, a device or an evidence level that was asked for is not to be had here (exit 4)."""
+    """A requested backend, device or evidence level is not available here (exit 4)."""
 
     exit_code = Exit.UNAVAILABLE
 
 
 class CheckFailedError(UlsamError):
-    """Something was checked and did not pass (exit 1); ``exit_code`` is 5 or 4 where nothing could be told or run."""
+    """A check did not pass (exit 1); ``exit_code`` is 5 where it was inconclusive, 4 where nothing could run."""
 
     exit_code = Exit.CHECK_FAILED
 
@@ -108,12 +108,12 @@ class InterruptedRunError(UlsamError):
 
 
 class DefectError(UlsamError):
-    """Something that nobody foresaw: a defect of this program, not of what it was given (exit 70)."""
+    """An unexpected exception: a defect of this program, not of its input (exit 70)."""
 
     exit_code = Exit.DEFECT
 
 
 class RefusedError(UlsamError):
-    """Integrity or trust: a hash that differs, a pickle that would run code (exit 6)."""
+    """An input was refused for integrity or trust: a hash differs, or a pickle would run code (exit 6)."""
 
     exit_code = Exit.REFUSED

@@ -1,7 +1,7 @@
-"""Where an ONNX file says that its weights lie: every location is a stranger's word, checked before it is opened.
+"""The locations of an ONNX file's external weights: each is untrusted, and is checked before it is opened.
 
-Standard library only; device-safe. A message is any protobuf message of the ``onnx`` package, which is not imported;
-a board has no such package, so the few fields that matter are read from the bytes as well.
+Standard library only; device-safe. A message is any protobuf message of the ``onnx`` package, which is not imported.
+Boards don't have that package, so the few relevant fields can also be read directly from the bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def tensors(message: Any) -> Iterator[Any]:
 def locations(message: object) -> list[str]:
     """The locations of external data that ``message`` names, each once, sorted."""
     return sorted(
-        # bytes where they are no UTF-8: then they name a file as they are
+        # protobuf gives bytes if they are not UTF-8; then they are a file name as they are
         {os.fsdecode(entry.value) for t in tensors(message) for entry in t.external_data if entry.key == "location"}
     )
 
@@ -45,12 +45,12 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
     "function": {7: "node", 11: "attribute"},
     "tensor": {13: "entry"},
 }
-#: Deeper than any network, less deep than what protobuf itself refuses.
+#: Deeper than any network; protobuf itself refuses a little more.
 _DEEPEST = 100
 
 
 def stored_locations(data: bytes) -> set[str]:
-    """The same out of the bytes of an ONNX file; raises :class:`ValueError` for bytes that are no protobuf message."""
+    """As :func:`locations`, from the bytes of an ONNX file; raises :class:`ValueError` for an invalid message."""
     return _locations(memoryview(data), "model", 0)
 
 
@@ -68,7 +68,7 @@ def _locations(data: memoryview, kind: str, depth: int) -> set[str]:
 
 
 def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and bytes of every length-delimited field of one message; the others are stepped over."""
+    """Number and bytes of every length-delimited field of one message; other fields are skipped."""
     place = 0
     while place < len(data):
         tag, place = _varint(data, place)
@@ -84,7 +84,7 @@ def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
         elif wire in (1, 5):
             place += 8 if wire == 1 else 4
         else:
-            raise ValueError(f"a field of wire type {wire}, which onnx.proto has none of")
+            raise ValueError(f"a field of wire type {wire}, which onnx.proto does not use")
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
@@ -102,8 +102,8 @@ def _varint(data: memoryview, place: int) -> tuple[int, int]:
 def inside(path: Path, location: str) -> Path:
     """The file at ``location`` beside the model ``path``.
 
-    Raises :class:`RefusedError` for a location that is absolute, holds ``..``, or is a symlink, a hard link or no
-    plain file: each of them reads a file that the model's author does not own; :class:`ExportError` when it is missing.
+    Raises :class:`RefusedError` for a location that is absolute, contains ``..``, or is a symlink, a hard link or not a
+    plain file, because each could read a file that is not the author's; :class:`ExportError` if it is missing.
     """
     posix, windows = PurePosixPath(location), PureWindowsPath(location)
     if not location or "\0" in location or posix.is_absolute() or windows.anchor or ".." in windows.parts:

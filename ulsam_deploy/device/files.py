@@ -1,8 +1,8 @@
-"""Whole or absent: write under a temporary name beside the target, then move it into place in one step.
+"""Atomic output: write under a temporary name next to the target, then move it into place in one step.
 
-Standard library only; POSIX. Who is still writing is told by ``flock`` on the temporary folder itself: the kernel drops
-the lock when its process dies, however it dies, so that the next run can tell litter from another run's work (a
-process id alone can't: containers that share a folder all have a process 1).
+Standard library only; POSIX. A running writer holds a ``flock`` on its temporary folder. The kernel releases the lock
+when the process dies, however it dies, so the next run can distinguish leftovers from another run's work. A process id
+can't do that: containers that share a folder all have a process 1.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _ATTEMPTS = 20
 
 @contextlib.contextmanager
 def staging(target: Path, *, folder: bool = True) -> Iterator[Path]:
-    """A new empty folder (or file) beside ``target`` that is gone afterwards, unless it was moved away.
+    """A new empty folder (or file) next to ``target`` that is removed afterwards, unless it was moved away.
 
-    Litter that dead runs left for the same target is removed first. Raises :class:`OSError`.
+    Leftovers of dead runs for the same target are removed first. Raises :class:`OSError`.
     """
     sweep(target.parent, target.name)
     path, lock = _create(target, folder)
@@ -46,9 +46,9 @@ def staging(target: Path, *, folder: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A private empty folder among the system's temporary files, gone afterwards.
+    """A private empty folder among the system's temporary files, removed afterwards.
 
-    What runs that were killed left there is removed first: nobody else would do that before the next start.
+    Leftovers of killed runs are removed first: otherwise they would stay until the system restarts.
     """
     try:
         place = tempfile.gettempdir()
@@ -62,9 +62,9 @@ def scratch() -> Iterator[Path]:
 
 
 def sweep(parent: Path, name: str | None = None) -> None:
-    """Remove what dead runs left in ``parent`` (for the target ``name`` only, if given); touch nothing alive.
+    """Remove leftovers of dead runs in ``parent`` (only for the target ``name``, if given), not those of running ones.
 
-    A folder that was set aside by a run that died before it could put the new one in place is put back.
+    A folder that a run had set aside when it died before moving the new one into place is put back.
     """
     pattern = re.compile(rf"\.({'.+' if name is None else re.escape(name)})\.(partial|old)-\d+-[0-9a-f]{{8}}")
     for path in sorted(parent.iterdir()):
@@ -83,11 +83,11 @@ def sweep(parent: Path, name: str | None = None) -> None:
 
 
 def install(staged: Path, target: Path, check_old: Callable[[Path], None]) -> None:
-    """Move the folder ``staged`` to ``target``; an old folder there is replaced in one step where the system can.
+    """Move the folder ``staged`` to ``target``; an old folder there is replaced atomically if the system supports it.
 
-    ``check_old`` is called with ``target`` just before it is replaced and raises to keep it. Afterwards ``staged`` may
-    hold the old folder, for the caller to remove. Raises :class:`OSError`, and :class:`ExportError` when other runs
-    keep winning.
+    ``check_old`` is called with ``target`` just before it is replaced, and raises to keep it. Afterwards ``staged`` may
+    be the old folder, which the caller must remove. Raises :class:`OSError`, and :class:`ExportError` if other runs
+    keep replacing ``target``.
     """
     for _ in range(_ATTEMPTS):
         with contextlib.suppress(FileNotFoundError):  # another run has just moved the target away: look again
@@ -100,7 +100,7 @@ def install(staged: Path, target: Path, check_old: Callable[[Path], None]) -> No
 
 
 def sync(path: Path) -> None:
-    """Ask the disk to keep the file or folder ``path``."""
+    """Flush the file or folder ``path`` to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -109,7 +109,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(root: Path) -> None:
-    """Ask the disk to keep every file and folder below ``root``, and ``root`` itself."""
+    """Flush every file and folder below ``root``, and ``root`` itself, to the disk."""
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
             sync(Path(folder, name))
@@ -117,9 +117,9 @@ def sync_tree(root: Path) -> None:
 
 
 def _install_once(staged: Path, target: Path, check_old: Callable[[Path], None]) -> bool:
-    """One try; false when the target's name was taken by another run meanwhile."""
+    """One attempt; false if another run took the target's name meanwhile."""
     try:
-        staged.rename(target)  # fails when the target is a folder that holds anything
+        staged.rename(target)  # fails if the target is a folder that is not empty
         return True
     except OSError as error:
         if error.errno not in _OCCUPIED:
@@ -129,7 +129,7 @@ def _install_once(staged: Path, target: Path, check_old: Callable[[Path], None])
 
 
 def _replace_in_two_steps(staged: Path, target: Path) -> bool:
-    """Where two names can't be exchanged: killed in between, the next :func:`sweep` puts the old folder back."""
+    """Used if two names can't be exchanged; after a kill in between, the next :func:`sweep` restores the old folder."""
     aside = _fresh_name(target, "old")
     target.rename(aside)
     try:
@@ -145,8 +145,9 @@ def _replace_in_two_steps(staged: Path, target: Path) -> bool:
 
 
 def _put_back(aside: Path, target: Path) -> bool:
-    """Give a folder its name back; true when that is done or another run's folder has the name, so that ``aside`` may
-    be removed, false when it holds the only copy.
+    """Rename ``aside`` back to ``target``; false if that failed and ``aside`` is the only copy, so it must be kept.
+
+    True if it was done, or another run's folder has the name: then ``aside`` may be removed.
     """
     try:
         aside.rename(target)
@@ -158,7 +159,7 @@ def _put_back(aside: Path, target: Path) -> bool:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names in one step (Linux ``renameat2``); false where system or file system can't."""
+    """Swap two names in one step (Linux ``renameat2``); false if the system or file system can't."""
     import ctypes
 
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -173,7 +174,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _create(target: Path, folder: bool) -> tuple[Path, int]:
-    """A fresh locked path. A sweep of another run may win the race for the new name's lock: then try another name."""
+    """A new locked path. If the sweep of another run locks the new name first, another name is tried."""
     while True:
         path = _fresh_name(target, "partial")
         if folder:
@@ -190,7 +191,7 @@ def _create(target: Path, folder: bool) -> tuple[Path, int]:
                 return path, lock
         except (BlockingIOError, FileNotFoundError):
             pass
-        except OSError:  # a file system without locks: there sweep can't lock either, and leaves everything alone
+        except OSError:  # a file system without locks: sweep can't lock there either, and removes nothing
             return path, lock
         os.close(lock)
 

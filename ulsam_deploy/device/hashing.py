@@ -1,4 +1,4 @@
-"""SHA-256 of what is too large for memory.
+"""SHA-256 of files that are too large for memory.
 
 Standard library only; device-safe.
 """
@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 
 def digest(stream: BinaryIO, limit: int | None = None) -> tuple[str, int]:
-    """Hash what is left in ``stream``.
+    """Hash the rest of ``stream``.
 
     Args:
         stream: Open for reading bytes.

@@ -1,6 +1,6 @@
-"""Pictures from files: the preprocessing that somebody stated, and Pillow to decode and resize.
+"""Pictures from files: decoded and resized with Pillow, converted by the stated preprocessing.
 
-Pillow is loaded with the first picture; arrays in ``.npy`` and ``.npz`` need none.
+Pillow is imported with the first picture; arrays in ``.npy`` and ``.npz`` don't need it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import meant
 
-#: Files that are taken for pictures.
+#: Suffixes of files that are read as pictures.
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
-#: Modes whose pixels have 8 bits a channel, or are looked up in such a palette; Pillow would cut the others short.
+#: Modes whose pixels or palette have 8 bits per channel; Pillow would truncate the values of others.
 EIGHT_BITS = frozenset({"1", "L", "P", "RGB", "RGBA", "LA", "PA", "CMYK", "YCbCr"})
 
-#: Preprocessings that have a name of their own; ``imagenet`` is what torchvision's weights were trained with.
+#: Named preprocessings; ``imagenet`` is the one that torchvision's weights were trained with.
 NAMED: Mapping[str, Preprocessing] = {
     "imagenet": Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), shorter_side=256),
     "unit": Preprocessing(),
@@ -43,32 +43,32 @@ def read_preprocessing(text: str) -> Preprocessing:
         Path(text),
         f"the preprocessing '{text}'" + (f" ({near})" if near else ""),
         expected="a TOML file with any of " + ", ".join(f.name for f in dataclasses.fields(Preprocessing)),
-        todo="or say one of " + ", ".join(NAMED),
+        todo="or use one of " + ", ".join(NAMED),
     )
     return from_mapping(content, f"'{text}'")
 
 
 def from_mapping(given: Mapping[str, object], where: str) -> Preprocessing:
-    """The preprocessing that ``given`` (a TOML table, a checkpoint's entry) states; what it leaves out is the default.
+    """The preprocessing in ``given`` (a TOML table, a checkpoint's entry); missing keys have their defaults.
 
-    Raises :class:`UsageError` that starts with ``where`` for unknown keys, other types and impossible numbers.
+    Raises a :class:`UsageError` that starts with ``where`` for unknown keys, wrong types and impossible numbers.
     """
     defaults = codec.encode(Preprocessing(), where)
     return codec.decode(Preprocessing, {**defaults, **given}, where, UsageError).check()
 
 
 def stated(preprocessing: Preprocessing | None, what: str) -> Preprocessing:
-    """``preprocessing``, or :class:`UsageError`: how ``what`` becomes an input is nothing to be guessed."""
+    """``preprocessing``; raises :class:`UsageError` if it is ``None``, because it must not be guessed for ``what``."""
     if preprocessing is None:
-        raise UsageError(f"how {what} becomes what the network is fed is not stated", todo=TODO)
+        raise UsageError(f"the preprocessing that turns {what} into the network's input is not stated", todo=TODO)
     return preprocessing
 
 
 def read_image(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing) -> Array:
     """The picture in ``file`` as one input of ``shape`` (without the batch): float32.
 
-    The file's orientation tag is not followed, as data loaders for training do not. Raises :class:`UsageError` for a
-    file that is no 8-bit picture, and :class:`UnavailableError` without Pillow.
+    The file's orientation tag is ignored, as data loaders for training ignore it. Raises :class:`UsageError` for a file
+    that is not an 8-bit picture, and :class:`UnavailableError` without Pillow.
     """
     size = preprocessing.size(shape)
     try:
@@ -93,7 +93,7 @@ def read_image(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing)
 
 
 def _resized(picture: Any, size: tuple[int, int], preprocessing: Preprocessing) -> Any:
-    """``picture`` at height x width ``size``: stretched, or scaled by its shorter side and cut out of the middle."""
+    """``picture`` at height x width ``size``: stretched, or scaled by its shorter side and cropped at the centre."""
     from PIL import Image
 
     how = Image.Resampling[preprocessing.interpolation.upper()]
@@ -101,13 +101,13 @@ def _resized(picture: Any, size: tuple[int, int], preprocessing: Preprocessing) 
     if preprocessing.shorter_side is None:
         return picture if picture.size == (width, height) else picture.resize((width, height), how)
     short = min(picture.size)
-    # As torchvision rounds: the longer side down.
+    # The longer side is rounded down, as in torchvision.
     scaled = tuple(max(1, side * preprocessing.shorter_side // short) for side in picture.size)
     picture = picture if picture.size == scaled else picture.resize(scaled, how)
     left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
     if left < 0 or top < 0:
         raise UsageError(
-            f"a shorter side of {preprocessing.shorter_side} leaves no {height} x {width} to cut out",
+            f"a shorter side of {preprocessing.shorter_side} is too small for a crop of {height} x {width}",
             expected="at least the network's input",
         )
     return picture.crop((left, top, left + width, top + height))
@@ -116,7 +116,7 @@ def _resized(picture: Any, size: tuple[int, int], preprocessing: Preprocessing) 
 def read_pixels(array: Array, shape: tuple[int, ...], preprocessing: Preprocessing, what: str) -> Array:
     """uint8 pixels ``(H, W, C)`` or ``(N, H, W, C)`` (without C for ``L``) as inputs ``(N, *shape)``, float32.
 
-    Nothing is resized. Raises :class:`UsageError` that starts with ``what`` for another size.
+    Nothing is resized. Raises a :class:`UsageError` that starts with ``what`` for another size.
     """
     height, width = preprocessing.size(shape)
     one = (height, width, len(preprocessing.channels))

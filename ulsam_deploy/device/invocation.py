@@ -1,4 +1,4 @@
-"""How this program is called where it runs: advice that names a command of ours must work when it is pasted.
+"""How this program is invoked where it runs: a command in an error message must work when it is pasted.
 
 Standard library only; device-safe.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 __all__ = ["OURS", "command", "in_runner", "typed"]
 
-#: What this program is called where pip installed it; as the first word of :func:`typed`, what it is called here.
+#: The command of an installed package; :func:`typed` replaces it as the first word by the command that works here.
 OURS = "ulsam-deploy"
 
 
@@ -23,22 +23,22 @@ def in_runner() -> bool:
 
 
 def typed(*words: object, on_host: bool = False) -> str:
-    """``words`` as a shell takes them, whatever a file is called.
+    """Format a command line for a shell, with safe quoting of any file name.
 
     Args:
         words: A command, its options and paths. A placeholder such as ``MODEL`` stays as it is.
-        on_host: It is typed on the host, even where this is a board.
+        on_host: The command is for the host, even if this is a board.
 
     Returns:
-        One line, every word quoted that needs it; a path is never taken for an option. ``ulsam-deploy`` as the first
-        word is what this program is called here: in the runner ``python3 runner.pyz``.
+        One line, quoted where necessary; a path is never mistaken for an option. ``ulsam-deploy`` as the first word is
+        replaced by the command that works here: in the runner ``python3 runner.pyz``.
     """
     own = _program() if words[:1] == (OURS,) and not on_host else words[:1]
     return shlex.join(_word(word) for word in (*own, *words[1:]))
 
 
 def command(*words: object) -> str:
-    """A command of ours, such as ``"doctor"``, and its words, as :func:`typed` has it."""
+    """A subcommand of this program, such as ``"doctor"``, with its arguments, formatted by :func:`typed`."""
     return typed(OURS, *words)
 
 
@@ -54,13 +54,13 @@ def _program() -> tuple[str, ...]:
 
 
 def _archive() -> Path | None:
-    """The zip that this module lies in, where it lies in one."""
+    """The zip that contains this module, if any."""
     place = Path(__file__).parents[2]
     return place.absolute() if place.is_file() else None
 
 
 def _python() -> str:
-    """A word for this very interpreter: another one may have no numpy."""
+    """The command of this very interpreter: another one may have no numpy."""
     usual = shutil.which("python3")
     own = sys.executable
     return "python3" if not own or (usual and os.path.normpath(usual) == os.path.normpath(own)) else own

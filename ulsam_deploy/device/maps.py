@@ -1,7 +1,7 @@
-"""Attention maps to look at: PyTorch's and each engine's, for a few probes, in one small npz of a bundle.
+"""Attention maps for people to view: PyTorch's and each engine's, for a few probes, in one small npz of a bundle.
 
-numpy and the engines only. What an engine computes is read out of the running artifact and recognized by what an
-attention map is: as many numbers as the block's map has, none negative, and a sum of one over every subspace.
+numpy and the engines only. An engine's maps are read from the running artifact and recognized by the properties of an
+attention map: as many numbers as the block's map has, none negative, and a sum of one over every subspace.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from ulsam_deploy.device.verify import runtime_for
 
 MAPS = "maps.npz"
 _SCHEMA = "ulsam-deploy/maps/1"
-#: A map with a longer side is averaged down to this: nobody sees more of it in a report.
+#: A map with a longer side is averaged down to this: a report shows no more detail.
 SIDE = 56
-#: Numbers in the maps of all blocks on one probe, times probes: what keeps a report below 3 MiB.
+#: Numbers in the maps of all blocks on one probe, and number of probes: these keep a report below 3 MiB.
 MOST_NUMBERS, MOST_PROBES = 60_000, 6
 #: How far the sum of a subspace's map may be from one (float16 rounds each of its numbers), and the numbers below 0.
 _ROUNDING = 0.02
@@ -38,9 +38,9 @@ _ROUNDING = 0.02
 class Maps:
     """Maps by block, float32 ``(P, g, h, w)``; ``h`` and ``w`` are at most :data:`SIDE`.
 
-    ``shapes`` are the blocks' own ``(g, H, W)``; ``engines`` holds the same by artifact (``onnx fp32``) and block, as
+    ``shapes`` are the blocks' own ``(g, H, W)``; ``engines`` holds the maps by artifact (``onnx fp32``) and block, as
     far as they were found, and ``missing`` says by artifact why there are none. ``naive`` is the graph of the first
-    block as the network spells it.
+    block as written in the network.
     """
 
     probes: tuple[str, ...]
@@ -69,7 +69,7 @@ class Maps:
 
     @classmethod
     def load(cls, path: Path) -> Maps:
-        """Read what :meth:`save` wrote; raises :class:`RefusedError` for a file that is not that."""
+        """Read what :meth:`save` wrote; raises :class:`RefusedError` for any other file."""
         try:
             file = read_arrays(path)
             meta = json.loads(file["meta"].tobytes())
@@ -95,7 +95,7 @@ class Maps:
 
 
 def chosen(golden: Golden, numbers: int) -> list[int]:
-    """Which probes to show, where each takes ``numbers`` numbers: real ones first, then natural-looking ones."""
+    """Which probes to show if each takes ``numbers`` numbers: real ones first, then natural-looking ones."""
     room = max(1, min(MOST_PROBES, MOST_NUMBERS // max(numbers, 1)))
     order = ("yours", "held-out", "natural", "")
     ranked = [i for word in order for i, name in enumerate(golden.probes) if name.startswith(word)]
@@ -113,7 +113,7 @@ def pooled(maps: Array) -> Array:
 
 
 def complete(manifest: Manifest, folder: Path) -> str:
-    """Add what each engine computes to the reference's maps in ``folder``; an attachment's writer."""
+    """Add each engine's maps to the reference's maps in ``folder``; the writer of an attachment."""
     path = folder / MAPS
     if not path.is_file() or manifest.golden is None:
         return ""
@@ -143,9 +143,9 @@ def _of_artifact(record: ArtifactRecord, folder: Path, golden: Golden, maps: Map
 
 
 def engine_maps(runtime: Runtime, inputs: ArrayMap, maps: Maps) -> dict[str, Array]:
-    """What the open ``runtime`` computes as the maps of each block on ``inputs``, the probes of ``maps``.
+    """The maps of each block that the open ``runtime`` computes on ``inputs``, the probes of ``maps``.
 
-    A block that is not found on every probe is left out.
+    A block whose maps are not found on every probe is omitted.
     """
     count = len(maps.probes)
     parts: dict[str, list[Array]] = {name: [] for name in maps.shapes}
@@ -166,7 +166,7 @@ def _batches(count: int, size: int) -> Iterator[list[int]]:
 
 
 def _nearest(values: object, shape: tuple[int, int, int], reference: Array) -> Array | None:
-    """Of ``values``, the maps of ``shape`` (g, H, W) that are nearest to ``reference``, pooled; ``None``: no maps."""
+    """Those maps of ``shape`` (g, H, W) in ``values`` that are nearest to ``reference``, pooled; ``None``: no maps."""
     best, found = np.inf, None
     for maps in _candidates(values, len(reference), shape):
         small = pooled(maps)
@@ -177,7 +177,7 @@ def _nearest(values: object, shape: tuple[int, int, int], reference: Array) -> A
 
 
 def _candidates(values: Any, batch: int, shape: tuple[int, int, int]) -> Iterator[Array]:
-    """Every tensor that can be the maps of a block, as (N, g, H, W), whichever layout the engine keeps."""
+    """Every tensor that can be the maps of a block, as (N, g, H, W), in whichever layout the engine stores it."""
     subspaces, height, width = shape
     for value in values:
         if value.size != batch * subspaces * height * width:

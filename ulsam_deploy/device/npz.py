@@ -1,7 +1,7 @@
-"""The one reader and writer of arrays in files: plain arrays only, nothing that runs, no more than they may take.
+"""The one reader and writer of array files: plain arrays only, no executable content, and bounded memory.
 
-A file may come from a stranger. A member says in its header how large it is: that is held against the bytes that are
-there before any memory is asked for. Standard library and numpy; device-safe.
+A file may be untrusted. A member's header states its size, which is compared with the bytes that are there before any
+memory is allocated. Standard library and numpy; device-safe.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 MAX_BYTES = 2**31  # unpacked; a larger file is refused before anything is read
 
-#: What damaged or hostile bytes can raise on the way through zip, zlib, npy, JSON and checks of what they say.
+#: What damaged or hostile bytes can raise in zip, zlib, npy, JSON and the checks of their contents.
 DAMAGE = (
     OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, EOFError, MemoryError,
     NotImplementedError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -43,7 +43,7 @@ _Source: TypeAlias = "Path | IO[bytes]"
 
 
 class UnsoundArraysError(ValueError):
-    """A file cannot be read, or holds anything but sound plain arrays; its text says why in one line."""
+    """A file cannot be read, or contains anything but valid plain arrays; its message says why in one line."""
 
 
 @contextmanager
@@ -58,14 +58,14 @@ def _in_words() -> Iterator[None]:
 
 
 def _header(stream: IO[bytes], size: int) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Shape, order and type that the ``size`` bytes of an ``.npy`` announce, all of which are there."""
+    """Shape, order and type from the header of an ``.npy`` of ``size`` bytes, which must all be there."""
     if stream.read(len(npy.MAGIC_PREFIX)) != npy.MAGIC_PREFIX:
         raise ValueError("it does not begin as an .npy does")
     version = tuple(stream.read(2))
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(stream)
     if dtype.hasobject:
-        raise ValueError("it holds Python objects, which could run anything and are never loaded")
+        raise ValueError("it holds Python objects, which could run any code and are never loaded")
     wanted, there = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if min(shape, default=0) < 0 or wanted != there:
         raise ValueError(f"it announces {wanted} bytes of {dtype} and has {there}")
@@ -81,13 +81,13 @@ def _array(stream: IO[bytes], size: int) -> Array:
 
 
 class ArrayFile:
-    """An ``.npz`` that is open: a context manager.
+    """An open ``.npz``; a context manager.
 
     Args:
-        source: A path, or a stream that can be sought in.
+        source: A path, or a seekable stream.
 
     Raises:
-        UnsoundArraysError: Here and in every method, for anything but a sound archive of plain arrays.
+        UnsoundArraysError: Here and in every method, for anything but a valid archive of plain arrays.
     """
 
     def __init__(self, source: _Source) -> None:
@@ -115,7 +115,7 @@ class ArrayFile:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The arrays in it, in the order of the file."""
+        """The names of its arrays, in the order of the file."""
         return tuple(self._members)
 
     @property
@@ -124,7 +124,7 @@ class ArrayFile:
         return sum(entry.file_size for entry in self._members.values())
 
     def read(self, name: str, most: int = MAX_BYTES) -> Array:
-        """The array ``name`` as a whole, which may take ``most`` bytes."""
+        """The whole array ``name``, of at most ``most`` bytes."""
         with _in_words():
             entry = self._members[name]
             _check_size(entry.file_size, most)
@@ -139,11 +139,11 @@ class ArrayFile:
 
 
 class Rows:
-    """An array, read from front to back along its first axis: never more of it in memory than was asked for.
+    """An array, read sequentially along its first axis: only the requested rows are in memory.
 
     Args:
         stream: An ``.npy``, from its first byte on.
-        size: The bytes that it has.
+        size: Its size in bytes.
     """
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
@@ -152,7 +152,7 @@ class Rows:
             self.shape, self.fortran, self.dtype = _header(stream, size)
 
     def read(self, count: int) -> Array:
-        """The next ``count`` rows; raises :class:`UnsoundArraysError` where there are fewer."""
+        """The next ``count`` rows; raises :class:`UnsoundArraysError` if there are fewer."""
         wanted = count * math.prod(self.shape[1:]) * self.dtype.itemsize
         with _in_words():
             data = self._stream.read(wanted)
@@ -165,14 +165,14 @@ def read_arrays(source: _Source, *, own: bool = False) -> dict[str, Array]:
     """Every array of an ``.npz`` by name.
 
     Args:
-        source: A path, or a stream that can be sought in.
-        own: Whether it is the user's own file: one larger than :data:`MAX_BYTES` may unpack to as much as it takes.
+        source: A path, or a seekable stream.
+        own: Whether it is the user's own file: if larger than :data:`MAX_BYTES`, its unpacked size is not limited.
 
     Returns:
         The arrays, in the order of the file.
 
     Raises:
-        UnsoundArraysError: For anything but a sound archive of plain arrays that fit.
+        UnsoundArraysError: For anything but a valid archive of plain arrays within the limit.
     """
     with ArrayFile(source) as file:
         _check_size(file.size, _most(source, own))
@@ -180,7 +180,7 @@ def read_arrays(source: _Source, *, own: bool = False) -> dict[str, Array]:
 
 
 def read_array(path: Path, *, own: bool = False) -> Array:
-    """The array of an ``.npy``; ``own`` and what is fused as in :func:`read_arrays`."""
+    """The array of an ``.npy``; ``own`` and exceptions as in :func:`read_arrays`."""
     with _in_words(), path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         _check_size(size, _most(path, own))
@@ -188,7 +188,7 @@ def read_array(path: Path, *, own: bool = False) -> Array:
 
 
 def write_arrays(target: _Source, arrays: ArrayMap, *, compressed: bool = False) -> None:
-    """Write an ``.npz``: the same arrays give the same bytes (in order, no dates), whatever their names are."""
+    """Write an ``.npz``, with any names; its bytes are deterministic (arrays in order, no dates)."""
     kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(target, "w", kind) as archive:
         for name, array in arrays.items():
@@ -197,7 +197,7 @@ def write_arrays(target: _Source, arrays: ArrayMap, *, compressed: bool = False)
 
 
 def _most(source: _Source, own: bool) -> int:
-    """A file that is itself so large is no bomb."""
+    """The limit of the unpacked size: a user's own file that is larger than the limit itself is no zip bomb."""
     with _in_words():
         return max(MAX_BYTES, source.stat().st_size) if own and isinstance(source, Path) else MAX_BYTES
 

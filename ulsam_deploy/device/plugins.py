@@ -29,8 +29,8 @@ def registered(group: str) -> dict[str, EntryPoint]:
 def load(group: str, name: str) -> Any:
     """Import the plug-in ``name`` of ``group``.
 
-    Raises :class:`UsageError` when there is none of that name, :class:`UnavailableError` when it is not where it was
-    announced, or a package that it needs is not installed.
+    Raises :class:`UsageError` if there is none of that name, :class:`UnavailableError` if it is not where its entry
+    point says, or a package that it needs is not installed.
     """
     points = registered(group)
     if name not in points:
@@ -58,10 +58,10 @@ def load(group: str, name: str) -> Any:
 
 
 def loaded(group: str) -> dict[str, Any]:
-    """Every plug-in of ``group`` that can be imported, by name: one that is broken must not stop the others.
+    """Every plug-in of ``group`` that can be imported, by name: a broken one must not affect the others.
 
-    ``ulsam-deploy doctor`` says what is wrong with those that are left out. Raises :class:`UnavailableError` where
-    all of them are.
+    ``ulsam-deploy doctor`` says what is wrong with those that are omitted. Raises :class:`UnavailableError` if all of
+    them are.
     """
     found: dict[str, Any] = {}
     errors: list[UnavailableError] = []
@@ -76,7 +76,7 @@ def loaded(group: str) -> dict[str, Any]:
 
 
 def _lost(point: EntryPoint) -> UnavailableError:
-    """The plug-in is announced, and isn't there: mostly another version is installed than the one that runs."""
+    """The error for an entry point without its object: usually, the installed version is not the one that runs."""
     if _is_own(point):
         return UnavailableError(
             f"the installed {_words(point)} announces '{point.name}' as {point.value}, which isn't in the ulsam-deploy "
@@ -99,5 +99,5 @@ def _words(point: EntryPoint) -> str:
 
 
 def _source() -> Path:
-    """The folder that the running package lies in: of a clone, what pip can install."""
+    """The folder that contains the running package; for a clone, the folder that pip can install."""
     return Path(__file__).parents[2]

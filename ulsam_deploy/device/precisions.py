@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from ulsam_deploy.device.spelling import folded, unknown
 
-#: What an artifact can be made in. ``int8-dynamic``: weights in int8, ranges of everything else found while it runs.
+#: The precisions of artifacts. ``int8-dynamic``: weights in int8, ranges of everything else determined at run time.
 PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
 
 
-#: What else people call them, folded.
+#: Their aliases, folded.
 _PRECISION_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("float32", "float", "f32", "single"), "fp32"),
     **dict.fromkeys(("float16", "f16", "half"), "fp16"),
@@ -19,7 +19,7 @@ _PRECISION_WORDS: Mapping[str, str] = {
 }
 
 
-#: Whichever of them is fastest within the budget: see :mod:`ulsam_deploy.exporting.search`.
+#: The fastest of them within the budget: see :mod:`ulsam_deploy.exporting.search`.
 AUTO = "auto"
 
 
@@ -42,17 +42,17 @@ def parse_precisions(text: str) -> tuple[str, ...]:
 
 
 def parse_precision(text: str, known: Sequence[str] = PRECISIONS) -> str:
-    """The precision that ``text`` stands for: ``fp16`` for ``half``.
+    """The precision that ``text`` means: ``fp16`` for ``half``.
 
     Args:
-        text: What was typed, in any case.
+        text: A name or an alias, in any case.
         known: The precisions that it may be.
 
     Returns:
         One of ``known``.
 
     Raises:
-        UsageError: Where it stands for none of them.
+        UsageError: It means none of them.
     """
     spellings = {folded(name): name for name in known}
     spellings |= {word: name for word, name in _PRECISION_WORDS.items() if name in known}

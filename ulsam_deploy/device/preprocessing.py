@@ -1,4 +1,4 @@
-"""How a picture becomes what a network is fed: stated once, kept in the manifest, used for all data.
+"""How a picture becomes an input of the network: stated once, stored in the manifest, used for all data.
 
 Standard library, and numpy where pictures are read; device-safe.
 """
@@ -12,7 +12,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.shapes import shape_text
 
-if TYPE_CHECKING:  # the command line knows these options, and must not wait for numpy
+if TYPE_CHECKING:  # the command line needs these options, and starts without importing numpy
     pass
 
 
@@ -26,9 +26,9 @@ class Preprocessing:
 
     A pixel ``p`` of 0..255 becomes ``(low + p / 255 * (high - low) - mean) / std``, channel by channel in the order of
     ``channels``; ``range`` is ``(low, high)``; ``mean`` and ``std`` hold one number, or one for each channel.
-    ``shorter_side``: a picture is scaled until its shorter side has so many pixels and the middle is cut out; ``None``:
-    it is stretched to the network's input. ``layout`` is how the *network* wants one image; an artifact's own layout
-    stands in its input's description.
+    ``shorter_side``: a picture is scaled until its shorter side has so many pixels, then cropped at the centre;
+    ``None``: it is stretched to the network's input. ``layout`` is the *network's* layout of one image; an artifact's
+    own layout is in the specification of its input.
     """
 
     channels: str = field(default="RGB", metadata=_one_of("RGB", "BGR", "L"))
@@ -40,7 +40,7 @@ class Preprocessing:
     layout: str = field(default="NCHW", metadata=_one_of("NCHW", "NHWC"))
 
     def check(self) -> Preprocessing:
-        """Itself; raises :class:`UsageError` where lengths or numbers make no sense."""
+        """Return itself; raises :class:`UsageError` if lengths or numbers are invalid."""
         if len(self.range) != 2 or self.range[0] >= self.range[1]:
             raise UsageError(f"the range is {list(self.range)}", expected="the lowest and the highest value")
         for name, numbers in (("mean", self.mean), ("std", self.std)):
@@ -55,7 +55,7 @@ class Preprocessing:
     def size(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Height and width of a picture for one input of ``shape`` (without the batch).
 
-        Raises :class:`UsageError` where the input is no picture with these channels.
+        Raises :class:`UsageError` if the input is not a picture with these channels.
         """
         height, width, channels = _axes(shape, self.layout)
         if channels != len(self.channels):
@@ -63,12 +63,12 @@ class Preprocessing:
                 f"the preprocessing gives {len(self.channels)} channels ({self.channels}), "
                 f"and the input is {shape_text(shape)}",
                 expected=f"an input of {len(self.channels)} channels in {self.layout}",
-                todo="say channels and layout in the preprocessing file",
+                todo="state channels and layout in the preprocessing file",
             )
         return height, width
 
     def normalized(self, pixels: Array) -> Array:
-        """``pixels``, uint8 ``(N, H, W, C)`` in the order of ``channels``, as the network is fed: float32."""
+        """``pixels``, uint8 ``(N, H, W, C)`` in the order of ``channels``, as the network's input: float32."""
         import numpy as np
 
         low, high = self.range
@@ -78,7 +78,7 @@ class Preprocessing:
 
 
 def _axes(shape: tuple[int, ...], layout: str) -> tuple[int, int, int]:
-    """Height, width and channels; no channels for what is no picture."""
+    """Height, width and channels; 0 channels if ``shape`` is not a picture."""
     if len(shape) != 3:
         return 0, 0, 0
     return (shape[1], shape[2], shape[0]) if layout == "NCHW" else (shape[0], shape[1], shape[2])

@@ -1,6 +1,6 @@
-"""The edge to terminals and logs: text that is not ours (a stranger's names, typed words) is shown, never obeyed.
+"""Output to terminals and logs: untrusted text (names from files, typed arguments) is shown without any effect.
 
-A name may hold what moves a cursor, turns text round, ends a line, or is a command to the service that runs a build.
+A name may contain control characters that move the cursor, reverse text or end a line, or a command to the CI service.
 Standard library only; device-safe.
 """
 
@@ -11,28 +11,28 @@ import unicodedata
 
 __all__ = ["complain", "say", "shown", "shown_lines"]
 
-#: Joiners that words of some scripts are spelled with: they steer nothing.
+#: Joiners that some scripts need for spelling; they don't control the terminal.
 _JOINERS = frozenset("\u200c\u200d")
 
 
 def shown(text: str) -> str:
-    """``text`` on one line, with whatever steers a reader's screen escaped; letters of every script stay."""
+    """``text`` on one line, with all control characters escaped; letters of every script stay."""
     return text if text.isascii() and text.isprintable() else "".join(map(_character, text))
 
 
 def shown_lines(text: str) -> str:
-    """``text`` of several lines, each as :func:`shown` has it."""
+    """Apply :func:`shown` to each line of ``text``."""
     return "\n".join(map(shown, text.split("\n")))
 
 
 def say(*lines: object, error: bool = False) -> None:
-    """Print each of ``lines`` as one line, whatever is in it: on stdout, or with ``error`` on stderr."""
+    """Print each of ``lines`` as one line, whatever it contains: on stdout, or with ``error`` on stderr."""
     stream = sys.stderr if error else sys.stdout
     stream.write("".join(f"{_inert(shown(str(line)))}\n" for line in lines))
 
 
 def complain(error: object, about: str = "error") -> None:
-    """Print on stderr what went wrong, in as many lines as the error has, and what it is about in front of it."""
+    """Print ``error`` on stderr, in as many lines as it has, with the prefix ``about``."""
     first, *more = str(error).split("\n")
     say(f"{about}: {first}", *more, error=True)
 
@@ -44,7 +44,7 @@ def _character(one: str) -> str:
 
 
 def _inert(line: str) -> str:
-    """``line``, which GitHub's runner takes for no command: it reads ``::`` at a line's start, and ``##[`` anywhere."""
+    """``line``, changed so that GitHub's runner reads no command in it: ``::`` at a line's start, ``##[`` anywhere."""
     if line.lstrip().startswith("::"):
         line = line.replace("::", r"\x3a:", 1)
     return line.replace("##[", r"\x23#[")

@@ -1,6 +1,6 @@
-"""Tells on stderr how far a run is: one line a stage, with its seconds; rewritten in place on a terminal only.
+"""Reports progress on stderr: one line for each stage, with its seconds; rewritten in place on a terminal only.
 
-A stage that takes long says how long it has taken so far: on a terminal in its place, elsewhere a line now and then.
+A long stage reports how long it has taken so far: on a terminal in place, elsewhere as a line now and then.
 
 Standard library only, and rich where it is installed and the stream is a terminal.
 """
@@ -19,7 +19,7 @@ from typing import Any, TextIO
 from ulsam_deploy.device.bench.measure import peak_rss
 from ulsam_deploy.device.printing import shown
 
-#: Seconds from one word about a running stage to the next: on a terminal, and where every one is a line of its own.
+#: Seconds between reports about a running stage: on a terminal, and where each report is a line of its own.
 MOVES, BEATS = 1.0, 10.0
 
 
@@ -41,11 +41,11 @@ class Progress:
         self._beat = beat and not quiet
         self.stages: list[Stage] = []
         self._console: Any | None = None  # while it draws a spinner, lines must go through it
-        self._lock = threading.Lock()  # a running stage speaks from a thread of its own
+        self._lock = threading.Lock()  # a running stage writes from a thread of its own
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[list[str]]:
-        """Time a stage; what is appended to the yielded list is printed behind its name."""
+        """Time a stage; notes appended to the yielded list are printed after its name and time."""
         notes: list[str] = []
         started = time.perf_counter()
         with self.waiting(name):
@@ -56,10 +56,10 @@ class Progress:
 
     @contextlib.contextmanager
     def waiting(self, name: str) -> Iterator[None]:
-        """While the block runs, say now and then how long it has taken; nothing is said in the end.
+        """Report now and then how long the block has taken, but not when it ends.
 
         Args:
-            name: What is being done. A block inside another one says nothing.
+            name: The name of the work. A block inside another one reports nothing.
         """
         if not self._beat:
             yield
@@ -84,11 +84,11 @@ class Progress:
             self._beat, self._console = True, None
 
     def say(self, text: str) -> None:
-        """One line that belongs to no stage."""
+        """Print one line that belongs to no stage."""
         self._write(shown(text) + "\n")
 
     def tell(self, words: str, stages: Sequence[Stage]) -> None:
-        """What another process has said, in lines, and its stages."""
+        """Print the lines that another process has reported, and add its stages."""
         self.stages += stages
         self._write(words)
 
@@ -103,7 +103,7 @@ class Progress:
 
 @contextlib.contextmanager
 def _every(seconds: float, tell: Callable[[float], None]) -> Iterator[None]:
-    """While the block runs, ``tell`` in a thread, every so many seconds, how many it has taken."""
+    """While the block runs, call ``tell`` with the time taken so far, in a thread, every ``seconds``."""
     started, over = time.perf_counter(), threading.Event()
 
     def run() -> None:
@@ -120,9 +120,9 @@ def _every(seconds: float, tell: Callable[[float], None]) -> Iterator[None]:
 
 
 def terminal(stream: TextIO) -> Any | None:
-    """A rich console on ``stream``, or ``None`` where plain text belongs: no terminal, a dumb one, or no rich.
+    """A rich console on ``stream``, or ``None`` for plain text: no terminal, a dumb one, or rich is not installed.
 
-    rich itself leaves colours out where ``NO_COLOR`` is set (no-color.org).
+    rich itself omits colours if ``NO_COLOR`` is set (no-color.org).
     """
     if not stream.isatty() or os.environ.get("TERM") == "dumb":
         return None

@@ -1,6 +1,6 @@
 """The interface of an engine: :class:`Runtime` holds one loaded artifact and runs it. Device-safe.
 
-Arrays cross it in *PyTorch's* layout (images NCHW); a runtime alone knows that its artifact wants NHWC.
+Callers pass and get arrays in *PyTorch's* layout (images NCHW); only the runtime knows whether its artifact is NHWC.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import unknown
 from ulsam_deploy.device.types import Availability, TensorSpec
 
-if TYPE_CHECKING:  # numpy stays out of the command line's own words
+if TYPE_CHECKING:  # the command line starts without importing numpy
     pass
 
 
 class Runtime(abc.ABC):
-    """One engine holding one loaded artifact. Entry point group ``ulsam_deploy.runtimes``: a class.
+    """One engine holding one loaded artifact; a context manager.
 
-    A context manager with one way to run. Subclasses fill the four hooks; checking names, shapes and dtypes and
-    converting layouts happens here, once, so that a static artifact given another batch is always an error.
+    An entry point of the group ``ulsam_deploy.runtimes`` names a subclass. Subclasses implement ``available``,
+    ``_load``, ``_run``, ``_close`` and ``facts``. This class checks names, shapes and dtypes and converts layouts, so
+    that a wrong batch for a static artifact is an error with every engine.
     """
 
     name: ClassVar[str]
     target: ClassVar[str]
-    #: What people call it, or its target, besides :attr:`name` and :attr:`target`; case, ``-`` and ``_`` don't matter.
+    #: Other names of it or of its target, besides :attr:`name` and :attr:`target`; case, ``-`` and ``_`` don't matter.
     aliases: ClassVar[tuple[str, ...]] = ()
-    #: Suffixes of the files that :meth:`ports` can read when nobody described them; empty: none.
+    #: Suffixes of files whose inputs and outputs :meth:`ports` can read from the file alone; empty: none.
     opens: ClassVar[tuple[str, ...]] = ()
-    #: The precisions of artifacts that it runs: all that its target's exporter makes.
+    #: The precisions of the artifacts that it runs: all that its target's exporter makes.
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
-    #: Whether an artifact is native code that runs when it is opened: a stranger's is refused.
+    #: Whether an artifact is native code that runs when it is opened; such an artifact is refused if it is untrusted.
     native: ClassVar[bool] = False
-    #: An import and statements that set ``outputs`` from ``inputs`` (arrays by port) and the file ``PATH``, with the
-    #: engine's public API alone: what a bug report carries.
+    #: Code for bug reports: an import, and statements that compute ``outputs`` from ``inputs`` (arrays by port) and the
+    #: file ``PATH`` with the engine's public API alone.
     script: ClassVar[str] = ""
 
     def __init__(
@@ -56,7 +57,7 @@ class Runtime(abc.ABC):
 
     @classmethod
     def script_for(cls, facts: EngineFacts) -> str:  # noqa: ARG003
-        """:attr:`script`, or what takes its place for an artifact of which :meth:`facts` says ``facts``."""
+        """:attr:`script`, or its replacement for an artifact for which :meth:`facts` returned ``facts``."""
         return cls.script
 
     @classmethod
@@ -74,28 +75,28 @@ class Runtime(abc.ABC):
 
     @abc.abstractmethod
     def _close(self) -> None:
-        """Let go of the engine's memory."""
+        """Release the engine's memory."""
 
     @abc.abstractmethod
     def facts(self) -> EngineFacts:
-        """Engine, version, threads and precision really used, asked of the engine where it tells."""
+        """Engine, version, threads and precision actually used, as reported by the engine where it reports them."""
 
     @classmethod
     def files_of(cls, path: Path) -> tuple[Path, ...]:
-        """Every file of the artifact that is opened by ``path``, that one first.
+        """Every file of the artifact that is opened by ``path``, with ``path`` first.
 
-        Raises :class:`~ulsam_deploy.device.errors.RefusedError` when it refers to files that are none of its own.
+        Raises :class:`~ulsam_deploy.device.errors.RefusedError` if it refers to files that don't belong to it.
         """
         return (path,)
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs as the open artifact itself states them, in its own axis order (layout ``as-is``)."""
+        """The inputs and outputs that the open artifact itself declares, in its own axis order (layout ``as-is``)."""
         raise UnavailableError(f"{self.name} cannot say what inputs and outputs a file has")
 
     def values(self, inputs: ArrayMap) -> dict[str, Array]:
         """Every floating-point tensor inside the artifact, in its own layout, for one batch as in :meth:`run`.
 
-        The engine may fuse less than usual while it shows them.
+        The engine may fuse fewer operators than usual while it shows them.
         """
         return self._values(self._ready(inputs))
 
@@ -115,7 +116,7 @@ class Runtime(abc.ABC):
         return {spec.name: _from_artifact(spec, produced[spec.name]) for spec in self.outputs}
 
     def prepared(self, inputs: ArrayMap) -> Callable[[], object]:
-        """A call of the engine on ``inputs`` and nothing else, to time: what :meth:`run` does before is done now."""
+        """A call of the engine alone on ``inputs``, for timing: checks and layout conversion are done beforehand."""
         return functools.partial(self._run, self._ready(inputs))
 
     def _ready(self, inputs: ArrayMap) -> dict[str, Array]:
@@ -129,7 +130,7 @@ class Runtime(abc.ABC):
 
 
 def check_array(spec: TensorSpec, inputs: ArrayMap) -> Array:
-    """The array for ``spec`` out of ``inputs``, or a :class:`UsageError` that names what differs."""
+    """The array of ``inputs`` for ``spec``; raises a :class:`UsageError` that names what differs."""
     import numpy as np
 
     if spec.name not in inputs:
@@ -148,7 +149,7 @@ def check_array(spec: TensorSpec, inputs: ArrayMap) -> Array:
 
 
 def to_artifact(spec: TensorSpec, array: Array) -> Array:
-    """``array``, in PyTorch's axis order, as the artifact stores it."""
+    """Convert ``array`` from PyTorch's axis order to the artifact's."""
     import numpy as np
 
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if spec.layout == "NHWC" else array)

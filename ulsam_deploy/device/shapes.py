@@ -1,4 +1,4 @@
-"""Shapes in words, as they are typed and as they are shown: ``3x224x224``, with ``N`` for an axis of any size.
+"""Shapes as text, both typed and printed: ``3x224x224``, with ``N`` for an axis of any size.
 
 Standard library only; device-safe.
 """

@@ -1,4 +1,4 @@
-"""An evidence level that was asked for and not reached: which artifact, how far it came, why no further, what to do.
+"""A required evidence level that was not reached: which artifact, the level it reached, the reason, and what to do.
 
 Standard library only; device-safe.
 """
@@ -29,8 +29,8 @@ class Shortfall:
 
     def __str__(self) -> str:
         text = (
-            f"{self.target} {self.precision}: reached '{self.reached.label}', and '{self.required.label}' was asked "
-            f"for: {self.why}"
+            f"{self.target} {self.precision}: reached '{self.reached.label}', but '{self.required.label}' was "
+            f"required: {self.why}"
         )
         return "\n".join([shown(text), *([f"  do this:  {shown(self.todo)}"] if self.todo else [])])
 
@@ -46,20 +46,20 @@ def shortfall(
     emulated: bool = False,
     here: DeviceProof | None = None,
 ) -> Shortfall | None:
-    """What is missing between ``reached`` and ``required``.
+    """Explain why ``reached`` is below ``required``.
 
     Args:
-        target: The artifact's.
-        precision: The artifact's.
-        reached: How far the evidence goes.
-        required: How far it should have gone.
-        bundle: What stands for the bundle in the advice.
-        error: What kept an engine from running it.
+        target: The artifact's target.
+        precision: The artifact's precision.
+        reached: The evidence level that was reached.
+        required: The evidence level that was required.
+        bundle: The text for the bundle in the advice.
+        error: The error that kept an engine from running the artifact.
         emulated: Whether it was to run on an emulated board.
-        here: Which board this machine is.
+        here: Which board this machine proves to be.
 
     Returns:
-        The shortfall, or ``None`` where there is none.
+        The shortfall, or ``None`` if the required level was reached.
     """
     if reached >= required:
         return None

@@ -1,4 +1,4 @@
-"""Says which known word somebody meant who typed another one.
+"""Suggests the known word that was probably meant by an unknown one.
 
 Standard library only; device-safe.
 """
@@ -14,26 +14,26 @@ __all__ = ["folded", "meant", "nearest", "other_number", "unknown"]
 
 
 def folded(word: str) -> str:
-    """``word`` without what people spell as they like: its case, blanks around it, dashes and underscores."""
+    """``word`` without variations of spelling: case, surrounding blanks, dashes and underscores."""
     return word.strip().casefold().replace("-", "").replace("_", "")
 
 
 def other_number(word: str, known: Container[str]) -> str:
-    """The singular or plural of ``word`` that is in ``known``, as ``targets`` for ``target``; ``""`` where none is."""
+    """The singular or plural of ``word`` that is in ``known``, as ``targets`` for ``target``; ``""`` if none is."""
     forms = [word + "s", word + "es", word.removesuffix("s"), word.removesuffix("es")]
     return next((form for form in forms if form != word and form in known), "")
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The one of ``known`` that is spelled most like ``word``, in whatever case.
+    """The known word with the spelling most similar to ``word``, ignoring case.
 
     Args:
-        word: What was typed.
-        known: What could have been meant.
-        cutoff: How alike the two must be, from 0 (anything) to 1 (equal).
+        word: The typed word.
+        known: The known words.
+        cutoff: The required similarity, from 0 (anything) to 1 (equal).
 
     Returns:
-        One of ``known``, or ``""`` where none is alike enough.
+        One of ``known``, or ``""`` if none is similar enough.
     """
     names = {name.casefold(): name for name in known}
     found = difflib.get_close_matches(word.casefold(), names, 1, cutoff)
@@ -41,20 +41,20 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
 
 def meant(word: str, known: Iterable[str]) -> str:
-    """``did you mean 'onnx'?`` for ``word``, or ``""`` where nothing in ``known`` is like it."""
+    """``did you mean 'onnx'?`` for ``word``, or ``""`` if nothing in ``known`` is similar."""
     near = nearest(word, known)
     return f"did you mean '{near}'?" if near else ""
 
 
 def unknown(found: str, word: str, known: Iterable[str], *, expected: str | None = None, todo: str = "") -> UsageError:
-    """The error for a word that is none of those it could be.
+    """The error for an unknown word.
 
     Args:
-        found: What is said of ``word``, without a full stop; the nearest of ``known`` is put behind it.
-        word: What was typed.
-        known: What could have been meant.
-        expected: What is said of those, where it isn't just all of them.
-        todo: What else to do.
+        found: The message about ``word``, without a full stop; the most similar known word is appended.
+        word: The typed word.
+        known: The known words.
+        expected: The text about the known words; by default a list of all.
+        todo: Further advice.
 
     Returns:
         The error, to be raised.

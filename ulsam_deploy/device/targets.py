@@ -1,6 +1,6 @@
-"""What people call a target: its name in any case, its engine's name, and the engine's other names.
+"""The names of a target: its own name in any case, its engine's name, and the engine's aliases.
 
-Standard library only; device-safe: a board knows the engines, and they say which target they run.
+Standard library only; device-safe: a board has the runtimes, and each states which target it runs.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ ALL = "all"
 
 
 def canonical(word: str) -> str:
-    """The name of the target that ``word`` stands for: ``trt`` for ``TensorRT``.
+    """The name of the target that ``word`` means: ``trt`` for ``TensorRT``.
 
     Args:
-        word: What was typed.
+        word: The typed name.
 
     Returns:
-        The target's name, or ``word`` itself where it stands for none: a bundle may hold what no engine here runs.
+        The target's name, or ``word`` itself if it means none: a bundle may contain targets that no engine here runs.
     """
     known = plugins.registered(plugins.EXPORTERS)
     return word if word in known or word == ALL else _spellings().get(folded(word), word)
@@ -36,21 +36,21 @@ def parse_targets(texts: Iterable[str]) -> tuple[str, ...]:
     """The targets that ``texts`` name, in their order, each once.
 
     Args:
-        texts: What was typed; each may hold several names, with commas between them.
+        texts: The typed texts; each may contain several names, separated by commas.
 
     Returns:
-        Names as :func:`canonical` gives them.
+        Names as returned by :func:`canonical`.
     """
     words = (word.strip() for text in texts for word in text.split(","))
     return tuple(dict.fromkeys(canonical(word) for word in words if word))
 
 
 def check_targets(names: Iterable[str], known: Collection[str]) -> None:
-    """Refuse a target that nobody knows.
+    """Refuse unknown targets.
 
     Args:
-        names: What was asked for, as :func:`canonical` gives it.
-        known: The targets there are.
+        names: The requested targets, as returned by :func:`canonical`.
+        known: The known targets.
 
     Raises:
         UsageError: For the first one of ``names`` that isn't in ``known``.
@@ -62,11 +62,11 @@ def check_targets(names: Iterable[str], known: Collection[str]) -> None:
 
 
 def _spellings() -> dict[str, str]:
-    """Every spelling, folded, and its target; where two share one, a target's own name comes before an alias."""
+    """Every spelling, folded, and its target; if two targets share one, a target's own name wins over an alias."""
     names = {folded(name): name for name in (*plugins.registered(plugins.EXPORTERS), ALL)}
     aliases = dict[str, str]()
     for name in plugins.registered(plugins.RUNTIMES):
-        with contextlib.suppress(UlsamError):  # its package isn't installed: nothing here is called by its names
+        with contextlib.suppress(UlsamError):  # its package isn't installed, so its aliases are not known here
             engine: type[Runtime] = plugins.load(plugins.RUNTIMES, name)
             names.setdefault(folded(engine.target), engine.target)
             for word in (name, *engine.aliases):

@@ -1,4 +1,4 @@
-"""Living with other people's tools: is one installed, which version, keep it quiet, pass its words on.
+"""Handling of third-party tools: whether one is installed, its version, suppressing its output, passing on its errors.
 
 Standard library only; device-safe. Nothing here imports the tool in question.
 """
@@ -20,12 +20,12 @@ from typing import IO
 from ulsam_deploy.device.errors import ToolError, UlsamError
 from ulsam_deploy.device.types import Availability
 
-#: Errors of native converters can be whole IR dumps; a person reads about this much.
+#: The most characters of a tool's error message: those of native converters can be whole IR dumps.
 MOST_WORDS = 600
 
 
 def version(package: str) -> str:
-    """The installed version of the distribution that holds ``package``, or an empty string where none is recorded."""
+    """The installed version of the distribution that contains ``package``, or an empty string if it is not recorded."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -38,12 +38,12 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def installed(*packages: str, extra: str = "", todo: str = "") -> Availability:
-    """Whether all ``packages`` can be imported; none of them is.
+    """Check whether all ``packages`` can be imported, without importing them.
 
     Args:
-        packages: Names as they are imported.
-        extra: What brings them on the host: an extra of ulsam-deploy.
-        todo: What to do instead. An engine's: it may be missing on a board, where there are no extras.
+        packages: Their import names.
+        extra: The extra of ulsam-deploy that installs them on the host.
+        todo: Advice to give instead of ``extra``, for engines: on a board there are no extras.
 
     Returns:
         The installed versions, or the missing names and what to do.
@@ -58,16 +58,16 @@ def installed(*packages: str, extra: str = "", todo: str = "") -> Availability:
 def load_openvino() -> ModuleType:
     """``import openvino`` without its telemetry, which by default reports every import and conversion to its maker.
 
-    It forks a process an event to do so and writes to the home folder. Without the package that sends, OpenVINO (and
-    NNCF) use their own stand-in that does nothing.
+    The telemetry forks a process for each event and writes to the home folder. If its package can't be imported,
+    OpenVINO (and NNCF) use their own stub that does nothing.
     """
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # None: "not to be imported"
     return import_module("openvino")
 
 
-class words_of:  # noqa: N801 - a context manager; a class because it stands in the timed region: half a microsecond
-    """Turn whatever ``tool`` raises inside the block into an :class:`ExportError` with the tool's own words."""
+class words_of:  # noqa: N801 - a context manager; a class because it is in the timed region: half a microsecond
+    """Convert whatever ``tool`` raises inside the block to an :class:`ExportError` with the tool's own message."""
 
     __slots__ = ("doing", "tool")
 
@@ -85,11 +85,11 @@ class words_of:  # noqa: N801 - a context manager; a class because it stands in 
 
 @contextlib.contextmanager
 def quiet(*ignored: str) -> Iterator[None]:
-    """Keep a tool's chatter off stdout and stderr, native code's too, and drop Python warnings that match ``ignored``.
+    """Suppress a tool's output to stdout and stderr, also from native code, and Python warnings that match ``ignored``.
 
-    ``ignored`` are regular expressions for the start of a warning's message. What was said is thrown away unless the
-    block fails: then its lines about errors are added to the exception's text, since native tools often print the
-    reason and raise something vague. Use it inside :func:`words_of`.
+    ``ignored`` are regular expressions for the start of a warning's message. The output is discarded unless the block
+    fails: then its lines about errors are added to the exception's text, because native tools often print the reason
+    and raise something vague. Use it inside :func:`words_of`.
     """
     with tempfile.TemporaryFile() as log, warnings.catch_warnings():
         for message in ignored:
@@ -109,7 +109,7 @@ def quiet(*ignored: str) -> Iterator[None]:
 def _redirected(log: IO[bytes]) -> Iterator[None]:
     """Point file descriptors 1 and 2 at ``log``: C++ libraries write there without asking Python.
 
-    ``sys.stdout`` and ``sys.stderr`` as well, for they need not be those two, as in a notebook.
+    ``sys.stdout`` and ``sys.stderr`` as well, because they may be something else than 1 and 2, as in a notebook.
     """
     _flush()
     saved = {number: os.dup(number) for number in (1, 2)}
@@ -136,7 +136,7 @@ def _flush() -> None:
 
 
 def _words(text: str) -> str:
-    """``text`` without blank lines, terminal colours and folders of this machine, cut to what a person reads."""
+    """``text`` without blank lines, terminal colours and local paths, cut to :data:`MOST_WORDS` characters."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     plain = re.sub(r"(?:/[\w.+-]+){2,}/([\w.+-]+)", r"\1", plain)
     short = "\n".join(line.strip() for line in plain.splitlines() if line.strip())

@@ -1,7 +1,7 @@
-"""Which device profile this machine proves to be; decides whether what ran here was measured on a device.
+"""Which device profile this machine proves to be; decides whether a run here counts as measured on a device.
 
-Standard library only; device-safe. On a board the profiles' identities travel in ``runner.pyz``: a board's Python may
-have no reader for TOML.
+Standard library only; device-safe. For boards, ``runner.pyz`` contains the identities of the profiles, because a
+board's Python may have no TOML parser.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ulsam_deploy.device.errors import UlsamError
 
 __all__ = ["IDENTITIES", "proof"]
 
-#: Beside the metadata in ``runner.pyz``; an installed package has the profiles themselves instead.
+#: A file next to the metadata in ``runner.pyz``; an installed package has the profiles themselves instead.
 IDENTITIES = "identities.json"
 
 
@@ -24,7 +24,7 @@ def proof(board: Board | None = None) -> DeviceProof:
     """Which device profile ``board`` (default: this machine) proves to be, or why none."""
     try:
         known = _known()
-    except UlsamError as error:  # a broken profile of the user's own stops nobody from checking a bundle
+    except UlsamError as error:  # a user's broken profile must not prevent the check of a bundle
         return DeviceProof(None, f"the device profiles can't be read: {error.found}")
     return prove(board or Board(), known)
 

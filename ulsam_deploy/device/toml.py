@@ -1,6 +1,6 @@
 """The one reader of TOML: a user's budgets, recipes, sweeps, configurations and device profiles. Device-safe.
 
-Python 3.10 has no TOML of its own and takes ``tomli`` where it is installed; on a board nothing of ours needs TOML.
+Python 3.10 has no TOML parser and uses ``tomli`` if it is installed; nothing that runs on a board needs TOML.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ulsam_deploy.device.errors import UsageError
 
 __all__ = ["parse", "read"]
 
-#: Bytes of the largest file that is read: what people write by hand is a thousandth of it.
+#: Bytes of the largest file that is read: files written by hand are a thousandth of it.
 LARGEST = 4 << 20
 
 
@@ -23,12 +23,12 @@ def read(path: Path, what: str = "", *, expected: str = "", todo: str = "") -> d
 
     Args:
         path: A regular file; a pipe or a device, which may never end, is refused.
-        what: What it is called in an error; default: its path.
-        expected: Said with an error.
-        todo: Said with an error.
+        what: Its name in errors; by default its path.
+        expected: The field ``expected`` of an error.
+        todo: The field ``todo`` of an error.
 
     Raises:
-        UsageError: It cannot be read, is too large, or is no TOML in UTF-8.
+        UsageError: It cannot be read, is too large, or is not TOML in UTF-8.
     """
     what = what or f"{path}"
     try:
@@ -41,13 +41,13 @@ def read(path: Path, what: str = "", *, expected: str = "", todo: str = "") -> d
     except OSError as error:
         why = error.strerror or str(error)
         raise UsageError(f"{what} can't be read: {why}", expected=expected, todo=todo) from error
-    except ValueError as error:  # no UTF-8, or a path that no system takes
+    except ValueError as error:  # not UTF-8, or an invalid path
         raise UsageError(f"{what} can't be read: {error}", expected=expected, todo=todo) from error
     return parse(text, what, expected=expected, todo=todo)
 
 
 def parse(text: str, what: str, *, expected: str = "", todo: str = "") -> dict[str, Any]:
-    """The tables of the TOML ``text``; raises :class:`UsageError` that starts with ``what`` where it is none."""
+    """The tables of the TOML ``text``; raises a :class:`UsageError` that starts with ``what`` if it isn't valid."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:

@@ -1,4 +1,4 @@
-"""The values that travel from room to room: evidence levels, verdicts, tensors, blocks, artifacts. Device-safe."""
+"""Values that all packages share: evidence levels, tensors, blocks, artifacts, calibration sets. Device-safe."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.findings import ArtifactFacts
 from ulsam_deploy.device.spelling import folded, unknown
 
-if TYPE_CHECKING:  # numpy stays out of the command line's own words
+if TYPE_CHECKING:  # the command line starts without importing numpy
     pass
 
 
 class EvidenceLevel(enum.IntEnum):
-    """How far an artifact was shown to work; a report never claims more than was reached."""
+    """How far an artifact was shown to work; a report never claims a higher level than was reached."""
 
     EXPORTED = 1
     PARSED = 2
@@ -27,12 +27,12 @@ class EvidenceLevel(enum.IntEnum):
 
     @property
     def label(self) -> str:
-        """The word used on the command line and in reports, e.g. ``emulated-on-device-cpu``."""
+        """The name used on the command line and in reports, e.g. ``emulated-on-device-cpu``."""
         return self.name.lower().replace("_", "-")
 
     @classmethod
     def from_label(cls, label: str) -> EvidenceLevel:
-        """The level called ``label``; raises :class:`UsageError` that lists the known ones."""
+        """The level called ``label``; raises a :class:`UsageError` that lists the known levels if there is none."""
         for level in cls:
             if folded(level.label) == folded(label):
                 return level
@@ -65,13 +65,13 @@ class Block:
 
     @property
     def geometry(self) -> str:
-        """``64/4 14x14``: channels, subspaces and map; what the choice of a lowering goes by."""
+        """``64/4 14x14``: channels, subspaces and map size, which determine the choice of a lowering."""
         return f"{self.channels}/{self.subspaces} {self.height}x{self.width}"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Something that looks like ULSAM attention and was left as it is, and why."""
+    """Operations that look like ULSAM attention and were not fused, and why."""
 
     path: str
     reason: str
@@ -79,11 +79,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Artifact:
-    """What an exporter leaves for one target and one precision.
+    """What an exporter produces for one target and one precision.
 
-    ``files`` are names inside the artifact's folder; the first one is what the runtime opens. ``level`` is what the
-    exporter itself reached (``EXPORTED``, ``PARSED`` or ``COMPILED``). ``toolchain`` maps package to version. ``facts``
-    are the exporter's findings (operator counts, the compile log's summary, the exact ``trtexec`` line).
+    ``files`` are names inside the artifact's folder; the runtime opens the first one. ``level`` is the evidence level
+    that the exporter itself reached (``EXPORTED``, ``PARSED`` or ``COMPILED``). ``toolchain`` maps package to version.
+    ``facts`` are the exporter's findings (operator counts, the compile log's summary, the exact ``trtexec`` line).
     """
 
     target: str
@@ -107,9 +107,9 @@ class Availability:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Real inputs that ranges are taken from: ``arrays`` ``(N, ...)`` float32 by input, as the network is fed.
+    """Real inputs that int8 takes its ranges from: ``arrays`` by input, ``(N, ...)`` float32, as fed to the network.
 
-    ``digest``: SHA-256 of the preprocessed arrays; what caches and manifests know the set by.
+    ``digest``: SHA-256 of the preprocessed arrays, which identifies the set in caches and manifests.
     """
 
     arrays: ArrayMap
@@ -117,11 +117,11 @@ class Calibration:
 
     @property
     def count(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(next(iter(self.arrays.values())))
 
     def batches(self, size: int, most: int | None = None) -> Iterator[dict[str, Array]]:
-        """The samples by input name in batches of ``size``, the last one filled up from the front; at most ``most``."""
+        """The first ``most`` samples by input name in batches of ``size``; the last is filled up from the front."""
         import numpy as np
 
         for start in range(0, min(self.count, most or self.count), size):

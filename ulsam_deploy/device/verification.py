@@ -1,4 +1,4 @@
-"""What :func:`ulsam_deploy.verify` found, for programs and notebooks."""
+"""The result of :func:`ulsam_deploy.verify`, for programs and notebooks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["Verification"]
 
 @dataclass(frozen=True)
 class Verification(Judged, Sequence[Checked]):
-    """Every artifact of a bundle as it was found here: a sequence of :class:`~ulsam_deploy.device.verify.Checked`.
+    """The results for all artifacts of a bundle: a sequence of :class:`~ulsam_deploy.device.verify.Checked`.
 
-    ``bundle`` is where it lies; ``targets`` are those that were asked for by name, empty for all that can run here.
+    ``bundle`` is its path; ``targets`` are those requested by name, empty for all that can run here.
     """
 
     bundle: Path
@@ -38,7 +38,7 @@ class Verification(Judged, Sequence[Checked]):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What was found, artifact by artifact; what no engine here runs counts where it was asked for by name."""
+        """One finding for each artifact; one that no engine here runs counts if it was requested by name."""
         return tuple(self._finding(item) for item in self.checked)
 
     def _finding(self, item: Checked) -> Finding:

@@ -1,4 +1,4 @@
-"""Runs an artifact on the engine that is here and says what that shows. numpy and the engine only; device-safe."""
+"""Runs an artifact in the engine on this machine and checks it. numpy and the engine only; device-safe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.this_machine import proof
 from ulsam_deploy.device.types import Availability, EvidenceLevel, TensorSpec
 
-#: How many points of a latency's distribution are kept, from the fastest run to the slowest.
+#: How many points of a latency distribution are stored, from the fastest run to the slowest.
 QUANTILES = 41
 
 
@@ -65,7 +65,7 @@ def _slices(count: int, batch: int | None) -> Iterator[slice]:
 
 
 def label(target: str, precision: str) -> str:
-    """What one artifact among others is called, and its folder where there are several precisions."""
+    """The name of one artifact among others, and of its folder where there are several precisions."""
     return f"{target}-{precision}"
 
 
@@ -82,10 +82,10 @@ def execute(
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] | None = None,
 ) -> Evidence:
-    """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: time single runs too.
+    """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: also time single runs.
 
-    ``artifact_ablations``: what its ablations without each block's attention gave, and ``inside``: the retention of
-    each block as read inside it; default: what the golden set holds of them.
+    ``artifact_ablations``: the outputs of its ablations, one for each block, and ``inside``: the retention of each
+    block as read inside it; both by default from the golden set.
     """
     engine = runtime_for(target)
     judged = golden.at(precision)
@@ -122,9 +122,10 @@ def latency(runtime: Runtime, golden: Golden) -> Latency:
 
 
 def worst_batch(evidence: Evidence, golden: Golden, size: int | None) -> slice:
-    """The probes that :func:`produce` ran together with the worst one; ``size``: the artifact's batch.
+    """The batch of probes in which :func:`produce` ran the worst one; ``size``: the artifact's batch size.
 
-    Whole, and at the same places: some faults show only beside other images. The first batch where no probe is known.
+    The whole batch in the same order, because some faults only show next to certain images. The first batch if the
+    worst probe is unknown.
     """
     outputs = evidence.parity.outputs if evidence.parity else ()
     errors = {found.probe: math.inf if found.error is None else found.error for found in outputs if found.probe}
@@ -134,7 +135,7 @@ def worst_batch(evidence: Evidence, golden: Golden, size: int | None) -> slice:
 
 @dataclass(frozen=True)
 class Checked:
-    """One artifact of a bundle as it was found here; ``error`` says why it could not be run."""
+    """The result of verifying one artifact of a bundle here; ``error`` says why it could not be run."""
 
     record: ArtifactRecord
     evidence: Evidence | None
@@ -149,17 +150,17 @@ class Checked:
 
 
 def verdict_code(evidence: Evidence) -> Exit:
-    """The exit code that a verdict stands for."""
+    """The exit code for the verdict of ``evidence``."""
     return CODES[evidence.verdict]
 
 
 def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | None = None) -> list[Checked]:
-    """Check the integrity of ``bundle``, then run every artifact (of ``targets``, where given) that can run here.
+    """Check the integrity of ``bundle``, then run every artifact (of ``targets``, if given) that can run here.
 
-    What runs on a machine that proves to be a known board was measured on the device, and says which one.
-    Each is opened in a process of its own within ``limits``: hashes show that a bundle is whole, not that its maker
-    means well. Raises :class:`~ulsam_deploy.device.errors.RefusedError` before any engine opens anything, when a byte
-    is not as recorded.
+    If this machine proves to be a known board, the evidence is measured-on-device and names the board.
+    Each artifact is opened in a process of its own within ``limits``: hashes show that a bundle is complete and
+    unaltered, not that its author can be trusted. Raises :class:`~ulsam_deploy.device.errors.RefusedError` before any
+    engine opens anything if a byte is not as recorded.
     """
     bundle.verify_integrity()
     golden = Golden.load(bundle.golden) if bundle.golden else None
@@ -179,7 +180,7 @@ def _verify(
 
 
 def measured(evidence: Evidence, here: DeviceProof) -> Evidence:
-    """``evidence`` of a run on this machine, as of the device that it proves to be, where it does."""
+    """``evidence`` of a run on this machine, raised to measured-on-device if it proves to be a known device."""
     if here.device is None or evidence.level is not EvidenceLevel.EXECUTED or evidence.engine is None:
         return evidence
     engine = replace(evidence.engine, device=here.device)
@@ -188,7 +189,7 @@ def measured(evidence: Evidence, here: DeviceProof) -> Evidence:
 
 @dataclass(frozen=True)
 class Execution:
-    """One artifact of the bundle in the folder ``bundle``, to be run as :func:`execute` does."""
+    """A request to :func:`execute` one artifact of the bundle in the folder ``bundle``."""
 
     bundle: Path
     target: str
@@ -200,10 +201,10 @@ class Execution:
 def execute_elsewhere(
     bundle: Bundle, record: ArtifactRecord, limits: Limits, *, timed: bool = True, threads: int | None = None
 ) -> Evidence:
-    """:func:`execute` of one artifact of ``bundle``, which has a golden set, in a process of its own within ``limits``.
+    """:func:`execute` one artifact of ``bundle``, which has a golden set, in a process of its own within ``limits``.
 
-    Raises :class:`UlsamError` as the engine does, and :class:`~ulsam_deploy.device.errors.ExportError` where the
-    process crashed or took more than it may.
+    Raises the :class:`UlsamError` of the engine, and :class:`~ulsam_deploy.device.errors.ExportError` if the process
+    crashed or exceeded its limits.
     """
     asked = Execution(bundle.root, record.target, record.precision, timed, threads)
     engine = runtime_for(record.target)
@@ -211,12 +212,12 @@ def execute_elsewhere(
 
 
 def bounds(engine: type[Runtime], limits: Limits) -> Limits:
-    """``limits`` for an ``engine``: the memory of one that maps all that a GPU has isn't limited."""
+    """``limits`` for ``engine``: address space is not limited for an engine that maps all memory of a GPU."""
     return replace(limits, memory=None) if engine.native else limits
 
 
 def _executed(asked: Execution) -> Evidence:
-    """In that process."""
+    """The part of :func:`execute_elsewhere` that runs in the other process."""
     bundle = read_bundle(asked.bundle)
     record = bundle.artifact(asked.target, asked.precision)
     assert bundle.golden is not None

@@ -1,7 +1,7 @@
-"""Artifact ablation: an artifact without the attention of one block, and what it and the whole one show beside it.
+"""Artifact ablation: runs an artifact without the attention of one block, and compares it with the whole artifact.
 
 An exporter makes the ablated file from the finished one (:meth:`~ulsam_deploy.graph.interfaces.Exporter.ablate`), so
-that everything else, scales and roundings too, is as it ships.
+that everything else, scales and rounding too, is as it ships.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ __all__ = ["Ablations", "Shown", "ablate", "gathered", "opened"]
 
 @dataclass(frozen=True)
 class Ablations:
-    """What an artifact gave without each block's attention, and what was read at each block inside it.
+    """The results of the ablations of one artifact; both are empty if there are no ablations.
 
-    ``outputs`` is float32 (B, P, K) by output; both are empty where there are no ablations.
+    Attributes:
+        outputs: The outputs without each block's attention: float32 (B, P, K) by output name.
+        inside: For each block, what was measured at the block itself.
     """
 
     outputs: Mapping[str, Array] = field(default_factory=dict)
@@ -40,17 +42,17 @@ class Ablations:
 
 @dataclass(frozen=True)
 class Shown:
-    """What an artifact or an ablation gives on all probes, and all values inside it on each batch that is watched."""
+    """The outputs of an artifact or ablation on all probes, and its inner values on each watched batch."""
 
     outputs: ArrayMap
     values: Sequence[ArrayMap]
 
 
 def ablate(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> Ablations:
-    """The ablations of ``artifact``, which has one softmax for each block.
+    """Make and run the ablations of ``artifact``, which has one softmax for each block.
 
-    Empty where there are no blocks, or the exporter cannot make such ablations. Raises :class:`UnavailableError` when
-    there is no engine here.
+    Empty if there are no blocks or the exporter cannot make such ablations. Raises :class:`UnavailableError` if its
+    engine is not available here.
     """
     engine = runtime_for(exporter.target)
     if not prepared.golden.blocks:
@@ -64,7 +66,7 @@ def ablate(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: P
             into.mkdir()
             try:
                 made = exporter.ablate(files[0], range(number, number + 1), into)
-            except UlsamError:  # an ablation is evidence about the artifact, and its making no part of the artifact's
+            except UlsamError:  # an ablation is additional evidence: if it cannot be made, the artifact is still valid
                 made = False
             if not made:
                 yield None
@@ -78,9 +80,15 @@ def ablate(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: P
 
 
 def gathered(prepared: Prepared, seen: Sequence[ArrayMap], ablations: Iterable[Shown | None]) -> Ablations:
-    """What ``ablations`` (one a block, in order) show about an artifact inside which there is ``seen``.
+    """Collect the results of all ablations of one artifact.
 
-    Outputs become compact float32 (B, P, K) by output name. Empty where there is no ablation of some block.
+    Args:
+        prepared: The network.
+        seen: The inner values of the artifact itself, for each watched batch.
+        ablations: One for each block, in order; ``None`` if it could not be made.
+
+    Returns:
+        The results, with outputs as compact float32 (B, P, K); empty if the ablation of any block is missing.
     """
     rows, inside = list[dict[str, Array]](), list[Reading | None]()
     for number, ablation in enumerate(ablations):
@@ -92,12 +100,12 @@ def gathered(prepared: Prepared, seen: Sequence[ArrayMap], ablations: Iterable[S
 
 
 def opened(engine: type[Runtime], files: Sequence[Path], artifact: Artifact) -> Runtime:
-    """``files``, which have the inputs and outputs of ``artifact``, in ``engine``; to be entered with ``with``."""
+    """Open ``files`` in ``engine`` with the inputs and outputs of ``artifact``; use the result in a ``with``."""
     return engine(files, artifact.inputs, artifact.outputs)
 
 
 def _values(prepared: Prepared, values: Callable[[ArrayMap], ArrayMap]) -> list[ArrayMap]:
-    """All values inside an artifact on each batch that is watched; none where its engine cannot show them."""
+    """All inner values of an artifact on each watched batch; empty if its engine cannot show them."""
     try:
         return [values(feed) for feed, _ in prepared.watched()]
     except UlsamError:  # as above
@@ -107,7 +115,7 @@ def _values(prepared: Prepared, values: Callable[[ArrayMap], ArrayMap]) -> list[
 def _look_inside(
     prepared: Prepared, block: int, seen: Sequence[ArrayMap], ablation: Sequence[ArrayMap]
 ) -> Reading | None:
-    """What the attention of ``block`` does at the block, on a few real inputs; ``None`` where none can be told."""
+    """Measure the attention of ``block`` at the block itself, on a few real inputs; ``None`` if that is impossible."""
     inside = Inside()
     for (_, blocks), whole, other in zip(prepared.watched(), seen, ablation):
         inside.note(blocks[block], whole, other)

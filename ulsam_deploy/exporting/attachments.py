@@ -1,4 +1,4 @@
-"""What a bundle carries besides artifacts and golden set, each file written from the manifest and the folder so far."""
+"""The attachments of a bundle: files besides artifacts and golden set, written from the manifest and the folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ulsam_deploy.report import REPORT, page
 
 Writer = Callable[[Manifest, Path], str]
 
-#: Each writes at most one file into the folder and returns its name there, or ``""`` where it has nothing to write.
-#: It finds the files of those before it in the manifest's ``extras``.
+#: Each writes at most one file into the folder and returns its name, or ``""`` if it has nothing to write.
+#: The manifest's ``extras`` list the files of the writers before it.
 WRITERS: tuple[Writer, ...] = (maps.complete, write_bom, page.write)
-#: Those that take seconds and whose file follows from the manifest: kept by content, so that a warm export is quick.
+#: Writers that take seconds and whose file depends only on the manifest: cached, so that a repeated export is quick.
 _SLOW = (maps.complete, page.write)
 
 
@@ -40,7 +40,7 @@ def attach(
 
 
 def _kept(write: Writer, manifest: Manifest, folder: Path, cache: Cache) -> str:
-    """What ``write`` did for an equal manifest before, or does now."""
+    """Take the file that ``write`` made for an equal manifest from the cache, or make it now."""
     tools = [version(name) for name in page.NEEDS]
     entry = key("attachment", write.__module__, codec.encode(manifest, "manifest"), source_digest(), tools)
     if found := cache.get(entry):

@@ -1,7 +1,7 @@
 """The bill of materials of a bundle: model, data, artifacts and tools as a CycloneDX 1.6 ML-BOM, ``bom.cdx.json``.
 
-Plain JSON, because the CycloneDX library for Python knows no model cards; a test validates it by the published schema.
-It holds no times and nothing measured, so that the same export gives the same bytes.
+Plain JSON, because the CycloneDX library for Python does not support model cards; a test validates it against the
+published schema. It contains no times and no measurements, so that the same export gives the same bytes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Component = dict[str, Any]
 
 
 def write_bom(manifest: Manifest, folder: Path) -> str:
-    """Write the bill of materials of the bundle in ``folder``; returns its name."""
+    """Write the bill of materials of the bundle in ``folder``; returns the file's name."""
     (folder / BOM).write_text(codec.dumps(bill_of_materials(manifest)))
     return BOM
 
 
 def bill_of_materials(manifest: Manifest) -> dict[str, Any]:
-    """The document as JSON-able data. Its serial number follows from its content."""
+    """The document as JSON-serializable data. Its serial number is derived from its content."""
     data, tools = list(_data(manifest)), _tools(manifest)
     artifacts = [_artifact(manifest, record) for record in manifest.artifacts]
     document = {
@@ -103,7 +103,7 @@ def _artifact(manifest: Manifest, record: ArtifactRecord) -> Component:
 
 
 def _data(manifest: Manifest) -> Iterator[Component]:
-    """The data sets that took part: what was checked with, and what int8 ranges were measured on."""
+    """The data sets used: for verification, and for int8 calibration."""
     if manifest.golden is not None:
         yield {
             "type": "data",
@@ -128,7 +128,7 @@ def _calibration(record: ArtifactRecord) -> str:
 
 
 def _tools(manifest: Manifest) -> dict[tuple[str, str], Component]:
-    """Every tool that took part, by name and version."""
+    """Every tool used, by name and version."""
     used = sorted({tool for record in manifest.artifacts for tool in _used(record)})
     return {(name, version): _tool(name, version) for name, version in used}
 

@@ -1,4 +1,4 @@
-"""What an artifact may cost and lose: the budget that ``--precision auto`` keeps to, read from TOML or from words.
+"""The budget that ``--precision auto`` keeps to: limits on what an artifact may cost and lose, from TOML or options.
 
 Standard library only.
 """
@@ -18,7 +18,7 @@ from ulsam_deploy.device.thresholds import KEPT, TOLERANCE
 
 __all__ = ["DROP", "Budget", "from_mapping", "parse_limit", "read_budget"]
 
-#: Points of top-1 that may be lost where nobody says otherwise and there is labelled data.
+#: The default limit on the drop in top-1, in points, if there is labelled data.
 DROP = 0.5
 _UNITS = {"B": 1, "kB": 1000, "MB": 1000**2, "KiB": 1024, "MiB": 1024**2}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(%|B|kB|MB|KiB|MiB)")
@@ -26,11 +26,13 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(%|B|kB|MB|KiB|MiB)")
 
 @dataclass(frozen=True)
 class Budget:
-    """Every limit holds at once; on top of the artifact's own check, which must pass.
+    """The limits of a search. All of them apply, and the artifact's own check must pass as well.
 
-    ``drop``: points of top-1 less than PyTorch on ``--data``; ``None``: 0.5 where there is data. ``error``: the largest
-    of any output, in noise floors of the artifact's precision. ``retention``: the least of each block that is kept in
-    fp32. ``size``: the most that its files may take, in bytes with a unit, or in percent of fp32's; empty: any.
+    Attributes:
+        drop: The largest drop in top-1 against PyTorch on ``--data``, in points; ``None``: 0.5 if there is data.
+        error: The largest error of any output, in noise floors of the artifact's precision.
+        retention: The smallest retention of each block whose attention is kept in fp32.
+        size: The largest size of its files, in bytes with a unit or in percent of the fp32 artifact's; empty: any.
     """
 
     drop: float | None = None
@@ -39,7 +41,7 @@ class Budget:
     size: str = ""
 
     def check(self) -> Budget:
-        """Itself; raises :class:`UsageError` for a limit that makes no sense."""
+        """Return the budget itself; raises :class:`UsageError` for an impossible limit."""
         if self.drop is not None and not 0 <= self.drop <= 100:
             raise UsageError(f"the budget's drop is {self.drop:g}", expected="0 to 100 points of top-1")
         if not 0 < self.error <= TOLERANCE:
@@ -53,7 +55,7 @@ class Budget:
         return self
 
     def bytes(self, fp32: int) -> float | None:
-        """The most bytes that an artifact may have, where fp32 has so many; ``None``: any."""
+        """The largest size in bytes if the fp32 artifact has ``fp32`` bytes; ``None``: any."""
         if not self.size:
             return None
         match = _SIZE.fullmatch(self.size)
@@ -62,7 +64,7 @@ class Budget:
         return number / 100 * fp32 if unit == "%" else number * _UNITS[unit]
 
     def sentence(self, data: bool) -> str:
-        """The limits in words; ``data``: whether there is labelled data."""
+        """The limits as text; ``data``: whether there is labelled data."""
         said = [f"at least {self.retention:g} of the attention of every block that is kept in fp32"]
         said += [f"an error of at most {self.error:g} noise floors"]
         if data:
@@ -73,9 +75,9 @@ class Budget:
 
 
 def read_budget(path: Path | None, words: Sequence[str] = ()) -> Budget:
-    """The budget in the table ``[budget]`` of the TOML file ``path``; ``words`` such as ``drop=0.3`` win over it.
+    """Read the table ``[budget]`` of the TOML file ``path``; ``words`` such as ``drop=0.3`` override it.
 
-    Raises :class:`UsageError` for unknown names, other types and impossible limits.
+    Raises :class:`UsageError` for unknown names, wrong types and impossible limits.
     """
     given = _table(path) if path is not None else {}
     return from_mapping({**given, **dict(parse_limit(word) for word in words)})
@@ -95,20 +97,20 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def parse_limit(word: str) -> tuple[str, Any]:
-    """``drop=0.3`` as ``("drop", 0.3)``; raises :class:`UsageError`."""
+    """Parse ``drop=0.3`` as ``("drop", 0.3)``; raises :class:`UsageError`."""
     name, equals, text = word.partition("=")
     if not equals:
-        raise UsageError(f"'{word}' is no limit", expected="NAME=VALUE, such as retention=0.9")
+        raise UsageError(f"'{word}' is not a limit", expected="NAME=VALUE, such as retention=0.9")
     if name == "size":
         return name, text
     try:
         return name, float(text)
     except ValueError as error:
-        raise UsageError(f"'{word}' is no limit", expected=f"{name}= and a number") from error
+        raise UsageError(f"'{word}' is not a limit", expected=f"{name}= and a number") from error
 
 
 def from_mapping(given: Mapping[str, Any]) -> Budget:
-    """The budget with the limits ``given`` by name; raises :class:`UsageError` as :func:`read_budget` does."""
+    """Make a budget from limits by name; raises :class:`UsageError` as :func:`read_budget` does."""
     known = {field.name for field in fields(Budget)}
     for name, value in given.items():
         if name not in known:

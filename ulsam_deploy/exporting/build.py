@@ -1,4 +1,4 @@
-"""One artifact: lowered, exported, run in its engine, and judged; in low precision by its own ablations as well."""
+"""Builds one artifact: lower, export, run in its engine, judge; in low precision also by its own ablations."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["FILES", "Builder", "BuiltArtifact", "artifact_key", "build", "finish
 
 
 _BUILT, _ABLATIONS = "built.json", "ablations.npz"
-#: Where the artifact's own files lie in the folder that :func:`save` writes to.
+#: The subfolder with the artifact's own files, in the folder that :func:`save` writes to.
 FILES = "files"
 
 
@@ -42,8 +42,10 @@ FILES = "files"
 class BuiltArtifact:
     """One artifact with its evidence.
 
-    ``artifact_ablations``: what its ablations gave, each without one block's attention: float32 (B, P, K) by output;
-    empty where there are none.
+    Attributes:
+        artifact_ablations: The outputs of its ablations, each without one block's attention: float32 (B, P, K) by
+            output name; empty if there are none.
+        inside: For each block, what was measured at the block itself; ``None`` where its values cannot be read.
     """
 
     artifact: Artifact
@@ -54,27 +56,27 @@ class BuiltArtifact:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is kept of one artifact in words; what its ablations gave lies beside it."""
+    """What is stored about one artifact as JSON; the outputs of its ablations are stored in a file of their own."""
 
     artifact: Artifact
     evidence: Evidence
-    inside: tuple[tuple[float, ...], ...] = ()  # of each block, empty where nothing could be read
+    inside: tuple[tuple[float, ...], ...] = ()  # one for each block, empty if nothing could be read
 
 
 def artifact_key(prepared: str, exporter: Exporter, recipe: Recipe, options: ExportOptions) -> str:
-    """What one artifact of the network with the key ``prepared`` is known by."""
+    """The cache key of one artifact of the network whose key is ``prepared``."""
     about = [exporter.target, dataclasses.asdict(recipe), options.device, options.dla]
     return key(prepared, about, exporter.available_in(recipe.precision).detail, _engine(exporter))
 
 
 class Builder:
-    """Builds the artifacts of one prepared network, each once: what is known already is taken from ``workspace``."""
+    """Builds the artifacts of one prepared network, each once; takes from ``workspace`` what was built before."""
 
     def __init__(self, prepared: Prepared, workspace: Workspace, options: ExportOptions, progress: Progress) -> None:
         self.prepared, self.workspace, self.options, self.progress = prepared, workspace, options, progress
 
     def key(self, exporter: Exporter, recipe: Recipe) -> str:
-        """What the workspace knows the artifact by."""
+        """The artifact's key in the workspace."""
         return artifact_key(self.prepared.network.key, exporter, recipe, self.options)
 
     def artifact(
@@ -84,9 +86,13 @@ class Builder:
         into: Path,
         made: Callable[[Path], BuiltArtifact] | None = None,
     ) -> BuiltArtifact:
-        """The artifact of ``exporter`` by ``recipe``, its files in the folder ``into``, which is made here.
+        """Build an artifact, or take it from the workspace.
 
-        ``made`` builds it where it is not known yet; default: :func:`build`, in this process.
+        Args:
+            exporter: Makes the artifact.
+            recipe: How it is made.
+            into: The folder for its files; created here.
+            made: Builds it if the workspace does not have it; by default :func:`build`, in this process.
         """
         make = made or (lambda files: build(self.prepared, exporter, recipe, self.options, files))
 
@@ -103,7 +109,7 @@ class Builder:
 def build(
     prepared: Prepared, exporter: Exporter, recipe: Recipe, options: ExportOptions, folder: Path
 ) -> BuiltArtifact:
-    """The artifact of ``exporter`` by ``recipe``, in the empty ``folder``, with what running it here showed."""
+    """Write the artifact of ``exporter`` by ``recipe`` into the empty ``folder``, run it here, and judge it."""
     artifact = _export(prepared, exporter, recipe, options, folder)
     try:
         evidence, ablations = _executed(prepared, exporter, artifact, folder)
@@ -122,9 +128,10 @@ def build(
 
 
 def stopped(error: Exception, request: ArtifactRequest) -> UlsamError:
-    """What stopped one artifact, and no other one: an error in words, or a defect, whose traceback is kept in a file.
+    """Turn ``error``, which stopped one artifact only, into an :class:`UlsamError`.
 
-    Raises ``error`` itself where it says that this machine can't go on: that ends the run.
+    An unforeseen error becomes a defect, whose traceback is kept in a file. An error that says that this machine cannot
+    go on is raised again and ends the run.
     """
     if not isinstance(error, UlsamError) and in_words(error):
         raise error
@@ -133,9 +140,9 @@ def stopped(error: Exception, request: ArtifactRequest) -> UlsamError:
 
 
 def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Progress) -> BuiltArtifact:
-    """``built`` with the time of one call, where an engine ran it; a failure also with the first module that differs.
+    """Add to ``built`` the time of one call, if an engine ran it, and to a failure the first module that differs.
 
-    Apart from :func:`build`, which may run beside others: a time is taken where nothing else runs.
+    This is not part of :func:`build`, which may run in parallel with others: times are taken while nothing else runs.
     """
     artifact, evidence = built.artifact, built.evidence
     if evidence.level < EvidenceLevel.EXECUTED:
@@ -159,10 +166,15 @@ def located(
     precision: str,
     progress: Progress,
 ) -> Evidence:
-    """``evidence`` of a failure with one reason more: the first module of the network that differs.
+    """Add to the ``evidence`` of a failure one more reason: the first module of the network that differs.
 
-    ``feed`` is the artifact's batch that shows it (:func:`~ulsam_deploy.device.verify.worst_batch`); ``values`` gives
-    every tensor inside the artifact for it.
+    Args:
+        prepared: The network.
+        evidence: What the check of the artifact showed.
+        feed: The batch that shows the failure (:func:`~ulsam_deploy.device.verify.worst_batch`).
+        values: Gives every tensor inside the artifact for a batch.
+        precision: The artifact's precision.
+        progress: Reports the stage.
     """
     from ulsam_deploy.graph import module_points
     from ulsam_deploy.graph.divergence import first_divergence
@@ -196,11 +208,11 @@ def _export(prepared: Prepared, exporter: Exporter, recipe: Recipe, options: Exp
 
 
 def _executed(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Ablations]:
-    """What the engine shows, and what the artifact's own ablations gave."""
+    """The evidence from the engine, and what the artifact ablations gave."""
     files = [folder / name for name in artifact.files]
     ablations = Ablations() if artifact.precision == "fp32" else ablate(prepared, exporter, artifact, folder)
     evidence = _judged(prepared, artifact, files, ablations)
-    if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone tell, nearly always
+    if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone nearly always suffice
         ablations = ablate(prepared, exporter, artifact, folder)
         evidence = _judged(prepared, artifact, files, ablations)
     return evidence, ablations
@@ -214,7 +226,7 @@ def _judged(prepared: Prepared, artifact: Artifact, files: list[Path], ablations
 
 
 def _is_undecided(evidence: Evidence) -> bool:
-    """Whether the check could not have failed, for a block whose loss its outputs might not show."""
+    """Whether the check could not have failed, because the outputs might not show that a block's attention is lost."""
     blocks = evidence.parity.blocks if evidence.parity else ()
     return evidence.verdict is Verdict.INCONCLUSIVE and any(
         block.state is AttentionState.INCONCLUSIVE for block in blocks
@@ -222,21 +234,21 @@ def _is_undecided(evidence: Evidence) -> bool:
 
 
 def save(built: BuiltArtifact, folder: Path) -> None:
-    """Keep ``built`` in ``folder``, beside its files."""
+    """Store ``built`` in ``folder``, beside its files."""
     kept = _Kept(built.artifact, built.evidence, tuple(found or () for found in built.inside))
     (folder / _BUILT).write_text(codec.dumps(codec.encode(kept, _BUILT)))
     write_arrays(folder / _ABLATIONS, built.artifact_ablations, compressed=True)
 
 
 def load(folder: Path) -> BuiltArtifact:
-    """What :func:`save` kept."""
+    """Read what :func:`save` stored."""
     kept = codec.decode(_Kept, codec.loads((folder / _BUILT).read_bytes(), _BUILT), _BUILT)
     readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
     return BuiltArtifact(kept.artifact, kept.evidence, read_arrays(folder / _ABLATIONS), readings)
 
 
 def _engine(exporter: Exporter) -> str:
-    """The engine and machine that evidence was gathered on: it is not carried to another one."""
+    """The engine and machine of the evidence; part of the key, because evidence holds for these only."""
     try:
         engine = runtime_for(exporter.target).available().detail
     except UnavailableError:

@@ -1,6 +1,6 @@
-"""What programs may write for an option, as the one form that the export options have.
+"""Converts the values that Python callers may pass for an option to the form that the export options have.
 
-Whatever makes no sense is a :class:`UsageError`, never Python's own error from somewhere below.
+Any invalid value is a :class:`UsageError`, never one of Python's own errors from deeper in the code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.exporting.options import Recipe, parse_batch
 
 PathLike = str | os.PathLike[str]
-#: One word, several with commas between them, or a list of words.
+#: One name, several separated by commas, or a list of names.
 Words = str | Sequence[str]
 #: One input without the batch: ``(3, 224, 224)`` or ``"3x224x224"``.
 Shape = str | Sequence[int]
@@ -30,24 +30,24 @@ BudgetLike = Budget | Mapping[str, float | str]
 
 
 def path(value: object, name: str) -> Path:
-    """A path."""
+    """Convert a string or path to a path."""
     if isinstance(value, (str, os.PathLike)):
         return Path(value)
     raise UsageError(f"{name} is a {type(value).__name__}", expected="a path")
 
 
 def optional_path(value: PathLike | None, name: str) -> Path | None:
-    """A path, or nothing."""
+    """Convert a string, a path or ``None`` to a path or ``None``."""
     return None if value is None else path(value, name)
 
 
 def words(value: Words, name: str) -> tuple[str, ...]:
-    """``"onnx"``, ``"onnx,tflite"`` and ``["onnx", "tflite"]`` as a tuple of words, each once."""
+    """Convert ``"onnx"``, ``"onnx,tflite"`` or ``["onnx", "tflite"]`` to a tuple without duplicates."""
     return _words(value.split(",") if isinstance(value, str) else value, name)
 
 
 def names(value: Words, name: str) -> tuple[str, ...]:
-    """As :func:`words`, for names that may themselves hold commas: a ``str`` is one name."""
+    """Like :func:`words`, for names that may contain commas: a ``str`` is one name."""
     return _words([value] if isinstance(value, str) else value, name)
 
 
@@ -58,7 +58,7 @@ def _words(value: object, name: str) -> tuple[str, ...]:
 
 
 def shapes(value: Shapes) -> tuple[tuple[int, ...], ...]:
-    """One shape or several, as sizes or as ``"3x224x224"``."""
+    """Convert one shape or several, given as sizes or as ``"3x224x224"``."""
     several: object = value
     if isinstance(several, str):
         return (parse_shape(several),)
@@ -82,12 +82,12 @@ def _shape(value: object) -> tuple[int, ...]:
 
 def _no_shape(value: object) -> UsageError:
     return UsageError(
-        f"{value!r:.80} is no input shape", expected="positive sizes without the batch: (3, 224, 224) or '3x224x224'"
+        f"{value!r:.80} is not an input shape", expected="sizes without the batch: (3, 224, 224) or '3x224x224'"
     )
 
 
 def batch(value: object) -> int | None:
-    """A number; ``None`` for a dynamic batch, which ``"dynamic"`` means too."""
+    """Convert a batch size: a number, or ``None`` or ``"dynamic"`` for a dynamic batch."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -98,7 +98,7 @@ def batch(value: object) -> int | None:
 
 
 def budget(value: object) -> Budget:
-    """Limits by name, such as ``{"drop": 0.3, "size": "40%"}``, as a budget."""
+    """Convert limits by name, such as ``{"drop": 0.3, "size": "40%"}``, to a budget."""
     if value is None:
         return Budget()
     if isinstance(value, Budget):
@@ -109,7 +109,7 @@ def budget(value: object) -> Budget:
 
 
 def preprocessing(value: Preprocessing | PathLike | None) -> Preprocessing | None:
-    """A preprocessing, the name of one, or the TOML file that states it."""
+    """Convert the name of a preprocessing, or the TOML file that states it, to a preprocessing."""
     if value is None:
         return None
     if isinstance(value, Preprocessing):
@@ -120,18 +120,18 @@ def preprocessing(value: Preprocessing | PathLike | None) -> Preprocessing | Non
 
 
 def recipes(value: object) -> Mapping[str, Recipe]:
-    """Recipes by target, or those of a bundle's ``recipe.toml``."""
+    """Convert recipes by target, or the path of a bundle's ``recipe.toml``, to recipes by target."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
         if all(isinstance(recipe, Recipe) for recipe in value.values()):
             return dict(value)
-        raise UsageError("a recipe is no Recipe", expected="by target, a ulsam_deploy.exporting.options.Recipe")
+        raise UsageError("a recipe is not a Recipe", expected="a ulsam_deploy.exporting.options.Recipe for each target")
     from ulsam_deploy.exporting.search import read_recipes
 
     return read_recipes(path(value, "recipes")).targets
 
 
 def level(value: EvidenceLevel | str) -> EvidenceLevel:
-    """A level of evidence, or its label such as ``"executed"``."""
+    """Convert an evidence level or its label, such as ``"executed"``, to an evidence level."""
     return value if isinstance(value, EvidenceLevel) else EvidenceLevel.from_label(str(value))

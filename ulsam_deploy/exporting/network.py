@@ -1,6 +1,6 @@
-"""The network of one export before any artifact: loaded, fed, captured, fused and proven, each when it is called for.
+"""The stages of one export before any artifact: load, inputs, capture, fuse and prove, each computed on demand.
 
-A run in which nothing changed calls for none of it, and so never imports torch.
+A run in which nothing changed needs none of them, and so never imports torch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["FusedNetwork", "LoadedNetwork", "NetworkInputs", "NetworkStages", "n
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """The network with its weights, and what goes into it and comes out, known from one run before it is captured."""
+    """The network with its weights, and its inputs and outputs, which one run before the capture has shown."""
 
     source: source.Source
     signature: Signature
@@ -44,7 +44,7 @@ class LoadedNetwork:
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """What the network is checked on: ``probes`` (P, ...) by input, a name for each; the calibration set if used."""
+    """The inputs of the checks: ``probes`` (P, ...) by input name, a name for each, and the calibration set if used."""
 
     probes: ArrayMap
     names: tuple[str, ...]
@@ -53,9 +53,12 @@ class NetworkInputs:
 
 @dataclass(frozen=True)
 class FusedNetwork:
-    """What artifacts are lowered from: ``program`` has every attention block as one node.
+    """The fused network, from which artifacts are lowered.
 
-    ``proof`` is what each further rewrite is held against; ``split`` the calibration set, where one is used.
+    Attributes:
+        program: The program, with every attention block as one node.
+        proof: Checks each further rewrite.
+        split: The calibration set, if one is used.
     """
 
     program: Program
@@ -64,9 +67,9 @@ class FusedNetwork:
     _lowered: dict[tuple[str, object], Program] = field(default_factory=dict, repr=False, compare=False)
 
     def lowered(self, target: str, lowering: Callable[..., Tensor]) -> Program:
-        """The program with ``lowering`` in each node's place, proven equal in float64; each computed once.
+        """The program with every fused node replaced by ``lowering``, proven equal in float64; computed once for each.
 
-        Raises :class:`ExportError` where it is not equal.
+        Raises :class:`ExportError` if it is not equal.
         """
         from ulsam_deploy.graph import lower
 
@@ -79,12 +82,12 @@ class FusedNetwork:
 
 @dataclass(frozen=True)
 class NetworkStages:
-    """The stages before any artifact; each is done once, when it is first called, and raises what stops it.
+    """The stages before any artifact; each is computed when it is first called, and raises the error that stops it.
 
     Attributes:
-        digest: SHA-256 of the checkpoint file; of a network in memory, of its weights.
-        key: Changes with anything that the program or the reference depends on.
-        notes: Sentences about the network and the user's files that were said so far.
+        digest: SHA-256 of the checkpoint file, or of the weights of a network in memory.
+        key: The cache key; it changes with anything that the program or the reference depends on.
+        notes: The notes so far about the network and the user's files.
         loaded: The network itself.
         inputs: The probes and the calibration set.
         captured: The network as ``torch.export`` sees it.
@@ -101,12 +104,12 @@ class NetworkStages:
 
 
 def network_stages(options: ExportOptions, progress: Progress, given: InMemory | None = None) -> NetworkStages:
-    """The stages of the network that ``options`` name; only the model's bytes are read here, for its digest.
+    """Set up the stages of the network that ``options`` name; reads only the model's bytes, for its digest.
 
     Args:
-        options: Which network, on which inputs, and the precisions that it is to be judged in.
-        progress: Told of each stage, and of each note.
-        given: The network itself, where it is in memory.
+        options: The network, its inputs, and the precisions to judge it in.
+        progress: Reports each stage and each note.
+        given: The network itself, if it is in memory.
 
     Raises:
         UsageError: The model, the probes or the calibration set cannot be read.
@@ -118,7 +121,7 @@ def network_stages(options: ExportOptions, progress: Progress, given: InMemory |
         progress.say(f"  note: {sentence}")
 
     if options.calibration is not None and not set(options.judged) & set(CALIBRATED):
-        # said of this run only: what is cached is the same without the set
+        # printed but not stored as a note: what is cached does not depend on the set
         progress.say("  note: no artifact of the recipes takes ranges, so the calibration set is not read")
     digest = source.file_digest(options) if given is None else given.sha256
     loaded = functools.cache(lambda: _loaded(options, progress, note, given))
@@ -129,7 +132,7 @@ def network_stages(options: ExportOptions, progress: Progress, given: InMemory |
 
 
 def reference_key(options: ExportOptions, digest: str) -> str:
-    """Changes with anything that the program or the golden set depends on; ``digest`` is the model's SHA-256."""
+    """The cache key of everything that the program or the golden set depends on; ``digest``: the model's SHA-256."""
     o = options
     own = probes.digest(o.probes) if o.probes else ""
     low = sorted(set(o.judged) - {"fp32"})
@@ -154,7 +157,7 @@ def _loaded(
 
 
 def _inputs(signature: Signature, options: ExportOptions, note: Callable[[str], None]) -> NetworkInputs:
-    """The built-in probes, the user's, and those samples of the calibration set that no range is taken from."""
+    """The built-in probes, the user's own, and the samples of the calibration set that are kept for checking."""
     shapes = {spec.name: tuple(size or 1 for size in spec.shape[1:]) for spec in signature.inputs}
     batch = options.batch or 1
     inputs, names = probes.with_built_in(options.probes, shapes, batch, options.preprocessing)
@@ -202,7 +205,7 @@ def _fused(
 
 
 def _check_expected(program: Program, loaded: source.Source, options: ExportOptions) -> None:
-    """Zero matches in a network that should have ULSAM is an error, not a silent pass."""
+    """Raise an error if blocks were missed in a network that is known to have ULSAM, instead of passing silently."""
     found, expected = len(program.blocks) + len(program.refusals), loaded.expected_blocks
     if expected is not None and (found != expected or (program.refusals and not options.variant)):
         reasons = "; ".join(f"{r.path}: {r.reason}" for r in program.refusals)

@@ -1,6 +1,6 @@
-"""What a user can ask of an export, as one frozen value; the command line, the API and the cache key all use it.
+"""The options of an export as one frozen value, used by the command line, the API and the cache key.
 
-Standard library only; numpy where pictures are read.
+Standard library only; numpy where images are read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from ulsam_deploy.load.options import LoadOptions
 class Recipe:
     """How one artifact is made: in which precision, and which modules stay in floating point.
 
-    ``lowerings``: pairs of a block's geometry and the name of the lowering that it gets; fp32 only.
+    Attributes:
+        precision: The precision, such as ``fp32``.
+        keep: Paths of the modules that stay in floating point.
+        lowerings: Pairs of a block's geometry and the name of its lowering; fp32 only.
     """
 
     precision: str = "fp32"
@@ -29,20 +32,33 @@ class Recipe:
     lowerings: tuple[tuple[str, str], ...] = ()
 
 
-#: How far the evidence of an export can go, which runs artifacts here and nowhere else.
+#: The evidence levels that an export can reach: it runs artifacts on this machine only.
 REACHABLE = (EvidenceLevel.EXPORTED, EvidenceLevel.PARSED, EvidenceLevel.COMPILED, EvidenceLevel.EXECUTED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(LoadOptions):
-    """One export. ``batch`` ``None`` means dynamic; ``targets`` ``("all",)`` means every installed exporter.
+    """The options of one export.
 
-    ``inputs`` are shapes without the batch, e.g. ``((3, 224, 224),)``; empty: what the checkpoint or network says.
-    ``precisions``: an artifact for each, of every target. ``keep``: module paths that int8 leaves in floating point.
-    ``recipes``: by target, instead of both. ``budget`` and ``data``, labelled samples, are what ``auto`` keeps to.
-    ``tune``: time the lowerings of each block, and take the fastest.
+    Attributes:
+        targets: Names of targets; ``("all",)`` means every installed exporter.
+        output: Where the bundle is written; ``None``: beside the model.
+        precisions: Every target gets an artifact in each of them.
+        calibration: Real inputs that int8 takes its ranges from.
+        keep: Paths of modules that int8 leaves in floating point.
+        recipes: By target, instead of ``precisions`` and ``keep``.
+        budget: The limits that ``auto`` keeps to.
+        data: Labelled samples, on which ``auto`` measures the drop in accuracy.
+        tune: Time the lowerings of each block and take the fastest.
+        preprocessing: How images become inputs.
+        probes: The user's own probes, in addition to the built-in ones.
+        device: The name of a device profile, or empty.
+        dla: Export for the deep learning accelerator of ``device``.
+        require: The evidence level that every artifact must reach.
+        cache: Whether results may be cached and reused.
 
-    Raises :class:`UsageError` for a value that its field cannot have.
+    Raises:
+        UsageError: A field has a value that it cannot have.
     """
 
     targets: tuple[str, ...] = ("all",)
@@ -69,7 +85,7 @@ class ExportOptions(LoadOptions):
 
     @property
     def judged(self) -> tuple[str, ...]:
-        """Every precision that an artifact may come to be made in."""
+        """Every precision that an artifact may be made in; ``auto`` may choose any."""
         if self.recipes:
             return tuple(dict.fromkeys(recipe.precision for recipe in self.recipes.values()))
         every = [PRECISIONS if precision == AUTO else (precision,) for precision in self.precisions]
@@ -77,9 +93,10 @@ class ExportOptions(LoadOptions):
 
     @property
     def bundle(self) -> Path:
-        """Where the bundle goes: ``--output``, or the model's name with ``.bundle`` beside it.
+        """Where the bundle is written: ``--output``, or beside the model under its name with ``.bundle``.
 
-        Raises :class:`UsageError` where the model is a folder without a name of its own, such as ``/``.
+        Raises:
+            UsageError: The model is a folder without a name of its own, such as ``/``.
         """
         if self.output is None and not self.model.name:
             raise UsageError(
@@ -122,28 +139,28 @@ def _recipes(value: object) -> bool:
     )
 
 
-#: What each field of :class:`ExportOptions` may hold, in words and as a test: a program may put anything there.
+#: What each field of :class:`ExportOptions` may hold, as text and as a test: Python callers may pass anything.
 _FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "model": ("a pathlib.Path", lambda value: isinstance(value, Path)),
     "targets": ("a tuple of names, at least one", lambda value: _texts(value) and bool(value)),
     **dict.fromkeys(("output", "calibration", "data", "probes"), ("a pathlib.Path, or None", _optional(Path))),
-    **dict.fromkeys(("arch", "factory", "variant"), ("a text, or None", _optional(str))),
+    **dict.fromkeys(("arch", "factory", "variant"), ("a str, or None", _optional(str))),
     "inputs": ("a tuple of shapes without the batch, such as ((3, 224, 224),)", _shapes),
-    "batch": ("a whole number from 1 on, or None for a dynamic batch", lambda value: value is None or _size(value)),
+    "batch": ("an integer of at least 1, or None for a dynamic batch", lambda value: value is None or _size(value)),
     "precisions": (f"a tuple of any of {', '.join([*PRECISIONS, AUTO])}", _precisions),
     "keep": ("a tuple of module paths", _texts),
     "recipes": ("a mapping of targets to Recipe", _recipes),
     "budget": ("a Budget", lambda value: isinstance(value, Budget)),
     "preprocessing": ("a Preprocessing, or None", _optional(Preprocessing)),
-    "device": ("the name of a device profile, or an empty text", lambda value: isinstance(value, str)),
-    "require": ("a EvidenceLevel", lambda value: isinstance(value, EvidenceLevel)),
+    "device": ("the name of a device profile, or an empty string", lambda value: isinstance(value, str)),
+    "require": ("an EvidenceLevel", lambda value: isinstance(value, EvidenceLevel)),
     "allow_globals": ("a tuple of names", _texts),
     **dict.fromkeys(("tune", "dla", "trust_pickle", "cache"), ("True or False", _flag)),
 }
 
 
 def parse_batch(text: str) -> int | None:
-    """``4`` as 4 and ``dynamic`` as ``None``; raises :class:`UsageError`."""
+    """Parse a batch size: ``4`` gives 4, ``dynamic`` gives ``None``; raises :class:`UsageError` for anything else."""
     if text.lower() == "dynamic":
         return None
     if text.isdecimal() and int(text) > 0:

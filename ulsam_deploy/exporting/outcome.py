@@ -1,4 +1,4 @@
-"""What became of one artifact that was asked for: built and verified, or the error that stopped it."""
+"""The outcome of one requested artifact: built and verified, or the error that stopped it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Outcome"]
 class Outcome:
     """One target in one precision: ``built``, or the ``error`` that stopped it.
 
-    ``folder``: in the bundle. ``found``: what the search for ``auto`` ended with; ``tuned``: what ``--tune`` did.
+    ``folder`` is its folder in the bundle, ``found`` the result of ``auto``'s search, ``tuned`` that of ``--tune``.
     """
 
     target: str

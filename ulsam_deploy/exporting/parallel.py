@@ -1,7 +1,7 @@
-"""Targets abreast: each in a process of its own, as far as cores and memory go, from what one process captured.
+"""Builds targets in parallel: each in its own process, as cores and memory allow, from one captured network.
 
-Conversion is most of an export, and every converter is a world of its own: none of them minds the others. The network
-is captured and fused once; its program goes to the processes in ``torch.export``'s own file format.
+Conversion is most of an export, and converters are independent of each other. The network is captured and fused once;
+its program goes to the processes in ``torch.export``'s own file format.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BuiltElsewhere", "build_abreast"]
 
-#: Programs with fewer nodes than this are converted sooner than a process that could do it has imported torch.
+#: Programs with fewer nodes are converted here: that is faster than importing torch in another process.
 SMALL = 100
-#: What a converter and its engine were seen to take, in bytes, besides twice what preparing the network took.
+#: Measured memory of a converter and its engine, in bytes, in addition to twice the memory of preparing the network.
 CONVERTER = 1 << 30
 
 STATE, PROGRAM = "state.pickle", "fused.pt2"
@@ -47,7 +47,7 @@ Groups = Mapping[str, Sequence[PlannedArtifact]]
 
 @dataclass(frozen=True)
 class BuiltElsewhere:
-    """What another process left of one artifact in ``folder``, or the ``error`` that stopped it."""
+    """An artifact that another process built in ``folder``, or the ``error`` that stopped it."""
 
     folder: Path
     error: UlsamError | None = None
@@ -60,9 +60,9 @@ class BuiltElsewhere:
 
 
 def build_abreast(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifact, BuiltElsewhere]:
-    """What processes of their own made of the artifacts of ``plan``; empty where that is not worth it.
+    """Build the artifacts of ``plan`` in parallel processes; empty if that is not worthwhile.
 
-    Artifacts are not timed yet: that is for when nothing else runs.
+    Artifacts are not timed here: that has to wait until nothing else runs.
     """
     groups = _groups(plan, builder)
     workers = min(len(groups), local_workers(None, CONVERTER + 2 * (peak_rss() or 0))) if groups else 1
@@ -75,9 +75,10 @@ def build_abreast(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifact, B
 
 
 def _groups(plan: ExportPlan, builder: Builder) -> Groups:
-    """What is worth a process of its own, by target; nothing where the program cannot be handed over or is small.
+    """The artifacts to build in another process, by target; none if the program is small or cannot be handed over.
 
-    A search times what it makes, and needs the machine to itself. The operators of a user's own code exist here only.
+    A search times its artifacts and needs the machine for itself. Operators of the user's own code exist only in this
+    process.
     """
     options = plan.options
     if options.factory or options.trust_pickle or options.tune or AUTO in options.precisions:
@@ -92,7 +93,7 @@ def _groups(plan: ExportPlan, builder: Builder) -> Groups:
 
 
 def _handed_out(groups: Groups, builder: Builder, workers: int) -> dict[PlannedArtifact, BuiltElsewhere]:
-    """What the processes built, or the error of one that died."""
+    """Run the processes and collect what each built, or the error of one that died."""
     handed_over = builder.workspace.private("handed-over")
     _hand_over(builder.prepared, builder.options, handed_over)
     found: dict[PlannedArtifact, BuiltElsewhere] = {}
@@ -122,21 +123,21 @@ def _left(one: Left) -> BuiltElsewhere:
 
 
 def _lost(planned: PlannedArtifact, error: UlsamError, progress: Progress) -> BuiltElsewhere:
-    """Nothing was left: mostly the process died over it, of a crash in a converter or an engine."""
+    """An artifact without a result: usually its process died, because a converter or an engine crashed."""
     progress.say(f"  {planned.folder:<22}failed: {error.found.splitlines()[0]}")
     if not isinstance(error, LostError):
         return BuiltElsewhere(Path(), error)
     told = ExportError(
-        f"making it took its process along: {error.found}",
-        expected=f"a converter and an engine that live, within some {CONVERTER / 1e9:.0f} GB of memory",
-        todo=f"see how it ends alone: --target {planned.request.target}",
+        f"the process that made it died: {error.found}",
+        expected=f"a converter and an engine that do not crash, within about {CONVERTER / 1e9:.0f} GB of memory",
+        todo=f"export this target alone: --target {planned.request.target}",
     )
     return BuiltElsewhere(Path(), told)
 
 
 @dataclass(frozen=True)
 class _HandedOver:
-    """What a process goes on from, besides the program itself, which pickle does not take."""
+    """What a process needs, besides the program itself, which cannot be pickled."""
 
     options: ExportOptions
     digest: str
@@ -149,11 +150,11 @@ class _HandedOver:
 
 
 def _hand_over(prepared: Prepared, options: ExportOptions, folder: Path) -> None:
-    """What is prepared, in files that :func:`_taken_over` reads; nobody else does."""
+    """Write what is prepared to files, which only :func:`_taken_over` reads."""
     import torch
 
     fused = prepared.network.fused()
-    written = io.BytesIO()  # on a full disk torch's own writer raises what no one could tell from a fault of ours
+    written = io.BytesIO()  # on a full disk, torch's own writer raises an error that looks like a defect
     torch.export.save(fused.program.exported, written)
     (folder / PROGRAM).write_bytes(written.getbuffer())
     rest = dataclasses.replace(fused.program, exported=None)  # type: ignore[arg-type]
@@ -166,7 +167,7 @@ def _hand_over(prepared: Prepared, options: ExportOptions, folder: Path) -> None
 
 @functools.cache
 def _taken_over(folder: Path) -> tuple[Prepared, ExportOptions]:
-    """In a process, once: what was prepared there."""
+    """Read, once in each process, what :func:`_hand_over` wrote."""
     import torch
 
     import ulsam_deploy.graph.operator  # noqa: F401 - the operators that the program uses
@@ -184,7 +185,7 @@ def _not_here() -> NoReturn:
 
 @dataclass(frozen=True)
 class Task:
-    """The artifacts of one target, to be made from what was ``handed_over``."""
+    """The artifacts of one target, to be built from what was ``handed_over``."""
 
     handed_over: Path
     wanted: tuple[ArtifactRequest, ...]
@@ -192,7 +193,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Left:
-    """One artifact in its ``folder``, or what stopped it."""
+    """One artifact in its ``folder``, or the error that stopped it."""
 
     folder: Path
     failure: Failure | None
@@ -200,7 +201,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Done:
-    """What is left of each artifact of a task, what was said, and how long it took."""
+    """The result of each artifact of a task, what was printed, and how long it took."""
 
     left: tuple[Left, ...]
     words: str
@@ -208,7 +209,7 @@ class Done:
 
 
 def _task(task: Task) -> Done:
-    """In a process."""
+    """Do one task; runs in another process."""
     prepared, options = _taken_over(task.handed_over)
     words = io.StringIO()
     progress = Progress(words, beat=False)

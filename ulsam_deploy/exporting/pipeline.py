@@ -1,7 +1,7 @@
 """The pipeline: checkpoint -> network -> Program -> lowered Program -> artifact -> evidence -> bundle.
 
-:func:`export` reads from top to bottom. Every result is kept by content, so a run in which nothing changed never
-imports torch, and a backend that is missing or fails never stops another one.
+:func:`export` reads from top to bottom. Every result is cached by the content it depends on, so a run in which nothing
+changed never imports torch. A backend that is missing or fails never stops another one.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class Exported:
 
 
 def export(options: ExportOptions, progress: Progress | None = None, given: InMemory | None = None) -> Exported:
-    """Take ``options.model`` down the whole pipeline and leave a bundle at ``options.bundle``.
+    """Run ``options.model`` through the whole pipeline and write a bundle to ``options.bundle``.
 
     Args:
         options: What to export, and how.
-        progress: Told of each stage; default: one that prints to stderr.
-        given: The network itself, where it is in memory; ``options.model`` is then no file, but what it is called.
+        progress: Reports each stage; by default it prints to stderr.
+        given: The network itself, if it is in memory; ``options.model`` is then its name and not a file.
 
     Returns:
-        The bundle, and what became of each artifact that was asked for: what stops one of them is in its outcome.
+        The bundle, and the outcome of each requested artifact. An error that stops one artifact is in its outcome.
 
     Raises:
         UlsamError: The options contradict each other, the network itself cannot be read, captured or rewritten, or the
@@ -74,6 +74,7 @@ def export(options: ExportOptions, progress: Progress | None = None, given: InMe
         check_network(plan, network, workspace)
         prepared = prepare(network, options, workspace, progress)
         builder = Builder(prepared, workspace, options, progress)
+        # A network in memory may use operators of the user's own code, which exist only in this process.
         elsewhere = build_abreast(plan, builder) if given is None else {}
         outcomes = tuple(_outcomes(plan.artifacts, builder, elsewhere, writer.folder))
         code = _code(outcomes, options)
@@ -88,10 +89,10 @@ def export(options: ExportOptions, progress: Progress | None = None, given: InMe
 
 
 def describe_export(options: ExportOptions) -> PlanDocument:
-    """What :func:`export` would do, and nothing of it done: ``--dry-run``.
+    """Describe what :func:`export` would do, without doing it: ``--dry-run``.
 
-    Whatever the export would refuse is refused: the same functions read the network and the user's files, and run the
-    network once. Of what the cache holds nothing is read again, and torch is not imported.
+    It refuses whatever the export would refuse: the same functions read the network and the user's files, and run the
+    network once. Nothing that the cache holds is read again, and torch is not imported for it.
 
     Raises:
         UlsamError: What :func:`export` would raise before it makes anything.
@@ -107,12 +108,12 @@ def describe_export(options: ExportOptions) -> PlanDocument:
 
 
 def cache_of(options: ExportOptions, given: InMemory | None) -> Cache | None:
-    """The cache that ``options`` allow: what a user's own code does cannot be hashed, so it is never reused."""
+    """The cache that ``options`` allow; ``None`` for the user's own code, whose behaviour cannot be hashed."""
     return Cache() if options.cache and not options.factory and given is None else None
 
 
 def _code(outcomes: Sequence[Outcome], options: ExportOptions) -> Exit:
-    """With "all", a target that is not possible here counts for nothing; but one has to be."""
+    """The run's exit code. With "all", a target that is not available here is ignored, but at least one has to be."""
     code = combine(outcome.exit_code(options) for outcome in outcomes)
     return code if any(outcome.built for outcome in outcomes) else code or Exit.UNAVAILABLE
 
@@ -123,15 +124,15 @@ def _outcomes(
     elsewhere: dict[PlannedArtifact, BuiltElsewhere],
     folder: Path,
 ) -> list[Outcome]:
-    """What became of each of ``artifacts``, in this order; their files lie in ``folder``."""
+    """The outcome of each of ``artifacts``, in this order; their files are in ``folder``."""
     outcomes: list[Outcome] = []
     for planned in artifacts:
         recipe = planned.request.recipe
         if any(o.found and (o.target, o.precision) == (planned.request.target, recipe.precision) for o in outcomes):
-            continue  # auto, which comes first, has chosen just it
+            continue  # auto, which comes first, has already chosen this precision
         try:
             outcomes.append(_outcome(planned, builder, elsewhere.get(planned), folder))
-        except Exception as error:  # what nobody foresaw in one target is no reason to drop the others
+        except Exception as error:  # an unforeseen error in one target must not drop the others
             told = stopped(error, planned.request)
             shutil.rmtree(folder / planned.folder, ignore_errors=True)
             builder.progress.say(f"  {planned.folder:<22}failed: {told.found.splitlines()[0]}")
@@ -141,7 +142,7 @@ def _outcomes(
 
 
 def _outcome(planned: PlannedArtifact, builder: Builder, elsewhere: BuiltElsewhere | None, folder: Path) -> Outcome:
-    """What became of one artifact; raises what stopped it."""
+    """The outcome of one artifact; raises the error that stopped it."""
     if planned.exporter is None:
         return _skipped(planned, builder.progress)
     if planned.request.recipe.precision == AUTO:
@@ -152,7 +153,7 @@ def _outcome(planned: PlannedArtifact, builder: Builder, elsewhere: BuiltElsewhe
 
 
 def _skipped(planned: PlannedArtifact, progress: Progress) -> Outcome:
-    """An artifact that is not possible here."""
+    """The outcome of an artifact that cannot be made here."""
     assert planned.error is not None
     progress.say(f"  {planned.folder:<22}skipped: {planned.error.found}")
     return _failed(planned, planned.error, planned.request.is_required(planned.error))
@@ -164,7 +165,7 @@ def _failed(planned: PlannedArtifact, error: UlsamError, required: bool = True) 
 
 
 def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
-    """Export and verify one artifact here."""
+    """Export and verify one artifact in this process."""
     tuned = _tuned(exporter, builder)
     recipe = tuned.recipe if tuned else planned.request.recipe
     with builder.progress.stage(planned.folder) as said:
@@ -178,8 +179,8 @@ def _built(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folde
 def _taken(
     planned: PlannedArtifact, exporter: Exporter, builder: Builder, elsewhere: BuiltElsewhere, folder: Path
 ) -> Outcome:
-    """What another process built, timed here, where nothing else runs any more."""
-    if elsewhere.error:  # which was told in its turn
+    """What another process built. It is timed here, because nothing else runs any more."""
+    if elsewhere.error:  # already reported when it happened
         return _failed(planned, elsewhere.error)
     recipe = planned.request.recipe
     built = builder.artifact(exporter, recipe, folder / planned.folder, elsewhere.move)
@@ -187,7 +188,7 @@ def _taken(
 
 
 def _tuned(exporter: Exporter, builder: Builder) -> Tuned | None:
-    """The fastest forms, where they were asked for and can be timed here; else the exporter's own."""
+    """The fastest lowerings if ``--tune`` was given and they can be timed here; else ``None``: the exporter's own."""
     if not builder.options.tune:
         return None
     try:
@@ -198,7 +199,7 @@ def _tuned(exporter: Exporter, builder: Builder) -> Tuned | None:
 
 
 def _searched(planned: PlannedArtifact, exporter: Exporter, builder: Builder, folder: Path) -> Outcome:
-    """What the search chose, copied into the bundle."""
+    """The artifact that the search chose, copied into the bundle."""
     found = search(builder, exporter)
     chosen = place(exporter.target, found.recipe.precision, builder.options)
     built = builder.artifact(exporter, found.recipe, folder / chosen)
@@ -220,7 +221,7 @@ def _with_facts(
 
 
 def _manifest(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> Manifest:
-    """The golden set and the maps beside the artifacts, and what says so."""
+    """Write the golden set and the attention maps into the bundle and return the manifest that lists everything."""
     _write_golden(prepared, [outcome.built for outcome in outcomes if outcome.built], writer.folder / GOLDEN)
     shutil.copyfile(prepared.folder / MAPS, writer.folder / MAPS)
     return Manifest(
@@ -233,7 +234,7 @@ def _manifest(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outco
 
 
 def _write_golden(prepared: Prepared, built: Sequence[BuiltArtifact], path: Path) -> None:
-    """The golden set with what the ablations of artifacts gave, so that a device can judge by them."""
+    """Write the golden set with the outputs of the artifact ablations, so that a device can judge by them."""
     artifact_ablations = {
         label(b.artifact.target, b.artifact.precision): b.artifact_ablations for b in built if b.artifact_ablations
     }
@@ -250,7 +251,7 @@ def _record(writer: BundleWriter, outcome: Outcome, built: BuiltArtifact) -> Art
 
 
 def _recipes(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcome]) -> tuple[FileRecord, ...]:
-    """The recipe file, where something was searched for."""
+    """The recipe file, if ``auto`` or ``--tune`` chose something."""
     searched = ((outcome.target, outcome.found or outcome.tuned) for outcome in outcomes)
     chosen = {target: found.recipe for target, found in searched if found}
     if not chosen:
@@ -261,7 +262,7 @@ def _recipes(writer: BundleWriter, prepared: Prepared, outcomes: Sequence[Outcom
 
 
 def _run_section(outcomes: Sequence[Outcome]) -> RunFacts:
-    """What is not the same on every machine, or was left out: the only part of a bundle that may differ."""
+    """What depends on the machine, and which artifacts are missing: the only part of a bundle that may differ."""
     several = len({o.precision for o in outcomes}) > 1
     left_out = {
         label(o.target, o.precision) if several else o.target: o.error.found.splitlines()[0]

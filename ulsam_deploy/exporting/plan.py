@@ -1,6 +1,6 @@
-"""What an export will do: the artifacts that were asked for, in order, and whether each is possible here.
+"""What an export will do: the requested artifacts, in order, and whether each can be made here.
 
-The one plan that ``--dry-run`` prints and :func:`ulsam_deploy.exporting.pipeline.export` carries out.
+``--dry-run`` prints the same plan that :func:`ulsam_deploy.exporting.pipeline.export` carries out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CACHED, TO_DO, SKIPPED = "from the cache", "to do", "skipped"
 
 @dataclass(frozen=True)
 class PlannedArtifact:
-    """One artifact in the plan: the ``exporter`` that makes it in ``folder`` of the bundle, or why none can here."""
+    """One artifact in the plan: the ``exporter`` that makes it in ``folder`` of the bundle, or the ``error``."""
 
     request: ArtifactRequest
     folder: str
@@ -44,7 +44,7 @@ class PlannedArtifact:
 
 @dataclass(frozen=True)
 class ExportPlan:
-    """The artifacts to make, in the order asked for."""
+    """The artifacts to make, in the requested order."""
 
     options: ExportOptions
     artifacts: tuple[PlannedArtifact, ...]
@@ -56,15 +56,15 @@ class ExportPlan:
 
 
 def make_plan(options: ExportOptions, *, is_file: bool = True) -> ExportPlan:
-    """The plan of an export; reads nothing of the network, and torch is not imported.
+    """Make the plan of an export. It reads nothing of the network and does not import torch.
 
     Args:
-        options: of the export.
-        is_file: whether the model is a file, and not a network in memory.
+        options: The options of the export.
+        is_file: Whether the model is a file, and not a network in memory.
 
     Raises:
         UsageError: The options contradict each other or name what does not exist, or the bundle cannot be written.
-        UnavailableError: A device that has no such accelerator.
+        UnavailableError: The device does not have the requested accelerator.
     """
     return ExportPlan(options, tuple(_planned(request, options) for request in requested(options, is_file=is_file)))
 
@@ -78,14 +78,15 @@ def _planned(request: ArtifactRequest, options: ExportOptions) -> PlannedArtifac
 
 
 def place(target: str, precision: str, options: ExportOptions) -> str:
-    """The artifact's folder: its target's name, where no other precision shares it."""
+    """The artifact's folder in the bundle: its target's name, with the precision if there are several."""
     return label(target, precision) if len(set(options.precisions)) > 1 else target
 
 
 def exporter_for(request: ArtifactRequest, options: ExportOptions) -> Exporter:
-    """The exporter that makes it; raises :class:`UlsamError` where that is not possible here."""
+    """The exporter for ``request``; raises :class:`UlsamError` if it cannot make the artifact here."""
     exporter: Exporter = plugins.load(plugins.EXPORTERS, request.target)
     precision = request.recipe.precision
+    # auto always starts from the exporter's first precision; what it cannot make of the others is a trial's result.
     _check_possible(exporter, exporter.precisions[0] if precision == AUTO else precision, options)
     return exporter
 
@@ -110,7 +111,7 @@ def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) 
 
 @dataclass(frozen=True)
 class PlanStep:
-    """One step in order. ``state`` is one of ``from the cache``, ``to do`` and ``skipped``; ``why`` says more."""
+    """One step of the plan. ``state`` is ``from the cache``, ``to do`` or ``skipped``; ``why`` gives the reason."""
 
     name: str
     target: str | None
@@ -121,9 +122,12 @@ class PlanStep:
 
 @dataclass(frozen=True)
 class PlanDocument:
-    """What would happen. ``replaces``: a bundle lies at ``bundle`` already. ``exit_code`` as far as it is known now.
+    """The plan as a document.
 
-    ``notes``: what the user should know about the network and the inputs, such as a size that is assumed.
+    Attributes:
+        replaces: Whether there is already a bundle at ``bundle``.
+        notes: What the user should know about the network and the inputs, such as an assumed input size.
+        exit_code: The exit code as far as it is known before anything is made.
     """
 
     model: str
@@ -137,14 +141,14 @@ class PlanDocument:
 
 
 def describe(plan: ExportPlan, digest: str, key: str, notes: tuple[str, ...], workspace: Workspace) -> PlanDocument:
-    """``plan`` for people.
+    """Describe ``plan`` for the user.
 
     Args:
-        plan: of the export.
+        plan: The plan of the export.
         digest: SHA-256 of the model.
-        key: what its network is known by.
-        notes: what was said while the network was read.
-        workspace: knows what is cached.
+        key: The cache key of its network.
+        notes: Notes collected while the network was read.
+        workspace: Tells what is cached.
     """
     options = plan.options
     steps = [_artifact(planned, key, options, workspace) for planned in plan.artifacts]
@@ -166,7 +170,7 @@ def describe(plan: ExportPlan, digest: str, key: str, notes: tuple[str, ...], wo
 
 
 def _network(key: str, options: ExportOptions, workspace: Workspace) -> list[PlanStep]:
-    """What is done once for all artifacts."""
+    """The steps that are done once for all artifacts."""
     low = [precision for precision in dict.fromkeys(options.precisions) if precision != "fp32"]
     names = ["load", "capture", "fuse and prove", "reference", *(f"control runs in {precision}" for precision in low)]
     state = CACHED if workspace.holds(key) else TO_DO

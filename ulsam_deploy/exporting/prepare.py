@@ -1,6 +1,6 @@
-"""What every artifact of an export is held against: the reference in float64, its noise floors and its attention maps.
+"""What every artifact of an export is checked against: the float64 reference, its noise floors and attention maps.
 
-Kept by content; the network behind it is read only where it is not known yet, or where an artifact is to be built.
+Cached by content: the network is read only if the cache does not have them, or if an artifact has to be built.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ __all__ = ["GOLDEN", "Prepared", "prepare", "read_prepared"]
 
 GOLDEN, CARD, RESOLUTION, NOTES = "golden.npz", "card.json", "resolution.json", "notes.json"
 
-#: A batch of real inputs, and what the reference's blocks make of it.
+#: A batch of real inputs, and what the reference's blocks compute for it.
 Watched = tuple[ArrayMap, Sequence[Added]]
 
 
 @dataclass(frozen=True)
 class _Resolutions:
-    """What is kept of the forecasts."""
+    """The form in which the forecasts are stored."""
 
     blocks: tuple[Resolution, ...]
 
 
 @dataclass(frozen=True)
 class _Notes:
-    """What is kept of what was said while the network and the user's files were read."""
+    """The form in which the notes about the network and the user's files are stored."""
 
     sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What every artifact of one export is built from and held against.
+    """What every artifact of one export is built from and checked against.
 
     Attributes:
-        network: The stages before; whoever needs the network itself calls for it.
+        network: The earlier stages; each is computed when it is first called.
         folder: Holds the golden set, the reference's attention maps and the model card as files.
         card: What the manifest says about the model.
         golden: The reference in float64 on all probes.
-        resolutions: What each block's attention meets in lower precisions.
-        batch: How many probes are run at once; one where the batch is dynamic.
+        resolutions: The forecast for each block: what lower precisions do to its attention.
+        batch: How many probes are run at once; one if the batch is dynamic.
         notes: What the user should know about the network besides its artifacts.
-        watched: A few real inputs and what the reference's blocks make of them; computed when it is first called.
+        watched: A few real inputs and what the reference's blocks compute for them; computed on the first call.
     """
 
     network: NetworkStages
@@ -75,13 +75,13 @@ class Prepared:
 
 
 def prepare(network: NetworkStages, options: ExportOptions, workspace: Workspace, progress: Progress) -> Prepared:
-    """The reference of ``network``, computed or as it is known.
+    """Compute the reference of ``network``, or take it from the cache.
 
     Args:
-        network: The network, as far as somebody asks.
-        options: The precisions that noise floors are needed for, and what the model is called.
+        network: The stages of the network; they are computed only if the cache does not have the reference.
+        options: The precisions that noise floors are needed for, and the model's name.
         workspace: Where results are kept.
-        progress: Told of each stage.
+        progress: Reports each stage.
 
     Raises:
         UlsamError: The network cannot be read, captured or rewritten, or the probes do not fit it.
@@ -97,7 +97,7 @@ def prepare(network: NetworkStages, options: ExportOptions, workspace: Workspace
 
 
 def read_prepared(network: NetworkStages, folder: Path, batch: int) -> Prepared:
-    """What the files in ``folder`` say, with ``network`` behind it."""
+    """Read from ``folder`` what :func:`prepare` stored there; ``network`` provides the network itself on demand."""
     golden = Golden.load(folder / GOLDEN)
 
     @functools.cache
@@ -122,7 +122,7 @@ def _write_reference(
     options: ExportOptions,
     progress: Progress,
 ) -> None:
-    """The golden set, the attention maps and the forecasts."""
+    """Compute and write the golden set, the attention maps and the forecasts."""
     from ulsam_deploy.graph import make_golden, views
 
     program = fused.program
@@ -141,7 +141,7 @@ def _write_reference(
 def _with_precision_floors(
     golden: Golden, captured: Program, fused: FusedNetwork, options: ExportOptions, progress: Progress
 ) -> Golden:
-    """``golden`` with the noise floors of every low precision that was asked for."""
+    """``golden`` with the noise floors of every requested precision below fp32."""
     from ulsam_deploy.graph import measure_floors
 
     found = {}

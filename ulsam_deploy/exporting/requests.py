@@ -1,7 +1,7 @@
-"""What an export is asked for: the artifacts to make, and whatever in the options contradicts it.
+"""The artifacts that an export is requested to make, and the checks that no option contradicts another.
 
-Everything that is typed is used or refused: here by the options alone, and in
-:mod:`ulsam_deploy.exporting.validation` by the network and the user's files.
+Every option that the user gives is used or refused: here, from the options alone, and in
+:mod:`ulsam_deploy.exporting.validation`, from the network and the user's files.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ __all__ = ["ArtifactRequest", "requested"]
 
 @dataclass(frozen=True)
 class ArtifactRequest:
-    """One artifact that was asked for; ``required``: its target was asked for by name."""
+    """One requested artifact; ``required``: its target was requested by name."""
 
     target: str
     recipe: Recipe
     required: bool
 
     def is_required(self, error: UlsamError) -> bool:
-        """Whether ``error`` stops more than this artifact: what is merely not installed is left out of "all"."""
+        """Whether ``error`` affects the exit code: with "all", a target that is not available is skipped."""
         return self.required or not isinstance(error, UnavailableError)
 
 
 def requested(options: ExportOptions, *, is_file: bool = True) -> list[ArtifactRequest]:
-    """What to make, in the order asked for.
+    """List what to make, in the requested order.
 
     Args:
-        options: of the export.
-        is_file: whether the model is a file, and not a network in memory.
+        options: The options of the export.
+        is_file: Whether the model is a file, and not a network in memory.
 
     Returns:
         An item for each target and precision; those of a target that was named are required.
 
     Raises:
-        UsageError: an option that contradicts another one, or means nothing beside it.
-        UnavailableError: a device that has no such accelerator.
+        UsageError: An option contradicts another one, or has no meaning beside it.
+        UnavailableError: The device does not have the requested accelerator.
     """
     if is_file:
         check_readable(options.model)
@@ -88,7 +88,7 @@ def requested(options: ExportOptions, *, is_file: bool = True) -> list[ArtifactR
 
 
 def _check_required(options: ExportOptions) -> None:
-    """Raise :class:`UsageError` for evidence that no export gives: it neither emulates nor runs on a device."""
+    """Raise :class:`UsageError` for an evidence level that no export reaches, as it uses no emulator or device."""
     if options.require > REACHABLE[-1]:
         how = (
             ["--device", "NAME"] if options.require is EvidenceLevel.EMULATED_ON_DEVICE_CPU else ["--host", "USER@NAME"]
@@ -101,15 +101,15 @@ def _check_required(options: ExportOptions) -> None:
 
 
 def _check_quantization(options: ExportOptions) -> None:
-    """Raise :class:`UsageError` for int8 without real inputs, and for what only int8 has a use for without int8."""
+    """Raise :class:`UsageError` for int8 without real inputs, and for options of int8 without int8."""
     if options.recipes and (options.keep or options.precisions != ("fp32",)):
         raise UsageError("recipes and precisions both say how artifacts are made", expected="one of the two")
     calibrated = set(options.judged) & set(CALIBRATED)
     if calibrated and options.calibration is None:
         raise UsageError("int8 needs real inputs to take ranges from", expected="--calibration", todo=NO_CALIBRATION)
-    if options.calibration is not None and not calibrated and not options.recipes:  # those may take ranges or not
+    if options.calibration is not None and not calibrated and not options.recipes:  # recipes may need ranges or not
         raise UsageError(
-            f"the calibration set is for int8, and {' and '.join(options.judged)} was asked for",
+            f"the calibration set is for int8, and {' and '.join(options.judged)} was requested",
             expected="--precision int8 (or auto) as well, or no --calibration",
         )
     if options.keep and not set(options.judged) & set(QUANTIZED):
@@ -120,7 +120,7 @@ def _check_quantization(options: ExportOptions) -> None:
 
 
 def _check_searches(options: ExportOptions) -> None:
-    """Raise :class:`UsageError` for a search that is asked for what it cannot do, and for its words without one."""
+    """Raise :class:`UsageError` for a search that is impossible, and for options of a search without one."""
     if options.tune and (options.recipes or set(options.precisions) != {"fp32"}):
         raise UsageError(
             "--tune chooses among forms of the attention that are equal in fp32",
@@ -132,9 +132,9 @@ def _check_searches(options: ExportOptions) -> None:
         return
     if both := set(options.precisions) & set(QUANTIZED):
         raise UsageError(
-            f"auto and {min(both)} were both asked for, and auto may choose {min(both)} with other modules kept",
+            f"auto and {min(both)} were both requested, and auto may choose {min(both)} with other modules kept",
             expected="auto alone, or beside fp32 and fp16",
-            todo=f"leave {min(both)} out: auto tries it as well and says what it is worth",
+            todo=f"leave {min(both)} out: auto tries it as well and reports the result",
         )
     if options.budget.drop is not None and options.data is None:
         raise UsageError(
@@ -144,10 +144,10 @@ def _check_searches(options: ExportOptions) -> None:
 
 
 def _check_exporters(options: ExportOptions, found: Sequence[ArtifactRequest]) -> None:
-    """Raise :class:`UsageError` for what none of the targets asked for has a use for."""
+    """Raise :class:`UsageError` for options that none of the requested targets can use."""
     exporters = dict[str, Exporter]()
     for item in found:
-        with contextlib.suppress(UlsamError):  # which is said in its turn
+        with contextlib.suppress(UlsamError):  # reported later, for the artifact itself
             exporters[item.target] = plugins.load(plugins.EXPORTERS, item.target)
     named = ", ".join(exporters)
     if options.device and not any(exporter.for_devices for exporter in exporters.values()):

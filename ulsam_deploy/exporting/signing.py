@@ -1,6 +1,6 @@
-"""Signs bundles with the OpenSSF ``model-signing`` library (extra ``sign``), and checks signatures that name a person.
+"""Signs bundles with the OpenSSF ``model-signing`` library (extra ``sign``), and checks signatures by an identity.
 
-A signature made with a key is checked without the library, on a device too:
+A signature made with a key is checked without the library, also on a device:
 :mod:`ulsam_deploy.device.bundle.signature`.
 """
 
@@ -20,24 +20,29 @@ from ulsam_deploy.device.types import Availability
 
 __all__ = ["PASSWORD", "available", "check_identity", "sign_online", "sign_with_key"]
 
-#: The environment variable with the password of an encrypted key: words on a command line are seen by every user.
+#: The environment variable with the password of an encrypted key; all users of a machine can see command lines.
 PASSWORD = "ULSAM_DEPLOY_KEY_PASSWORD"
 
 
 def sign_with_key(bundle: Bundle, key: Path) -> Path:
-    """Check ``bundle`` and put a signature by the private key in the PEM file ``key`` into it; returns its path.
+    """Check ``bundle``, then sign it with the private key in the PEM file ``key``.
 
-    Raises :class:`UsageError` for a key that can't be used, :class:`RefusedError` for a bundle that isn't sound,
-    :class:`UnavailableError` without the library.
+    Returns:
+        The path of the signature in the bundle.
+
+    Raises:
+        UsageError: The key cannot be used.
+        RefusedError: The bundle is not intact.
+        UnavailableError: The library is not installed.
     """
     password = os.environ.get(PASSWORD)
     configuration = _library("signing").Config()
     try:
-        # The library declares text here, and hands it to one that takes bytes only.
+        # The library declares a str here, but passes it to one that accepts bytes only.
         configuration.use_elliptic_key_signer(private_key=key, password=password.encode() if password else None)
     except OSError as error:
         raise UsageError(f"{key} can't be read: {error.strerror}", expected="a private key in PEM") from error
-    except Exception as error:  # whatever the library and the one below it say of a key
+    except Exception as error:  # the library and its dependencies raise many kinds of errors for a key
         raise UsageError(
             f"{key} can't be used to sign: {error}",
             expected="an elliptic curve key in PEM: P-256, P-384 or P-521",
@@ -47,7 +52,7 @@ def sign_with_key(bundle: Bundle, key: Path) -> Path:
 
 
 def sign_online(bundle: Bundle) -> Path:
-    """The same with an identity of yours that Sigstore vouches for: it opens a browser, or uses what CI provides."""
+    """Sign with the user's identity, certified by Sigstore: opens a browser, or uses the identity that CI provides."""
     configuration = _library("signing").Config()
     with _online():
         configuration.use_sigstore_signer(use_ambient_credentials=True)
@@ -57,7 +62,9 @@ def sign_online(bundle: Bundle) -> Path:
 def check_identity(bundle: Bundle, identity: str, issuer: str) -> None:
     """Check that ``identity``, known to the OpenID provider ``issuer``, signed all files of ``bundle``.
 
-    Raises :class:`RefusedError` when not, :class:`UnavailableError` without the library or without a network.
+    Raises:
+        RefusedError: It did not.
+        UnavailableError: The library or the network is missing.
     """
     path = bundle.root / SIGNATURE
     configuration = _library("verifying").Config()
@@ -67,7 +74,7 @@ def check_identity(bundle: Bundle, identity: str, issuer: str) -> None:
         configuration.use_sigstore_verifier(identity=identity, oidc_issuer=issuer)
     try:
         configuration.set_hashing_config(_hashing()).verify(bundle.root, path)
-    except Exception as error:  # the library has no one kind of error for a bad signature
+    except Exception as error:  # the library has no specific error for a bad signature
         raise RefusedError(
             f"the signature doesn't show that {identity} signed this bundle: {error}", todo="don't use this bundle"
         ) from error
@@ -80,7 +87,7 @@ def _sign(bundle: Bundle, configuration: Any) -> Path:
 
 
 def _hashing() -> Any:
-    """Every file of the folder but the signature itself, each with its SHA-256."""
+    """Hash every file of the folder, except the signature itself, with SHA-256."""
     return _library("hashing").Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 
 
@@ -101,7 +108,7 @@ def _library(module: str) -> Any:
 
 @contextmanager
 def _online() -> Iterator[None]:
-    """Whatever goes wrong between here and Sigstore's servers, in words."""
+    """Turn any error in the communication with Sigstore's servers into one with a clear message."""
     try:
         yield
     except UlsamError:

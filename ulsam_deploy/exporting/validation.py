@@ -1,7 +1,7 @@
-"""Whether the network and the user's files fit what was asked of an export, found out before anything is made.
+"""Checks, before anything is made, that the network and the user's files fit the options of an export.
 
-A dry run calls the same functions as the real one, in the same order. What lies in the cache was held to all this when
-it was made.
+A dry run calls the same functions as the real one, in the same order. What is in the cache passed these checks when it
+was made.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ __all__ = ["check_network"]
 
 
 def check_network(plan: ExportPlan, network: NetworkStages, workspace: Workspace) -> None:
-    """Read what an export stands on, and nothing more: the network, one run of it, and the user's files.
+    """Read the inputs of an export, and nothing more: the network, which runs once, and the user's files.
 
     Args:
-        plan: of the export; where none of it is possible here, nothing is read.
-        network: the one to export.
-        workspace: knows what is cached.
+        plan: The plan of the export; if none of it is possible here, nothing is read.
+        network: The network to export.
+        workspace: Tells what is cached.
 
     Raises:
-        UsageError: the network is not known, does not take its input, or a file or a name does not fit it.
-        ExportError: the checkpoint is damaged.
+        UsageError: The network is unknown or does not accept its input, or a file or a name does not fit it.
+        ExportError: The checkpoint is damaged.
     """
     if not plan.is_possible:
         return

@@ -1,7 +1,7 @@
-"""Processes of this machine that do the work of one: each has one task at a time, and may die without the others.
+"""A pool of local processes: each does one task at a time, and the crash of one does not affect the others.
 
-A task that was lost with its process is handed out again; one that was lost with :data:`LIVES` of them is given up, for
-it may be what kills them.
+A task whose process died is run again. After :data:`LIVES` such deaths the task is given up, because it may be their
+cause.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ __all__ = ["LIVES", "LocalPool", "LostError", "Pool", "ending", "local", "local_
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-#: A task may take so many workers with it before it is given up (Dask's ``allowed-failures`` has the same default).
+#: How many workers may die with a task before it is given up (Dask's ``allowed-failures`` has the same default).
 LIVES = 4
-#: A conversion may take as long, and as much, as it takes: it is the user's own network.
+#: No limits on time and memory: a conversion is of the user's own network.
 _ANY = Limits(math.inf, None)
 
 
 class LostError(UlsamError):
-    """A worker died, several times, while it had this task."""
+    """Several workers died while they ran this task."""
 
 
 class Pool(Protocol):
-    """Whoever does tasks: a function with one frozen dataclass each, which gives another."""
+    """An executor of tasks: functions that take one frozen dataclass and return another."""
 
     def submit(self, function: Callable[[Q], A], request: Q, /) -> Future[A]:
-        """What ``function`` makes of ``request``, or what it fused, in some process."""
+        """Run ``function`` on ``request`` in some process; the future has its result or its error."""
         ...
 
 
 class LocalPool:
-    """``workers`` processes of this machine, each with one task at a time; a dead one takes only its own task along."""
+    """``workers`` local processes, each with one task at a time; if one dies, only its own task is lost."""
 
     def __init__(self, workers: int, lives: int = LIVES) -> None:
         self._lives = lives
         self._threads = ThreadPoolExecutor(workers)
         self._own = threading.local()
-        self._lock = threading.Lock()  # no process is started while, or after, all of them are ended
+        self._lock = threading.Lock()  # so that no process is started while the pool shuts down, or later
         self._workers: set[Worker] = set()
         self._closed = False
         self._environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
@@ -76,7 +76,7 @@ class LocalPool:
         )
 
     def _worker(self) -> Worker:
-        """The process of this thread, started with its first task and in the place of a dead one."""
+        """The process of this thread, started for its first task and again after it died."""
         with self._lock:
             if self._closed:
                 raise LostError("the run was ended")
@@ -87,9 +87,10 @@ class LocalPool:
             return worker
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes: at once with ``cancel_futures``, else after what they are doing.
+        """End the processes: at once with ``cancel_futures``, otherwise after their current tasks.
 
-        What waits is dropped before the processes are killed, or a thread whose process dies would take the next task.
+        Waiting tasks are dropped before the processes are killed; otherwise a thread whose process dies would start the
+        next one.
         """
         self._threads.shutdown(wait=not cancel_futures, cancel_futures=cancel_futures)
         with self._lock:
@@ -104,7 +105,7 @@ class LocalPool:
 
 @contextlib.contextmanager
 def local(workers: int, lives: int = LIVES) -> Iterator[LocalPool]:
-    """So many processes, and their :func:`ending`."""
+    """A pool of ``workers`` processes, with its :func:`ending`."""
     pool = LocalPool(workers, lives)
     with ending(pool):
         yield pool
@@ -112,7 +113,7 @@ def local(workers: int, lives: int = LIVES) -> Iterator[LocalPool]:
 
 @contextlib.contextmanager
 def ending(pool: Executor | LocalPool) -> Iterator[None]:
-    """Let ``pool`` finish; on an error, and on Ctrl-C, drop what waits and end what runs."""
+    """Let ``pool`` finish; on an error, and on Ctrl-C, drop the waiting tasks and end the running ones."""
     try:
         yield
     except BaseException:
@@ -122,14 +123,14 @@ def ending(pool: Executor | LocalPool) -> Iterator[None]:
 
 
 def local_workers(asked: int | None, memory: int) -> int:
-    """How many local processes: as many as asked for, else one a core, but only as many as ``memory`` allows."""
+    """The number of local processes: ``asked``, or one for each core, but no more than ``memory`` allows."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     room = max(1, _free() // memory)
     return asked or max(1, min(cores, room))
 
 
 def _free() -> int:
-    """Memory that is to be had here, in bytes: the smaller of the machine's and the control group's."""
+    """The memory available here, in bytes: the smaller of the machine's and the control group's."""
     found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/meminfo") as lines:  # noqa: PTH123
         found.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")))

@@ -1,6 +1,7 @@
-"""Where one export works: finished results by key, from the cache where one is allowed, and for this run in any case.
+"""The workspace of one export: results by key, kept for this run, and in the cache if one is allowed.
 
-The one place that caches. A result is a folder of files or a small value; whoever needs one says how it is made.
+This is the only place that caches. A result is a folder of files or a small value; the caller provides the function
+that makes it.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _VALUE = "value.json"
 
 
 class Workspace:
-    """Results of one run; a context manager, which removes what is not cached.
+    """Results of one run; a context manager, which at its end removes what is not cached.
 
     Args:
-        cache: What keeps results from one run to the next; ``None`` where nothing may be kept.
+        cache: Keeps results for later runs; ``None`` if nothing may be kept.
     """
 
     def __init__(self, cache: Cache | None) -> None:
@@ -40,28 +41,27 @@ class Workspace:
         self._stack.close()
 
     def private(self, name: str) -> Path:
-        """A new empty folder called ``name`` that goes with this run."""
+        """A new empty folder called ``name``, which is removed at the end of this run."""
         folder = self._scratch / name
         folder.mkdir()
         return folder
 
     def holds(self, entry: str) -> bool:
-        """Whether the cache holds the result of key ``entry``, whole."""
+        """Whether the cache holds the complete result with the key ``entry``."""
         return self._cache is not None and self._cache.get(entry) is not None
 
     def folder(self, entry: str, write: Callable[[Path], None]) -> Path:
-        """The folder that is known by the key ``entry``; only ever copy from it.
+        """The folder with the key ``entry``, made if it is not known yet. Treat it as read-only.
 
         Args:
-            entry: What the result depends on, as :func:`ulsam_deploy.device.cache.key` gives it.
-            write: Fills the new empty folder that it is given; called where the result is not known yet. What it
-                raises passes through, and nothing is kept then.
+            entry: The key, made by :func:`ulsam_deploy.device.cache.key` from everything the result depends on.
+            write: Fills the new empty folder that it is given. If it raises an error, nothing is kept.
         """
         cached = self._cache.get(entry) if self._cache else None
         if cached:
             return cached
         made = self._scratch / entry
-        if not made.exists():  # a cache may refuse, and a search comes back to the same result
+        if not made.exists():  # the cache may refuse it, and a search may request the same result again
             with contextlib.ExitStack() as undo:
                 made.mkdir()
                 undo.callback(_remove, made)
@@ -72,7 +72,7 @@ class Workspace:
         return made
 
     def value(self, kind: type[T], about: Sequence[object], compute: Callable[[], T]) -> T:
-        """The dataclass of type ``kind`` that ``compute`` gives, or gave before for the same ``about``."""
+        """The dataclass of type ``kind`` that ``compute`` returns, or returned before for the same ``about``."""
 
         def write(into: Path) -> None:
             (into / _VALUE).write_text(codec.dumps(codec.encode(compute(), _VALUE)))

@@ -1,4 +1,4 @@
-"""The gate: two results of ``bench`` and a file of budgets in, pass, fail or inconclusive out."""
+"""The gate: compares two results of ``bench`` under a file of budgets; pass, fail or inconclusive."""
 
 from ulsam_deploy.gate.budgets import DEFAULT, DeviceBudget, budgets_for, read_budgets
 from ulsam_deploy.gate.decide import CompareDocument, LimitFinding, decide, obstacles

@@ -1,4 +1,4 @@
-"""What an artifact may cost on a device: budgets out of TOML, of which an unknown key is an error."""
+"""Budgets for the cost of an artifact on a device, read from TOML; an unknown key is an error."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ulsam_deploy.device.targets import canonical
 
 __all__ = ["DEFAULT", "LIMITS", "DeviceBudget", "budgets_for", "read_budgets"]
 
-#: What makes a name a shell pattern.
+#: The characters that make a name a shell pattern.
 _PATTERN = frozenset("*?[")
 _NOT_NEGATIVE: dict[str, Any] = {"minimum": 0}
-#: What may be asked in words about a key that many people write.
+#: The keys that are limits.
 LIMITS = (
     "max_error", "min_retention", "max_p90_ms", "max_size_mb", "max_rss_mb", "max_energy_mj", "max_regression_percent"
 )  # fmt: skip
@@ -29,12 +29,12 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class DeviceBudget:
-    """One ``[[budget]]``: whom it is for, and its limits; ``None``: no limit.
+    """One ``[[budget]]``: the artifacts it applies to, and its limits; ``None``: no limit.
 
-    ``target``, ``precision`` and ``device`` are shell patterns (``*``, ``?``, ``[...]``); the device's is held against
-    the board's own name, or the processor's where the board has none. ``max_error`` is in noise floors,
-    ``max_p90_ms`` milliseconds, sizes in MB (10^6 bytes), ``max_energy_mj`` millijoules an inference,
-    ``max_regression_percent`` how much longer it may take than in the baseline.
+    ``target``, ``precision`` and ``device`` are shell patterns (``*``, ``?``, ``[...]``); the device's is matched with
+    the board's own name, or the processor's if the board has none. ``max_error`` is in noise floors, ``max_p90_ms`` in
+    milliseconds, sizes are in MB (10^6 bytes), ``max_energy_mj`` in millijoules for each inference, and
+    ``max_regression_percent`` is how much longer it may take than in the baseline.
     """
 
     target: str = "*"
@@ -49,26 +49,27 @@ class DeviceBudget:
     max_regression_percent: float | None = field(default=None, metadata=_NOT_NEGATIVE)
 
     def is_for(self, measured: Measured, machine: Machine) -> bool:
-        """Whether this budget is about that artifact on that machine."""
+        """Whether this budget applies to that artifact on that machine."""
         return self.on(machine) and all(
             fnmatch.fnmatchcase(name, pattern)
             for name, pattern in ((measured.target, self.target), (measured.precision, self.precision))
         )
 
     def on(self, machine: Machine) -> bool:
-        """Whether this budget is about that machine."""
+        """Whether this budget applies to that machine."""
         return fnmatch.fnmatchcase(machine.board or machine.cpu or "", self.device)
 
 
-#: Where nobody gives a file.
+#: The budget if no file is given.
 DEFAULT = (DeviceBudget(max_regression_percent=5.0),)
 
 
 def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
-    """The ``[[budget]]`` tables of a TOML file, in their order.
+    """Read the ``[[budget]]`` tables of a TOML file, in their order.
 
-    Raises :class:`UsageError` that names the file and the key: unreadable, not TOML, unknown or mistyped keys, a budget
-    without any limit, no budget at all.
+    Raises:
+        UsageError: The file is unreadable, not TOML or without a budget, a key is unknown or has the wrong type, or a
+            budget has no limit. The message names the file and the key.
     """
     document = toml.read(path)
     for key in document:
@@ -78,7 +79,7 @@ def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
     tables = document.get("budget", [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(
-            f"{path}: 'budget' is no list of tables",
+            f"{path}: 'budget' is not a list of tables",
             expected="[[budget]], in two brackets, with any of " + ", ".join(LIMITS),
             todo="write such tables: a single [budget] is what 'export --precision auto' takes",
         )
@@ -96,12 +97,12 @@ def _budget(table: dict[str, object], source: str) -> DeviceBudget:
 
 
 def _canonical(budget: DeviceBudget) -> DeviceBudget:
-    """``budget`` with names as results have them, whatever they are called in the file; patterns stay."""
+    """``budget`` with the canonical names that results use instead of aliases; patterns stay as they are."""
     target = budget.target if _PATTERN & set(budget.target) else canonical(budget.target)
     precision = budget.precision if _PATTERN & set(budget.precision) else parse_precision(budget.precision)
     return dataclasses.replace(budget, target=target, precision=precision)
 
 
 def budgets_for(budgets: Sequence[DeviceBudget], measured: Measured, machine: Machine) -> list[DeviceBudget]:
-    """Those that are about ``measured``: all of them hold, so that the strictest decides."""
+    """The budgets that apply to ``measured``; all of them must hold, so the strictest decides."""
     return [budget for budget in budgets if budget.is_for(measured, machine)]

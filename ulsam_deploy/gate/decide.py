@@ -1,7 +1,7 @@
-"""Holds a result against a baseline and budgets, limit by limit: pass, fail, or inconclusive and why.
+"""Compares a result with a baseline and budgets, limit by limit: pass, fail, or inconclusive with the reason.
 
-A limit on time fails only when the whole interval lies beyond it and passes only when the whole interval lies within;
-two results that can't be compared decide nothing, and say why.
+A limit on time fails only if the whole interval is beyond it, and passes only if the whole interval is within it. Two
+results that cannot be compared are inconclusive.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ulsam_deploy.gate.budgets import DeviceBudget, budgets_for
 
 __all__ = ["UNDISTURBED", "CompareDocument", "LimitFinding", "decide", "obstacles"]
 
-#: Memory differs by what the kernel keeps for itself; more than this is another board.
+#: The kernel reserves a varying part of the memory; a larger difference means another board.
 MEMORY = 0.05
-#: The quantile of each round that two builds are compared by. A neighbour only ever adds time, often to more than half
-#: of a round, and then medians jump where no code changed; what the code itself takes is seen when nobody disturbs it.
-#: What happens now and then only is for the limit on p90.
+#: The quantile of each round that two builds are compared by. Other programs only ever add time, often to more than
+#: half of a round, so that medians change without a change of code; the undisturbed runs show what the code itself
+#: takes. Occasional delays are the subject of the limit on p90.
 UNDISTURBED = 0.10
 _BOTH = 2 * CONFIDENCE - 1
 
 
 @dataclass(frozen=True)
 class LimitFinding:
-    """One limit of one artifact: what was found, what is allowed (both as people say them), and the verdict.
+    """One limit of one artifact: what was found, what is allowed (both as readable text), and the verdict.
 
-    ``text`` is a sentence that stands alone, and empty for a pass.
+    ``text`` is a self-contained sentence, and empty for a pass.
     """
 
     label: str
@@ -44,7 +44,7 @@ class LimitFinding:
 
 @dataclass(frozen=True)
 class CompareDocument:
-    """``compare``: every limit of the budgets that is about something measured."""
+    """``compare``: every limit of the budgets that applies to a measured artifact."""
 
     findings: tuple[LimitFinding, ...]
     exit_code: int
@@ -54,10 +54,15 @@ class CompareDocument:
 def decide(
     baseline: Result, current: Result, budgets: Sequence[DeviceBudget], *, allow_unknown: bool = False
 ) -> list[LimitFinding]:
-    """Every limit of ``budgets`` that is about something that ``current`` measured, in its order.
+    """Decide every limit of ``budgets`` that applies to an artifact measured in ``current``, in that order.
 
-    ``allow_unknown``: go on where the machine doesn't tell its clocks, heat or throttling, as virtual machines don't.
-    A budget for this machine whose artifact wasn't measured is inconclusive.
+    A budget for this machine whose artifact was not measured is inconclusive.
+
+    Args:
+        baseline: The earlier result.
+        current: The result to judge.
+        budgets: The budgets.
+        allow_unknown: Accept machines that do not report clocks, temperature or throttling, such as virtual machines.
     """
     found = [
         finding
@@ -101,7 +106,7 @@ def _limits(
 def _plain(
     one: Measured, name: str, value: float | None, limit: float, unit: str, *, least: bool = False, far: bool = False
 ) -> LimitFinding:
-    """A figure that is no matter of chance. ``far``: ``None`` means that it was beyond all measure."""
+    """Decide a limit on a figure without a random part. ``far``: ``None`` means that it was too large to measure."""
     allowed = f"{'at least' if least else 'at most'} {limit:g} {unit}".strip()
     if value is None:
         verdict = Verdict.FAIL if far else Verdict.INCONCLUSIVE
@@ -164,7 +169,7 @@ def _bounds(interval: Interval) -> str:
 
 
 def _doubted(finding: LimitFinding, one: Measured, allow_unknown: bool) -> LimitFinding:
-    """A disturbed machine is slower, so it can show that a limit holds, and never that it doesn't."""
+    """Make a failure on a disturbed machine inconclusive: a disturbed machine is slower, so only a pass is reliable."""
     in_the_way = _reasons(one, allow_unknown)
     if finding.verdict is not Verdict.FAIL or not in_the_way:
         return finding
@@ -175,9 +180,9 @@ def _doubted(finding: LimitFinding, one: Measured, allow_unknown: bool) -> Limit
 def obstacles(
     baseline: Result, current: Result, before: Measured, after: Measured, *, allow_unknown: bool = False
 ) -> list[str]:
-    """Why the times of two artifacts can't be compared, a sentence each; empty when they can.
+    """Why the times of two artifacts cannot be compared, as sentences; empty if they can.
 
-    Load by other programs hits both alike where they ran in turns, and then shows in the interval's width.
+    Load by other programs is no reason if they ran in turns: it affects both alike and widens the interval.
     """
     in_turns = _in_turns(baseline, current, before, after)
     old, new = baseline.machine, current.machine
@@ -219,7 +224,7 @@ def _in_turns(baseline: Result, current: Result, before: Measured, after: Measur
 
 
 def _reasons(one: Measured, allow_unknown: bool, *, load: bool = True) -> list[str]:
-    """What the watchers said against it, each sentence once."""
+    """The reasons of the monitors why the conditions were not clean, each sentence once."""
     return list(
         dict.fromkeys(
             reason.text

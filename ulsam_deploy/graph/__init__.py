@@ -1,7 +1,7 @@
 """The network as a program: ``torch.export`` capture, fuse, lower, proof, and evaluation in float64 with ablations.
 
-Importing this package imports no torch: what the command line needs of it, :mod:`.interfaces` and :mod:`.resolution`,
-works without. The names here are imported when they are first used.
+Importing this package does not import torch: the parts that the command line needs, :mod:`.interfaces` and
+:mod:`.resolution`, work without it. The names here are imported on first use.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "signature",
 ]
 
-#: Where each name is defined.
+#: The module that defines each name.
 _PLACES = {
     "Evaluator": "evaluate",
     "Lowering": "lowering",

@@ -1,7 +1,7 @@
-"""How far control runs in low precision are off: the one definition of float16's and of int8's noise floors.
+"""Measures the errors of control runs in low precision: the only definition of the noise floors of float16 and int8.
 
-A sound artifact keeps to the network and rounds what its precision makes it round, no more; how exactly is its
-engine's business. So several sound ways are run here, in torch, and the floor is the largest error among them.
+A faultless artifact computes the network and rounds only what its precision requires; how it rounds depends on its
+engine. So several faultless ways are run here, in torch, and the floor is the largest error among them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Run = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class _Truth:
-    """The network as captured and as fused, and what the float64 reference says."""
+    """The network as captured and as fused, and the golden set."""
 
     captured: Program
     fused: Program
@@ -37,10 +37,21 @@ class _Truth:
 def measure_floors(
     captured: Program, fused: Program, golden: Golden, precision: str, calibration: Calibration | None = None
 ) -> PrecisionFloors:
-    """The noise floors of ``precision`` (``fp16``, ``int8`` or ``int8-dynamic``), and the probes that they hold for.
+    """Measure the noise floors of one precision below fp32.
 
-    Raises :class:`ExportError` when float16 overflows on most probes, :class:`UsageError` for int8 without
-    ``calibration``.
+    Args:
+        captured: The captured network.
+        fused: The fused network.
+        golden: The golden set.
+        precision: ``fp16``, ``int8`` or ``int8-dynamic``.
+        calibration: The inputs that int8 takes its ranges from.
+
+    Returns:
+        The noise floors, and the probes that they are valid for.
+
+    Raises:
+        ExportError: float16 overflows on most probes.
+        UsageError: int8 without ``calibration``.
     """
     truth = _Truth(captured, fused, golden)
     runs = [_run(evaluator, truth) for evaluator in _WAYS[precision](truth, calibration)]
@@ -51,17 +62,17 @@ def measure_floors(
 
 
 def _half(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
-    """Every result rounded to float16, in the network's order and in the rewritten one; and weights alone rounded."""
+    """Every result rounded to float16, in the network's order and in the fused one; and only the weights rounded."""
     yield Evaluator(truth.captured, torch.float16)
     yield Evaluator(truth.fused, torch.float16)
     yield Fake(truth.fused, weights=lambda weight: weight.half().float())
 
 
 def _static(truth: _Truth, calibration: Calibration | None) -> Iterator[Evaluator]:
-    """Weights in int8 by channel; activations in int8 by the ranges of ``calibration``, on grids as engines have them.
+    """Weights in int8 by channel; activations in int8 by the ranges of ``calibration``, on the grids of real engines.
 
-    At what convolutions and matrix products read, symmetric (ONNX Runtime, TensorRT) or not (OpenVINO); at every
-    result outside attention as well, and with ranges a little wider, which moves every rounding point (TFLite).
+    Quantized are the inputs of convolutions and matrix products, symmetric (ONNX Runtime, TensorRT) or not (OpenVINO);
+    then also every result outside attention, and with slightly wider ranges, which moves every rounding point (TFLite).
     """
     if calibration is None:
         raise UsageError("int8 needs ranges", expected="a calibration set", todo=NO_CALIBRATION)
@@ -76,7 +87,7 @@ def _static(truth: _Truth, calibration: Calibration | None) -> Iterator[Evaluato
 
 
 def _dynamic(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
-    """Weights in int8 by channel; what convolutions and products read in int8 by its own range, or not at all."""
+    """Weights in int8 by channel; inputs of convolutions and products in int8 by their own range, or not quantized."""
     skip = _attention(truth.fused)
     yield Fake(truth.captured, weights=rounded_weights, activations=Ranges({}, Grid(symmetric=False)), skip=skip)
     yield Fake(truth.fused, weights=rounded_weights, activations=Ranges({}, Grid(symmetric=True)), skip=skip)
@@ -103,7 +114,7 @@ def _run(evaluator: Evaluator, truth: _Truth) -> Run:
 
 
 def _kept(truth: _Truth, runs: Sequence[Run], precision: str) -> tuple[int, ...]:
-    """Positions of the probes that the precision is made for, in whole batches, for static artifacts."""
+    """Positions of the probes that the precision can represent; in whole batches, for static artifacts."""
     golden, size = truth.golden, truth.captured.batch or 1
     good = np.logical_and.reduce(
         [np.isfinite(array.reshape(len(golden.probes), -1)).all(1) for run in runs for array in run.values()]
@@ -120,5 +131,5 @@ def _kept(truth: _Truth, runs: Sequence[Run], precision: str) -> tuple[int, ...]
 
 
 def is_built_in(probe: str) -> bool:
-    """Whether a probe is one of those that every network gets, and not a real input."""
+    """Whether a probe is one of the built-in probes that every network gets, and not a real input."""
     return not probe.startswith(("yours-", "held-out-"))

@@ -1,9 +1,9 @@
-"""Where an artifact first goes wrong: its inner values against those of the network's modules, matched by value.
+"""Finds where an artifact first goes wrong: matches its inner values with those of the network's modules, by value.
 
-No name survives all converters, but a value that an artifact computes correctly is, up to layout and rounding, a
-value that the network computes, and random coincidence among thousands of numbers does not happen. So the modules
-whose result is found inside the artifact are right, and the first one behind them whose result, and everything that
-follows from it, is nowhere to be found is where the artifact goes wrong. numpy only.
+No name survives all converters. But a value that an artifact computes correctly is, up to layout and rounding, also a
+value of the network, and thousands of numbers do not match by chance. So a module whose result is found inside the
+artifact is right. The artifact goes wrong at the first module after these whose result is not found, and neither is
+anything that follows from it. numpy only.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 
-#: A value agrees when it lies within this many noises. Tighter than the check's tolerance: the artifact is known to be
-#: wrong, and a sound value that lies outside costs nothing as long as anything that follows from it lies inside.
+#: A value agrees if it is within this many times its noise. Tighter than the check's tolerance: the artifact is known
+#: to be wrong, and a correct value outside does no harm as long as anything that follows from it is inside.
 NEAR = 3.0
 
-#: A value nearer to a module's than this part of what varies in it is that module's result gone wrong, not another
-#: value: flat maps are all near each other. It only decides how the place is called: by the module that a converter
+#: A value whose distance from a module's is below this part of the variation in it is that module's wrong result, and
+#: not another value: flat maps are all near each other. It only decides which module is named: the one that a converter
 #: fused the wrong one into.
 _SIMILAR = 0.2
 
 
 @dataclass(frozen=True)
 class Point:
-    """The tensor that leaves a module: its path, float64 value in PyTorch's layout, relative noise of an control run.
+    """The tensor that leaves a module: its path, float64 value in PyTorch's layout, relative noise of a control run.
 
-    ``behind`` are the numbers of the points that it follows from directly; smaller than its own.
+    ``behind`` are the numbers of the points that it directly depends on; smaller than its own.
     """
 
     path: str
@@ -42,10 +42,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Divergence:
-    """Where an artifact leaves the network. ``module`` is empty when every value inside it agrees.
+    """Where an artifact diverges from the network.
 
-    ``after`` is the last module that agrees in front of it, empty for the input. ``error`` is the relative distance
-    of what the artifact has in place of the module's result, ``None`` where nothing like it was found.
+    Attributes:
+        module: The first module that differs; empty if every inner value agrees.
+        after: The last module before it that agrees; empty for the input.
+        error: The relative error of the artifact's value for the module's result; ``None`` if no such value was found.
     """
 
     module: str
@@ -56,8 +58,8 @@ class Divergence:
         """One sentence for a report."""
         if not self.module:
             return (
-                "Where: behind the results of all modules, which agree while the engine shows its inner values: in how "
-                "its outputs are taken from them, or in what it fuses or chooses when it does not show them."
+                "Where: after all modules, whose results agree while the engine exposes its inner values: in how its "
+                "outputs are computed from them, or in what it fuses or selects when it does not expose them."
             )
         size = "" if self.error is None else f", by {self.error:.1e} of its size"
         if not self.after:
@@ -69,11 +71,11 @@ class Divergence:
 
 
 def first_divergence(points: Sequence[Point], values: Mapping[str, Array]) -> Divergence:
-    """The first of ``points`` (in graph order) that ``values``, tensors from inside an artifact, do not hold."""
+    """Find the first of ``points`` (in graph order) that is not among ``values``, the inner tensors of an artifact."""
     distances = _distances(points, values)
     right = [distance <= NEAR * point.noise for distance, point in zip(distances, points)]
-    # Whether a point is found, or everything that follows from it directly is: of a tensor with one wrong channel, most
-    # of what is made of single channels is right.
+    # A point counts as right if it is found, or if everything that directly follows from it is found. "Everything",
+    # because of a tensor with one wrong channel, most results of single channels are right.
     reached = list(right)
     for number in range(len(points) - 1, -1, -1):
         followers = [reached[n] for n, point in enumerate(points) if number in point.behind]
@@ -89,12 +91,12 @@ def first_divergence(points: Sequence[Point], values: Mapping[str, Array]) -> Di
 
 
 def _contrast(value: Array) -> float:
-    """The part of its size by which ``value`` varies: 1 where its mean is zero."""
+    """The variation of ``value`` relative to its size: 1 if its mean is zero."""
     return float(value.std()) / float(np.sqrt(np.mean(np.square(value))))
 
 
 def _last_right(first: int, points: Sequence[Point], right: Sequence[bool]) -> str:
-    """The path of the last matched point in front of ``first``; empty when there is none."""
+    """The path of the last matched point before ``first``; empty if there is none."""
     front = set(points[first].behind)
     for number in range(first - 1, -1, -1):
         if number in front:
@@ -118,7 +120,7 @@ def _named(path: str) -> str:
 
 
 def _between(first: str, seen: str, after: str) -> str:
-    """The innermost module around ``first`` and ``seen``; these two, where it holds ``after`` as well."""
+    """The innermost module around ``first`` and ``seen``; both of them if that module contains ``after`` as well."""
     if first == seen:
         return _named(first)
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(first.split("."), seen.split(".")))
@@ -127,7 +129,7 @@ def _between(first: str, seen: str, after: str) -> str:
 
 
 def _distances(points: Sequence[Point], values: Mapping[str, Array]) -> list[float]:
-    """How far, relative to its norm, the nearest value of the artifact is from each point; infinite where none fits."""
+    """The distance of each point, relative to its norm, to the artifact's nearest value; infinite if none fits."""
     sizes: dict[int, list[tuple[float, Array]]] = defaultdict(list)
     wanted = {point.value.size for point in points}
     for array in values.values():

@@ -24,12 +24,12 @@ from torch.utils._pytree import tree_structure
 
 
 def concrete(value: Any) -> int:
-    """A size as an integer: a symbolic one by the value it had while capturing."""
+    """A size as an integer; a symbolic size has the value that it had during capture."""
     return int(value.node.hint) if isinstance(value, torch.SymInt) else int(value)
 
 
 def shape_of(node: Node) -> tuple[int, ...]:
-    """The concrete shape of the tensor that ``node`` produces; ``()`` for a node that yields no single tensor."""
+    """The concrete shape of the tensor that ``node`` produces; ``()`` if it does not produce a single tensor."""
     value = node.meta.get("val")
     return tuple(concrete(size) for size in value.shape) if isinstance(value, Tensor) else ()
 
@@ -37,10 +37,10 @@ def shape_of(node: Node) -> tuple[int, ...]:
 def constant_leaves(
     program: ExportedProgram, exact: Mapping[str, Tensor], dtype: torch.dtype | None
 ) -> dict[str, Tensor]:
-    """Placeholder name to tensor for every parameter, buffer and constant of ``program``.
+    """Map the placeholder name of every parameter, buffer and constant of ``program`` to its tensor.
 
-    ``dtype`` converts floating-point tensors; where it is float64 the values in ``exact`` (by target) replace the
-    float32 ones that were rounded from them.
+    ``dtype`` converts floating-point tensors; for float64, the values in ``exact`` (by target) replace the float32
+    values that were rounded from them.
     """
     leaves = {}
     for spec in program.graph_signature.input_specs:
@@ -56,9 +56,9 @@ def constant_leaves(
 
 
 def call(node: Node, value_of: Callable[[Node], Any], dtype: torch.dtype | None = None) -> Any:
-    """The value of a ``call_function`` node; where ``dtype`` is given, floating dtypes named in the graph become it.
+    """Compute the value of a ``call_function`` node; ``dtype``, if given, replaces floating dtypes in its arguments.
 
-    So does the floating dtype of a tensor that is made from nothing, such as ``torch.empty(2, 3)``.
+    It also replaces the default dtype of a newly created tensor, such as ``torch.empty(2, 3)``.
     """
     args, kwargs = map_aggregate(
         map_arg((node.args, node.kwargs), value_of),
@@ -74,7 +74,7 @@ def _tags(node: Node) -> Sequence[torch.Tag]:
 
 
 class Constants:
-    """Values of nodes that depend on no user input: parameters, buffers, and what is computed from them."""
+    """Values of nodes that depend on no user input: parameters, buffers, and everything computed from them."""
 
     def __init__(
         self, program: ExportedProgram, exact: Mapping[str, Tensor] | None = None, dtype: torch.dtype | None = None
@@ -85,7 +85,7 @@ class Constants:
         self._values: dict[Node, Any] = {}
 
     def known(self, node: Node) -> bool:
-        """Whether ``node`` has a value without any user input."""
+        """Whether the value of ``node`` depends on no user input."""
         if node not in self._known:
             if node.op == "placeholder":
                 self._known[node] = node.name in self._leaves
@@ -103,7 +103,7 @@ class Constants:
 
 
 class Editor:
-    """A private copy of a program's graph to change; :meth:`finish` gives the new ``ExportedProgram``.
+    """A private copy of a program's graph for editing; :meth:`finish` returns the new ``ExportedProgram``.
 
     ``exact`` collects the float64 values of the buffers that were added, by target.
     """
@@ -127,21 +127,21 @@ class Editor:
 
     @property
     def graph(self) -> Graph:
-        """The graph under change."""
+        """The graph to edit."""
         graph: Graph = self._module.graph
         return graph
 
     def counterpart(self, node: Node) -> Node:
-        """What stands in this copy for ``node`` of the original graph, replacements included."""
+        """The node of this copy for ``node`` of the original graph; its replacement if it was replaced."""
         counterpart = self._counterparts[node.name]
         while counterpart in self._replaced:
             counterpart = self._replaced[counterpart]
         return counterpart
 
     def add_buffer(self, name: str, tensor: Tensor) -> Node:
-        """A new constant input called ``name`` (made unique) in front of all others.
+        """Add a constant input called ``name`` (made unique) in front of all others.
 
-        A float64 ``tensor`` is stored as float32 and kept in :attr:`exact` as it is.
+        A float64 ``tensor`` is stored as float32; its exact values are kept in :attr:`exact`.
         """
         if tensor.dtype is torch.float64:
             node = self.add_buffer(name, tensor.to(torch.float32))
@@ -158,14 +158,14 @@ class Editor:
         return node
 
     def drop_outputs(self, kind: OutputKind) -> None:
-        """Forget the outputs of ``kind``."""
+        """Remove the outputs of ``kind``."""
         output = self.graph.output_node()
         pairs = [(node, spec) for node, spec in zip(output.args[0], self._outputs) if spec.kind is not kind]  # type: ignore[arg-type]
         output.args = (tuple(node for node, _ in pairs),)
         self._outputs = [spec for _, spec in pairs]
 
     def replace(self, node: Node, by: Node) -> None:
-        """Let ``by`` stand wherever ``node`` was used, the program's outputs included."""
+        """Replace every use of ``node`` by ``by``, also in the program's outputs."""
         node.replace_all_uses_with(by)
         self._replaced[node] = by
         for i, spec in enumerate(self._outputs):
@@ -173,7 +173,7 @@ class Editor:
                 self._outputs[i] = OutputSpec(spec.kind, TensorArgument(name=by.name), spec.target)
 
     def finish(self) -> ExportedProgram:
-        """Drop what nobody uses and build the program anew; torch's own verifier checks it."""
+        """Remove unused nodes and build the new program, which torch's own verifier checks."""
         self.graph.eliminate_dead_code()
         self._drop_unused_constants()
         self.graph.lint()
@@ -192,7 +192,7 @@ class Editor:
         )
 
     def _call_entry(self, entry: ModuleCallEntry) -> ModuleCallEntry:
-        """How the network is called from outside: as before, with the user outputs that there are now."""
+        """The network's calling convention: as before, with the user outputs that are left."""
         assert entry.signature is not None
         returned = [spec.arg for spec in self._outputs if spec.kind is OutputKind.USER_OUTPUT]
         spec = tree_structure(tuple(0 for _ in returned))

@@ -1,7 +1,7 @@
-"""Run a captured program operator by operator in any floating dtype, with any of its blocks' attention removed.
+"""Runs a captured program operator by operator in any floating dtype, with the attention of any block removed.
 
-This is where the float64 reference, the reference ablations and the control runs in float32 come from. An ablation
-shares everything in front of its block with the reference, so only what follows the block is computed again.
+The float64 reference, the reference ablations and the float32 control runs all come from here. An ablation equals the
+reference up to its block, so only what follows the block is computed again.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from ulsam_deploy.graph.program import Program
 
 
 def removed(x: Tensor) -> Tensor:
-    """A block without its attention."""
+    """The output of a block without its attention: its input."""
     return x
 
 
 def uniform(x: Tensor) -> Tensor:
-    """A block whose attention is the same everywhere: ``x + x / (H*W)``."""
+    """The output of a block whose attention map is uniform: ``x + x / (H*W)``."""
     return x * (1 + 1 / (x.shape[2] * x.shape[3]))
 
 
 @dataclass
 class _Moment:
-    """The values that are alive just before a node runs."""
+    """The values that are still needed just before a node runs."""
 
     position: int
     values: dict[Node, Any]
 
 
 class Evaluator:
-    """``program`` in ``dtype`` (float64 for the reference, float32 for control runs), on the CPU, without gradients."""
+    """Runs ``program`` on the CPU without gradients: in float64 for the reference, in float32 for control runs."""
 
     def __init__(self, program: Program, dtype: torch.dtype = torch.float64) -> None:
         exported = program.exported
@@ -56,9 +56,14 @@ class Evaluator:
         return self._finish(_Moment(0, self._begin(inputs)), None)
 
     def ablations(self, inputs: Sequence[Tensor], *instead: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
-        """The outputs, then for each of ``instead`` a list: the outputs with each fused block, in order, replaced.
+        """Run the program, and again with each fused block replaced in turn.
 
-        ``instead``: what takes the place of a block, :func:`removed` (alone, when nothing is given) or :func:`uniform`.
+        Args:
+            inputs: One batch of inputs, in order.
+            instead: What replaces a block: :func:`removed` (the default) or :func:`uniform`.
+
+        Returns:
+            The outputs, then for each of ``instead`` a list: for each block, in order, the outputs with it replaced.
         """
         moments: list[_Moment] = []
         reference = self._finish(_Moment(0, self._begin(inputs)), moments)
@@ -69,7 +74,7 @@ class Evaluator:
         return [maps for _, maps in self.attended(inputs)]
 
     def attended(self, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """What every fused block reads, ``(N, C, H, W)``, and its attention maps ``(N, g, H, W)``, in order."""
+        """The input ``(N, C, H, W)`` of every fused block and its attention maps ``(N, g, H, W)``, in order."""
         moments: list[_Moment] = []
         self._finish(_Moment(0, self._begin(inputs)), moments)
         found = []
@@ -80,7 +85,7 @@ class Evaluator:
 
     @torch.no_grad()
     def every(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Node, Any]]:
-        """Every operator in graph order with its value."""
+        """Iterate over every operator, in graph order, with its value."""
         values = self._begin(inputs)
         for node in self._nodes:
             if node.op == "call_function":
@@ -91,7 +96,7 @@ class Evaluator:
                     del values[used]
 
     def _value(self, node: Node, values: Mapping[Node, object]) -> Any:
-        """What ``node`` gives; how, is what kinds of evaluators differ in."""
+        """The result of ``node``; subclasses override this to evaluate differently."""
         return call(node, values.__getitem__, self._dtype)
 
     def _begin(self, inputs: Sequence[Tensor]) -> dict[Node, Any]:
@@ -105,7 +110,7 @@ class Evaluator:
 
     @torch.no_grad()
     def _finish(self, start: _Moment, moments: list[_Moment] | None) -> dict[str, Tensor]:
-        """Run from ``start`` to the end, noting the moment before every block in ``moments``."""
+        """Run from ``start`` to the end, and append the moment before every block to ``moments``, if given."""
         values = dict(start.values)
         for position, node in enumerate(self._nodes[start.position :], start.position):
             if node.op == "output":

@@ -1,4 +1,4 @@
-"""Fuse: every ULSAM block of a captured program, whoever wrote it, becomes one ``ulsam::subspace_attention`` node."""
+"""Fuses ULSAM blocks: each one in a captured program, however written, becomes a ``ulsam::subspace_attention`` node."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ulsam_deploy.graph.program import Program
 
 
 def fuse_attention(program: Program) -> Program:
-    """Replace every ULSAM block; the new program's ``blocks`` and ``refusals`` say what was found.
+    """Fuse every ULSAM block; the new program's ``blocks`` and ``refusals`` list what was found.
 
-    Batch norms and per-channel constants are folded into the node's weights in float64, stored as float32. An
-    attention map that the network also returns, or uses elsewhere, becomes an ``ulsam::attention_maps`` node.
+    Batch norms and per-channel constants are folded in float64 into the node's weights, which are stored as float32.
+    An attention map that the network also returns, or uses elsewhere, comes from an ``ulsam::attention_maps`` node.
     """
     editor = Editor(program.exported)
     constants = Constants(program.exported, dtype=torch.float64)
@@ -68,7 +68,7 @@ def folded_weights(match: Match) -> dict[str, Tensor]:
 
 
 def _replace(editor: Editor, match: Match, number: int, path: str) -> tuple[Any, ...]:
-    """Put one node in the place of ``match``; gives its arguments."""
+    """Replace ``match`` by one node and return the node's arguments."""
     buffers = [editor.add_buffer(f"ulsam_{number}_{name}", tensor) for name, tensor in folded_weights(match).items()]
     x, y = editor.counterpart(match.x), editor.counterpart(match.y)
     arguments: tuple[Any, ...] = (x, *buffers, match.subspaces)
@@ -80,14 +80,14 @@ def _replace(editor: Editor, match: Match, number: int, path: str) -> tuple[Any,
 
 
 def _meta_of_block(y: Node, path: str) -> dict[str, object]:
-    """What ``y`` says of itself, seen from the block's own module instead of from inside it."""
+    """The metadata of ``y`` for the fused node: its module stack ends at the block's own module."""
     stack = y.meta.get("nn_module_stack", {})
     depth = module_paths(y).index(path) + 1 if path in module_paths(y) else len(stack)
     return {"val": y.meta["val"], "nn_module_stack": dict(list(stack.items())[:depth])}
 
 
 def _keep_maps(editor: Editor, match: Match, arguments: tuple[Any, ...]) -> None:
-    """Serve whoever else uses the attention (a network that returns it) from one ``attention_maps`` node."""
+    """Give other users of the attention maps (a network that returns them) the maps of one ``attention_maps`` node."""
     x, shape = arguments[0], match.maps.shape
     maps: Node | None = None
     for node, order in sorted(match.orders.items()):

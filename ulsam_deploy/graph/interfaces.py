@@ -1,4 +1,4 @@
-"""The interfaces of the wings on the host: :class:`Exporter`, a target format, and :class:`Network`, a family."""
+"""The interfaces that plug-in packages on the host implement: :class:`Exporter`, a target, and :class:`Network`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ if TYPE_CHECKING:  # torch stays out of what the command line imports
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What was asked of an exporter, besides the program. ``device`` names a device profile or is empty.
+    """What an exporter is requested to make of a program.
 
-    ``dla``: for that device's deep learning accelerator. ``calibration``: what int8 takes its ranges from. ``keep``:
-    PyTorch module paths whose operations stay in floating point; ``""`` is the whole network. ``lowerings``: for blocks
-    of a geometry (:attr:`Block.geometry`), one of :attr:`Exporter.lowerings` instead of the exporter's own choice.
+    Attributes:
+        precision: One of :attr:`Exporter.precisions`.
+        device: The name of a device profile, or empty.
+        dla: Export for that device's deep learning accelerator.
+        calibration: The inputs that int8 takes its ranges from.
+        keep: PyTorch module paths whose operations stay in floating point; ``""`` is the whole network.
+        lowerings: Pairs of a block's geometry (:attr:`Block.geometry`) and one of :attr:`Exporter.lowerings`, which
+            replaces the exporter's own choice.
     """
 
     precision: str = "fp32"
@@ -37,9 +42,9 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Study:
-    """What a host could show about an artifact without its engine: :meth:`Exporter.study`.
+    """What a host can show about an artifact without its engine: :meth:`Exporter.study`.
 
-    ``verdict`` is ``FAIL`` where something is wrong, and ``UNVERIFIED`` otherwise: nothing was executed.
+    ``verdict`` is ``FAIL`` if something is wrong, and ``UNVERIFIED`` otherwise, because nothing was executed.
     """
 
     verdict: Verdict
@@ -48,18 +53,18 @@ class Study:
 
 
 class Exporter(abc.ABC):
-    """One target format. Entry point group ``ulsam_deploy.exporters``: a module-level instance."""
+    """One target format. Registered as a module-level instance in the entry point group ``ulsam_deploy.exporters``."""
 
     target: ClassVar[str]
     extra: ClassVar[str]
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     dynamic_batch: ClassVar[bool] = True
-    #: Whether its converter takes longer than others do: where several work abreast, it is the first to start.
+    #: Whether its converter takes longer than others: when several run in parallel, it is started first.
     slow: ClassVar[bool] = False
-    #: The names of the lowerings that it can choose among in fp32; empty where there is one only.
+    #: The names of the lowerings that it can choose from in fp32; empty if there is only one.
     lowerings: ClassVar[tuple[str, ...]] = ()
-    #: Whether it makes something else for a device profile, or for that device's deep learning accelerator.
+    #: Whether its artifact depends on the device profile, or on using that device's deep learning accelerator.
     for_devices: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -67,65 +72,76 @@ class Exporter(abc.ABC):
         """Whether the converter is installed, without importing it (``importlib.util.find_spec`` and metadata)."""
 
     def available_in(self, precision: str) -> Availability:  # noqa: ARG002
-        """Whether what one of :attr:`precisions` needs is installed as well; again without importing it.
+        """Whether everything that ``precision`` needs is installed, again without importing it.
 
         Args:
             precision: One of :attr:`precisions`.
 
         Returns:
-            The packages with their versions, on which the artifact depends; or what is missing.
+            The packages, with their versions, that the artifact depends on; or what is missing.
         """
         return self.available()
 
     @abc.abstractmethod
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
-        """The torch function that says what ``ulsam::subspace_attention`` means on this target (same signature)."""
+        """The torch function that replaces ``ulsam::subspace_attention`` on this target; it has the same signature."""
 
     @abc.abstractmethod
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
-        """Write the artifact of an already lowered ``program`` into the existing empty ``folder``.
-
-        Raises :class:`~ulsam_deploy.device.errors.ExportError` with the converter's own words.
-        """
-
-    def check_device(self, name: str) -> None:  # noqa: B027 - nothing to say is the usual answer
-        """Raise :class:`UnavailableError` where nothing can be made for the device profile ``name``.
+        """Write the artifact of an already lowered ``program``.
 
         Args:
-            name: a known profile; asked of an exporter with :attr:`for_devices` only.
+            program: The lowered program.
+            request: What is requested.
+            folder: An existing empty folder.
+
+        Raises:
+            ExportError: The converter failed; contains the converter's message.
+        """
+
+    def check_device(self, name: str) -> None:  # noqa: B027 - most exporters accept every device
+        """Raise :class:`UnavailableError` if nothing can be made for the device profile ``name``.
+
+        Args:
+            name: A known profile. Called only for an exporter with :attr:`for_devices`.
         """
 
     def softmaxes(self, model: Path) -> int:  # noqa: ARG002
-        """How many softmaxes the file ``model`` has, whoever made it; 0 where this format cannot be read so."""
+        """The number of softmaxes in the file ``model``, made by any tool; 0 if they cannot be found in this format."""
         return 0
 
     def ablate(self, model: Path, chosen: range, into: Path) -> bool:  # noqa: ARG002
-        """Write the ablation of the file ``model`` into the folder ``into``, by the same name: some of its softmaxes
-        zero.
+        """Write an ablation of ``model``: the same file, but the ``chosen`` softmaxes give zero.
 
-        ``chosen`` are their numbers in running order: those of one block, so that its attention is zero. All else
-        stays, scales too. False, and nothing is written, where this format has no ablations or the file no such
-        softmaxes.
+        Everything else stays as it is, quantization scales too.
+
+        Args:
+            model: The file, made by any tool.
+            chosen: The numbers of the softmaxes of one block, in execution order.
+            into: The folder for the ablation, which gets the same file name.
+
+        Returns:
+            False, and nothing is written, if this format has no ablations or the file has no such softmaxes.
         """
         return False
 
     def study(self, artifact: Artifact, folder: Path, golden: Golden) -> Study | None:  # noqa: ARG002
-        """What can be shown about ``artifact``, in ``folder``, where no engine runs it; ``None``: nothing more."""
+        """Study ``artifact``, in ``folder``, without an engine that runs it; ``None`` if nothing can be shown."""
         return None
 
 
 @dataclass(frozen=True)
 class Recognized:
-    """A network that a wing's :class:`Network` read out of a checkpoint's keys and shapes."""
+    """A network that a :class:`Network` recognized by a checkpoint's keys and shapes."""
 
     network: str
     config: Mapping[str, Any]
 
 
 class Network(abc.ABC):
-    """One family of networks. Entry point group ``ulsam_deploy.models``: a module-level instance.
+    """One family of networks. Registered as a module-level instance in the entry point group ``ulsam_deploy.models``.
 
-    ``config`` is a JSON-able mapping; the same one always builds the same network.
+    A ``config`` is a JSON-serializable mapping; equal configurations build equal networks.
     """
 
     name: ClassVar[str]
@@ -136,14 +152,14 @@ class Network(abc.ABC):
 
     @abc.abstractmethod
     def build(self, config: Mapping[str, object]) -> nn.Module:
-        """A freshly initialised network in ``eval`` mode; raises :class:`UsageError` on an impossible ``config``."""
+        """Build a new network in ``eval`` mode; raises :class:`UsageError` for a ``config`` that is impossible."""
 
     @abc.abstractmethod
     def input_shape(self, config: Mapping[str, object]) -> tuple[int, int, int]:
-        """The default input, channels x height x width."""
+        """The default input shape: channels x height x width."""
 
     def resemble(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, Any] | None:  # noqa: ARG002
-        """A buildable configuration that these keys resemble, to name what differs in an error; or ``None``."""
+        """A valid configuration that these keys resemble, for an error that lists the differences; or ``None``."""
         return None
 
     def named(self) -> Mapping[str, Mapping[str, Any]]:
@@ -151,24 +167,24 @@ class Network(abc.ABC):
         return {}
 
     def figures(self) -> Mapping[str, Mapping[str, str]]:
-        """What is known about each configuration of :meth:`named`: by its name, then by a column's title."""
+        """Published figures of each configuration of :meth:`named`: by its name, then by a column's title."""
         return {}
 
     def blocks(self, config: Mapping[str, object]) -> int | None:  # noqa: ARG002
-        """How many ULSAM blocks the network has; ``None`` where that is not known."""
+        """The number of ULSAM blocks in the network; ``None`` if unknown."""
         return None
 
     def backbone(self, config: Mapping[str, object]) -> Mapping[str, Any] | None:  # noqa: ARG002
-        """The configuration of the same network without ULSAM; ``None`` where there is none."""
+        """The configuration of the same network without ULSAM; ``None`` if there is none."""
         return None
 
     def rename(self, keys: Iterable[str]) -> dict[str, str]:  # noqa: ARG002
-        """Our name of each key that is written in another layout of this network; ``{}`` when none is.
+        """Map the keys of another known layout of this network to ours; ``{}`` if ``keys`` have no such layout.
 
-        Applied before :meth:`recognize`; keys that the result leaves out keep their names.
+        Applied before :meth:`recognize`. Keys that are not in the result keep their names.
         """
         return {}
 
     def warnings(self, state_dict: Mapping[str, object]) -> tuple[str, ...]:  # noqa: ARG002
-        """What a user should know about these weights although they load, a sentence each."""
+        """Sentences about these weights that the user should know although they load."""
         return ()

@@ -1,8 +1,8 @@
-"""Lower: says what every fused node means on one target, in plain torch operators, in place.
+"""Lowers a program: replaces every fused node by plain torch operators that suit one target.
 
-A *lowering* is a torch function with the operator's signature. It is traced with the node's own (fake) inputs and the
-resulting operators take the node's place; what does not depend on the network's input (index tensors, 0/1 kernels,
-reshaped weights) is computed here and becomes a constant, so that no converter ever meets it.
+A *lowering* is a torch function with the operator's signature. It is traced with the node's own (fake) inputs, and the
+resulting operators replace the node. Whatever does not depend on the network's input (index tensors, 0/1 kernels,
+reshaped weights) is computed here and becomes a constant, so that no converter has to handle it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Lowering = Callable[..., Tensor]
 
 
 def lower(program: Program, lowering: Lowering) -> Program:
-    """Give every ``ulsam::subspace_attention`` of ``program`` the meaning ``lowering``; no custom operator is left."""
+    """Replace every ``ulsam::subspace_attention`` of ``program`` by ``lowering``; no custom operator is left."""
     meanings: Mapping[Any, Lowering] = {SUBSPACE_ATTENTION: lowering, ATTENTION_MAPS: lowered_maps}
     editor = Editor(program.exported)
     for node in list(editor.graph.nodes):
@@ -35,7 +35,7 @@ def lower(program: Program, lowering: Lowering) -> Program:
 
 
 def _inline(editor: Editor, node: Node, lowering: Lowering) -> None:
-    """Put the operators of ``lowering`` in the place of ``node``."""
+    """Replace ``node`` by the operators of ``lowering``."""
     tensors = [arg for arg in node.args if isinstance(arg, Node)]
     numbers = [arg for arg in node.args if not isinstance(arg, Node)]
     with editor.fake_mode:  # tensors that the lowering creates must belong to the program's own fake mode
@@ -56,7 +56,7 @@ def _inline(editor: Editor, node: Node, lowering: Lowering) -> None:
 
 
 def fold_constants(program: Program) -> Program:
-    """Compute, in float64, everything that depends on no user input and keep the results as buffers."""
+    """Compute in float64 everything that depends on no user input, and store the results as buffers."""
     exported = program.exported
     exact = Constants(exported, program.exact, torch.float64)
     editor = Editor(exported)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from torch.fx import Node
 
-#: What capture calls the network that it wraps.
+#: The attribute name of the network in the wrapper that capture puts around it.
 _WRAPPED = "model"
 
 
@@ -33,11 +33,11 @@ def own_path(path: str) -> str:
 
 
 def module_of(node: Node) -> str | None:
-    """The innermost module around ``node``, as the user knows it; ``None`` where the graph does not say."""
+    """The innermost module around ``node``, as the user knows it; ``None`` if the graph does not record it."""
     paths = module_paths(node)
     return own_path(paths[-1]) if paths else None
 
 
 def is_within(path: str, modules: Iterable[str]) -> bool:
-    """Whether the module ``path`` is one of ``modules`` or inside of one."""
+    """Whether the module ``path`` is one of ``modules`` or inside one."""
     return any(f"{path}.".startswith(f"{module}.") for module in modules)

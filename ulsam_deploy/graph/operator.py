@@ -1,4 +1,4 @@
-"""``ulsam::subspace_attention``: the one node that every ULSAM block becomes, and its plain meaning.
+"""``ulsam::subspace_attention``: the operator that replaces every ULSAM block, and its plain implementation.
 
 For an input ``x`` of shape ``(N, C, H, W)`` split into ``g`` subspaces of ``C/g`` channels (ULSAM, WACV 2020,
 arXiv 2006.15102, with batch norms folded)::
@@ -22,7 +22,7 @@ from torch import Tensor
 def attention_scores(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """What the softmax normalises, ``(N, g, H, W)``: the part that all lowerings share.
+    """The scores that the softmax normalises, ``(N, g, H, W)``: the part that all lowerings share.
 
     ``x`` is ``(N, C, H, W)``; ``gate_scale`` ``(C, 1, 1, 1)``; ``gate_bias`` ``(C,)``; ``score_weight``
     ``(g, C/g, 1, 1)``; ``score_bias`` ``(g,)``; all of one floating dtype.

@@ -1,8 +1,8 @@
-"""Which PyTorch modules an operator of an artifact computes: what lets one list of module paths serve every format.
+"""Finds the PyTorch modules that each operator of an artifact computes, so that module paths work for every format.
 
 No name survives all converters, but values do (as in :mod:`ulsam_deploy.graph.divergence`): an operator computes
-whatever lies in the graph between the values that it reads and the value that it makes, batch norms and activations
-that were fused into it included. So the unquantized artifact is run once, and its tensors are found again among the
+whatever is in the graph between the values that it reads and the value that it makes, including batch norms and
+activations that were fused into it. So the unquantized artifact is run once, and its tensors are matched with the
 network's.
 """
 
@@ -22,16 +22,17 @@ from ulsam_deploy.graph.matching.movement import is_move
 from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.program import Program
 
-#: A float32 artifact's value lies within this part of its size of the network's, even at the end of a deep network.
+#: The largest relative distance of a float32 artifact's value to the network's, even at the end of a deep network.
 _SAME = 1e-3
-#: Of all values that are so near, those not much farther than the nearest: diffuse attention changes its input by
-#: ``1 / (H*W)`` only, less than the noise at the end of other networks, and its two sides must not be mixed up.
+#: Of all values within that distance, only those not much farther than the nearest count: diffuse attention changes its
+#: input by ``1 / (H*W)`` only, less than the noise at the end of other networks, and its input and output must not be
+#: confused.
 _AS_NEAR = 4.0
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator: its name in the artifact, and the names of the tensors it reads (weights left out) and makes."""
+    """One operator: its name in the artifact, and the names of the tensors that it reads (no weights) and makes."""
 
     name: str
     inputs: tuple[str, ...]
@@ -41,11 +42,18 @@ class Operator:
 def owners(
     program: Program, operators: Sequence[Operator], values: Mapping[str, Array], feed: Mapping[str, Array]
 ) -> dict[str, frozenset[str]]:
-    """The paths of the modules that each of ``operators`` (in the order in which they run) computes part of.
+    """Find the modules that each operator computes any part of.
 
-    ``program`` is the lowered network that the artifact was made from; ``values`` the artifact's tensors by name, in
-    any layout, on ``feed``, one batch by input name. An operator whose own value is found nowhere, such as a padding or
-    half a batch norm, computes part of what the next ones compute.
+    An operator whose own value is not found, such as a padding or half a batch norm, belongs to the operators after it.
+
+    Args:
+        program: The lowered network that the artifact was made from.
+        operators: The artifact's operators in execution order.
+        values: The artifact's tensors by name, in any layout, on ``feed``.
+        feed: One batch by input name.
+
+    Returns:
+        The paths of the modules, by the operator's name.
     """
     batch = [torch.from_numpy(np.ascontiguousarray(feed[spec.name])) for spec in program.inputs]
     found = _Found(values)
@@ -65,13 +73,13 @@ def owners(
 
 
 def kept(owned: Mapping[str, Iterable[str]], keep: Iterable[str]) -> tuple[str, ...]:
-    """The names of the operators that compute part of a module in ``keep``, or inside one; ``""`` is the network."""
+    """The operators that compute any part of a module in ``keep``, or of one inside it; ``""`` is the network."""
     chosen = tuple(path.split("#")[0] for path in keep)  # "#2": the second use of the same module
     return tuple(name for name, paths in owned.items() if any(inside(path, chosen) for path in paths))
 
 
 def inside(path: str, modules: Iterable[str]) -> bool:
-    """Whether ``path`` is one of ``modules`` or lies in one."""
+    """Whether ``path`` is one of ``modules`` or inside one."""
     return any(not module or f"{path}.".startswith(f"{module}.") for module in modules)
 
 
@@ -82,7 +90,7 @@ class _Found:
         self._nearest: dict[str, list[tuple[float, Node]]] = defaultdict(list)
         self._sizes: dict[int, list[tuple[str, Array, float]]] = defaultdict(list)
         for name, array in values.items():
-            if array.dtype.kind == "f" and np.all(np.isfinite(array)) and np.ptp(array) > 0:  # constants tell nothing
+            if array.dtype.kind == "f" and np.all(np.isfinite(array)) and np.ptp(array) > 0:  # no constants
                 flat = array.astype(np.float64).ravel()
                 self._sizes[array.size].append((name, flat, float(np.linalg.norm(flat))))
 
@@ -98,7 +106,7 @@ class _Found:
                     self._nearest[name].append((distance, node))
 
     def places(self) -> dict[str, list[Node]]:
-        """By tensor, the nodes that have its value, in graph order."""
+        """For each tensor, the nodes with the same value, in graph order."""
         return {
             name: [node for distance, node in near if distance <= _AS_NEAR * min(near, key=_distance)[0] + 1e-7]
             for name, near in self._nearest.items()
@@ -112,7 +120,7 @@ def _distance(near: tuple[float, Node]) -> float:
 def _behind(
     operator: Operator, sources: Mapping[str, Operator], places: Mapping[str, list[Node]]
 ) -> tuple[list[str], set[Node]]:
-    """The operators in front of ``operator`` whose values are found nowhere, and the nodes that all of them read."""
+    """The operators before ``operator`` whose values are not found, and the nodes that all of them read."""
     hidden: list[str] = []
     read: set[Node] = set()
     open_ = list(operator.inputs)
@@ -127,10 +135,10 @@ def _behind(
 
 
 def _between(read: set[Node], made: Sequence[Node]) -> set[Node]:
-    """The nodes from behind ``read`` up to ``made``; ``made`` itself where it is nothing but what was read."""
+    """The nodes after ``read`` up to and including ``made``; ``made`` itself if it equals what was read."""
     between: set[Node] = set()
     fresh = [node for node in made if node not in read]
-    # A reshape behind has the same value, and belongs to whoever reads it.
+    # A reshape after it has the same value, and belongs to its reader.
     open_ = [node for node in fresh if not is_move(node)] or fresh
     while open_:
         node = open_.pop()

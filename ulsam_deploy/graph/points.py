@@ -1,4 +1,4 @@
-"""What every module of the captured network gives for one batch, in float64: where an artifact can be compared."""
+"""The float64 result of every module of the captured network for one batch: the points to compare an artifact at."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from ulsam_deploy.graph.evaluate import Evaluator, batches
 from ulsam_deploy.graph.modules import module_of, module_paths
 from ulsam_deploy.graph.program import Program
 
-#: What an control run is in each precision whose values still tell one module from another; quantized ones don't.
+#: The control run of each precision whose values still identify a module; quantized values do not.
 CONTROL = {"fp32": torch.float32, "fp16": torch.float16}
 
 
 def module_points(captured: Program, inputs: Mapping[str, Array], precision: str = "fp32") -> list[Point]:
-    """One point for each tensor that leaves a module, in graph order, on ``inputs`` (P, ...) by name.
+    """One point for each tensor that leaves a module, in graph order.
 
-    P fills whole batches of ``captured`` (1, where it is dynamic): an artifact may take more images at once.
-    The noise of a point is how far an control run in ``precision`` is off there, and never less than is usual in front
-    of it: errors pile up along the network. Values that are the same everywhere tell nothing and are left out.
+    The noise of a point is the error of a control run in ``precision`` there, and at least the usual noise before it,
+    because errors accumulate along the network. Constant values identify nothing and are left out.
+
+    Args:
+        captured: The captured network.
+        inputs: (P, ...) by name; P fills whole batches of ``captured`` (1 if it is dynamic), as an artifact may have a
+            larger batch.
+        precision: The artifact's precision.
     """
     if precision not in CONTROL:
         raise UnavailableError(f"modules cannot be told apart by value in {precision}", expected=" or ".join(CONTROL))
@@ -38,7 +43,7 @@ def module_points(captured: Program, inputs: Mapping[str, Array], precision: str
     exact, sound = Evaluator(captured), Evaluator(captured, CONTROL[precision])
     known = set(constant_leaves(captured.exported, {}, None))
     points: list[Point] = []
-    behind: dict[Node, frozenset[int]] = {}  # the last points on every way to a node; absent for constants
+    behind: dict[Node, frozenset[int]] = {}  # the last points on every path to a node; absent for constants
     noises: list[float] = []
     for (node, value), (_, rough) in zip(_every(exact, parts), _every(sound, parts)):
         ways = [behind.get(used, frozenset()) for used in node.all_input_nodes if _varies(used, known, behind)]
@@ -54,7 +59,7 @@ def module_points(captured: Program, inputs: Mapping[str, Array], precision: str
 
 
 def _every(evaluator: Evaluator, parts: list[list[Tensor]]) -> Iterator[tuple[Node, Any]]:
-    """Every operator with its values of all ``parts``, one after the other along the first axis."""
+    """Every operator with its values for all ``parts``, concatenated along the first axis."""
     for runs in zip(*(evaluator.every(part) for part in parts)):
         values = [value for _, value in runs]
         joined = all(isinstance(value, Tensor) and value.ndim for value in values) and len(values) > 1

@@ -1,4 +1,4 @@
-"""The Program: a captured network, the names and shapes of its tensors, and the attention blocks found in it."""
+"""The captured network as a :class:`Program`: names and shapes of its tensors, and the attention blocks found in it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import Block, Refusal, TensorSpec
 from ulsam_deploy.graph.editing import Editor
 
-#: The batch that a dynamic program is traced with: larger than one, so that no dimension is mistaken for a constant.
+#: The batch that a dynamic program is traced with: torch would treat a dimension of size 1 as a constant.
 TRACED_BATCH = 2
-#: The largest batch that a dynamic program promises.
+#: The largest batch that a dynamic program accepts.
 MAX_BATCH = 1024
 
 
@@ -27,8 +27,13 @@ MAX_BATCH = 1024
 class Program:
     """A ``torch.export`` program with flat tensor inputs and outputs in the order of ``inputs`` and ``outputs``.
 
-    ``blocks`` are the ULSAM blocks fused so far, in graph order; ``refusals`` what looked like one and was left.
-    ``exact`` holds the float64 values, by target, of buffers that a rewrite computed and stored as float32.
+    Attributes:
+        exported: The program itself.
+        inputs: Names and shapes of the inputs.
+        outputs: Names and shapes of the outputs.
+        blocks: The ULSAM blocks fused so far, in graph order.
+        refusals: What looked like a block and was left unchanged, with the reason.
+        exact: By target, the float64 values of buffers that a rewrite computed and stored as float32.
     """
 
     exported: ExportedProgram
@@ -53,7 +58,7 @@ class Program:
 
 
 class _Flat(nn.Module):
-    """Gives any network tensors in, a flat tuple of tensors out; remembers the names of a mapping's entries."""
+    """Wraps a network so that it takes tensors and returns a flat tuple of tensors; keeps the names of the outputs."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -82,26 +87,26 @@ def _named_outputs(value: object, name: str) -> list[tuple[str, Tensor]]:
 
 @dataclass(frozen=True)
 class Signature:
-    """What goes into a network and what comes out, in order, as :class:`Program` has them."""
+    """The inputs and outputs of a network, in order, as in :class:`Program`."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
 
 def signature(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int | None = 1) -> Signature:
-    """Run ``model`` once to learn its inputs and outputs; all of :func:`capture` that can be known without capturing.
+    """Run ``model`` once to learn its inputs and outputs, without capturing it.
 
     Args:
-        model: the network.
-        input_shapes: as :func:`capture` has them.
-        batch: a number, or ``None`` for a dynamic batch.
+        model: The network.
+        input_shapes: The inputs without the batch axis, as in :func:`capture`.
+        batch: The batch size, or ``None`` for a dynamic batch.
 
     Returns:
         The names and shapes.
 
     Raises:
-        UsageError: the network does not run on these shapes.
-        ExportError: its outputs are no tensors.
+        UsageError: The network does not run on these shapes.
+        ExportError: Its outputs are not tensors.
     """
     flat, examples = _Flat(model).eval(), _examples(input_shapes, batch)
     return _signature(flat, examples, _run_once(flat, examples), batch)
@@ -110,19 +115,27 @@ def signature(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: in
 def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int | None = 1) -> Program:
     """Capture ``model`` in evaluation mode with ``torch.export``.
 
-    ``input_shapes`` are the inputs without the batch axis, e.g. ``[(3, 224, 224)]``; ``batch`` is a number or ``None``
-    for a dynamic batch. The network's parameters must be float32. Raises :class:`ExportError` with torch's words when
-    the network cannot be captured or does not accept the shapes.
+    Args:
+        model: The network; its parameters must be float32.
+        input_shapes: The inputs without the batch axis, e.g. ``[(3, 224, 224)]``.
+        batch: The batch size, or ``None`` for a dynamic batch.
+
+    Returns:
+        The captured program, without fused blocks.
+
+    Raises:
+        UsageError: The network does not run on these shapes.
+        ExportError: The network cannot be captured; contains torch's message.
     """
     flat, examples = _Flat(model).eval(), _examples(input_shapes, batch)
     results = _run_once(flat, examples)
     dim = Dim("batch", min=1, max=MAX_BATCH)
     dynamic = {"inputs": tuple({0: dim} for _ in examples)} if batch is None else None
     try:
-        with warnings.catch_warnings():  # torch warning about itself
+        with warnings.catch_warnings():  # torch warns about its own code
             warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
             exported = torch.export.export(flat, examples, dynamic_shapes=dynamic)
-            # Functional, with one spelling for most operators; composite operators such as conv2d stay whole.
+            # Makes the graph functional, with one form of most operators; composite ones such as conv2d stay whole.
             exported = exported.run_decompositions({})
     except Exception as error:  # torch.export raises many kinds, all of them about the user's network
         raise ExportError(
@@ -153,7 +166,7 @@ def _run_once(flat: _Flat, examples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _signature(flat: _Flat, examples: Sequence[Tensor], results: Sequence[Tensor], batch: int | None) -> Signature:
-    """The names and shapes of ``examples`` and of what ``flat`` gave for them, with the batch that was asked for."""
+    """The names and shapes of ``examples`` and of the ``results`` of ``flat`` for them, with the requested batch."""
     size = examples[0].shape[:1]
     return Signature(
         tuple(
@@ -168,7 +181,7 @@ def _signature(flat: _Flat, examples: Sequence[Tensor], results: Sequence[Tensor
 
 
 def _without_mutations(exported: ExportedProgram) -> ExportedProgram:
-    """The program without the outputs that would overwrite its caller's tensors; refuses a network with a memory."""
+    """The program without the outputs that would overwrite its caller's tensors; refuses a network with state."""
     remembered = exported.graph_signature.buffers_to_mutate
     if remembered:
         raise ExportError(

@@ -1,4 +1,4 @@
-"""Proof that a rewrite changed nothing: the rewritten program equals the captured one in float64, to rounding."""
+"""Proof that a rewrite changed nothing: the rewritten program equals the captured one in float64, up to rounding."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.graph.evaluate import Evaluator
 from ulsam_deploy.graph.program import Program
 
-#: One rounding of float64, the least that an input can be off by.
+#: One rounding of float64: the smallest relative error of an input.
 _ROUNDOFF = 2.0**-52
-#: How many times the effect of one rounding of the input a rewrite may differ: a deep network rounds about a thousand
-#: times on the way, each time with an effect like that of the input's own rounding or less.
+#: A rewrite may differ by this multiple of the effect of one rounding of the input: a deep network rounds about a
+#: thousand times, and each rounding has at most about the effect of rounding the input.
 _ROUNDINGS = 2.0**10
 
 
 class Proof:
-    """What ``captured`` computes in float64 on random and adversarial inputs: every rewrite of it is held against that.
+    """What ``captured`` computes in float64 on random and adversarial inputs, to compare every rewrite of it with.
 
-    What counts as rounding is measured on the captured network itself, for each input and output: how far it moves
-    when every input element is off by one rounding.
+    What counts as rounding is measured on the captured network itself, for each input and output: how much the output
+    changes when every input element changes by one rounding.
     """
 
     def __init__(self, captured: Program) -> None:
@@ -32,14 +32,22 @@ class Proof:
         self._shaken = {kind: evaluator.run(_shaken(inputs)) for kind, inputs in self._inputs.items()}
 
     def check(self, rewritten: Program, what: str) -> float:
-        """The largest relative difference between the two programs.
+        """Compare ``rewritten`` with the captured program.
 
-        Raises :class:`ExportError`, naming ``what`` was done and where they differ, when it is more than rounding.
+        Args:
+            rewritten: The program after the rewrite.
+            what: Names the rewrite in the error message.
+
+        Returns:
+            The largest relative difference.
+
+        Raises:
+            ExportError: The difference is more than rounding; names the output that differs.
         """
         return self.hold(Evaluator(rewritten).run, what)
 
     def hold(self, other: Callable[[Sequence[Tensor]], Mapping[str, Tensor]], what: str) -> float:
-        """The same for any function of one batch of inputs, in order, that gives the outputs by name in float64."""
+        """Check any function that takes one batch of inputs, in order, and gives float64 outputs by name."""
         worst = 0.0
         for kind, inputs in self._inputs.items():
             given = other(inputs)
@@ -57,12 +65,12 @@ class Proof:
 
 
 def prove(captured: Program, rewritten: Program, what: str) -> float:
-    """:meth:`Proof.check` for a single rewrite."""
+    """Call :meth:`Proof.check` for a single rewrite."""
     return Proof(captured).check(rewritten, what)
 
 
 def _shaken(inputs: list[Tensor]) -> list[Tensor]:
-    """Every element up or down by one rounding of float64, at random but the same each time."""
+    """Every element moved up or down by one rounding of float64, with a fixed seed."""
     generator = torch.Generator().manual_seed(2)
     return [
         x.double() * (1 + _ROUNDOFF * (2.0 * torch.randint(0, 2, x.shape, generator=generator) - 1)) for x in inputs
@@ -80,7 +88,7 @@ def _difference(given: Tensor, expected: Tensor) -> float:
 
 
 def _inputs(program: Program) -> dict[str, list[Tensor]]:
-    """Inputs under which attention is ordinary, peaked, tied, saturated and negative."""
+    """Inputs that make the attention ordinary, peaked, tied, saturated and negative."""
     random = list(program.example(seed=1).values())
     spike = [torch.zeros_like(x) for x in random]
     for x in spike:

@@ -1,7 +1,8 @@
-"""A network run with weights and activations rounded to the grids of int8, as an engine would round them.
+"""Runs a network with weights and activations rounded to int8 grids, as an engine would round them.
 
-Every value stays float32 and lies on a grid of 8 bits where int8 would store it ("fake quantization": Jacob et al.,
-CVPR 2018, arXiv 1712.05877): weights symmetric with one scale an output channel, activations with one scale a tensor.
+Every value stays float32, rounded to a grid of 8 bits where int8 would store it ("fake quantization": Jacob et al.,
+CVPR 2018, arXiv 1712.05877). Weights are symmetric with one scale for each output channel; activations have one scale
+for each tensor.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from ulsam_deploy.graph.modules import is_within, module_of
 from ulsam_deploy.graph.program import Program
 
 _ATEN = torch.ops.aten
-#: What int8 engines compute in int8: operators with an activation and a weight.
+#: The operators that int8 engines compute in int8: those with an activation and a weight.
 PRODUCTS = (_ATEN.conv2d.default, _ATEN.convolution.default, _ATEN.linear.default, _ATEN.conv1d.default)
-#: Inputs whose ranges are observed; more would not change a minimum or maximum by much.
+#: The number of inputs to observe ranges on; more would not change a minimum or maximum by much.
 _OBSERVED = 64
 
 Range = tuple[float, float]
@@ -31,10 +32,12 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Grid:
-    """Where activations are rounded: on -127..127 around zero (``symmetric``), or on 256 steps between the ends.
+    """How activations are rounded.
 
-    ``everywhere``: every floating-point result is, and not only what :data:`PRODUCTS` read. ``widened``: by how much
-    the range is larger than what was observed.
+    Attributes:
+        symmetric: To -127..127 around zero; otherwise to 256 steps between the ends of the range.
+        everywhere: Round every floating-point result, and not only the inputs of :data:`PRODUCTS`.
+        widened: How much larger the range is than the observed one.
     """
 
     symmetric: bool
@@ -44,13 +47,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Ranges:
-    """Minimum and maximum of tensors by the name of the node that makes them; of another tensor, its own."""
+    """Minimum and maximum of tensors by the name of the node that makes them; any other tensor has its own range."""
 
     known: Mapping[str, Range]
     grid: Grid
 
     def round(self, node: Node, value: Tensor) -> Tensor:
-        """``value``, made by ``node``, on its grid."""
+        """``value``, made by ``node``, rounded to its grid."""
         low, high = self.known.get(node.name) or (float(value.min()), float(value.max()))
         low, high = min(low, 0.0) * self.grid.widened, max(high, 0.0) * self.grid.widened
         if self.grid.symmetric:
@@ -61,7 +64,7 @@ class Ranges:
 
 
 def rounded_weights(weight: Tensor) -> Tensor:
-    """``weight`` on -127..127 with one scale for each index of its first axis, the output channels."""
+    """``weight`` rounded to -127..127 with one scale for each index of its first axis, the output channels."""
     size = weight.abs().flatten(1).amax(1).clamp_min(torch.finfo(torch.float32).tiny)
     scale = (size / 127).reshape(-1, *(1,) * (weight.ndim - 1))
     return (weight / scale).round().clamp(-127, 127) * scale
@@ -79,7 +82,7 @@ def observe(program: Program, calibration: Calibration) -> dict[str, Range]:
 
 
 class _Observer(Evaluator):
-    """Notes the range of every value."""
+    """Records the range of every value."""
 
     def __init__(self, program: Program) -> None:
         super().__init__(program, torch.float32)
@@ -103,8 +106,9 @@ class _Observer(Evaluator):
 
 
 class Fake(Evaluator):
-    """``program`` in float32 with the weights of :data:`PRODUCTS` passed through ``weights``, and what they read
-    rounded by ``activations``, except inside the modules of ``skip``.
+    """Runs ``program`` in float32 with fake quantization, except inside the modules of ``skip``.
+
+    The weights of :data:`PRODUCTS` are passed through ``weights``, and their inputs are rounded by ``activations``.
     """
 
     def __init__(
@@ -136,7 +140,7 @@ class Fake(Evaluator):
         return self._stored(node, super()._value(node, changed))
 
     def _stored(self, node: Node, value: object) -> Any:
-        """``value`` as an engine keeps it that has int8 tensors only, outside attention."""
+        """``value`` as stored by an engine that has only int8 tensors outside attention."""
         rounds = self._activations is not None and self._activations.grid.everywhere and node not in self._left
         if not rounds or not isinstance(value, Tensor) or not value.is_floating_point() or not _kept(node):
             return value
@@ -145,7 +149,7 @@ class Fake(Evaluator):
 
 
 def _kept(node: Node) -> bool:
-    """Whether the result is stored: engines fuse a convolution with the batch norm and the clip behind it."""
+    """Whether the result is stored: engines fuse a convolution with the batch norm and the clip after it."""
     users = list(node.users)
     fused = len(users) == 1 and users[0].target in _FUSED and node.target in (*PRODUCTS, *_FUSED, _ATEN.add.Tensor)
     return not fused

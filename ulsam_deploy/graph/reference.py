@@ -1,4 +1,4 @@
-"""The golden set of a network: float64 reference, reference ablations and control runs in float32 on all probes."""
+"""Makes the golden set of a network: float64 reference, reference ablations and float32 control runs on all probes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.graph.evaluate import Evaluator, batches, removed, uniform
 from ulsam_deploy.graph.program import Program
 
-_TOGETHER = 4  # probes evaluated at once: ablations in float64 hold many activations
+_TOGETHER = 4  # probes in one evaluation; more would need much memory, as float64 ablations hold many activations
 
 
 def make_golden(captured: Program, fused: Program, probes: Mapping[str, Array], names: tuple[str, ...]) -> Golden:
-    """What every artifact of this network is held against.
+    """Compute what every artifact of this network is checked against.
 
-    The reference and the noise come from ``captured``, the unrewritten network; the ablations from ``fused``, which has
-    the blocks to remove (and was proven equal). ``probes`` are float32 ``(P, ...)`` by input name.
+    Args:
+        captured: The unrewritten network; gives the reference and the noise floor.
+        fused: The fused network, proven equal to it; gives the ablations, because its blocks can be removed.
+        probes: Float32 ``(P, ...)`` by input name.
+        names: The name of each probe.
     """
     inputs = {spec.name: torch.from_numpy(probes[spec.name]) for spec in captured.inputs}
     size = captured.batch or _TOGETHER
@@ -36,7 +39,7 @@ def make_golden(captured: Program, fused: Program, probes: Mapping[str, Array], 
 
 
 def _ways(captured: Program, fused: Program) -> list[tuple[Program, int, Callable[[], AbstractContextManager[Any]]]]:
-    """Sound float32 evaluations: other batch sizes, kernels, thread counts and the rewritten order of operations."""
+    """The control runs: correct float32 evaluations that differ in batch size, kernels, threads and operation order."""
     size = captured.batch or _TOGETHER
     return [
         (captured, size, nullcontext),
@@ -47,7 +50,7 @@ def _ways(captured: Program, fused: Program) -> list[tuple[Program, int, Callabl
 
 @contextmanager
 def _plain_kernels() -> Iterator[None]:
-    """torch's own convolutions instead of oneDNN's, which sum in another order."""
+    """Use torch's own convolutions instead of oneDNN's, which sum in another order."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="TF32 acceleration on top of oneDNN")
         with torch.backends.mkldnn.flags(enabled=False):
@@ -56,7 +59,7 @@ def _plain_kernels() -> Iterator[None]:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Sums are split among threads, so another thread count is another order of summation."""
+    """Use one thread: sums are split among threads, so another thread count means another order of summation."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,8 +1,8 @@
-"""How much of each block's attention survives a precision, from what the block reads and attends to: a forecast.
+"""Forecasts how much of each block's attention survives a precision, from the block's inputs and attention maps.
 
-Made before anything is compiled. ULSAM adds ``a * x`` to ``x``; for each way to store that, the values seen on some
-inputs are rounded as the way rounds them, with the attention and without, and the difference is projected on ``a * x``.
-That is the retention that the block would have if nothing else were rounded: 1 is all, 0 is lost. numpy only.
+This needs no compiled artifact. ULSAM adds ``a * x`` to ``x``. For each way to store that, the values seen on some
+inputs are rounded in this way, with the attention and without, and the difference is projected on ``a * x``. That is
+the retention that the block would have if nothing else were rounded: 1 is all, 0 is lost. numpy only.
 
 =========== ===================================================================================================
 ``plain``   everything is stored in the precision: in int8 the softmax in steps of 1/256 (TFLite's fixed scale),
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ulsam_deploy.device.bundle import Evidence
 
 
-#: The steps of an int8 softmax, and those between the ends of an int8 tensor's range.
+#: The number of steps of an int8 softmax, and of those between the ends of an int8 tensor's range.
 _SOFTMAX_STEPS, _STEPS = 256, 255
 
 
@@ -37,8 +37,10 @@ _SOFTMAX_STEPS, _STEPS = 256, 255
 class Resolution:
     """The forecast for one block on a map of ``height`` x ``width``.
 
-    ``peak``: the largest attention of a map, the mean over inputs and subspaces; ``highest``: of all. ``survives``: by
-    precision (``int8``, ``fp16``, ``bf16``) and form, how much of what the attention adds is left.
+    Attributes:
+        peak: The largest attention value of a map, averaged over inputs and subspaces.
+        highest: The largest attention value of all maps.
+        survives: By precision (``int8``, ``fp16``, ``bf16``) and form, how much of what the attention adds is left.
     """
 
     block: str
@@ -50,7 +52,7 @@ class Resolution:
 
 
 def forecast(block: str, x: Array, maps: Array) -> Resolution:
-    """For a block that reads ``x`` (P, C, H, W) and attends by ``maps`` (P, g, H, W), both float64."""
+    """Make the forecast for a block with input ``x`` (P, C, H, W) and attention ``maps`` (P, g, H, W), both float64."""
     peaks = maps.reshape(*maps.shape[:2], -1).max(2)
     a = np.repeat(maps, x.shape[1] // maps.shape[1], 1)
     added = a * x
@@ -112,7 +114,7 @@ def word(survives: float) -> str:
 
 
 def suggestion(found: Resolution) -> str:
-    """What to do about a block in one sentence; empty where its attention survives everything."""
+    """One sentence on what to do about a block; empty if its attention survives every precision."""
     where = f"'{found.block}' ({found.height} x {found.width}, peak {found.peak:.2g})"
     plain = {precision: ways["plain"] for precision, ways in found.survives.items()}
     lost = [precision for precision, left in plain.items() if left < KEPT]
@@ -134,9 +136,9 @@ _DOING = {
 
 
 def annotated(artifact: Artifact, evidence: Evidence, found: Iterable[Resolution]) -> Artifact:
-    """``artifact`` with the fact ``resolution``: the forecast of each block beside what was measured.
+    """Add to ``artifact`` the fact ``resolution``: the forecast of each block beside the measured retention.
 
-    And with ``suggestions`` about the blocks that storing everything in the artifact's precision would lose.
+    Also adds ``suggestions`` about blocks that would lose attention if everything were stored in its precision.
     """
     form = artifact.facts.attention
     precision = artifact.precision.removesuffix("-dynamic")
@@ -146,7 +148,7 @@ def annotated(artifact: Artifact, evidence: Evidence, found: Iterable[Resolution
         ways = one.survives.get(precision)
         if ways is None:
             continue
-        forecast = ways.get(form, 1.0)  # float32 throughout where only the weights are smaller
+        forecast = ways.get(form, 1.0)  # if only the weights are smaller, everything is computed in float32
         row = ResolutionRow(one.block, ways["plain"], form, forecast, measured.get(one.block))
         rows.append(row)
         if ways["plain"] < KEPT:
@@ -169,7 +171,7 @@ def _sentence(found: Resolution, precision: str, row: ResolutionRow) -> str:
 
 
 def in_short(found: Sequence[Resolution]) -> str:
-    """How many blocks would lose attention where everything is stored in a precision."""
+    """How many blocks would lose attention if everything were stored in a precision, as text."""
     if not found:
         return "no block"
     lost = {name: sum(one.survives[name]["plain"] < KEPT for one in found) for name in _WAYS}
@@ -178,7 +180,7 @@ def in_short(found: Sequence[Resolution]) -> str:
 
 
 def rows(found: Sequence[Resolution]) -> list[tuple[str, ...]]:
-    """A line for each block under :data:`COLUMNS`."""
+    """One row for each block, with the columns :data:`COLUMNS`."""
     return [
         (
             one.block,

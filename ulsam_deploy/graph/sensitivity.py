@@ -1,8 +1,8 @@
-"""What int8 does to each part of a network, one part at a time and in torch: what a search over choices begins with.
+"""Measures what int8 does to each part of a network, one at a time, in torch: the start of the search for ``auto``.
 
-Engines differ in how they round, and which part of a network bears it least they hardly do. So that is found out once
-for all targets, without any converter: one part in int8 (:mod:`ulsam_deploy.graph.quantized`, with every stored tensor
-rounded, the harshest of engines), all else in float32, judged by the very check that artifacts are judged by.
+Engines differ in how they round, but hardly in which part of a network tolerates it least. So this is measured once for
+all targets, without any converter: one part in int8 (:mod:`ulsam_deploy.graph.quantized`, with every stored tensor
+rounded, like the least accurate engine), everything else in float32, judged by the same check as artifacts.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from ulsam_deploy.graph.quantized import PRODUCTS, Fake, Grid, Ranges, observe, 
 
 @dataclass(frozen=True)
 class Product:
-    """A module with a convolution or matrix product that int8 engines compute in int8: its path, and MACs a sample."""
+    """A module with a convolution or matrix product that engines compute in int8: its path and MACs for one sample."""
 
     path: str
     macs: int
 
 
 def products(fused: Program) -> tuple[Product, ...]:
-    """Every such module of the network outside its attention blocks, in the order in which they run first."""
+    """Every such module of the network outside its attention blocks, in execution order."""
     attention = _attention(fused)
     macs: dict[str, int] = {}
     for node in fused.exported.graph.nodes:
@@ -47,9 +47,16 @@ def products(fused: Program) -> tuple[Product, ...]:
 def sensitivity(
     fused: Program, golden: Golden, calibration: Calibration, parts: Sequence[Sequence[str]]
 ) -> list[Report]:
-    """For each of ``parts`` (module paths), what the check says where these alone are in int8.
+    """Check the network with only one part in int8, for each part.
 
-    Judged by the int8 noise floors and probes of ``golden``, retention by the rounded network's own ablations.
+    Args:
+        fused: The fused network.
+        golden: The golden set; its int8 noise floors and probes are used.
+        calibration: The inputs that ranges are taken from.
+        parts: Groups of module paths.
+
+    Returns:
+        The report of the check for each part; retention is judged by the quantized network's own ablations.
     """
     judged = golden.at("int8")
     ranges = Ranges(observe(fused, calibration), Grid(symmetric=False, everywhere=True))
@@ -66,7 +73,7 @@ def sensitivity(
 
 
 def _run(fake: Fake, inputs: Mapping[str, torch.Tensor], size: int) -> tuple[dict[str, Array], list[dict[str, Array]]]:
-    """Outputs, and those without each block's attention: float32 ``(P, ...)`` by name."""
+    """The outputs, and for each block those without its attention: float32 ``(P, ...)`` by name."""
     parts = [fake.ablations(batch, removed) for batch in batches(inputs, size)]
     whole = _joined([part[0] for part in parts])
     return whole, [_joined([part[1][block] for part in parts]) for block in range(len(parts[0][1]))]
@@ -77,7 +84,7 @@ def _joined(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, Array]:
 
 
 def _others(fused: Program, part: Sequence[str]) -> tuple[str, ...]:
-    """The paths of all modules with operators outside ``part``, and attention; not of those around ``part``."""
+    """The paths of the attention blocks and of all modules with operators outside ``part``, but not around it."""
     paths = {module_of(node) or "" for node in fused.exported.graph.nodes if node.op == "call_function"}
     outside = {path for path in paths if not is_within(path, part) and not any(is_within(own, [path]) for own in part)}
     return tuple(sorted(outside | set(_attention(fused))))

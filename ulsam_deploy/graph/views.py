@@ -1,4 +1,4 @@
-"""What people look at later, taken from the programs while they are there: attention maps, and a block's graph."""
+"""Data for the report that only the programs can give: the reference's attention maps, and a block's graph."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from ulsam_deploy.graph.modules import module_paths, own_path
 from ulsam_deploy.graph.program import Program
 from ulsam_deploy.graph.resolution import Resolution, forecast
 
-#: What people call an operator that torch has a longer name for.
+#: Short names of operators for which torch has a longer name.
 _PLAIN = {"_native_batch_norm_legit_no_training": "batch_norm"}
-#: Inputs on which attention is looked at for a forecast.
+#: The number of inputs on which attention is measured for a forecast.
 _WATCHED = 6
 
 
 def reference_maps(captured: Program, fused: Program, golden: Golden) -> Maps:
-    """The float64 attention maps of every block on the probes that :func:`chosen` picks, and the naive block's graph.
+    """The float64 attention maps of every block on the probes that :func:`chosen` picks, and the first block's graph.
 
-    They are those of ``fused``, which was proven equal to ``captured``.
+    The maps come from ``fused``, which was proven equal to ``captured``; the graph is the unfused one of ``captured``.
     """
     numbers = sum(b.subspaces * b.height * b.width for b in fused.blocks)
     rows = chosen(golden, numbers)
@@ -51,7 +51,7 @@ def reference_maps(captured: Program, fused: Program, golden: Golden) -> Maps:
 
 
 def watched(fused: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[Added]]]:
-    """A few inputs of ``golden``, real ones where it has any, in whole batches, and what the blocks make of them."""
+    """A few inputs of ``golden``, real ones if it has any, in whole batches, and what the blocks compute for them."""
     for feed, blocks in _attended(fused, golden):
         yield feed, [Added(*_added(x, maps)) for x, maps in blocks]
 
@@ -62,7 +62,7 @@ def _added(x: Array, maps: Array) -> tuple[Array, Array]:
 
 
 def resolutions(fused: Program, golden: Golden) -> tuple[Resolution, ...]:
-    """What each block's attention meets in lower precisions, forecast on those inputs."""
+    """The forecast for each block's attention in lower precisions, on the inputs of :func:`watched`."""
     if not fused.blocks:
         return ()
     parts = [blocks for _, blocks in _attended(fused, golden)]
@@ -83,9 +83,9 @@ def _attended(fused: Program, golden: Golden) -> Iterator[tuple[dict[str, Array]
 
 
 def block_steps(program: Program, path: str) -> tuple[Step, ...]:
-    """The operations of the block whose module path is ``path`` that depend on the network's input, in order.
+    """The operations of the block at the module path ``path`` that depend on the network's input, in order.
 
-    Empty where there are more than can be drawn.
+    Empty if there are too many to draw.
     """
     known = set(constant_leaves(program.exported, {}, None))
     numbers: dict[Node, int] = {}
@@ -99,13 +99,13 @@ def block_steps(program: Program, path: str) -> tuple[Step, ...]:
             sources = dict.fromkeys(_number(used, numbers) for used in node.all_input_nodes if used in live)
             numbers[node] = len(steps)
             steps.append(Step(_name(node), _shape(node.meta.get("val")), tuple(sources)))
-        elif _name(node) == "getitem":  # one of several results: the same step
+        elif _name(node) == "getitem":  # selects one of several results: part of the same step
             numbers[node] = _number(node.all_input_nodes[0], numbers)
     return tuple(steps) if len(steps) <= MOST_STEPS else ()
 
 
 def first_block(lowered: Program) -> tuple[Step, ...]:
-    """What a target got in place of the first block; empty without blocks."""
+    """The lowered operations of the first block; empty without blocks."""
     return block_steps(lowered, lowered.blocks[0].path) if lowered.blocks else ()
 
 

@@ -1,6 +1,6 @@
-"""The calibration set: real inputs that int8 takes its ranges from, read and judged before anything is quantized.
+"""The calibration set: real inputs that int8 takes its ranges from, read and checked before anything is quantized.
 
-numpy only, but for pictures.
+numpy only, except for images.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.types import Calibration, TensorSpec
 from ulsam_deploy.inputs import probes as own_probes
 
-#: Fewer samples than this leave ranges to chance: what an activation's range was in so few of them is passed by a
-#: later one with a probability of about one in so many.
+#: With fewer samples, ranges depend on chance: after n samples, the next one exceeds an activation's observed range
+#: with a probability of about 1/n.
 FEW = 32
-#: So many samples are checked on and give no range; never more than a quarter of the set.
+#: The number of samples that are kept for checking and give no range; never more than a quarter of the set.
 HELD_OUT = 48
-#: Two samples nearer than this part of their size are one picture, stored anew or compressed again.
+#: Two samples with a smaller relative distance are the same image, stored or compressed again.
 _NEAR = 0.05
 
 
 def read_calibration(
     path: Path, inputs: Sequence[TensorSpec], preprocessing: Preprocessing | None = None
 ) -> Calibration:
-    """The samples in ``path``: a folder of pictures or ``.npy`` files, or an ``.npz``, as ``--probes`` are read.
+    """Read the samples in ``path``: a folder of images or ``.npy`` files, or an ``.npz``, in the same way as probes.
 
     ``inputs`` are the network's. Raises :class:`UsageError` as :func:`ulsam_deploy.inputs.probes.read` does.
     """
@@ -51,16 +51,16 @@ def digest(arrays: ArrayMap) -> str:
 
 @dataclass(frozen=True)
 class CalibrationSplit:
-    """The samples that ranges are taken from, and those, ``(N, ...)`` by input, that are checked on instead."""
+    """The samples that ranges are taken from, and those kept for checking, ``(N, ...)`` by input."""
 
     ranges: Calibration
     held_out: ArrayMap
 
 
 def split(whole: Calibration, batch: int) -> CalibrationSplit:
-    """``whole`` without the samples to check on, and those: evenly spread, in whole batches of ``batch``.
+    """Split off the samples to check on: evenly spread over ``whole``, in whole batches of ``batch``.
 
-    Raises :class:`UsageError` where that leaves nothing to take ranges from.
+    Raises :class:`UsageError` if that leaves nothing to take ranges from.
     """
     total = whole.count
     wanted = -(-max(1, min(HELD_OUT, total // 4)) // batch) * batch
@@ -77,7 +77,7 @@ def split(whole: Calibration, batch: int) -> CalibrationSplit:
 
 
 def note(calibration: Calibration) -> str:
-    """What a user should know about the set in one sentence; empty when nothing."""
+    """One sentence that the user should know about the set; empty if there is none."""
     few = calibration.count
     if few >= FEW:
         return ""
@@ -85,10 +85,10 @@ def note(calibration: Calibration) -> str:
 
 
 def check_disjoint(calibration: Calibration, probes: ArrayMap, names: Sequence[str]) -> None:
-    """Raise :class:`UsageError` where a sample is one of ``probes`` (``(P, ...)`` by input), called ``names``.
+    """Raise :class:`UsageError` if a sample is one of ``probes`` (``(P, ...)`` by input), called ``names``.
 
-    A check on the very inputs that the ranges were taken from would show nothing about others. The same values, or
-    nearly the same, count; samples that are the same everywhere, as black pictures are, count for nothing.
+    A check on the same inputs that the ranges were taken from would show nothing about others. Equal or nearly equal
+    values count as the same; constant samples, such as black images, are ignored.
     """
     for name, samples in calibration.arrays.items():
         flat = samples.reshape(len(samples), -1)

@@ -1,6 +1,6 @@
-"""The user's own inputs: ``FILE.npz``, or a folder of pictures or ``.npy`` files; checked besides the built-in probes.
+"""The user's own inputs, used with the built-in probes: ``FILE.npz``, or a folder of images or ``.npy`` files.
 
-One reader for ``--probes`` and ``--calibration``. numpy only, but for pictures.
+One reader for ``--probes`` and ``--calibration``. numpy only, except for images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ulsam_deploy.device.spelling import unknown
 Shapes = Mapping[str, Sequence[int]]
 _Read = TypeVar("_Read")
 
-#: How many probes an export checks on; rounded up to whole batches.
+#: The number of probes that an export checks on; rounded up to whole batches.
 PROBES = 24
 
 _TODO = "save them with numpy.savez: one array for each input, samples along the first axis, normalized as in training"
@@ -34,9 +34,19 @@ _TODO = "save them with numpy.savez: one array for each input, samples along the
 def with_built_in(
     path: Path | None, shapes: Shapes, batch: int, preprocessing: Preprocessing | None = None
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """The built-in probes and those of ``path``, (P, ...) by input name, and a name for each; P fills whole batches.
+    """Combine the built-in probes with those of ``path``.
 
-    ``shapes`` are the network's inputs without the batch. Raises :class:`UsageError` as :func:`read` does.
+    Args:
+        path: The user's probes, as in :func:`read`; ``None``: only the built-in ones.
+        shapes: The network's inputs, without the batch.
+        batch: The number of probes is a multiple of it.
+        preprocessing: How images become inputs.
+
+    Returns:
+        The probes, (P, ...) by input name, and a name for each.
+
+    Raises:
+        UsageError: As in :func:`read`.
     """
     if path is None:
         return make_probes(shapes, count=PROBES, batch=batch)
@@ -49,13 +59,18 @@ def with_built_in(
 def read(
     path: Path, shapes: Shapes, preprocessing: Preprocessing | None = None
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """The samples in ``path``, float32 (P, ...) by input name, and their names (``yours-0``, or by file).
+    """Read the samples in ``path``.
 
-    An ``.npz`` has one array for each input under its name (under any name where there is one input); a folder has
-    pictures or ``.npy`` files for a network with one input. A float32 array is one sample, or several along a first
-    axis, as the network is fed; pictures and uint8 arrays become that by ``preprocessing``. Raises
-    :class:`UsageError` for another shape or dtype, values that are not finite, a file that holds no arrays, or
-    pictures without a preprocessing.
+    An ``.npz`` has one array for each input, under the input's name (under any name if there is only one input). A
+    folder has images or ``.npy`` files, for a network with one input. A float32 array is one sample, or several along
+    a first axis, in the form of the network's input; ``preprocessing`` converts images and uint8 arrays to this form.
+
+    Returns:
+        The samples, float32 (P, ...) by input name, and their names (``yours-0``, or by file).
+
+    Raises:
+        UsageError: Another shape or dtype, values that are not finite, a file without arrays, or images without a
+            preprocessing.
     """
     if not path.is_dir():
         return _from_npz(path, shapes, preprocessing)
@@ -77,7 +92,7 @@ def read(
 
 
 def _files(path: Path) -> list[Path]:
-    """The samples of a folder, by name."""
+    """The sample files of a folder, sorted by name."""
     return sorted(file for file in path.iterdir() if file.suffix.lower() in {".npy", *images.SUFFIXES})
 
 
@@ -88,7 +103,7 @@ def _of_file(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing | 
 
 
 def digest(path: Path) -> str:
-    """SHA-256 over the files, in hexadecimal; raises :class:`UsageError` when one cannot be read."""
+    """SHA-256 over the files, in hexadecimal; raises :class:`UsageError` if one cannot be read."""
     sha = hashlib.sha256()
     for file in _files(path) if path.is_dir() else [path]:
         try:

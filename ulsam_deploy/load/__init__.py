@@ -1,1 +1,1 @@
-"""A file becomes a network: checkpoints, a user's own code, models that arrive as ONNX."""
+"""Loads a network from a checkpoint, the user's own code, or an ONNX model."""

@@ -1,8 +1,8 @@
-"""Counts a network: parameters and MACs of every ULSAM block, of the whole, and of its backbone without ULSAM.
+"""Counts parameters and MACs of every ULSAM block, of the whole network, and of its backbone without ULSAM.
 
-MACs are those of convolutions and linear layers as torch's own ``FlopCounterMode`` counts them (two FLOPs a MAC), for
-one image. An ONNX file has folded its batch norms, and may hold a block in a form that suits an engine, without the
-module it was: its blocks are counted as the module they were trained as.
+MACs are those of convolutions and linear layers as torch's own ``FlopCounterMode`` counts them (two FLOPs for each
+MAC), for one image. An ONNX file has folded its batch norms, and may hold a block in a form that suits an engine,
+without its original module: such blocks are counted as the module that was trained.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ModuleCost:
-    """Parameters (trained numbers) and MACs a single image costs."""
+    """Parameters (trained numbers), and MACs for a single image."""
 
     parameters: int
     macs: int
@@ -60,13 +60,13 @@ def count(source: Source) -> Census:
 
 
 def _by_module(source: Source, blocks: Sequence[Block], macs: Mapping[str, int]) -> tuple[ModuleCost, ...]:
-    """What the module of each block has and does."""
+    """Parameters and MACs of the module of each block."""
     modules = dict(source.model.named_modules())
     paths = [_path(block) for block in blocks]
     positions = [block.height * block.width for block in blocks]
     costs = []
     for number, path in enumerate(paths):
-        # A module used twice costs its parameters once, and MACs in proportion to the positions of each use.
+        # A module that is used twice has its parameters once, and MACs in proportion to the positions of each use.
         everywhere = sum(size for other, size in zip(paths, positions) if other == path)
         parameters = _parameters(modules[path]) if path in modules and path not in paths[:number] else 0
         costs.append(ModuleCost(parameters, macs.get(path, 0) * positions[number] // max(everywhere, 1)))
@@ -74,15 +74,15 @@ def _by_module(source: Source, blocks: Sequence[Block], macs: Mapping[str, int])
 
 
 def _as_trained(source: Source, blocks: Sequence[Block]) -> tuple[ModuleCost, ...]:
-    """What each block costs in the paper's form, by its geometry.
+    """Parameters and MACs of each block in the paper's form, by its geometry.
 
-    Each subspace has a depthwise and a pointwise 1x1 convolution with biases, and a batch norm behind each.
+    Each subspace has a depthwise and a pointwise 1x1 convolution with biases, each followed by a batch norm.
     """
     named = {name for name, _ in source.model.named_modules()}
     paths = [_path(block) for block in blocks]
     costs = []
     for number, (path, block) in enumerate(zip(paths, blocks)):
-        again = path in named and path in paths[:number]  # where the file has lost its modules, none is used twice
+        again = path in named and path in paths[:number]  # if the file has lost its modules, none is used twice
         parameters = 0 if again else 5 * block.channels + 3 * block.subspaces
         costs.append(ModuleCost(parameters, 2 * block.channels * block.height * block.width))
     return tuple(costs)

@@ -1,4 +1,4 @@
-"""The PyTorch network itself on labelled data: what artifacts are paired with. Host only."""
+"""Runs the PyTorch network itself on labelled data, for paired comparison with artifacts. Host only."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ulsam_deploy.device.types import TensorSpec
 from ulsam_deploy.load import source
 from ulsam_deploy.load.options import LoadOptions
 
-#: What it is called where artifacts are paired with it.
+#: Its name where artifacts are paired with it.
 PARTNER = "PyTorch"
 
 
 def of_card(options: LoadOptions, card: ModelCard, data: Labelled) -> Hits:
-    """Which samples the checkpoint ``options.model`` gets right; raises :class:`UsageError` where it is not ``card``'s.
+    """Which samples the checkpoint ``options.model`` gets right; raises :class:`UsageError` if it is not ``card``'s.
 
-    The errors of :func:`ulsam_deploy.load.source.load` pass through.
+    Also raises what :func:`ulsam_deploy.load.source.load` raises.
     """
     digest = source.file_digest(options)
     if digest != card.sha256:

@@ -1,4 +1,4 @@
-"""What a user can say of how a model is read: shared by every command that takes a MODEL. Standard library only."""
+"""The options for reading a model, shared by every command that takes a MODEL. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """One model and how to read it. ``batch`` ``None`` means dynamic.
+    """One model and how to read it.
 
-    ``inputs`` are shapes without the batch, e.g. ``((3, 224, 224),)``; empty: what the checkpoint or network says.
-    ``arch`` names a registered network, ``factory`` is the user's own code (``pkg.module:function``), ``variant`` the
-    form of the attention module. ``trust_pickle`` and ``allow_globals`` say what a checkpoint's pickle may do.
+    Attributes:
+        model: The file.
+        arch: The name of a registered network, or of one of its configurations.
+        factory: The user's own code (``pkg.module:function``).
+        variant: The variant of the attention module.
+        inputs: Shapes without the batch, e.g. ``((3, 224, 224),)``; empty: those of the checkpoint or network.
+        batch: The batch size; ``None`` means dynamic.
+        trust_pickle: Allow a checkpoint's pickle to run any code.
+        allow_globals: The globals (``module.name``) that a checkpoint's pickle may use.
     """
 
     model: Path

@@ -1,4 +1,4 @@
-"""From a file, or the user's own code, to a network with its weights: the first step of the pipeline."""
+"""Loads a network with its weights from a file or the user's own code: the first step of the pipeline."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Source:
-    """A network in ``eval`` mode and what is known about it. ``expected_blocks`` is ``None`` where nobody knows.
+    """A network in ``eval`` mode and what is known about it. ``expected_blocks`` is ``None`` if unknown.
 
-    ``reference`` is what the network must be equal to in float64 where it was made out of something else: from one
-    batch of inputs in order to the outputs by name.
+    ``reference``, for a network that was converted from something else, is what it must equal in float64: a function
+    from one batch of inputs, in order, to the outputs by name.
     """
 
     model: nn.Module
@@ -36,14 +36,14 @@ class Source:
 
     @property
     def parameters(self) -> int:
-        """How many trained numbers the network has."""
+        """The number of trained parameters."""
         return sum(parameter.numel() for parameter in self.model.parameters())
 
 
 def load(options: LoadOptions, given: InMemory | None = None) -> Source:
-    """Read ``options.model`` and build its network; ``given``: the network itself, where it is in memory.
+    """Read ``options.model`` and build its network; ``given``: the network itself, if it is in memory.
 
-    The errors are those of :mod:`ulsam_deploy.load.checkpoint`, and of :mod:`ulsam_deploy.load.onnx` for an ONNX model.
+    Raises the errors of :mod:`ulsam_deploy.load.checkpoint`, or of :mod:`ulsam_deploy.load.onnx` for an ONNX model.
     """
     if given is not None:
         return _from_memory(options, given)
@@ -58,7 +58,7 @@ def load(options: LoadOptions, given: InMemory | None = None) -> Source:
         raise UsageError(
             f"--ulsam-variant is about ULSAM, and '{options.model.name}' has none", expected="no --ulsam-variant"
         )
-    # Whoever names the variant has answered what the weights leave open.
+    # With an explicit variant, the warning about what the weights leave open is not needed.
     notes = weights.notes if options.variant else checkpoint.remarks(weights, network)
     if options.inputs:
         _check_shapes(network, config, options.inputs)
@@ -125,7 +125,7 @@ def _from_memory(options: LoadOptions, given: InMemory) -> Source:
 
 
 def check_readable(path: Path) -> None:
-    """Raise :class:`UsageError` for a model that is no file or cannot be read, before anything else is done."""
+    """Raise :class:`UsageError` if the model is not a file or cannot be read, before anything else is done."""
     try:
         with path.open("rb"):
             return

@@ -1,4 +1,4 @@
-"""What people and CI read. Importing this imports no plotting library: each part is imported where it is used."""
+"""Reports for users and CI. Importing this imports no plotting library: each module is imported where it is used."""
 
 #: The name of a bundle's report inside the bundle.
 REPORT = "report.html"

@@ -1,4 +1,4 @@
-"""Several bundles and result files side by side: one table, and a trend of each figure over them.
+"""Compares several bundles and result files: one table, and a trend of each figure over them.
 
 Files are compared in the order given: versions of one network, or one network on several devices.
 """
@@ -16,10 +16,10 @@ COLUMNS = ("file", "where", "artifact", "verdict", "error", "least retention", "
 
 @dataclass(frozen=True)
 class Figures:
-    """What is known of one artifact in one file; ``None``: not measured.
+    """The figures of one artifact in one file; ``None``: not measured.
 
-    ``error`` is in noise floors, ``retention`` the least of any block, ``p50`` and ``p90`` in milliseconds, ``size`` in
-    bytes. ``where`` names the machine that the times are from.
+    ``error`` is in noise floors, ``retention`` the smallest of any block, ``p50`` and ``p90`` are in milliseconds, and
+    ``size`` is in bytes. ``where`` names the machine of the times.
     """
 
     where: str
@@ -31,7 +31,7 @@ class Figures:
     p90: float | None = None
 
 
-#: What is drawn as a trend: its name, how it is read, and what the plot's caption says.
+#: The figures drawn as a trend: name, axis label, function that reads it, and the plot's caption.
 _TRENDS: Sequence[tuple[str, str, Callable[[Figures], float | None], str]] = (
     ("p50", "latency (p50), ms", lambda f: f.p50, "The median latency: lower is better."),
     ("p90", "latency (p90), ms", lambda f: f.p90, "Nine of ten runs are as fast as this."),
@@ -41,7 +41,7 @@ _TRENDS: Sequence[tuple[str, str, Callable[[Figures], float | None], str]] = (
 
 
 def comparison(files: Sequence[tuple[str, Mapping[str, Figures]]]) -> dict[str, Any]:
-    """The part of a page that holds ``files`` (name, and figures by artifact) against each other, for the template."""
+    """The template's data for comparing ``files`` (name, and figures by artifact)."""
     from markupsafe import Markup
 
     rows = [(name, *_cells(label, figures)) for name, found in files for label, figures in found.items()]
@@ -57,7 +57,7 @@ def comparison(files: Sequence[tuple[str, Mapping[str, Figures]]]) -> dict[str, 
 def _series(
     files: Sequence[tuple[str, Mapping[str, Figures]]], read: Callable[[Figures], float | None], *, by_machine: bool
 ) -> dict[str, list[float | None]]:
-    """A value a file for each artifact, ``None`` for a gap; times of two machines are two series, never one line."""
+    """One value for each file and artifact, ``None`` for a gap; times of different machines are separate series."""
     several = by_machine and len({figures.where for _, found in files for figures in found.values()}) > 1
     series: dict[str, list[float | None]] = {}
     for number, (_, found) in enumerate(files):
@@ -85,7 +85,7 @@ def _cells(label: str, figures: Figures) -> tuple[str, ...]:
 
 
 def _notes(files: Sequence[tuple[str, Mapping[str, Figures]]]) -> list[str]:
-    """What a reader must know before comparing."""
+    """Notes that a reader must know before comparing."""
     machines = {figures.where for _, found in files for figures in found.values() if figures.p50 is not None}
     notes = []
     if len(machines) > 1:

@@ -1,4 +1,4 @@
-"""A block's graph laid out for drawing: steps in rows by depth, each below what it takes from."""
+"""Lays out a block's graph for drawing: steps in rows by depth, each below its inputs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ulsam_deploy.device.findings import Step
 from ulsam_deploy.device.maps import step_counts
 
 _GAP, _ROW, _HEIGHT = 8, 34, 20
-#: Pixels of a letter at the template's font size, of a box at least, and of what is left free inside one.
+#: In pixels: the width of a letter at the template's font size, the smallest width of a box, and its padding.
 _LETTER, _NARROWEST, _MARGIN = 6.4, 72, 12
 _INPUT = "input"
 
 
 def drawn(title: str, steps: Sequence[Step]) -> dict[str, Any]:
-    """Boxes and edges in pixels for the template, and the same in words for those who do not see them."""
+    """Boxes and edges in pixels for the template, and the same as text for screen readers."""
     depths = _depths(steps)
     columns = _columns(steps, depths)
     box = max([_NARROWEST, *(round(_MARGIN + _LETTER * len(step.name)) for step in steps)])
@@ -54,7 +54,7 @@ def drawn(title: str, steps: Sequence[Step]) -> dict[str, Any]:
 
 
 class _Columns:
-    """Which place each step has in its row, from the left."""
+    """The position of each step in its row, from the left."""
 
     def __init__(self, rows: Sequence[Sequence[int]]) -> None:
         self._rows = rows
@@ -68,7 +68,7 @@ class _Columns:
 
 
 def _depths(steps: Sequence[Step]) -> list[int]:
-    """How far below the block's input each step stands."""
+    """The depth of each step below the block's input."""
     depths: list[int] = []
     for step in steps:
         depths.append(1 + max((depths[source] if source >= 0 else 0 for source in step.sources), default=0))
@@ -76,7 +76,7 @@ def _depths(steps: Sequence[Step]) -> list[int]:
 
 
 def _columns(steps: Sequence[Step], depths: Sequence[int]) -> _Columns:
-    """Each row in the order of the mean place of what its steps take from: few edges cross."""
+    """Sort each row by the mean position of its steps' inputs, so that few edges cross."""
     rows: list[list[int]] = [[-1]]
     places = {-1: 0.5}
     for depth in range(1, max(depths, default=0) + 1):

@@ -1,6 +1,7 @@
 """Writes ``report.html``: one offline page about a bundle, or about several bundles and result files side by side.
 
-Everything on it follows from the bundle; Jinja2 escapes every value, and the page forbids itself to fetch anything.
+Everything on it is derived from the bundle. Jinja2 escapes every value, and the page's content security policy forbids
+fetching anything.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from ulsam_deploy.report.part import Part
 from ulsam_deploy.report.subject import of_bundle
 
 NEEDS = ("jinja2", "matplotlib")
-#: A page is never larger: maps of later subjects are left out instead.
+#: The maximum size of a page; if it would be larger, maps are omitted, those of the last subject first.
 LIMIT = 3 << 20
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def lacking() -> str:
-    """The libraries that a report needs and that are not installed, in words; empty where it can be written."""
+    """The missing libraries that a report needs, as text; empty if it can be written."""
     return " and ".join(name for name in NEEDS if find_spec(name) is None)
 
 
@@ -39,7 +40,7 @@ def write(manifest: Manifest, folder: Path) -> str:
 
 
 def page(title: str, subjects: Sequence[Part], comparison: Mapping[str, object] | None = None) -> str:
-    """The page, below :data:`LIMIT` bytes: the maps are what is large, so they go first, the last subject's first."""
+    """The page, below :data:`LIMIT` bytes: if it is too large, maps are omitted, those of the last subject first."""
     shown = list(subjects)
     text = _rendered(title, shown, comparison)
     for i in range(len(shown) - 1, -1, -1):
@@ -78,14 +79,14 @@ def _rendered(title: str, subjects: Sequence[Part], comparison: Mapping[str, obj
 
 
 def _breakable(path: str) -> Any:
-    """A module path that a line may break after its dots."""
+    """A module path in which a line may break after a dot."""
     from markupsafe import Markup, escape
 
     return Markup(".<wbr>").join(escape(part) for part in path.split("."))
 
 
 def _columns(cards: int) -> int:
-    """How many cards stand beside each other: rows as even as can be, of at most three."""
+    """The number of cards in a row: rows as equal as possible, of at most three."""
     return -(-cards // -(-cards // 3)) if cards else 1
 
 
@@ -95,7 +96,7 @@ def _worst(subjects: Sequence[Part]) -> Verdict:
 
 
 def _together(subjects: Sequence[Part]) -> str:
-    """Several verdicts in one sentence."""
+    """One sentence about the verdicts of several files."""
     counts = [(sum(part.verdict is verdict for part in subjects), verdict.value) for verdict in Verdict]
     return f"{len(subjects)} files side by side: " + ", ".join(f"{n} {word}" for n, word in counts if n) + "."
 

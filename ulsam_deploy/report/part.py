@@ -1,4 +1,4 @@
-"""What every part of a report has, whatever file it is about: a name, a verdict, and what the template lays out."""
+"""The interface of every part of a report, for any kind of file: a name, a verdict, and the template's data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ulsam_deploy.device.findings import Summary, Verdict
 from ulsam_deploy.report.comparison import Figures
 
 PERCENTILES = ("p50", "p90", "p95", "p99")
-#: Anchor, name, and the key of the context that says whether the section is there.
+#: For each section: anchor, name, and the key of the context that says whether it exists.
 _SECTIONS = (
     ("artifacts", "Artifacts", ("cards",)),
     ("failures", "Failures", ("failures",)),
@@ -30,7 +30,7 @@ class Part(abc.ABC):
     @property
     @abc.abstractmethod
     def verdict(self) -> Verdict:
-        """The one word."""
+        """The verdict."""
 
     @property
     @abc.abstractmethod
@@ -40,27 +40,27 @@ class Part(abc.ABC):
     @property
     @abc.abstractmethod
     def subtitle(self) -> str:
-        """What the file is about, in one line."""
+        """The subject of the file, in one line."""
 
     @abc.abstractmethod
     def figures(self) -> Mapping[str, Figures]:
-        """What is compared with other files, by artifact."""
+        """The figures to compare with other files, by artifact."""
 
     @abc.abstractmethod
     def without_maps(self) -> Part:
-        """The same without what is large."""
+        """The same part without the maps, which are large."""
 
     @abc.abstractmethod
     def context(self, number: int | None = None) -> dict[str, Any]:
-        """What the template is given; ``number`` tells this part's identifiers from those of others on the page."""
+        """The template's data; ``number`` makes this part's identifiers unique on the page."""
 
     def sections(self) -> list[tuple[str, str]]:
-        """Anchor and name of every section that is there, in order."""
+        """Anchor and name of every section that exists, in order."""
         context = self.context()
         return [(anchor, name) for anchor, name, keys in _SECTIONS if any(context[key] for key in keys)]
 
     def empty(self, number: int | None) -> dict[str, Any]:
-        """A context with every key of the template and nothing to show but the verdict."""
+        """A context with every key of the template, but only the verdict to show."""
         return {
             "anchor": "" if number is None else f"s{number}",
             "id": "" if number is None else f"s{number}-",
@@ -76,7 +76,7 @@ class Part(abc.ABC):
 
 
 def milliseconds(value: float | None) -> str:
-    """Three digits behind the point, or ``n/a``."""
+    """Three decimal places, or ``n/a``."""
     return "n/a" if value is None else f"{value:.3f}"
 
 

@@ -1,6 +1,6 @@
-"""Plots as inline SVG by matplotlib, in the page's own colours: what it draws in a stand-in colour becomes a variable.
+"""Plots as inline SVG by matplotlib, in the page's own colours: placeholder colours are replaced by CSS variables.
 
-The same figures give the same bytes. Every plot has a title that is read aloud, and a table beside it says the same.
+The same figures give the same bytes. Every plot has a title for screen readers, and a table with the same data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from ulsam_deploy.device.printing import shown
 
 _SERIES = 8
-#: A stand-in for each variable of the page's style sheet; nothing else in a plot has these colours.
+#: A placeholder for each variable of the page's style sheet; nothing else in a plot has these colours.
 _STANDINS = {"--ink": "#010203", "--soft": "#010204", "--line": "#010205"} | {
     f"--s{i}": f"#0103{i:02x}" for i in range(_SERIES)
 }
@@ -29,15 +29,15 @@ _STYLE: Any = {
     "figure.constrained_layout.use": True, "axes.formatter.use_mathtext": False, "axes.unicode_minus": False,
 }  # fmt: skip
 _DASHES = ("-", "--", "-.", ":")
-#: Nothing that is measured lies beyond these, and no axis can show what does.
+#: Limits of a measured value; no axis can show values outside them.
 _SMALLEST, _LARGEST = 1e-30, 1e30
-#: Characters of a label; a longer one would leave no room for the plot.
+#: The maximum length of a label; a longer one would leave no space for the plot.
 _LONGEST = 36
 
 
 @dataclass(frozen=True)
 class PlotCurve:
-    """How long the runs of one artifact took: ``quantiles`` in ms at equal steps from 0 to 1."""
+    """The times of one artifact's runs: ``quantiles`` in ms at equal steps from 0 to 1."""
 
     label: str
     quantiles: Sequence[float]
@@ -59,7 +59,7 @@ def is_drawable(*values: float) -> bool:
 
 
 def latency_plot(curves: Sequence[PlotCurve], name: str) -> str:
-    """Which share of the runs took at most how long, a curve an artifact; percentiles are marked."""
+    """The cumulative distribution of run times, one curve for each artifact; percentiles are marked."""
 
     def draw(axes: Any) -> None:
         for i, curve in enumerate(curves):
@@ -77,7 +77,7 @@ def latency_plot(curves: Sequence[PlotCurve], name: str) -> str:
 def pareto_plot(
     points: Sequence[PlotPoint], cost: str, name: str, error: str = "error, in noise floors of its precision"
 ) -> str:
-    """Cost against error, a mark an artifact; those that no other one beats in both are joined."""
+    """Error against cost, one mark for each artifact; a line joins those that no other one beats in both."""
 
     def draw(axes: Any) -> None:
         best = sorted((p for p in points if not any(_beats(q, p) for q in points)), key=lambda p: p.cost)
@@ -115,13 +115,13 @@ def _beats(one: PlotPoint, other: PlotPoint) -> bool:
 
 
 def _label(text: str) -> str:
-    """``text`` as it can stand in a plot: what has no shape is escaped, and a long one is cut off."""
+    """``text`` as a label in a plot: unprintable characters are escaped, and a long text is truncated."""
     label = shown(text)
     return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 3]}..."
 
 
 def _look(i: int) -> dict[str, Any]:
-    """Colour and dashes: series can be told apart without colours."""
+    """Colour and dashes, so that series can be distinguished without colours."""
     return {"color": _STANDINS[f"--s{i % _SERIES}"], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 2}
 
 
@@ -133,8 +133,8 @@ def _log_x(axes: Any, values: Sequence[float]) -> None:
 
 
 def _svg(draw: Callable[[object], None], title: str, name: str) -> str:
-    """The plot as SVG to put into a page; ``name`` makes its identifiers unique there."""
-    # Here and not above: every command that may write a page imports this module, also where no page can be written.
+    """The plot as SVG for embedding in a page; ``name`` makes its identifiers unique there."""
+    # Imported here, because commands that may write a page import this module even if matplotlib is not installed.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -1,6 +1,6 @@
-"""What one part of a report says: everything about one bundle, worked out for the template to lay out.
+"""The part of a report about one bundle: prepares everything for the template.
 
-Words, figures and places in pixels only; nothing here knows HTML but for the plots, which are SVG already.
+The result is text, figures and positions in pixels only; there is no HTML here, except for the plots, which are SVG.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.comparison import Figures
 from ulsam_deploy.report.part import Part, milliseconds, times_table
 
-#: Pixels of retention 0, and from there to retention 1, in the little picture of a block; and the picture's width.
+#: In the small picture of a block, in pixels: the position of retention 0, the distance to retention 1, the width.
 _ZERO, _ONE, _WIDTH = 25.0, 100.0, 150.0
-#: What ``verify --against`` opens, and judges it in; what a failure can be taken elsewhere as.
+#: The file types and precisions for which the report shows a ``verify --against`` command that reproduces a failure.
 _OPENED, _JUDGED = (".onnx", ".xml", ".tflite"), ("fp32", "fp16")
 
 
 @dataclass(frozen=True)
 class BundlePart(Part):
-    """One bundle in a report. ``maps`` and ``golden`` are what its attention viewer shows, ``None`` for none."""
+    """One bundle in a report. Its attention viewer shows ``maps`` and ``golden``; ``None``: no viewer."""
 
     name: str
     manifest: Manifest
@@ -42,7 +42,7 @@ class BundlePart(Part):
 
     @cached_property
     def checks(self) -> tuple[Check, ...]:
-        """Every check of every artifact, and each one that could not be made."""
+        """Every check of every artifact, and one for each artifact that could not be made."""
         left = self.manifest.run.left_out
         return tuple(
             check
@@ -53,7 +53,7 @@ class BundlePart(Part):
         )
 
     def _again(self, record: ArtifactRecord) -> str:
-        """How to see it again, and how to show it to others."""
+        """The commands to repeat a check, and to reproduce a failure elsewhere."""
         again = typed("ulsam-deploy", "verify", Path(f"{self.name}.bundle"), "--target", record.target)
         file = record.files[0].path
         if (
@@ -68,7 +68,7 @@ class BundlePart(Part):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the artifacts' own; what was not executed counts only where nothing was."""
+        """The worst verdict of the artifacts; ``unverified`` counts only if nothing was executed."""
         verdicts = {record.evidence.verdict for record in self.manifest.artifacts}
         order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
         return next((verdict for verdict in order if verdict in verdicts), Verdict.UNVERIFIED)
@@ -96,7 +96,7 @@ class BundlePart(Part):
         return f"{card.network}, {card.parameters:,} parameters, {blocks}"
 
     def without_maps(self) -> BundlePart:
-        """The same without what is large."""
+        """The same part without the maps, which are large."""
         return dataclasses.replace(self, maps=None, golden=None)
 
     def figures(self) -> Mapping[str, Figures]:
@@ -105,7 +105,7 @@ class BundlePart(Part):
         return {title(record): _figures(record, machine) for record in self.manifest.artifacts}
 
     def context(self, number: int | None = None) -> dict[str, Any]:
-        """What the template is given; ``number`` tells this subject's identifiers from those of others on the page."""
+        """The template's data; ``number`` makes this subject's identifiers unique on the page."""
         empty = self.empty(number)
         shown = {record.path for record in self.manifest.extras} - {REPORT}
         timed = [(title(record), record.evidence.latency) for record in self.manifest.artifacts]
@@ -140,7 +140,7 @@ class BundlePart(Part):
         }
 
     def _graphs(self) -> dict[str, Any]:
-        """The first block before and after: drawn, and counted in a table."""
+        """The first block in PyTorch and in each artifact, as drawings and as a table of counts."""
         got: dict[tuple[Step, ...], list[str]] = {}
         for record in self.manifest.artifacts:
             if record.facts.block:
@@ -163,7 +163,7 @@ class BundlePart(Part):
 
 
 def of_bundle(manifest: Manifest, folder: Path, name: str) -> BundlePart:
-    """The bundle in ``folder`` as far as it is written."""
+    """The part about the bundle in ``folder``, as far as it is written."""
     maps = folder / MAPS
     if not maps.is_file() or manifest.golden is None:
         return BundlePart(name, manifest)
@@ -171,7 +171,7 @@ def of_bundle(manifest: Manifest, folder: Path, name: str) -> BundlePart:
 
 
 def title(record: ArtifactRecord) -> str:
-    """What an artifact is called: ``onnx fp32``."""
+    """The title of an artifact: ``onnx fp32``."""
     return f"{record.target} {record.precision}"
 
 
@@ -180,7 +180,7 @@ def _clause(names: Sequence[str], one: str, many: str, what: str) -> str:
 
 
 def _inside_script(data: object) -> Any:
-    """JSON that may stand inside a script element: no character of it can end that."""
+    """JSON for use inside a script element: escaped so that it cannot end the element."""
     from markupsafe import Markup
 
     text = json.dumps(data, separators=(",", ":"))
@@ -218,7 +218,7 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
 
 
 def _is_shown(check: Check) -> bool:
-    """Whether a check stands among the failures: what was merely not run here has its word on the card."""
+    """Whether a check is listed among the failures; an artifact that was only not run here has a note on its card."""
     return check.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE) or check.name == "export"
 
 
@@ -236,13 +236,13 @@ def _figures(record: ArtifactRecord, machine: str) -> Figures:
 
 
 def _errors(record: ArtifactRecord) -> list[float]:
-    """The error of each output that could be compared, in noise floors."""
+    """The error of each comparable output, in noise floors."""
     outputs = record.evidence.parity.outputs if record.evidence.parity else ()
     return [output.error for output in outputs if output.error is not None]
 
 
 def _block(block: BlockCheck) -> dict[str, Any]:
-    """One block's retention as a mark on a scale, in pixels, and in words; nothing is drawn where it isn't known."""
+    """One block's retention as a mark on a scale, in pixels, and as text; nothing is drawn if it is unknown."""
     low, value, high = block.low, block.retention, block.high
     drawn: dict[str, float | None] = {"low": None, "width": None, "at": None}
     if low is not None and value is not None and high is not None:
@@ -279,7 +279,7 @@ def _plots(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any,
 
 
 def _searches(records: Sequence[ArtifactRecord], place: str) -> Iterator[tuple[Any, str]]:
-    """What ``--precision auto`` weighed against each other, a plot a target."""
+    """The trials of ``--precision auto``, one plot for each target."""
     from markupsafe import Markup
 
     for record in records:
@@ -301,7 +301,7 @@ def _recipe_words(point: AutoPoint) -> str:
 
 
 def _lints(manifest: Manifest) -> list[str]:
-    """What is documented to be refused where, what the network was left as, and what to do about it."""
+    """Documented refusals by devices, look-alikes that were left unchanged, and what to do about them."""
     refusals = manifest.model.refusals
     found = [f"{refusal.path} looks like ULSAM and is left as it is: {refusal.reason}." for refusal in refusals]
     for record in manifest.artifacts:

@@ -1,4 +1,4 @@
-"""What a page says about a result file of ``ulsam-deploy bench``: who was how fast, on what, under which conditions."""
+"""The part of a report about a result file of ``ulsam-deploy bench``: times, machine and conditions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ulsam_deploy.report.comparison import Figures
 from ulsam_deploy.report.part import Part, milliseconds, times_table
 
 _QUANTILES = 41
-#: What was seen around the samples, as the page's verdict: nothing seen certifies nothing.
+#: The page's verdict for the conditions of the measurement; unknown conditions do not give a pass.
 _VERDICTS = {
     Condition.CLEAN: Verdict.PASS,
     Condition.DISTURBED: Verdict.INCONCLUSIVE,
@@ -43,7 +43,7 @@ class TimedPart(Part):
 
     @property
     def sentence(self) -> str:
-        """Who is the fastest, and whether that can be trusted."""
+        """The fastest artifact, and whether that can be trusted."""
         fastest = self.result.fastest
         which = f"{fastest} is the fastest" if fastest else "none is surely the fastest"
         if len(self.result.measured) == 1:
@@ -58,7 +58,7 @@ class TimedPart(Part):
 
     @property
     def where(self) -> str:
-        """The machine by its most telling name."""
+        """The most specific name of the machine."""
         machine = self.result.machine
         return machine.board or machine.cpu or f"{machine.system or 'a machine'} {machine.architecture}"
 
@@ -76,11 +76,11 @@ class TimedPart(Part):
         }
 
     def without_maps(self) -> TimedPart:
-        """The same: there are none."""
+        """The same part: it has no maps."""
         return self
 
     def context(self, number: int | None = None) -> dict[str, Any]:
-        """What the template is given."""
+        """The template's data."""
         from markupsafe import Markup
 
         place = "" if number is None else f"s{number}-"

@@ -1,4 +1,4 @@
-"""What the attention viewer of a report shows, as small JSON: probes as images, maps and differences as bytes."""
+"""The data of a report's attention viewer as compact JSON: probes as images, maps and differences as bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIDE = 112
 
 
 def viewer_data(maps: Maps, golden: Golden) -> dict[str, Any] | None:
-    """The viewer's document, or ``None`` where there is nothing to look at: no blocks, or no input that is an image."""
+    """The viewer's data; ``None`` if there is nothing to show, because there are no blocks or no image inputs."""
     picture = next((array for array in golden.inputs.values() if array.ndim == 4), None)
     if picture is None or not maps.shapes:
         return None
@@ -46,12 +46,12 @@ def viewer_data(maps: Maps, golden: Golden) -> dict[str, Any] | None:
 
 
 def subspaces(maps: Maps) -> int:
-    """The most subspaces that any block has."""
+    """The largest number of subspaces of any block."""
     return max((shape[0] for shape in maps.shapes.values()), default=0)
 
 
 def _levels(maps: Array, *, signed: bool = False) -> dict[str, Any]:
-    """``maps`` (P, g, h, w) as one byte a number, each map on its own scale: its largest (absolute) number."""
+    """``maps`` (P, g, h, w) with one byte for each number; each map is scaled by its largest (absolute) number."""
     _, groups, height, width = maps.shape
     scales = np.abs(maps).max((2, 3)).astype(np.float64)
     shares = maps / np.where(scales > 0, scales, 1)[:, :, None, None]
@@ -66,7 +66,7 @@ def _levels(maps: Array, *, signed: bool = False) -> dict[str, Any]:
 
 
 def _image(probe: Array) -> dict[str, Any]:
-    """One probe (C, H, W) as 8-bit RGB, stretched to what is between its 1 % and 99 % levels."""
+    """One probe (C, H, W) as 8-bit RGB, stretched to the range between its 1 % and 99 % quantiles."""
     factor = -(-max(probe.shape[1:]) // SIDE)
     height, width = (size // factor * factor for size in probe.shape[1:])
     small = probe[:, :height, :width].astype(np.float64)
@@ -90,6 +90,6 @@ def _text(levels: Array) -> str:
 
 
 def blind(maps: Maps) -> Sequence[tuple[str, str]]:
-    """Artifacts without maps, and why."""
+    """Artifacts without maps, each with the reason."""
     found: Mapping[str, str] = maps.missing
     return sorted(found.items())

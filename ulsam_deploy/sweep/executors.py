@@ -1,7 +1,7 @@
-"""Who does the work: processes of this machine, or an existing Dask cluster. To both go the same messages.
+"""The executors of a sweep: local processes, or an existing Dask cluster. Both receive the same messages.
 
-A task that was lost with its worker is handed out again; one that was lost with several is given up, for it may be what
-kills them. Both kinds of pool do so by themselves.
+A task whose worker died is run again; after several such deaths it is given up, because it may be their cause. Both
+kinds of pool do this by themselves.
 """
 
 from __future__ import annotations
@@ -21,22 +21,25 @@ from ulsam_deploy.exporting.workers import Pool, ending, local
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-#: What Dask's workers have to be started with, so that memory can be stated.
+#: The resource with which Dask's workers must be started, so that tasks can state their memory.
 RESOURCE = "memory"
 
 
 @contextlib.contextmanager
 def executor(scheduler: str, workers: int, memory: int) -> Iterator[Pool]:
-    """Dask's at the address ``scheduler``, else ``workers`` local processes; ``memory``: bytes that a task may take.
+    """The executor of a sweep; on an error, and on Ctrl-C, waiting tasks are dropped and running ones are ended.
 
-    On an error, and on Ctrl-C, what is waiting is dropped and what is running is ended.
+    Args:
+        scheduler: The address of a Dask scheduler; empty: local processes.
+        workers: The number of local processes.
+        memory: The bytes that one task may use.
     """
     with _dask(scheduler, memory) if scheduler else local(workers) as pool:
         yield pool
 
 
 def available() -> Availability:
-    """Whether a cluster can be used: Dask's ``distributed``, the same version as there."""
+    """Whether a cluster can be used: needs Dask's ``distributed``, in the same version as the cluster."""
     return installed("distributed", extra="dask")
 
 
@@ -62,7 +65,7 @@ def _dask(address: str, memory: int) -> Iterator[Pool]:
 
 
 class _Cluster:
-    """Dask's own executor with our messages: of what comes back nothing is unpickled but bytes."""
+    """Dask's own executor with our messages: workers' answers are bytes, and nothing else is unpickled."""
 
     def __init__(self, pool: Executor) -> None:
         self._pool = pool
@@ -74,7 +77,7 @@ class _Cluster:
         def hand_on(answer: Future[bytes]) -> None:
             try:
                 told.set_result(received(replied(function, io.BytesIO(answer.result()))))
-            except BaseException as error:  # that of the cluster's end as well
+            except BaseException as error:  # includes the cancellation when the cluster ends
                 told.set_exception(error)
 
         self._pool.submit(performed, packed(function, request)).add_done_callback(hand_on)
@@ -82,7 +85,7 @@ class _Cluster:
 
 
 def _check_workers(workers: Any, memory: int) -> None:
-    """Raise :class:`UsageError` where no worker could ever take a task: Dask would wait for one without a word."""
+    """Raise :class:`UsageError` if no worker can ever take a task: Dask would silently wait for one."""
     offers = [worker.get("resources", {}).get(RESOURCE, 0) for worker in workers.values()]
     if offers and max(offers) >= memory:
         return

@@ -1,6 +1,6 @@
-"""``SWEEP.toml`` to cells: what is to be done, each with a key that changes with anything its result depends on.
+"""Reads ``SWEEP.toml`` into cells, each with a key that changes with anything that its result depends on.
 
-Nothing is loaded here; files are hashed.
+Files are hashed here, but not loaded.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ulsam_deploy.inputs import probes
 from ulsam_deploy.load import source
 from ulsam_deploy.sweep.store import fetched, is_url
 
-#: What one export takes at most: MobileNetV2 at 224 x 224 with all its ablations stays below 3 GiB
+#: The memory limit of one export: MobileNetV2 at 224 x 224 with all its ablations stays below 3 GiB
 #: (docs/performance.md).
 MEMORY_GIB = 3.0
-#: The keys of the file: their kind, and what stands where they are left out.
+#: The keys of the file, with their type and default.
 _KEYS: Mapping[str, tuple[type, Any]] = {
     "checkpoints": (list, None),
     "targets": (list, None),
@@ -49,10 +49,14 @@ _KEYS: Mapping[str, tuple[type, Any]] = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One line of the table. ``options`` ask for one target in one precision; ``checkpoint`` is a path or a URL.
+    """One row of the table.
 
-    ``sha256`` is the checkpoint's; ``code`` is the digest of the project's own code, which a worker has to share.
-    ``labelled``: labelled data to count right answers on, a path or a URL; empty: none.
+    Attributes:
+        options: The options of the export, with one target and one precision.
+        checkpoint: A path or a URL.
+        sha256: SHA-256 of the checkpoint.
+        code: The digest of the project's own code; a worker must have the same.
+        labelled: Labelled data to measure accuracy on, a path or a URL; empty: none.
     """
 
     key: str
@@ -75,19 +79,19 @@ class Cell:
 
     @property
     def size(self) -> str:
-        """The input's shape as the file writes it; empty: what the checkpoint says."""
+        """The input's shape as written in the file; empty: the checkpoint's own."""
         return shape_text(self.options.inputs[0]) if self.options.inputs else ""
 
     @property
     def words(self) -> str:
-        """The cell in a line."""
+        """The cell as one line of text."""
         parts = (self.options.model.stem, self.target, self.precision, self.size, self.options.device)
         return " ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All of it. ``memory``: bytes that one task may take; ``output``: a folder or a URL."""
+    """A whole sweep. ``memory``: the bytes that one task may use; ``output``: a folder or a URL."""
 
     title: str
     cells: tuple[Cell, ...]
@@ -96,9 +100,9 @@ class Sweep:
 
 
 def read(path: Path, output: str = "") -> Sweep:
-    """The sweep that ``path`` describes; ``output`` overrides where it writes.
+    """Read the sweep in the file ``path``; ``output`` overrides where it writes.
 
-    Raises :class:`UsageError` naming the key for anything that is not as ``docs/sweep.md`` says, and for files that
+    Raises :class:`UsageError`, with the key, for anything that ``docs/sweep.md`` does not allow, and for files that
     cannot be read.
     """
     table = _table(path)
@@ -131,7 +135,7 @@ def read(path: Path, output: str = "") -> Sweep:
 
 
 def _check_names(targets: Sequence[str], boards: Sequence[str]) -> None:
-    """A name that nobody knows would fail in every cell."""
+    """Raise an error for an unknown name, which would fail in every cell."""
     check_targets(targets, plugins.registered(plugins.EXPORTERS))
     for name in filter(None, boards):
         device(name)
@@ -157,7 +161,7 @@ def _cell(
 
 
 def _common(table: Mapping[str, Any], folder: Path) -> ExportOptions:
-    """What all cells share; ``batch = 0`` means dynamic."""
+    """The options that all cells share; ``batch = 0`` means dynamic."""
     if table["batch"] < 0:
         raise UsageError(f"batch is {table['batch']}", expected="a number, or 0 for a dynamic batch")
     return ExportOptions(
@@ -196,19 +200,19 @@ def _table(path: Path) -> dict[str, Any]:
 def _texts(table: Mapping[str, Any], key: str) -> list[str]:
     values = table[key]
     if not values or not all(isinstance(value, str) for value in values):
-        raise UsageError(f"{key} is {values!r}", expected="a list of texts, at least one")
+        raise UsageError(f"{key} is {values!r}", expected="a list of strings, at least one")
     return list(dict.fromkeys(values))
 
 
 def _places(patterns: Sequence[str], folder: Path) -> list[str]:
-    """Paths (patterns such as ``nets/*.pt``, relative to the file's folder) and URLs, each once, in order."""
+    """Expand patterns such as ``nets/*.pt``, relative to the file's folder; paths and URLs in order, each once."""
     found: list[str] = []
     for pattern in patterns:
         if not isinstance(pattern, str):
             raise UsageError(f"checkpoints has {pattern!r}", expected="a list of paths or URLs")
         here = [pattern] if is_url(pattern) else sorted(glob.glob(os.path.join(folder, pattern)))  # noqa: PTH118, PTH207
         if not here:
-            raise UsageError(f"checkpoints: nothing is called '{pattern}' in {folder}", expected="files that are there")
+            raise UsageError(f"checkpoints: no file matches '{pattern}' in {folder}", expected="existing files")
         found += here
     if not found:
         raise UsageError("the sweep has no checkpoints", expected="a list of paths or URLs, at least one")
@@ -216,7 +220,7 @@ def _places(patterns: Sequence[str], folder: Path) -> list[str]:
 
 
 def _labelled(said: str, folder: Path) -> tuple[str, str]:
-    """The place of the labelled data and its digest, both empty without any."""
+    """The location of the labelled data and its digest; both empty without labelled data."""
     place = said if not said or is_url(said) else str(folder / said)
     return (place, _file_digest(place)) if place else ("", "")
 

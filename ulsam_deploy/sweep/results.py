@@ -20,7 +20,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One cell: its result, how often it was begun, and where its bundle lies."""
+    """One cell: its result, how often it was started, and the location of its bundle."""
 
     result: CellResult
     attempts: int
@@ -28,19 +28,19 @@ class Row:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the whole cell: one without a result failed."""
+        """The verdict of the cell; one without a result has failed."""
         if self.result.code not in SETTLED:
             return Verdict.UNVERIFIED if self.result.code is Exit.UNAVAILABLE else Verdict.FAIL
         return self.result.found.verdict
 
     @property
     def code(self) -> Exit:
-        """What it contributes to the exit code: wrong usage is of one cell here, not of the words."""
+        """What the cell contributes to the exit code; a usage error concerns this cell only, not the command line."""
         return Exit.EXPORT_FAILED if self.result.code is Exit.USAGE else self.result.code
 
     @property
     def reasons(self) -> list[str]:
-        """What a reader has to know besides the numbers."""
+        """What a reader must know in addition to the figures."""
         return list(self.result.found.reasons)
 
     def cells(self) -> tuple[str, ...]:
@@ -65,19 +65,19 @@ class Row:
 
 
 def exit_code(rows: Sequence[Row]) -> Exit:
-    """The one exit code of the whole sweep."""
+    """The exit code of the whole sweep."""
     return combine(row.code for row in rows)
 
 
 def sentence(rows: Sequence[Row], found: int) -> str:
-    """The sweep in one sentence; ``found`` cells were done before."""
+    """The sweep in one sentence; ``found`` cells were already done before."""
     verdicts = [row.verdict for row in rows]
     parts = [f"{verdicts.count(verdict)} {verdict.value}" for verdict in Verdict if verdict in verdicts]
     return f"{len(rows)} cells: {', '.join(parts)}" + (f"; {found} were done already" if found else "")
 
 
 def checks(rows: Sequence[Row]) -> list[Check]:
-    """One check a cell, for JUnit and job summaries."""
+    """One check for each cell, for JUnit and job summaries."""
     return [
         Check(" ".join(cell for cell in row.cells()[:5] if cell != "-"), "cell", row.verdict, "\n".join(row.reasons))
         for row in rows

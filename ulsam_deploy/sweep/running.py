@@ -1,4 +1,4 @@
-"""Hands out what is not done yet, tells what comes in, and goes on whatever fails."""
+"""Distributes the cells that are not done yet, reports each result, and continues after failures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Run:
         self._store = Store(sweep.output)
         self._results: dict[int, CellResult] = {}
         self._started, self._made = time.perf_counter(), 0
-        self.found = 0  # so many cells were done before this run
+        self.found = 0  # the number of cells that were done before this run
 
     def go(self, pool: Pool) -> None:
-        """Do everything that is left."""
+        """Do all cells that are not done yet."""
         output = self.sweep.output
         waiting = {pool.submit(do_cell, CellTask(cell, output)): number for number, cell in self._to_make()}
         for future in as_completed(waiting):
@@ -45,7 +45,7 @@ class Run:
         cell = self.sweep.cells[number]
         try:
             result = future.result()
-        except (Exception, CancelledError) as error:  # the worker's death, in the pool's own words
+        except (Exception, CancelledError) as error:  # the worker died; the pool's own error
             result = lost(cell, error)
         self._results[number] = result
         self._made += 1
@@ -58,7 +58,7 @@ class Run:
         )
 
     def rows(self) -> list[Row]:
-        """The table; a cell without a result has none yet."""
+        """The table; a cell that is not done has no result yet."""
         return [
             Row(
                 self._results[number],

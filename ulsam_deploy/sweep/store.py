@@ -1,7 +1,6 @@
-"""Where a sweep's results lie: a local folder, or any URL that fsspec knows (s3://, gs://, memory://, ...).
+"""Stores a sweep's results in a local folder, or at any URL that fsspec supports (s3://, gs://, memory://, ...).
 
-Credentials are what fsspec finds in the environment of whoever runs: none stands in a sweep's file, and none travels
-with a task.
+fsspec finds credentials in the environment of each process: a sweep's file contains none, and no task carries any.
 """
 
 from __future__ import annotations
@@ -27,16 +26,16 @@ def is_url(place: str) -> bool:
 
 
 class Store:
-    """Small files by name below ``url``; each is whole or absent, whoever dies while it is written."""
+    """Small files by name below ``url``; each is complete or absent, even if a process dies while it writes one."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._fs, self._root = _filesystem(url)
-        #: Where putting a file is not one step, it is written beside its place and moved there.
+        #: On storage without atomic writes, a file is written to a temporary name and then moved.
         self._moves = "file" in _protocols(self._fs)
 
     def read(self, name: str) -> bytes | None:
-        """The file, or ``None`` where there is none."""
+        """Read the file; ``None`` if there is none."""
         try:
             with _in_words(self.url):
                 return bytes(self._fs.cat_file(self._path(name)))
@@ -44,7 +43,7 @@ class Store:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Put the file there, over an older one."""
+        """Write the file, replacing an older one."""
         path = self._path(name)
         with _in_words(self.url):
             self._fs.makedirs(posixpath.dirname(path), exist_ok=True)
@@ -56,7 +55,7 @@ class Store:
             Path(partial).replace(path)
 
     def check(self, name: str, kind: Kind, *, force: bool) -> None:
-        """Raise :class:`UsageError` unless :meth:`write` may put a file of ``kind`` there, over what is there now."""
+        """Raise :class:`UsageError` unless :meth:`write` may replace what is there now by a file of ``kind``."""
         old = None if force else self.read(name)
         if old and not (kind.ours and kind.ours(io.BytesIO(old))):
             raise UsageError(
@@ -66,7 +65,7 @@ class Store:
             )
 
     def names(self, folder: str) -> list[str]:
-        """The names of all whole files in ``folder``, sorted."""
+        """The names of all complete files in ``folder``, sorted."""
         try:
             with _in_words(self.url):
                 found = self._fs.ls(self._path(folder), detail=False)
@@ -80,7 +79,7 @@ class Store:
 
 @contextlib.contextmanager
 def fetched(place: str) -> Iterator[Path]:
-    """The file at ``place`` as a local one under its own name; a URL's is a copy that is gone afterwards."""
+    """The file at ``place`` as a local file with the same name; for a URL, a temporary copy."""
     if not is_url(place):
         yield Path(place)
         return
@@ -91,7 +90,7 @@ def fetched(place: str) -> Iterator[Path]:
             with _in_words(place), fs.open(path, "rb") as source, local.open("wb") as sink:
                 shutil.copyfileobj(source, sink, 1 << 20)
         except FileNotFoundError as error:
-            raise UsageError(f"there is no file '{place}'", expected="a file that is there") from error
+            raise UsageError(f"there is no file '{place}'", expected="an existing file") from error
         yield local
 
 
@@ -106,7 +105,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     except ImportError as error:
         raise UnavailableError(f"'{url}' needs another package: {error}", todo="install it beside fsspec") from error
     except ValueError as error:
-        raise UsageError(f"'{url}' is no place that fsspec knows: {error}", expected="a folder or a URL") from error
+        raise UsageError(f"'{url}' is not supported by fsspec: {error}", expected="a folder or a URL") from error
     return fs, str(root)
 
 
@@ -116,12 +115,13 @@ def _protocols(fs: Any) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _in_words(url: str) -> Iterator[None]:
-    """A storage's own errors in words; a file that is missing stays what it is."""
+    """Turn a storage's own errors into clear messages; a missing file stays a ``FileNotFoundError``."""
     try:
         yield
     except FileNotFoundError:
         raise
     except OSError as error:
         raise ExportError(
-            f"'{url}' cannot be read or written: {error.strerror or error}", expected="a place that this user can use"
+            f"'{url}' cannot be read or written: {error.strerror or error}",
+            expected="a location that this user can read and write",
         ) from error

@@ -1,7 +1,7 @@
-"""What a worker does for one cell. Whoever runs it again finds it done.
+"""Does the work of one cell; a cell that is done already is not done again.
 
-A result is written last, after the bundle that it is about, so a worker that dies leaves no result. Every start leaves
-a mark, so that it can be told afterwards what was begun how often.
+A result is written last, after its bundle, so a worker that dies leaves no result. Every start leaves a mark, so that
+the table can show how often a cell was started.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ from ulsam_deploy.sweep.plan import Cell
 from ulsam_deploy.sweep.store import Store, fetched
 
 RESULT, BUNDLE, DEFECT = "result.json", "bundle.zip", "defect.txt"
-#: Codes under which a cell is done for good; the others may have had to do with the machine, and are tried again.
+#: The exit codes of a cell that is done for good; others may be due to the machine, and the cell is tried again.
 SETTLED = (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE)
-#: One at a time in a process: converters write to stdout's descriptor, and memory is stated for one task.
+#: One cell at a time in a process: converters write to stdout's descriptor, and the memory limit is for one task.
 _ONE = threading.Lock()
 
 
 @dataclass(frozen=True)
 class CellFacts:
-    """What is the same wherever a cell is made.
+    """The part of a result that is the same wherever the cell is made.
 
     Attributes:
-        checkpoint: Its name.
-        sha256: Of the checkpoint.
-        target: The one target.
-        precision: The one precision.
-        input: The input's shape as the sweep's file writes it.
-        device: The profile; empty for none.
-        exit_code: Of the cell alone.
-        level: How far the evidence goes.
-        verdict: Of the evidence.
-        reasons: What a reader has to know besides, in sentences.
-        blocks: How many attention blocks are fused.
-        refused: How many were left as they are.
+        checkpoint: The checkpoint's name.
+        sha256: SHA-256 of the checkpoint.
+        target: The target.
+        precision: The precision.
+        input: The input's shape as written in the sweep's file.
+        device: The device profile; empty for none.
+        exit_code: The exit code of this cell alone.
+        level: The evidence level.
+        verdict: The verdict.
+        reasons: Sentences that a reader must know in addition.
+        blocks: The number of fused attention blocks.
+        refused: The number of look-alikes that were left unchanged.
         files: SHA-256 of each file of the artifact, by its name.
-        bytes: Of these files together.
+        bytes: The size of these files together.
     """
 
     checkpoint: str
@@ -83,8 +83,10 @@ class CellFacts:
 
 @dataclass(frozen=True)
 class CellRun:
-    """What is about this once: ``peak`` in bytes, ``error`` the largest in noise floors, ``retention`` the smallest,
-    ``p50`` in ms, ``accuracy`` on the sweep's labelled data.
+    """The part of a result that belongs to one run.
+
+    ``peak`` is in bytes, ``error`` the largest in noise floors, ``retention`` the smallest of any block, ``p50`` in ms,
+    and ``accuracy`` is on the sweep's labelled data.
     """
 
     worker: str
@@ -98,7 +100,7 @@ class CellRun:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What became of a cell."""
+    """The result of a cell."""
 
     key: str
     found: CellFacts
@@ -106,28 +108,28 @@ class CellResult:
 
     @property
     def code(self) -> Exit:
-        """What it contributes to the exit code."""
+        """What the cell contributes to the exit code."""
         return Exit(self.found.exit_code)
 
 
 def result_of(store: Store, key: str) -> CellResult | None:
-    """The result under ``key``, where the cell is done; raises :class:`RefusedError` for one that is no result."""
+    """The result under ``key`` if the cell is done; raises :class:`RefusedError` if the file is not a result."""
     data = store.read(f"cells/{key}/{RESULT}")
     return None if data is None else codec.decode(CellResult, codec.loads(data, RESULT), RESULT)
 
 
 @dataclass(frozen=True)
 class CellTask:
-    """A cell to be made below ``output``."""
+    """A cell to do, with its bundle below ``output``."""
 
     cell: Cell
     output: str
 
 
 def do_cell(task: CellTask) -> CellResult:
-    """Export, check and keep one cell; what is done already is found, and not done again.
+    """Export, check and store one cell, unless it is done already.
 
-    Never raises for what is wrong with this cell: that is in the result, and the others go on.
+    Never raises an error for a problem of this cell: it is in the result, and the other cells continue.
     """
     cell, output = task.cell, task.output
     with _ONE:
@@ -141,7 +143,7 @@ def do_cell(task: CellTask) -> CellResult:
         except UlsamError as error:
             reason = str(error) if error.todo else error.found
             return _without(cell, started, error.exit_code, reason)
-        except Exception as error:  # a defect of ours or of a tool: it must not end the other cells, and must be seen
+        except Exception as error:  # a defect of ours or of a tool must not end the other cells, and must be reported
             return _without(cell, started, Exit.DEFECT, _defect(cell, output, error))
         if result.code in SETTLED:
             text = codec.dumps(codec.encode(result, RESULT))
@@ -150,7 +152,7 @@ def do_cell(task: CellTask) -> CellResult:
 
 
 def _defect(cell: Cell, output: str, error: Exception) -> str:
-    """One sentence about what nobody foresaw; its traceback lies beside the cell's results."""
+    """One sentence about an unforeseen error; its traceback is stored beside the cell's results."""
     what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]:.200}"
     said = f"this cell ended in a defect of ulsam-deploy ({what})"
     place = f"cells/{cell.key}/{DEFECT}"
@@ -196,7 +198,7 @@ def _check_same(place: str, seen: str, planned: str) -> None:
 
 
 def _made_for(cell: Cell) -> str:
-    """The device profile that the export is told: none where the target is the same for all, and is emulated only."""
+    """The device profile for the export; empty if the target is the same for all devices and is only emulated."""
     exporter: Exporter = plugins.load(plugins.EXPORTERS, cell.target)
     return cell.options.device if exporter.for_devices else ""
 
@@ -219,7 +221,7 @@ def _on_board(bundle: Bundle, cell: Cell) -> Evidence:
 
 
 def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Accuracy | None:
-    """How often the artifact is right on the sweep's labelled data, in the engine of this machine."""
+    """The artifact's accuracy on the sweep's labelled data, in the engine of this machine."""
     if not cell.labelled or here.level < EvidenceLevel.EXECUTED:
         return None
     (record,) = bundle.manifest.artifacts
@@ -234,7 +236,7 @@ def _accuracy(bundle: Bundle, cell: Cell, here: Evidence) -> Accuracy | None:
 def _described(
     cell: Cell, started: float, bundle: Bundle, evidence: Evidence, here: Evidence, right: Accuracy | None
 ) -> CellResult:
-    """``evidence`` decides; the time of a run is from ``here``, for an emulator's time means nothing."""
+    """The result by ``evidence``; the latency is from ``here``, because an emulator's time means nothing."""
     (record,) = bundle.manifest.artifacts
     parity = evidence.parity
     facts = replace(
@@ -258,7 +260,7 @@ def _described(
 
 
 def _without(cell: Cell, started: float, code: Exit, reason: str) -> CellResult:
-    """A cell of which nothing was made."""
+    """The result of a cell without an artifact."""
     return CellResult(cell.key, replace(_facts(cell, code), reasons=(reason,)), _run(started))
 
 
@@ -272,7 +274,7 @@ def _run(started: float) -> CellRun:
 
 
 def lost(cell: Cell, error: BaseException) -> CellResult:
-    """What is said of a cell whose workers died, or whose cluster was lost; ``error`` has its words."""
+    """The result of a cell whose workers died, or whose cluster was lost; ``error`` has the message."""
     reason = str(error) if isinstance(error, UlsamError) else f"{type(error).__name__}: {error}"
     result = _without(cell, time.perf_counter(), Exit.EXPORT_FAILED, reason)
     return replace(result, run=replace(result.run, worker="-"))

@@ -1,1 +1,1 @@
-"""A backend for ulsam-deploy that lives in a package of its own: target ``pt2``, torch.export's own files."""
+"""A backend for ulsam-deploy in a separate package: target ``pt2``, torch.export's own files."""

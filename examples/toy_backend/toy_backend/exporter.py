@@ -52,7 +52,7 @@ class Pt2Exporter(Exporter):
 def attention(
     x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
 ) -> Tensor:
-    """What one ULSAM block computes, on ``x`` [N, C, H, W], in operators that this target likes.
+    """Compute one ULSAM block on ``x`` [N, C, H, W], in operators that suit this target.
 
     ``gate_scale`` [C, 1, 1, 1] and ``gate_bias`` [C]: a depthwise affine; ``score_weight`` [g, C/g, 1, 1] and
     ``score_bias`` [g]: a grouped 1x1 convolution.

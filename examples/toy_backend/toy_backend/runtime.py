@@ -1,4 +1,4 @@
-"""Runs ``model.pt2``. Names, shapes, dtypes and layouts are checked by the base class: these are the engine's hooks."""
+"""Runs ``model.pt2``. The base class checks names, shapes, dtypes and layouts; this class only calls the engine."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Pt2(Runtime):
         del self._module
 
     def facts(self) -> EngineFacts:
-        """Engine, version, threads; it computes in what the file says."""
+        """Engine, version and threads; the precision is the file's."""
         import torch
 
-        version = str(torch.__version__)  # a plain text: what a runtime tells ends up in JSON
+        version = str(torch.__version__)  # a plain str, because facts are stored as JSON
         return EngineFacts("torch.export", version, threads=torch.get_num_threads(), precision="fp32")

@@ -1,1 +1,1 @@
-"""What can be said about a model before any engine sees it. Each part is imported where it is used: some need onnx."""
+"""Checks of a model before any engine opens it. Each module is imported where it is used: some need onnx."""

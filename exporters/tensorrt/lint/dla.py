@@ -1,7 +1,7 @@
-"""Which nodes of an ONNX model a DLA of Orin can run, which fall back to the GPU and why, and in how many loadables.
+"""Forecasts which nodes of an ONNX model run on Orin's DLA and in how many loadables, and which fall back to the GPU.
 
-By the vendor's documented restrictions (TensorRT 8.5 to 10.7). A forecast: what TensorRT really places on the DLA is
-seen only on the board (``--verbose`` lists both sides).
+Based on the vendor's documented restrictions (TensorRT 8.5 to 10.7). What TensorRT really places on the DLA is known
+only on the board (``--verbose`` lists both sides).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import onnx
 
 from .graph import LintFinding, LintGraph, attributes, label
 
-#: As many loadables fit one core at once.
+#: The number of loadables that fit on one core.
 MOST_LOADABLES = 16
 LARGEST_BATCH, LARGEST_SIZE = 4096, 8192
-#: A softmax over more than this runs on the DLA only when its other axes, but the batch, are 1.
+#: A softmax over more values than this runs on the DLA only if its other axes, except the batch, are 1.
 SOFTMAX_AXIS = 1024
 ELEMENTWISE = frozenset({"Add", "Mul", "Sub", "Max", "Min"})
 ACTIVATIONS = frozenset({"Relu", "Sigmoid", "Tanh", "Clip"})
-#: What costs nothing by itself: casts at the ends of a float16 model, constants.
+#: Operators that cost nothing by themselves: casts at the ends of a float16 model, constants.
 FREE = frozenset({"Constant", "Cast", "Identity"})
 
 
@@ -29,7 +29,7 @@ FREE = frozenset({"Constant", "Cast", "Identity"})
 class DlaPlan:
     """The forecast: ``loadables``, the ``fallbacks`` to the GPU, and ``doubts``: nodes without a documented rule.
 
-    ``findings`` are what forbids the DLA altogether (dynamic shapes, float32, too many loadables).
+    ``findings`` rule out the DLA altogether (dynamic shapes, float32, too many loadables).
     """
 
     loadables: int
@@ -147,7 +147,7 @@ RULES: dict[str, Callable[[LintGraph, onnx.NodeProto], str]] = {
 
 
 def _doubt(graph: LintGraph, node: onnx.NodeProto) -> str:
-    """What the documents leave open about a node that no rule forbids."""
+    """What the documentation leaves open about a node that no rule forbids."""
     if node.op_type == "Reshape":
         return "no documented rule says that this reshape runs on a DLA; it may split a loadable"
     shapes = {graph.shapes.get(name, ()) for name in node.input if graph.shapes.get(name, ())}
@@ -157,8 +157,8 @@ def _doubt(graph: LintGraph, node: onnx.NodeProto) -> str:
 
 
 def _loadables(model: onnx.ModelProto, on_dla: set[str]) -> int:
-    """Connected groups of DLA nodes, where a way through the GPU in between starts another group."""
-    made: dict[str, tuple[int, bool]] = {}  # tensor: (how often the way to it changed to the DLA, is it on the DLA)
+    """The number of connected groups of DLA nodes; a path through the GPU starts another group."""
+    made: dict[str, tuple[int, bool]] = {}  # tensor: (how often the path to it changed to the DLA, is it on the DLA)
     group: dict[str, str] = {}
 
     def root(tensor: str) -> str:

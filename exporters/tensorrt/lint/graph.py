@@ -1,4 +1,4 @@
-"""What the lints need to know of an ONNX graph, by plain look-ups, and what they say."""
+"""An ONNX graph as the lints need it, with simple look-ups, and the form of their findings."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class LintGraph:
         return next((entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")), 0)
 
     def type_name(self, tensor: str) -> str:
-        """The element type of ``tensor`` in ONNX's words, or ``unknown``."""
+        """ONNX's name for the element type of ``tensor``, or ``unknown``."""
         found = self.types.get(tensor, TensorProto.UNDEFINED)
         return TensorProto.DataType.Name(found) if found else "unknown"
 
     def constant(self, tensor: str) -> Any:
-        """The value of a constant as an array, or ``None`` for what is computed."""
+        """The value of a constant as an array, or ``None`` for a computed tensor."""
         held = self.constants.get(tensor)
         return None if held is None else numpy_helper.to_array(held)
 
@@ -68,5 +68,5 @@ def attributes(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def label(node: onnx.NodeProto) -> str:
-    """What to call ``node``: its name, or its first output."""
+    """A label for ``node``: its name, or its first output."""
     return node.name or (node.output[0] if node.output else node.op_type)

@@ -1,7 +1,7 @@
-"""What TensorRT's documentation says that it refuses, checked on the ONNX file, for each device profile.
+"""Checks an ONNX file, for each device profile, against what TensorRT's documentation says that it refuses.
 
-The parsers are more tolerant than the documents (TensorRT for RTX 1.7 read opset 99, DOUBLE and UINT8), so that a model
-may parse on one version and fail on the next: these rules are the documented limits, not what one parser did.
+The parsers are more tolerant than the documentation (TensorRT for RTX 1.7 read opset 99, DOUBLE and UINT8), so a model
+may parse on one version and fail on the next. These rules are the documented limits, not the behaviour of one parser.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .graph import LintFinding, LintGraph, attributes, label
 
 FLOATS = frozenset({"FLOAT", "FLOAT16", "BFLOAT16"})
 KNOWN = FLOATS | {"INT8", "INT32", "INT64", "BOOL"}
-#: Operators of ONNX Runtime's integer form, which TensorRT replaces by QuantizeLinear and DequantizeLinear.
+#: Operators of ONNX Runtime's integer form; TensorRT uses QuantizeLinear and DequantizeLinear instead.
 INTEGER_FORM = frozenset({"QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeLinear"})
-#: Operators that compute in floating point alone.
+#: Operators that compute in floating point only.
 FLOATING = frozenset({"Conv", "Gemm", "Clip", "Softmax", "MaxPool", "AveragePool", "GlobalAveragePool"})
 #: Operators whose operands must be of one type.
 SAME_TYPE = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Conv", "Gemm", "MatMul", "Concat"})

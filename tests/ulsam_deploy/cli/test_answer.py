@@ -168,7 +168,7 @@ def test_an_export_names_each_artifact_that_fell_short(
     ]  # fmt: skip
     assert main(words) == 4
     told = capsys.readouterr().err
-    assert "trt fp16: reached 'compiled', and 'executed' was asked for: no engine here can run 'trt'" in told
+    assert "trt fp16: reached 'compiled', but 'executed' was required: no engine here can run 'trt'" in told
 
 
 def test_a_board_that_lacks_what_a_command_needs(

@@ -123,13 +123,13 @@ def test_two_bundles_in_turns_are_one_session(bundle: Bundle, tmp_path: Path, ca
     ("words", "told"),
     [
         (["--targets", "trt"], "has no artifact for 'trt'"),
-        (["--cpus", "4095"], "isn't ours here"),
+        (["--cpus", "4095"], "is not available here"),
         (["--inputs", "nothing.npz"], "can't be read"),
         (["-o", "/nowhere/at/all.json"], "does not exist"),
         (["--beside-output", "x.json"], "needs --beside"),
         (["--host", "pi@kitchen", "--beside", "x"], "--beside is about two bundles"),
         (["--host=-oProxyCommand=x"], "is no host"),
-        (["--host", "kitchen", "--host", "kitchen"], "is there twice"),
+        (["--host", "kitchen", "--host", "kitchen"], "is given twice"),
     ],
 )
 def test_wrong_words_say_what_is_wrong(bundle: Bundle, words: list[str], told: str, capsys: Capture) -> None:
@@ -140,7 +140,7 @@ def test_wrong_words_say_what_is_wrong(bundle: Bundle, words: list[str], told: s
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--cpus", "3-1"], "no list of processors"),
+        (["--cpus", "3-1"], "not a list of processors"),
         (["--batch", "0"], "no count"),
         (["--profile", "best"], "there is no --profile 'best'"),
     ],

@@ -60,7 +60,7 @@ def test_no_word_is_forgotten(command: str, used: set[str], beside: set[str]) ->
         ("verify B --device rpi4 --time-limit 5", "--time-limit is for this machine"),
         ("verify B --device rpi4 --data d", "--data is for this machine"),
         ("verify B --ssh-config c", "--ssh-config needs --host"),
-        ("verify B --key k --identity i --issuer u", "--identity is another signer"),
+        ("verify B --key k --identity i --issuer u", "--identity names another signer"),
         ("verify B --identity i", "--identity needs --issuer"),
         ("bench B --device rpi4", "--device needs --count"),
         ("bench B --count", "--count needs --device"),
@@ -181,7 +181,7 @@ def test_the_size_that_is_assumed_is_said_with_the_reason(
     room: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(room)
-    note = "an input of 3x224x224 was assumed, the usual one of mobilenet_v1: 'plain.pt' does not say"
+    note = "an input of 3x224x224 was assumed, the default of mobilenet_v1: 'plain.pt' does not say"
     assert main(["export", "plain.pt", "--target", "onnx", "--dry-run"]) == 0
     assert f"note: {note}" in capsys.readouterr().out
     assert main(["export", "plain.pt", "--target", "onnx", "--dry-run", "--input", "3x32x32"]) == 0

@@ -70,7 +70,7 @@ def test_no_command_puts_anything_into_a_bundle(
     (tmp_path / "link").symlink_to(places["bundle"])
     for out in (places["bundle"] / "out", tmp_path / "link" / "golden.npz", tmp_path / "link" / "onnx" / "out"):
         assert run(words, places, out, "--force") == 2
-        assert "would lie inside the bundle" in capsys.readouterr().err
+        assert "would be inside the bundle" in capsys.readouterr().err
     read_bundle(places["bundle"]).verify_integrity()
 
 
@@ -130,7 +130,7 @@ def test_an_export_and_its_reports_do_not_get_into_each_others_way(
         path = junit.format(out=tmp_path / "x.bundle")
         assert run(words, places, tmp_path / "x.bundle", path) == 2
     assert run("export {net} --target onnx -o {out}/sub.bundle", places, places["bundle"]) == 2
-    assert "would lie inside the bundle" in capsys.readouterr().err
+    assert "would be inside the bundle" in capsys.readouterr().err
     assert run("verify {bundle} --junit {out} --markdown {out}", places, tmp_path / "both") == 2
     assert "two files were to be written" in capsys.readouterr().err
 

@@ -46,7 +46,7 @@ def test_what_will_be_skipped_says_why_and_what_the_exit_code_will_be(folder: Pa
     assert "skipped" in out
     assert "they cannot have a dynamic batch" in out
     assert "--target tflite --batch 1" in out
-    assert out.rstrip().endswith("Nothing was done: say it without --dry-run, and it is.")
+    assert out.rstrip().endswith("Nothing was done: run it without --dry-run to export.")
     assert steps(run(*words, "--target", "all", "--json"))["tflite"] == "skipped"
 
 

@@ -39,7 +39,7 @@ SLIPS = {
     ),
     "limit": ("export {net} --precision auto --limit drp=1", "the budget names 'drp'; did you mean 'drop'?"),
     "preprocessing": ("export {net} --preprocessing imagnet", "did you mean 'imagenet'?"),
-    "word too many": ("inspect {net} again", "'again' is one word too many"),
+    "word too many": ("inspect {net} again", "'again' is one argument too many"),
     "nothing at all": ("", "are required: COMMAND"),
     "no model": ("export --dry-run", "are required: MODEL"),
     "option before the command": ("--target onnx export", "there is no option '--target'"),
@@ -95,7 +95,7 @@ def test_every_option_in_either_number(board: bool) -> None:
 
 def test_a_value_is_not_taken_for_an_option() -> None:
     parser = build_parser(("new", "export"))
-    with pytest.raises(UsageError, match="'-5' is no seed"):
+    with pytest.raises(UsageError, match="'-5' is not a seed"):
         parser.parse_args(["new", "n", "--seed", "-5"])
     assert parser.parse_args(["export", "--", "--model.pt"]).model == Path("--model.pt")
     assert parser.parse_args(["export", "m.pt", "-oout"]).output == Path("out")

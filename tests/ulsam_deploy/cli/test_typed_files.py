@@ -108,13 +108,13 @@ def test_slips_are_wrong_usage(
 @pytest.mark.parametrize(
     ("words", "where"),
     [
-        (["export", ""], "behind 'export'"),
-        (["export", "small.pt", "--device", ""], "behind '--device'"),
+        (["export", ""], "after 'export'"),
+        (["export", "small.pt", "--device", ""], "after '--device'"),
         (["export", "small.pt", "--output="], "--output"),
-        (["verify", "dense.bundle", "--target", ""], "behind '--target'"),
-        ([""], "in the first place"),
+        (["verify", "dense.bundle", "--target", ""], "after '--target'"),
+        ([""], "the first one"),
     ],
 )
 def test_an_unset_variable_is_said(words: list[str], where: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
-    assert f"an empty word was typed: {where}" in capsys.readouterr().err
+    assert f"an argument is empty: {where}" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_a_broken_picture_and_one_too_small_are_refused(tmp_path: Path) -> None:
     for name in ("b.png", "c.png"):
         with pytest.raises(UsageError, match="cannot be read"):
             read_image(tmp_path / name, (3, 6, 8), Preprocessing())
-    with pytest.raises(UsageError, match="leaves no 6 x 8"):
+    with pytest.raises(UsageError, match="too small for a crop of 6 x 8"):
         read_image(tmp_path / "a.png", (3, 6, 8), Preprocessing(shorter_side=4))
 
 

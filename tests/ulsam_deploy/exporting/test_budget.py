@@ -36,8 +36,8 @@ def test_sizes_have_units(size: str, most: float | None) -> None:
         ("size=40", "size is '40'"),
         ("size=lots", "size is 'lots'"),
         ("speed=2", "names 'speed'"),
-        ("drop", "'drop' is no limit"),
-        ("drop=much", "'drop=much' is no limit"),
+        ("drop", "'drop' is not a limit"),
+        ("drop=much", "'drop=much' is not a limit"),
     ],
 )
 def test_limits_that_make_no_sense(word: str, said: str) -> None:

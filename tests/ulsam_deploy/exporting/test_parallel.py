@@ -93,7 +93,7 @@ def test_a_crash_takes_one_target_along(checkpoint: Path, tmp_path: Path, monkey
     good, bad = found.outcomes
     assert good.built
     assert bad.error
-    assert "took its process along: 1 worker died with this task, the last one by signal 11" in bad.error.found
+    assert "the process that made it died: 1 worker died with this task, the last one by signal 11" in bad.error.found
     assert "--target openvino" in bad.error.todo
     assert found.exit_code == Exit.EXPORT_FAILED
     assert sorted(path.name for path in (tmp_path / "m.bundle").iterdir() if path.is_dir()) == ["onnx"]

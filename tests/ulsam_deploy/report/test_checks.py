@@ -60,7 +60,7 @@ def test_a_level_that_was_not_reached_fails() -> None:
     record = records()[2]
     (level, *_) = artifact_checks("trt fp32", record.evidence, "again", required=EvidenceLevel.EXECUTED)
     assert level.verdict is Verdict.FAIL
-    assert "'executed' was asked for" in level.text
+    assert "'executed' was required" in level.text
 
 
 def test_a_failure_without_a_sentence_is_still_a_failure() -> None:

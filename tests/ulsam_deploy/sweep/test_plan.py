@@ -61,7 +61,7 @@ def test_a_key_follows_the_content_and_not_the_place(folder: Path) -> None:
     ("text", "found"),
     [
         ('checkpoints = ["a.pt"]', "'targets' is missing"),
-        ('checkpoints = ["c.pt"]\ntargets = ["onnx"]', "nothing is called 'c.pt'"),
+        ('checkpoints = ["c.pt"]\ntargets = ["onnx"]', "no file matches 'c.pt'"),
         ('checkpoints = []\ntargets = ["onnx"]', "no checkpoints"),
         ('checkpoints = ["a.pt"]\ntargets = []', "targets is []"),
         ('checkpoints = ["a.pt"]\ntargets = ["onyx"]', "no target is called 'onyx'"),

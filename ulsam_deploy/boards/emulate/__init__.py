@@ -1,4 +1,4 @@
-"""Boards in emulation: an artifact verified, and its instructions counted, on a processor that isn't here."""
+"""Emulated boards: artifacts are verified, and their instructions counted, on a processor that isn't here."""
 
 from ulsam_deploy.boards.emulate.counting import NOTE, Counted, Counts, count_bundle
 from ulsam_deploy.boards.emulate.machine import TrapError

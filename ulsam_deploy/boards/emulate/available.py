@@ -1,4 +1,4 @@
-"""Whether boards can be emulated here, asked without making anything: all that is missing at once."""
+"""Checks whether boards can be emulated here, without making anything; reports all that is missing at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verifying(board: str) -> Availability:
         board: A device profile with an ARM side.
 
     Returns:
-        qemu's version and where the board's software comes from; or every program that is missing.
+        qemu's version and the source of the board's software; or every program that is missing.
     """
     profile = profile_of(board)
     try:
@@ -30,7 +30,7 @@ def verifying(board: str) -> Availability:
     except UnavailableError as error:
         return Availability(False, error.found, error.todo)
     made = entry_of(profile, board).is_dir()
-    # What fetches the board's software is needed once.
+    # The programs that fetch the board's software are only needed once.
     programs = {tools.QEMU[profile.machine]: "qemu-user", **({} if made else {"apt-get": "apt", "dpkg-deb": "dpkg"})}
     if (missing := _missing(programs)) is not None:
         return missing
@@ -56,7 +56,7 @@ def counting(board: str) -> Availability:
 
 
 def _missing(programs: dict[str, str]) -> Availability | None:
-    """What there is to install, program by Debian package; ``None`` where all are here."""
+    """What must be installed, by program and Debian package; ``None`` if all are here."""
     absent = {program: package for program, package in programs.items() if shutil.which(program) is None}
     if not absent:
         return None

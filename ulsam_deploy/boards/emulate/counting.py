@@ -1,4 +1,4 @@
-"""Counts the instructions of an inference on an emulated board: a cost without noise, and not a latency."""
+"""Counts the instructions of an inference on an emulated board: a cost without noise, but not a latency."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Phase:
-    """Instructions of one phase, whole and by the names in ``plugin.CLASSES`` (none of 32-bit code is classified)."""
+    """Instructions of one phase, in total and by ``plugin.CLASSES`` (32-bit code is not classified)."""
 
     instructions: int
     classes: Mapping[str, int]
@@ -35,9 +35,9 @@ class Phase:
 
 @dataclass(frozen=True)
 class Counts:
-    """What one artifact costs on a board. ``inference`` is the median of ``runs`` after the first, of one ``batch``.
+    """The cost of one artifact on a board. ``inference`` is the median of ``runs`` after the first, of one ``batch``.
 
-    ``over`` says which budget of the device profile it exceeds, in words; empty: none.
+    ``over`` says which budgets of the device profile it exceeds, as text; empty: none.
     """
 
     core: str
@@ -70,11 +70,11 @@ class Counted:
 def count_bundle(
     bundle: Bundle, board: str, targets: Sequence[str] = (), progress: Progress | None = None
 ) -> list[Counted]:
-    """Count what loading, the first and one further inference of every artifact (of ``targets``) execute on ``board``.
+    """Count instructions of loading, the first and a further inference of every artifact (of ``targets``) on ``board``.
 
     One thread, the first probes of the golden set; counted region: the engine's run with inputs and outputs as arrays.
-    Errors as of :func:`~ulsam_deploy.boards.emulate.verify_bundle`; :class:`UnavailableError` too where the plugin
-    can't be compiled or used.
+    Errors as of :func:`~ulsam_deploy.boards.emulate.verify_bundle`; :class:`UnavailableError` also if the plugin can't
+    be compiled or used.
     """
     wanted = records(bundle, targets)
     with emulated(board, progress or Progress(quiet=True)) as machine:
@@ -94,7 +94,7 @@ def count_bundle(
 
 
 def _settle(machine: EmulatedMachine, chosen: guest.Chosen) -> None:
-    """Run once uncounted where Python's compiled files aren't there yet: making them changes heap and counts."""
+    """Run once uncounted if Python's compiled files aren't there yet: compiling changes heap and counts."""
     settled = machine.sysroot.pycache / f"{machine.runner.name}-{chosen.target}.settled"
     if not settled.exists():
         machine.run(guest.count, chosen)

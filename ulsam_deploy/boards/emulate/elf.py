@@ -1,4 +1,4 @@
-"""Just enough of ELF: how a library is aligned, and which function an address lies in. Standard library only.
+"""Just enough of ELF: the alignment of a library, and the function at an address. Standard library only.
 
 Layout: "System V Application Binary Interface", chapters 4 and 5, and ``elf.h``; little-endian, 32 and 64 bits.
 """
@@ -64,21 +64,21 @@ class Elf:
                 yield Segment(offset, address, length, align)
 
     def address(self, offset: int) -> int | None:
-        """The virtual address of a place in the file; ``None`` where it isn't mapped."""
+        """The virtual address of an offset in the file; ``None`` if it isn't mapped."""
         for segment in self.segments:
             if segment.offset <= offset < segment.offset + segment.size:
                 return segment.address + offset - segment.offset
         return None
 
     def function(self, address: int) -> str:
-        """The name of the function at a virtual address, by the fullest symbol table; empty where none is named."""
+        """The name of the function at a virtual address, by the largest symbol table; empty if it has none."""
         starts, ends, names = self._functions
         index = bisect.bisect_right(starts, address) - 1
         return names[index] if index >= 0 and address < ends[index] else ""
 
     @cached_property
     def _functions(self) -> tuple[list[int], list[int], list[str]]:
-        """Start, end and name, by start. One of unknown size (written by hand) ends where the next one starts."""
+        """Start, end and name, by start. A function of unknown size (assembly) ends where the next one starts."""
         found = sorted(set(self._symbols()))
         starts = [start for start, _, _ in found]
         following = [*starts[1:], starts[-1] + (1 << 20)] if starts else []

@@ -1,4 +1,4 @@
-"""The program inside the emulated board: checks its processor, then runs one artifact by the device runner's own code.
+"""The program inside the emulated board: checks its processor, then runs one artifact with the device runner's code.
 
 Run as ``python3 guest.py`` in the folder of a job (:mod:`ulsam_deploy.device.elsewhere.job`). It imports the standard
 library and, from the runner, device-safe modules only. Nothing is timed: time under emulation says nothing about the
@@ -26,7 +26,7 @@ from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.parity import Golden
 
-#: How the host calls this module.
+#: The name of this module on the host.
 NAME = "ulsam_deploy.boards.emulate.guest"
 #: Linux's names for the bits of AT_HWCAP and AT_HWCAP2 (``arch/arm64/kernel/cpuinfo.c``).
 _HWCAP = (
@@ -43,18 +43,18 @@ _HWCAP_32 = (
     "vfpd32 lpae evtstrm"
 )
 HWCAP_32, HWCAP2_32 = _HWCAP_32.split(), ["aes", "pmull", "sha1", "sha2", "crc32"]
-#: What kernels are chosen by; the rest (cryptography, clocks) decides nothing here.
+#: The features by which engines choose kernels; the rest (cryptography, clocks) has no effect here.
 _CHOOSING = "fp asimd atomics fphp asimdhp asimdrdm asimddp asimdfhm i8mm bf16 sve sve2"
 CHOOSING = set(_CHOOSING.split())
 #: Set by the kernel and not by the processor.
 _KERNELS = {"evtstrm"}
 _AT_HWCAP, _AT_HWCAP2 = 16, 26
 
-#: Marks in the instruction stream, told to the plugin by a system call that does nothing: is this a terminal?
+#: Marks in the instruction stream, signalled to the plugin by a system call without effect (isatty).
 MARK = 0x7A110000
 EMPTY, LOAD, FIRST, STEADY = range(1, 5)
 BEGIN, END = 0x100, 0x200
-#: Inferences that are counted one by one after the first; their median is reported.
+#: Inferences that are counted individually after the first; their median is reported.
 RUNS = 5
 
 
@@ -67,7 +67,7 @@ class Chosen:
     precision: str
 
     def opened(self) -> tuple[Bundle, ArtifactRecord, Golden]:
-        """What the bundle says of it, once processor and bundle are what they say that they are."""
+        """Check processor and bundle, then open the bundle."""
         check_processor()
         bundle = read_bundle(self.bundle)
         bundle.verify_integrity()
@@ -78,7 +78,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class CodeMap:
-    """Code in memory: its addresses from ``start`` to ``end``, and where that lies in which file."""
+    """Code in memory: its addresses from ``start`` to ``end``, and its file and offset."""
 
     start: int
     end: int
@@ -88,7 +88,7 @@ class CodeMap:
 
 @dataclass(frozen=True)
 class CountedRun:
-    """What was counted: the engine, the inputs of one inference, and where code lay, for its names."""
+    """The counted run: the engine, the inputs of one inference, and the code mappings, to look up names."""
 
     engine: EngineFacts
     batch: int
@@ -96,8 +96,8 @@ class CountedRun:
 
 
 def main() -> None:
-    """Answer in a file, because engines print what they like."""
-    sys.modules[NAME] = sys.modules[__name__]  # what is asked for by name is in this file, and not installed here
+    """Answer in a file, because engines may print anything to stdout."""
+    sys.modules[NAME] = sys.modules[__name__]  # requests name functions of this module, which is not installed here
     job.serve()
 
 
@@ -123,13 +123,13 @@ def count(chosen: Chosen) -> CountedRun:
     runtime = engine(bundle.files(record), record.inputs, record.outputs, threads=1)
     batch = runtime.inputs[0].shape[0] or 1
     feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}
-    for _ in range(2):  # the first one pays for the marks' own code
+    for _ in range(2):  # the first pass includes loading the code of the marks themselves
         _marked(EMPTY, lambda: None)
     _marked(LOAD, runtime.__enter__)
     try:
         once = runtime.prepared(feed)
         gc.collect()
-        gc.disable()  # its turns would be counted with one inference or another
+        gc.disable()  # a collection would be counted with one of the inferences
         _marked(FIRST, once)
         for _ in range(RUNS):
             _marked(STEADY, once)
@@ -153,10 +153,10 @@ def code_maps(text: str) -> Iterator[CodeMap]:
 
 
 def check_processor() -> None:
-    """Compare what engines will read with what the processor is; raises :class:`UsageError` before any engine runs.
+    """Compare what engines will read with the actual processor; raises :class:`UsageError` before any engine runs.
 
-    A 32-bit program can't ask the processor for its part number, and qemu has no 32-bit model of these cores but one
-    that can do everything ("max"): there only what the description claims is checked, not what it leaves out.
+    A 32-bit program can't read the processor's part number, and qemu's only 32-bit model for these cores has all
+    features ("max"): there, only the features that the description lists are checked, not those that it omits.
     """
     wide = platform.machine() == "aarch64"
     names, more = (HWCAP, HWCAP2) if wide else (HWCAP_32, HWCAP2_32)
@@ -178,10 +178,10 @@ def features(bits: int, names: list[str]) -> set[str]:
 
 
 def mismatch(described: str, present: set[str], main: int | None) -> str:
-    """What the text of ``/proc/cpuinfo`` says that isn't so, or hides; empty when it fits.
+    """What the text of ``/proc/cpuinfo`` claims wrongly, or omits; empty if it is right.
 
     ``present``: features of the processor; ``main``: its MIDR_EL1 ("Arm Architecture Reference Manual", D19.2.100),
-    part in bits 4 to 15, or ``None`` where only what is claimed can be checked.
+    part in bits 4 to 15, or ``None`` if only claimed features can be checked.
     """
     told = dict(re.findall(r"^(\S[^\t:]*?)\s*:\s*(.*)$", described, re.MULTILINE))
     listed = set(told.get("Features", "").split())

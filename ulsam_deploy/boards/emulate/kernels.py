@@ -1,4 +1,4 @@
-"""Which function of which library a place in the emulated program's memory belongs to, and what each of them costs."""
+"""Which function of which library an address of the emulated program belongs to, and the cost of each function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ulsam_deploy.boards.emulate.guest import CodeMap
 
 __all__ = ["Kernel", "costs"]
 
-#: Functions that are told apart; the rest is one line.
+#: The number of functions that are listed; the rest is one line.
 TOP = 12
 
 
@@ -28,7 +28,7 @@ class Kernel:
 
 
 def costs(places: Mapping[int, int], maps: Sequence[CodeMap], runs: int) -> tuple[Kernel, ...]:
-    """Instructions an inference by function, the largest first, everything beyond :data:`TOP` in one.
+    """Instructions per inference by function, the largest first, everything beyond :data:`TOP` in one.
 
     ``places``: instructions by address over all ``runs``.
     """
@@ -56,7 +56,7 @@ def _place(address: int, maps: Sequence[CodeMap], libraries: dict[str, Elf]) -> 
 
 
 def _readable(names: list[str]) -> list[str]:
-    """C++ names as people write them, where the host has ``c++filt``; a function without a name says so."""
+    """C++ names in readable form, if the host has ``c++filt``; a function without a name is marked as such."""
     program = shutil.which("c++filt")
     if program and names:
         said = subprocess.run([program, "-p"], input="\n".join(names), capture_output=True, text=True).stdout

@@ -40,7 +40,7 @@ A = TypeVar("A")
 
 
 class TrapError(UlsamError):
-    """The engine was stopped by the processor: what was to be checked does not run on it (exit 1)."""
+    """The processor stopped the engine: the artifact does not run on it (exit 1)."""
 
     exit_code = Exit.CHECK_FAILED
 
@@ -58,7 +58,7 @@ def profile_of(board: str) -> ArmProfile:
 
 @dataclass(frozen=True)
 class EmulatedMachine:
-    """A board ready to run. ``root`` is what qemu shows as ``/``: links into the sysroot, and the board's own files."""
+    """A board ready to run. ``root`` is ``/`` in the emulation: links into the sysroot, and the board's own files."""
 
     board: str
     profile: ArmProfile
@@ -68,9 +68,9 @@ class EmulatedMachine:
     runner: Path
 
     def run(self, function: Callable[[Q], A], request: Q, *, plugin: Sequence[str] = ()) -> A:
-        """What ``function`` of ``guest.py`` makes of ``request`` inside.
+        """Call ``function`` of ``guest.py`` with ``request`` in the emulation.
 
-        Raises the :class:`UlsamError` that was fused inside, and :class:`TrapError` when the processor stopped it.
+        Raises the :class:`UlsamError` that ``function`` raised, and :class:`TrapError` if the processor stopped it.
         """
         doing, limits = f"the emulated {self.board}", Limits(PATIENCE, None)
         with scratch() as folder:
@@ -87,8 +87,8 @@ class EmulatedMachine:
         raise UnavailableError(f"{self.board} could not be emulated: {(said.splitlines() or [str(code)])[-1]}")
 
     def _reserved(self) -> list[str]:
-        """An address space of the guest's own, so that the host's randomized one doesn't show through."""
-        return ["-R", _ADDRESSES] if self.profile.machine == "aarch64" else []  # of 32 bits, qemu does so by itself
+        """A reserved address space for the guest, so that the host's randomized one has no effect."""
+        return ["-R", _ADDRESSES] if self.profile.machine == "aarch64" else []  # qemu does so itself for 32 bits
 
     def _command(self, plugin: Sequence[str]) -> list[str]:
         program = tools.qemu(self.profile.machine)
@@ -96,7 +96,7 @@ class EmulatedMachine:
         return [*command, str(self.sysroot.python), "-S", "-s", str(_GUEST)]
 
     def _variables(self) -> dict[str, str]:
-        """Random numbers, names and addresses are the same each time: counts are too."""
+        """Make random numbers, names and addresses the same each time, so that counts are too."""
         return {
             "PYTHONPATH": f"{self.runner}:{self.sysroot.site}:{self.sysroot.root}/usr/lib/python3/dist-packages",
             "PYTHONPYCACHEPREFIX": str(self.sysroot.pycache),
@@ -123,9 +123,9 @@ class EmulatedMachine:
 
 @contextlib.contextmanager
 def emulated(board: str, progress: Progress) -> Iterator[EmulatedMachine]:
-    """The board called ``board``, its software fetched or taken out of the cache.
+    """The board called ``board``, with its software fetched or taken from the cache.
 
-    Raises :class:`UsageError` for an unknown one, :class:`UnavailableError` where emulation isn't possible here.
+    Raises :class:`UsageError` for an unknown one, :class:`UnavailableError` if emulation isn't possible here.
     """
     profile = profile_of(board)
     tools.qemu(profile.machine)
@@ -157,7 +157,7 @@ def cpuinfo(profile: ArmProfile) -> str:
 
 
 def _describe(root: Path, profile: ArmProfile) -> None:
-    """What engines read to choose their kernels; without it LiteRT reads the host's and crashes."""
+    """Write the files that engines read to choose kernels; without them LiteRT reads the host's and crashes."""
     (root / "proc").mkdir()
     (root / "proc/cpuinfo").write_text(cpuinfo(profile))
     folder = root / "sys/devices/system/cpu"
@@ -167,7 +167,7 @@ def _describe(root: Path, profile: ArmProfile) -> None:
 
 
 def _runner(software: Sysroot) -> Path:
-    """The device runner, unpacked so that its compiled form is kept; one that no run used for a week is removed."""
+    """The device runner, unpacked so that its compiled files can be stored; those not used for a week are removed."""
     from ulsam_deploy.boards.runner import runner_bytes
 
     path = software.root.parent / f"runner-{source_digest()[:16]}"

@@ -1,4 +1,4 @@
-"""Compiles the counting plugin with the host's C compiler, on first use, and reads what it wrote."""
+"""Compiles the counting plugin with the host's C compiler, on first use, and reads its output."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Counted = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Tally:
-    """Instructions by phase, each a tuple in the order of :data:`CLASSES`, less what the marks cost; and by address."""
+    """Instructions by phase, each a tuple in the order of :data:`CLASSES`, without those of marks; and by address."""
 
     phases: dict[int, tuple[Counted, ...]]
     places: dict[int, int]
 
 
 def compiled(qemu: str) -> Path:
-    """The plugin for this qemu, out of the cache or compiled now; raises :class:`UnavailableError` without compiler."""
+    """The plugin for this qemu, from the cache or compiled now; raises :class:`UnavailableError` without a compiler."""
     version = tools.qemu_version(qemu)
     api = 1 if version < (9, 0) else 2 if version < (9, 1) else 3
     folder = cache_root() / ".plugins"
@@ -57,7 +57,7 @@ def compiled(qemu: str) -> Path:
 
 
 def arguments(plugin: Path, qemu: str, output: Path) -> list[str]:
-    """qemu's words for the plugin that writes to ``output``; raises as :func:`check` does."""
+    """qemu's arguments for the plugin, which writes to ``output``; raises as :func:`check` does."""
     check(qemu)
     return ["-plugin", f"{plugin},out={output}"]
 
@@ -72,7 +72,7 @@ def check(qemu: str) -> None:
 
 
 def read_tally(text: str) -> Tally:
-    """What the plugin wrote; raises :class:`UnavailableError` where that is nothing or half of it."""
+    """Parse the plugin's output; raises :class:`UnavailableError` if it is empty or incomplete."""
     open_marks: dict[int, Counted] = {}
     phases: dict[int, list[Counted]] = {}
     places: dict[int, int] = {}

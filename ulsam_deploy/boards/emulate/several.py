@@ -1,4 +1,4 @@
-"""Several artifacts on one emulated board, as many at once as there are cores: nothing here is timed."""
+"""Several artifacts on one emulated board, in parallel on all cores: nothing here is timed."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["each", "records"]
 
 T = TypeVar("T")
 
-#: Each is a process with an engine in it, some 300 MiB.
+#: The most artifacts in parallel: each is a process with an engine, about 300 MiB.
 AT_ONCE = 8
 
 
 def records(bundle: Bundle, targets: Sequence[str]) -> list[ArtifactRecord]:
-    """The artifacts of ``bundle`` (for ``targets``, where given), after its integrity was checked.
+    """Check the integrity of ``bundle``; returns its artifacts (of ``targets``, if given).
 
-    Raises :class:`RefusedError` for a byte that isn't as recorded, :class:`UsageError` for a target that isn't there.
+    Raises :class:`RefusedError` if a byte isn't as recorded, :class:`UsageError` for a target that isn't there.
     """
     bundle.verify_integrity()
     return list(bundle.chosen(targets))
@@ -36,9 +36,9 @@ def each(
     progress: Progress | None,
     said: Callable[[T], str],
 ) -> list[tuple[ArtifactRecord, T | None, UlsamError | None]]:
-    """What ``work`` makes of each artifact, in their order, or the error that it ended with; ``said`` tells of one.
+    """The result of ``work`` for each artifact, in order, or its error; ``said`` describes a result for the progress.
 
-    Raises :class:`UsageError` for what is wrong with the board and not with an artifact: its profile.
+    Raises :class:`UsageError` if the profile of the board, and not an artifact, is wrong.
     """
 
     def one(record: ArtifactRecord) -> tuple[ArtifactRecord, T | None, UlsamError | None]:

@@ -1,7 +1,7 @@
 """A board's software in a folder of the cache: the distribution's packages and the engines' wheels, made once.
 
-Nothing changes on the host and nobody has to be root: apt works in folders of its own (its indices, its idea of what is
-installed), packages are unpacked and never installed, wheels go to a folder. What apt fetches is signed by the
+Nothing changes on the host and root is not needed: apt works in private folders (its indices, its list of installed
+packages), packages are unpacked and never installed, wheels go to a folder. What apt fetches is signed by the
 distribution, as on the board itself.
 """
 
@@ -28,10 +28,10 @@ from ulsam_deploy.device.progress import Progress
 
 __all__ = ["Sysroot", "entry_of", "in_use", "publish", "release_for", "sysroot"]
 
-#: Changes when what is unpacked changes in another way than by the profile.
+#: Part of the cache key; increased when the contents of a sysroot change for the same profile.
 _LAYOUT = 2
 _ONLINE = "connect to the network once; afterwards no network is needed"
-#: apt in folders of its own. Hooks of the host (some remove its package files) must not run for it.
+#: Configuration of apt in private folders. The host's hooks (some remove its package files) must not run for it.
 _APT = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -53,7 +53,7 @@ Dir::Log "{work}/log";
 
 @dataclass(frozen=True)
 class Sysroot:
-    """``root`` has the distribution's files, ``site`` the wheels, ``pycache`` what Python compiles on the way."""
+    """``root`` has the distribution's files, ``site`` the wheels, ``pycache`` Python's compiled files."""
 
     root: Path
     site: Path
@@ -67,7 +67,7 @@ class Sysroot:
 
 @contextlib.contextmanager
 def in_use(found: Sysroot) -> Iterator[None]:
-    """Keep ``cache --clear`` of another process away from it."""
+    """Protect it from ``cache --clear`` of another process."""
     lock = os.open(found.root.parent, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH)
@@ -77,12 +77,12 @@ def in_use(found: Sysroot) -> Iterator[None]:
 
 
 def release_for(profile: ArmProfile, board: str) -> tuple[str, Release]:
-    """The release whose packages this host can fetch: its own. Raises :class:`UnavailableError` where it has none."""
+    """The release whose packages this host can fetch: its own. Raises :class:`UnavailableError` if there is none."""
     name = tools.codename()
     if name not in profile.releases:
         raise UnavailableError(
             f"{board} can't be emulated here: its software is taken from the packages of the host's own release, and "
-            f"the profile knows none for '{name or 'unknown'}'",
+            f"the profile has none for '{name or 'unknown'}'",
             expected=", ".join(profile.releases),
             todo="run on one of these (a container will do), or add the release to a profile of your own",
         )
@@ -90,9 +90,9 @@ def release_for(profile: ArmProfile, board: str) -> tuple[str, Release]:
 
 
 def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
-    """The board's software, out of the cache or made now (some seconds, about 250 MB).
+    """The board's software, from the cache or made now (some seconds, about 250 MB).
 
-    Raises :class:`UnavailableError` in words where packages or wheels can't be had.
+    Raises :class:`UnavailableError` if packages or wheels are not available.
     """
     name, release = release_for(profile, board)
     _home()
@@ -111,14 +111,14 @@ def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
 
 
 def entry_of(profile: ArmProfile, board: str) -> Path:
-    """Where the board's software lies, or will lie; raises :class:`UnavailableError` as :func:`release_for` does."""
+    """The path of the board's software, made or not; raises :class:`UnavailableError` as :func:`release_for` does."""
     name, release = release_for(profile, board)
     parts = [_LAYOUT, profile.machine, name, release.python, release.packages, release.tags, release.wheels]
     return cache_root() / BOARDS / f"{name}-{profile.machine}-{key(*parts)[:16]}"
 
 
 def _home() -> None:
-    """Make the folder of all sysroots; refuse it where others can write, because what lies there is run."""
+    """Make the folder of all sysroots; refuse it if other users can write to it, because its contents are executed."""
     home = cache_root() / BOARDS
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -131,7 +131,7 @@ def _home() -> None:
 
 
 def publish(partial: Path, entry: Path) -> None:
-    """Give the finished folder its name; another run that was faster has made the same."""
+    """Give the finished folder its name, unless another run was faster and has made the same."""
     try:
         partial.rename(entry)
     except OSError:
@@ -140,7 +140,7 @@ def publish(partial: Path, entry: Path) -> None:
 
 
 def _unpack_packages(partial: Path, machine: str, release: Release) -> None:
-    """Fetch the packages with all that they need, by a private apt, and unpack them into ``root``."""
+    """Fetch the packages with their dependencies, by a private apt, and unpack them into ``root``."""
     apt, dpkg = tools.find("apt-get", "apt"), tools.find("dpkg-deb", "dpkg")
     work = partial / "apt"
     for folder in ("state/lists/partial", "cache/archives/partial", "log"):
@@ -150,7 +150,7 @@ def _unpack_packages(partial: Path, machine: str, release: Release) -> None:
     config = work / "apt.conf"
     config.write_text(_APT.format(architecture=tools.DEBIAN[machine], work=work, user=user))
     private = [apt, "-c", str(config), "-q", "-y"]
-    # Some other index of this host may lack the architecture: what counts is whether the packages are found below.
+    # The exit code is ignored: another index of this host may lack the architecture, and missing packages fail below.
     subprocess.run([*private, "update"], capture_output=True, timeout=tools.PATIENCE)
     architecture = tools.DEBIAN[machine]
     tools.fetch(
@@ -175,7 +175,7 @@ def _choose_alternatives(folder: Path) -> None:
 
 
 def _install_wheels(site: Path, release: Release) -> None:
-    """The wheels of all engines, chosen for the board and not for this host, into ``site``."""
+    """Install the wheels of all engines, chosen for the board and not for this host, into ``site``."""
     wanted = sorted({requirement for wheels in release.wheels.values() for requirement in wheels})
     chosen = ["--python-version", release.python, "--implementation", "cp", "--only-binary", ":all:", "--no-deps"]
     platforms = [word for tag in release.tags for word in ("--platform", tag)]

@@ -1,4 +1,4 @@
-"""The host's own programs that emulation stands on: which are here, and in words what to install. Standard library."""
+"""The host's programs that emulation needs: which are here, and what to install. Standard library only."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DEBIAN = {"aarch64": "arm64", "armv7l": "armhf"}
 QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
 TRIPLET = {"aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
 
-#: Seconds after which a program that fetches something is given up.
+#: The timeout of a program that fetches something, in seconds.
 PATIENCE = 900
 
 
 def find(program: str, package: str) -> str:
-    """Where ``program`` lies; raises :class:`UnavailableError` that names the Debian package which has it."""
+    """The path of ``program``; raises an :class:`UnavailableError` that names its Debian package."""
     if platform.system() != "Linux":
         raise UnavailableError(
             f"boards are emulated on Linux only, this is {platform.system()}", todo="use a Linux host"
@@ -36,19 +36,19 @@ def find(program: str, package: str) -> str:
 
 
 def qemu(machine: str) -> str:
-    """qemu's user mode for ``machine`` (``uname -m``); raises :class:`UnavailableError` where it isn't installed."""
+    """qemu's user mode for ``machine`` (``uname -m``); raises :class:`UnavailableError` if it isn't installed."""
     return find(QEMU[machine], "qemu-user")
 
 
 def qemu_version(program: str) -> tuple[int, int]:
-    """Major and minor version of a qemu; (0, 0) where it doesn't tell."""
+    """Major and minor version of a qemu; (0, 0) if it doesn't report them."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True).stdout
     match = re.search(r"version (\d+)\.(\d+)", said)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def codename(release: Path = Path("/etc/os-release")) -> str:
-    """The code name of this host's distribution (``bookworm``), or an empty string where there is none."""
+    """The code name of this host's distribution (``bookworm``), or an empty string if there is none."""
     try:
         lines = release.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -58,7 +58,10 @@ def codename(release: Path = Path("/etc/os-release")) -> str:
 
 
 def fetch(command: Sequence[str | Path], doing: str, todo: str, env: Mapping[str, str] | None = None) -> str:
-    """Run a program that fetches or unpacks; its stdout. Raises :class:`UnavailableError` with its own last words."""
+    """Run a program that fetches or unpacks; returns its stdout.
+
+    Raises :class:`UnavailableError` with the program's own error.
+    """
     try:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, env=env)
     except subprocess.TimeoutExpired as error:

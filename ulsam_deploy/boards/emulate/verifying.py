@@ -1,4 +1,4 @@
-"""Verifies a bundle on an emulated board: the same check as on the board, with the level that this deserves."""
+"""Verifies a bundle on an emulated board: the same check as on the board, with the evidence level of emulation."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["verify_bundle"]
 def verify_bundle(
     bundle: Bundle, board: str, targets: Sequence[str] = (), progress: Progress | None = None
 ) -> list[Checked]:
-    """Check ``bundle``'s integrity, then every artifact (of ``targets``, where given) on the emulated ``board``.
+    """Check ``bundle``'s integrity, then every artifact (of ``targets``, if given) on the emulated ``board``.
 
-    An artifact whose target has no engine there carries an :class:`UnavailableError`, one whose kernels the processor
-    refuses a :class:`TrapError`. Raises :class:`UsageError` for an unknown board or target, :class:`RefusedError` for a
-    byte that isn't as recorded, :class:`UnavailableError` where nothing can be emulated here.
+    The result of an artifact without an engine there has an :class:`UnavailableError`, that of one with kernels that
+    the processor can't execute a :class:`TrapError`. Raises :class:`UsageError` for an unknown board or target,
+    :class:`RefusedError` if a byte isn't as recorded, :class:`UnavailableError` if emulation isn't possible here.
     """
     wanted = records(bundle, targets)
     with emulated(board, progress or Progress(quiet=True)) as machine:

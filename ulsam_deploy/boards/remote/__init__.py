@@ -1,4 +1,4 @@
-"""Boards behind SSH: nothing is installed there, nothing is left there."""
+"""Boards over SSH: nothing is installed there, and nothing is left there."""
 
 from ulsam_deploy.boards.remote.job import Finished, Order, run_job
 from ulsam_deploy.boards.remote.link import Link, StoppedError, check_host

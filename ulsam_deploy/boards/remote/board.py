@@ -1,11 +1,11 @@
-"""The half that runs on a board: its Python reads this file from ``ssh``, does one job, and leaves nothing.
+"""The part that runs on a board: its Python reads this file from ``ssh``, does one job, and leaves nothing behind.
 
-Everything belongs to the one session: the job's files come in as a tar stream, and when the input ends, or the host
-says nothing for a while, the job is stopped. Folder and lock are removed however this ends; what a loss of power or a
-kill left is removed by the next run.
+All is tied to the one session: the job's files arrive as a tar stream, and when the input ends, or the host is silent
+for a while, the job is stopped. Folder and lock are removed however this ends; leftovers of a power loss or a kill are
+removed by the next run.
 
-Standard library only, and a grammar that Python 3.8 reads, so that an older board can be told what it lacks. Every
-answer is one line, ``MARK`` and a JSON object: what a login script prints before it is not mistaken for one.
+Standard library only, and syntax of Python 3.8, so that a board with an older Python gets a clear error. Every answer
+is one line, ``MARK`` and a JSON object, so that the output of a login script is not mistaken for one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 MARK = "ulsam-deploy-board "
-#: The host is taken for lost when nothing was heard from it for so long; it says something every 10 seconds.
+#: The host counts as lost if it is silent for so long; it sends a byte every 10 seconds.
 SILENCE_SECONDS = 60.0
-#: How many characters of one file come back at most.
+#: The most characters of one file that are sent back.
 MAX_CHARACTERS = 64 << 20
 
 
@@ -41,7 +41,7 @@ def say(**answer: object) -> None:
 
 
 def main(order: dict[str, Any]) -> None:
-    """Do ``order``: ``words`` for this Python, ``results`` to fetch, ``limit`` (s), ``size`` (bytes) and ``who``."""
+    """Execute ``order``: Python's arguments ``words``, ``results``, ``limit`` (s), ``size`` (bytes), ``who``."""
     here = {"python": platform.python_version(), "machine": platform.machine()}
     if sys.version_info < (3, 10):  # noqa: UP036 - a board may well have an older one
         return say(state="old", **here)
@@ -52,7 +52,7 @@ def main(order: dict[str, Any]) -> None:
         if owner is not None:
             return say(state="busy", owner=owner)
         prefix = f"ulsam-deploy-{os.getuid()}-"
-        for dead in place.glob(prefix + "*"):  # the lock is ours: whoever made it is no more
+        for dead in place.glob(prefix + "*"):  # this process has the lock, so their owner is dead
             shutil.rmtree(str(dead), ignore_errors=True)
         free = shutil.disk_usage(str(place)).free
         if free < order["size"] + (16 << 20):
@@ -70,9 +70,9 @@ def main(order: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _lock(path: Path, who: str) -> Iterator[str | None]:
-    """One for the whole board, whoever asks: two measurements at once are none. Who has it, or ``None``: we do.
+    """Lock the board, because simultaneous measurements are invalid; yields another holder's name, or ``None``.
 
-    The kernel lets go of it with this process.
+    The kernel releases the lock when this process ends.
     """
     while True:
         try:
@@ -86,7 +86,7 @@ def _lock(path: Path, who: str) -> Iterator[str | None]:
                 yield os.read(lock, 200).decode("utf-8", "replace")
                 return
             if not path.exists() or not os.path.samestat(os.fstat(lock), path.stat()):
-                continue  # it was removed by its owner just before we had it
+                continue  # its owner removed it just before it was locked here
             with contextlib.suppress(OSError):  # another user's, who died
                 os.ftruncate(lock, 0)
                 os.write(lock, f"{who} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}".encode())
@@ -102,7 +102,7 @@ def _lock(path: Path, who: str) -> Iterator[str | None]:
 
 def _run(order: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The last answer: how the job ended, what it printed, and the text of its result files."""
-    # What engines leave in the temporary folder (ONNX Runtime does) goes with the job's own.
+    # Files that engines leave in the temporary folder (ONNX Runtime does) are removed with the job's own.
     (folder / "tmp").mkdir()
     with (folder / "out").open("wb") as out:
         job = subprocess.Popen(
@@ -123,7 +123,7 @@ def _run(order: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _follow(job: subprocess.Popen[bytes], limit: float) -> str:
-    """Pass on the job's stderr until it is ``done``, the ``time limit`` is over, or the host is ``lost``."""
+    """Pass on the job's stderr until it is ``done``, the ``time limit`` is exceeded, or the host is ``lost``."""
     assert job.stderr is not None
     words = codecs.getincrementaldecoder("utf-8")("replace")
     heard = began = time.monotonic()
@@ -133,7 +133,7 @@ def _follow(job: subprocess.Popen[bytes], limit: float) -> str:
         if job.stderr in ready:
             new = os.read(job.stderr.fileno(), 1 << 16)
             say(text=words.decode(new, final=not new))
-            if not new:  # as a rule it ends now
+            if not new:  # stderr has ended, so the job usually exits now
                 listening.remove(job.stderr)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     job.wait(1.0)

@@ -1,4 +1,4 @@
-"""One job on one board, in one session: send, run, fetch, and leave nothing behind. A lost link ends the job."""
+"""One job on one board, in one session: send, run, fetch, and leave nothing behind. Losing the link ends the job."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["Finished", "Order", "run_job"]
 
 @dataclass(frozen=True)
 class Order:
-    """What a board is to do: ``words`` for its Python, in a folder with a copy of ``folder``; ``results``: file names.
+    """A job for a board: Python's arguments ``words``, run in a copy of ``folder``; ``results``: names of result files.
 
-    ``seconds`` is the longest that it may take.
+    ``seconds`` is its timeout.
     """
 
     folder: Path
@@ -33,7 +33,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Finished:
-    """What came back: the job's exit code, stdout and stderr, and the text of each result file that exists."""
+    """The result of a job: its exit code, stdout and stderr, and the text of each result file that exists."""
 
     exit_code: int
     out: str
@@ -44,7 +44,7 @@ class Finished:
 
 
 def run_job(link: Link, order: Order, tell: Callable[[str], None]) -> Finished:
-    """Do ``order`` on the board behind ``link``; ``tell`` hears what it writes to stderr, as it comes.
+    """Execute ``order`` on the board of ``link``; ``tell`` gets its stderr as it arrives.
 
     Raises:
         UnavailableError: Unreachable, busy, no Python, disk full, time limit, link lost.
@@ -97,7 +97,7 @@ def _obstacle(host: str, answer: dict[str, Any], order: Order) -> UlsamError:
         ),
         "full": UnavailableError(
             f"{host} has {room} free in {shown(str(answer.get('place')))}",
-            expected="room for the bundle and 16 MiB more",
+            expected="space for the bundle and 16 MiB more",
             todo="free some space there",
         ),
         "busy": UnavailableError(

@@ -1,8 +1,8 @@
-"""The system's ``ssh`` to one host, by argument lists, and what its failures mean in plain words.
+"""Runs the system's ``ssh`` to one host, without a shell, and explains its failures.
 
-The user's own configuration, keys, agent and jump hosts apply, because it is the user's own ``ssh`` that runs. Only the
-host key is not theirs to wave through: a key that isn't known is refused, whatever the configuration says. Nothing ever
-asks for a password (``BatchMode``).
+The user's own configuration, keys, agent and jump hosts apply, because the user's own ``ssh`` is run. The only
+exception is the host key: an unknown key is refused, whatever the configuration says. There is never a prompt for a
+password (``BatchMode``).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableErro
 __all__ = ["Link", "StoppedError", "check_host"]
 
 CONNECT_SECONDS = 15
-#: A silent link is given up after three of these; the board hears from us as often.
+#: A silent link is closed after three of these intervals; the host sends a byte to the board as often.
 ALIVE_SECONDS = 10
 #: How long a board may take to stop a job and clean up.
 CLEAN_SECONDS = 30.0
-#: What its Python is started with: the rest of the program comes through stdin, before the files.
+#: The program that the board's Python is started with: it reads the rest of the program from stdin, before the files.
 _FIRST = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
-# What a destination may look like: an alias or [user@]name. Ports, keys, IPv6 and jumps belong in the configuration.
+# A valid destination: an alias or [user@]name. Ports, keys, IPv6 and jump hosts belong in the configuration.
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -42,7 +42,7 @@ class StoppedError(UlsamError):
 
 
 def check_host(host: str) -> str:
-    """``host`` itself when it is a plain destination; raises :class:`UsageError`."""
+    """Return ``host`` if it is a plain destination; raises :class:`UsageError` otherwise."""
     if not _HOST.fullmatch(host):
         raise UsageError(
             f"{host!a} is no host",
@@ -54,9 +54,9 @@ def check_host(host: str) -> str:
 
 @dataclass
 class Link:
-    """One host. ``config`` is an ``ssh_config`` file in place of the user's; ``python`` the word for Python there.
+    """One host. ``config`` is an ``ssh_config`` file instead of the user's; ``python`` the Python command there.
 
-    ``stop`` ends whatever waits, with :class:`StoppedError`.
+    Setting ``stop`` ends whatever waits, with :class:`StoppedError`.
     """
 
     host: str
@@ -67,7 +67,13 @@ class Link:
     def talk(
         self, order: Mapping[str, Any], files: IO[bytes], hear: Callable[[dict[str, Any]], None], seconds: float
     ) -> None:
-        """Let the board do ``order`` (:mod:`.board`) with ``files``, a tar file; ``hear`` gets each of its answers.
+        """Let the board execute ``order`` (:mod:`.board`).
+
+        Args:
+            order: The job.
+            files: Its files, as a tar stream.
+            hear: Called with each answer of the board.
+            seconds: The timeout.
 
         Raises:
             UnavailableError: The board can't be reached, has no Python, or the link was lost.
@@ -80,7 +86,7 @@ class Link:
         source = Path(board.__file__).read_bytes()
         remote = shlex.join([self.python, "-c", _FIRST, str(len(source)), json.dumps(order)])
         with tempfile.TemporaryFile() as said:
-            # A session of its own: Ctrl-C is for us, who then let the board clean up.
+            # A session of its own: Ctrl-C must only reach this process, which then lets the board clean up.
             process = subprocess.Popen(
                 [program, *self._options(), "-T", "--", self.host, remote],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True,
@@ -93,7 +99,7 @@ class Link:
             try:
                 self._await(process, seconds)
             finally:
-                over.set()  # the board's input ends: it stops and cleans
+                over.set()  # this closes the board's input: it stops and cleans up
                 try:
                     process.wait(CLEAN_SECONDS)
                 except subprocess.TimeoutExpired:
@@ -125,7 +131,7 @@ class Link:
             pause = min(pause * 1.5, 0.1)
 
     def _failure(self, code: int, err: str, reached: bool) -> UlsamError:
-        """What went wrong, from ssh's exit code (255: the link itself) and its own words."""
+        """The error for ssh's exit code (255: the link itself) and its messages."""
         low, words = err.lower(), _last_line(err)
         if "host key verification failed" in low or "remote host identification has changed" in low:
             return _host_key(self.host, changed="has changed" in low)
@@ -147,8 +153,8 @@ class Link:
 
 
 def _feed(stdin: IO[bytes], source: bytes, files: IO[bytes], over: threading.Event) -> None:
-    """Write everything, then a byte now and then, which says that we are still here, until it is ``over``."""
-    with contextlib.suppress(OSError, ValueError), stdin:  # whoever does not listen any more says why
+    """Write everything, then a byte now and then as a sign of life, until it is ``over``."""
+    with contextlib.suppress(OSError, ValueError), stdin:  # if ssh no longer reads, it reports the reason itself
         files.seek(0)
         stdin.write(source)
         shutil.copyfileobj(files, stdin)
@@ -159,7 +165,7 @@ def _feed(stdin: IO[bytes], source: bytes, files: IO[bytes], over: threading.Eve
 
 
 class _Hearer(threading.Thread):
-    """Hands on the answers in a stream as they come; ``heard``: whether there was one."""
+    """Passes on the answers in a stream as they arrive; ``heard``: whether there was one."""
 
     def __init__(self, stream: IO[bytes], host: str, hear: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(daemon=True)

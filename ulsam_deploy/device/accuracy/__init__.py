@@ -1,4 +1,4 @@
-"""Accuracy on labelled data: how often an artifact is right, how surely, and against the network that it came from.
+"""Accuracy on labelled data: of an artifact, with an interval, and compared with the network that it was made from.
 
 Standard library and numpy only (pictures need Pillow); device-safe.
 """

@@ -1,4 +1,4 @@
-"""Labelled data, batch by batch: a folder per class, or an ``.npz`` with labels; never more of it in memory than that.
+"""Labelled data, batch by batch: a folder per class, or an ``.npz`` with labels; one batch at a time is in memory.
 
 Standard library and numpy only; device-safe. Pictures need Pillow and are decoded by :mod:`ulsam_deploy.device.images`.
 """
@@ -25,39 +25,39 @@ __all__ = ["Labelled", "open_labelled"]
 
 Feed = dict[str, Array]
 
-#: The array of an ``.npz`` that holds the classes.
+#: The array of an ``.npz`` that contains the classes.
 LABELS = "labels"
 _TODO = f"save them with numpy.savez: one array for each input, and '{LABELS}', whole numbers from 0 on"
 
 
 class Labelled(abc.ABC):
-    """Samples as the network is fed, and the class of each. ``labels``: int64 ``(N,)``."""
+    """Samples as inputs of the network, and the class of each. ``labels``: int64 ``(N,)``."""
 
     labels: Array
 
     @abc.abstractmethod
     def batches(self, size: int) -> Iterator[tuple[Feed, Array]]:
-        """At most ``size`` samples after the other, in order: float32 ``(n, ...)`` by input, and their labels."""
+        """Batches of at most ``size`` samples, in order: float32 ``(n, ...)`` by input, and their labels."""
 
     @abc.abstractmethod
     def digest(self) -> str:
-        """SHA-256 over the files and what is read as which class, in hexadecimal."""
+        """SHA-256 over the files and the class of each sample, in hexadecimal."""
 
     @property
     def count(self) -> int:
-        """How many samples there are."""
+        """The number of samples."""
         return len(self.labels)
 
 
 def open_labelled(
     path: Path, inputs: Sequence[TensorSpec], classes: int, preprocessing: Preprocessing | None = None
 ) -> Labelled:
-    """The labelled samples in ``path``, for a network with ``inputs`` that tells ``classes`` classes apart.
+    """Open the labelled samples in ``path``, for a network with ``inputs`` and ``classes``.
 
-    A folder has one folder a class, with pictures or ``.npy`` samples; an ``.npz`` has ``labels`` and an array for each
-    input (under any name where there is one input). float32 arrays are taken as the network is fed; pictures and uint8
-    arrays become that by ``preprocessing``. Raises :class:`UsageError` for what cannot be read so, and for labels that
-    are no class of the network.
+    A folder has one folder per class, with pictures or ``.npy`` samples; an ``.npz`` has ``labels`` and an array for
+    each input (with any name if there is one input). float32 arrays are used as they are; pictures and uint8 arrays are
+    converted by ``preprocessing``. Raises :class:`UsageError` for data that cannot be read this way, and for labels
+    that are not a class of the network.
     """
     if path.is_dir():
         return _Folder(path, inputs, classes, preprocessing)
@@ -65,7 +65,7 @@ def open_labelled(
 
 
 class _Folder(Labelled):
-    """A folder a class."""
+    """Samples in one folder per class."""
 
     def __init__(
         self, path: Path, inputs: Sequence[TensorSpec], classes: int, preprocessing: Preprocessing | None
@@ -116,13 +116,13 @@ class _Folder(Labelled):
 
 
 def _numbers(path: Path, names: Sequence[str], classes: int) -> list[int]:
-    """The class that each folder, in order of names, stands for.
+    """The class of each folder, in order of names.
 
-    As torchvision's ``ImageFolder`` numbers them: by name. Names that are numbers themselves must mean the same.
+    Numbered by name, as in torchvision's ``ImageFolder``. Names that are numbers themselves must give the same classes.
     """
     if len(names) != classes:
         raise UsageError(
-            f"'{path}' has {len(names)} folders, and the network tells {classes} classes apart",
+            f"'{path}' has {len(names)} folders, and the network has {classes} classes",
             expected="one folder for each class, even an empty one",
         )
     for number, name in enumerate(names):
@@ -136,7 +136,7 @@ def _numbers(path: Path, names: Sequence[str], classes: int) -> list[int]:
 
 
 class _Npz(Labelled):
-    """Arrays in an ``.npz``, read from front to back as the zip file gives them."""
+    """Samples in the arrays of an ``.npz``, read sequentially from the zip file."""
 
     def __init__(
         self, path: Path, inputs: Sequence[TensorSpec], classes: int, preprocessing: Preprocessing | None
@@ -203,7 +203,7 @@ def _checked_labels(labels: Array, classes: int, path: Path) -> Array:
     wrong = labels[(labels < 0) | (labels >= classes)]
     if len(wrong):
         raise UsageError(
-            f"'{LABELS}' in '{path.name}' has class {wrong[0]}, and the network tells {classes} classes apart",
+            f"'{LABELS}' in '{path.name}' has class {wrong[0]}, and the network has {classes} classes",
             expected=f"0 to {classes - 1}",
         )
     return labels.astype(np.int64)
@@ -214,7 +214,7 @@ def _shape(spec: TensorSpec) -> tuple[int, ...]:
 
 
 def _checked(rows: Array, spec: TensorSpec, how: Preprocessing | None, what: str) -> Array:
-    """``rows`` as the network is fed, or :class:`UsageError`."""
+    """``rows`` as inputs of the network; raises :class:`UsageError` if they don't fit."""
     shape = _shape(spec)
     if rows.dtype == np.uint8 and how is not None:
         from ulsam_deploy.device import images

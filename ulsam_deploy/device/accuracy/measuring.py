@@ -1,4 +1,4 @@
-"""Runs labelled data through anything that classifies, batch by batch, and says how often it was right.
+"""Runs labelled data through any classifier, batch by batch, and measures its accuracy.
 
 Standard library and numpy only; device-safe.
 """
@@ -22,15 +22,15 @@ __all__ = ["Accuracy", "Hits", "class_count", "hits", "judged", "ranks"]
 
 Run = Callable[[Mapping[str, Array]], Mapping[str, Array]]
 
-#: Samples run at once where the batch is dynamic.
+#: Samples in one batch if the batch is dynamic.
 TOGETHER = 16
-#: As many guesses as the second figure of ImageNet's tables allows.
+#: The number of guesses for the second figure (top-5), as in ImageNet's tables.
 SEVERAL = 5
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Which samples were right: bool ``(N,)``; ``top5`` is ``None`` where there are at most five classes."""
+    """Which samples were right: bool ``(N,)``; ``top5`` is ``None`` if there are at most five classes."""
 
     top1: Array
     top5: Array | None
@@ -38,7 +38,7 @@ class Hits:
 
 @dataclass(frozen=True)
 class Share:
-    """A share of right answers, 0 to 1, with its interval (:func:`~ulsam_deploy.device.accuracy.statistics.wilson`)."""
+    """A fraction of right answers with its interval (:func:`~ulsam_deploy.device.accuracy.statistics.wilson`)."""
 
     value: float
     low: float
@@ -47,7 +47,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """What :func:`judged` says. ``partner``: what the artifact was paired with, empty where nothing was there."""
+    """The result of :func:`judged`. ``partner``: what the artifact was compared with, empty for nothing."""
 
     count: int
     top1: Share
@@ -57,7 +57,7 @@ class Accuracy:
 
 
 def class_count(outputs: Sequence[TensorSpec]) -> int:
-    """How many classes a network tells apart; raises :class:`UsageError` where its output is no row of scores."""
+    """The number of classes of a network; raises :class:`UsageError` if its output is not a row of scores."""
     first = outputs[0]
     if len(first.shape) != 2 or (first.shape[1] or 0) < 2:
         raise UsageError(
@@ -68,9 +68,9 @@ def class_count(outputs: Sequence[TensorSpec]) -> int:
 
 
 def hits(run: Run, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], data: Labelled) -> Hits:
-    """Which samples of ``data`` are right, by the first of ``outputs``, where ``run`` gives the outputs of one batch.
+    """Which samples of ``data`` are right, by the first of ``outputs``; ``run`` returns the outputs of one batch.
 
-    A static batch is filled up with its last sample. What is right is what :func:`ranks` says.
+    A static batch is filled up with its last sample. :func:`ranks` decides what is right.
     """
     name, classes = outputs[0].name, class_count(outputs)
     static = inputs[0].shape[0]
@@ -85,15 +85,15 @@ def hits(run: Run, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], 
 
 
 def ranks(scores: Array, labels: Array) -> Array:
-    """How many classes are guessed before the right one: the one rule by which anything here is right.
+    """How many classes are guessed before the right one; all accuracies are defined by this.
 
     Args:
-        scores: Of each class, (n, K).
+        scores: The score of each class, (n, K).
         labels: The right class of each sample, (n,), whole numbers below K.
 
     Returns:
-        0 where the label is the first guess, (n,), int64. Of equal scores the first counts, as ``argmax`` has it; a row
-        that is not finite is wrong, K.
+        The ranks, (n,), int64: 0 if the label is the first guess. Of equal scores the first counts, as in ``argmax``; a
+        row that is not finite is wrong: K.
     """
     own = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1]) < labels[:, None]
@@ -102,7 +102,7 @@ def ranks(scores: Array, labels: Array) -> Array:
 
 
 def judged(found: Hits, partner: str = "", other: Hits | None = None) -> Accuracy:
-    """Shares with their intervals; with ``other``, the hits of ``partner``, the drop from that as well."""
+    """Fractions with their intervals; with ``other``, the hits of ``partner``, also the drop from those."""
     count = len(found.top1)
     pair = None
     if other is not None:

@@ -1,4 +1,4 @@
-"""How surely a share of right answers is known, and whether one artifact is right less often than another.
+"""Intervals of accuracies, and tests whether one artifact is less accurate than another.
 
 Standard library only; device-safe.
 """
@@ -12,7 +12,7 @@ from ulsam_deploy.device.findings import Paired
 
 __all__ = ["CONFIDENCE", "Paired", "mcnemar", "paired", "wilson"]
 
-#: Of every interval here, two-sided.
+#: The confidence of every interval here, two-sided.
 CONFIDENCE = 0.95
 
 
@@ -20,29 +20,29 @@ def wilson(right: int, count: int, confidence: float = CONFIDENCE) -> tuple[floa
     """The interval of a share, ``right`` of ``count``: E. B. Wilson's score interval.
 
     "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927); recommended by Brown, Cai
-    and DasGupta, "Interval Estimation for a Binomial Proportion", Statistical Science 16 (2001), because it keeps its
-    promise near 0 and 1 where the textbook's does not. With z the normal quantile, p = right / count and n = count:
-    ``(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``. Raises :class:`ValueError` for counts that
-    make no sense.
+    and DasGupta, "Interval Estimation for a Binomial Proportion", Statistical Science 16 (2001), because its coverage
+    is right near 0 and 1, unlike the textbook interval's. With z the normal quantile, p = right / count and n = count:
+    ``(p + z^2 / 2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)``. Raises :class:`ValueError` for invalid
+    counts.
     """
     if not 0 <= right <= count or count < 1:
-        raise ValueError(f"{right} of {count} is no share")
+        raise ValueError(f"{right} of {count} is not a fraction")
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share, weight = right / count, z * z / count
     middle = share + weight / 2
     half = z * math.sqrt(share * (1 - share) / count + weight / (4 * count))
     low, high = (middle - half) / (1 + weight), (middle + half) / (1 + weight)
-    # Exactly the ends where nothing, or everything, is right: rounding must not move them.
+    # The ends are exact if nothing, or everything, is right: rounding must not move them.
     return (0.0 if right == 0 else low), (1.0 if right == count else high)
 
 
 def mcnemar(lost: int, won: int) -> float:
-    """The two-sided p value of McNemar's test in its exact form: are ``lost`` and ``won`` a fair coin's?
+    """The two-sided p value of McNemar's exact test: are ``lost`` and ``won`` compatible with a fair coin?
 
     Twice the smaller tail of Binomial(lost + won, 1/2), at most 1. McNemar, "Note on the sampling error of the
     difference between correlated proportions or percentages", Psychometrika 12 (1947); for classifiers, Dietterich,
     "Approximate Statistical Tests for Comparing Supervised Classification Learning Algorithms", Neural Computation 10
-    (1998). Summed in whole numbers, so that no tail is too thin.
+    (1998). The sum is in integers, so that a small tail does not underflow.
     """
     differing = lost + won
     term = total = 1
@@ -57,7 +57,7 @@ def paired(lost: int, won: int, count: int, confidence: float = CONFIDENCE) -> P
 
     Agresti and Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in Medicine 24
     (2005): Wald's interval after half a sample is added to each cell of the 2 x 2 table. The estimate itself is the
-    plain one. Raises :class:`ValueError` for counts that make no sense.
+    plain one. Raises :class:`ValueError` for invalid counts.
     """
     if min(lost, won) < 0 or lost + won > count or count < 1:
         raise ValueError(f"{lost} lost and {won} won of {count} make no sense")

@@ -1,1 +1,1 @@
-"""Time: measuring a callable, and what the samples say."""
+"""Benchmarks: timing artifacts, watching the machine, and the statistics of the samples."""

@@ -1,7 +1,7 @@
-"""The machine as its files and commands tell it. Reads only; whatever can't be read, or can't be true, is ``None``.
+"""The state of the machine from its files and commands, read only; unreadable or impossible values are ``None``.
 
 Standard library only; device-safe. The root of the file system and the command runner are parameters, so that every
-board can be tested on any machine. Read sysfs and vcgencmd, as ``docs/bench.md`` lists.
+board can be tested on any machine. The sources are sysfs and vcgencmd, as ``docs/bench.md`` lists.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ulsam_deploy.device.bench.result import Machine
 
 __all__ = ["Board", "Command", "run_command"]
 
-#: What a command printed, or ``None`` when it isn't there or failed.
+#: Returns a command's output, or ``None`` if it isn't there or failed.
 Command = Callable[[Sequence[str]], "str | None"]
 
-#: What a chip that runs can show; outside, the sensor lies. Celsius, and MHz.
+#: Possible values of a running chip, in Celsius and MHz; a value outside is a wrong reading.
 _TEMPERATURES = (-40.0, 130.0)
 _CLOCKS = (1.0, 20_000.0)
 
@@ -38,20 +38,20 @@ def run_command(words: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True)
 class Board:
-    """A machine whose files lie below ``root`` and whose commands ``command`` runs."""
+    """A machine with its files below ``root``, whose commands ``command`` runs."""
 
     root: Path = Path("/")
     command: Command = run_command
 
     def text(self, path: str | Path) -> str | None:
-        """A file's text without blanks and NULs around it; ``None`` when it is missing, unreadable or empty."""
+        """A file's text without surrounding blanks and NULs; ``None`` if it is missing, unreadable or empty."""
         try:
             return (self.root / path).read_bytes().decode(errors="replace").strip("\0 \t\r\n") or None
         except OSError:  # a sensor of a unit that is switched off answers EAGAIN or EIO
             return None
 
     def number(self, path: str | Path, scale: float = 1.0) -> float | None:
-        """A file's one number times ``scale``; ``None`` when there is none."""
+        """A file's only number times ``scale``; ``None`` if there is none."""
         text = self.text(path)
         try:
             value = float(text) * scale if text else math.nan
@@ -60,7 +60,7 @@ class Board:
         return value if math.isfinite(value) else None
 
     def paths(self, pattern: str) -> list[str]:
-        """What matches ``pattern`` below the root, relative to it, in the order of the numbers in the names."""
+        """The paths that match ``pattern``, relative to the root, in the order of the numbers in the names."""
         found = (str(path.relative_to(self.root)) for path in self.root.glob(pattern))
         return sorted(
             found, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
@@ -74,7 +74,7 @@ class Board:
 
     @property
     def is_pi(self) -> bool:
-        """Whether this is a Raspberry Pi, whose firmware has to be asked."""
+        """Whether this is a Raspberry Pi, whose state must be read from the firmware."""
         return "Raspberry Pi" in (self.model or "")
 
     @property
@@ -93,7 +93,7 @@ class Board:
         return set(re.findall(r"^CPU part\s*:\s*(\S+)", self.text("proc/cpuinfo") or "", re.MULTILINE))
 
     def temperatures(self) -> Iterator[tuple[str, float | None, float | None]]:
-        """Sensor, Celsius, and from where on the machine slows down, of everything that tells of a chip's heat."""
+        """Name, value and throttling threshold in Celsius of every temperature sensor of a chip."""
         for zone in self.paths("sys/class/thermal/thermal_zone*"):
             name = self.text(f"{zone}/type") or zone.rpartition("/")[2]
             if _of_a_chip(name):
@@ -113,10 +113,10 @@ class Board:
         return min(possible, default=None)
 
     def cpu_clocks(self, cpus: Sequence[int] = ()) -> Iterator[tuple[str, float | None, float | None]]:
-        """Clock domain, MHz, and what a busy core is to reach, of the domains that have one of ``cpus`` (empty: all).
+        """Clock domain, MHz, and the expected MHz of a busy core, for the domains of ``cpus`` (empty: all).
 
-        A Pi's files tell what was asked for, its firmware what the core runs at. On x86 the highest clock is a boost
-        that ends by design; what is promised is the base clock, and where that isn't told nothing is expected.
+        A Pi's files state the requested clock, its firmware the actual one. On x86 the highest clock is a temporary
+        boost; the base clock is what is promised, and if it isn't stated nothing is expected.
         """
         measured = self._measured_clock() if self.is_pi else None
         for policy in self.policies(cpus):
@@ -138,7 +138,7 @@ class Board:
         return int(said[1]) / 1e6 if said else None
 
     def gpu_clocks(self) -> Iterator[tuple[str, float | None, float | None]]:
-        """The same of a Jetson's GPU. The names of its device differ from board to board."""
+        """As :meth:`cpu_clocks`, for a Jetson's GPU. The name of its device differs from board to board."""
         for folder in self.paths("sys/class/devfreq/*"):
             name = self.text(f"{folder}/device/of_node/name") or folder.rpartition("/")[2]
             if re.search(r"gpu|gv11b|ga10b", name):
@@ -157,7 +157,7 @@ class Board:
         return f"{said[1]} ({said[2]})" if said and said[2] else said[1] if said else None
 
     def throttle_counts(self) -> dict[str, int | None]:
-        """Events so far by kind; only the difference between two readings means anything."""
+        """Events so far by kind; only the difference between two readings is meaningful."""
         names = {"oc1": "undervoltage", "oc2": "average overcurrent", "oc3": "instantaneous overcurrent"}
         counts: dict[str, int | None] = {}
         for folder in self.paths("sys/class/hwmon/hwmon*"):
@@ -172,7 +172,7 @@ class Board:
         return counts
 
     def throttle_flags(self) -> dict[str, tuple[bool, bool] | None]:
-        """By kind whether it happens now, and whether it happened since the machine started."""
+        """By kind, whether it happens now, and whether it happened since the machine started."""
         flags: dict[str, tuple[bool, bool] | None] = {}
         if self.is_pi:
             bits = self._pi_bits()
@@ -197,14 +197,14 @@ class Board:
             bits = int(text or "", 16)
         except ValueError:
             return None
-        return bits if bits >> 20 == 0 else None  # more bits than the firmware has: not what was asked for
+        return bits if bits >> 20 == 0 else None  # more bits than the firmware has: not a valid answer
 
     def _count(self, path: str) -> int | None:
         value = self.number(path)
         return int(value) if value is not None and value >= 0 else None
 
     def cpu_seconds(self) -> tuple[float, float] | None:
-        """Seconds that all cores were busy, and that they were there, since the machine started."""
+        """Busy seconds and total seconds of all cores since the machine started."""
         words = (self.text("proc/stat") or "").splitlines()[:1]
         numbers = words[0].split()[1:9] if words and words[0].startswith("cpu ") else []
         if len(numbers) < 8 or not all(number.isdigit() for number in numbers):
@@ -213,14 +213,14 @@ class Board:
         return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
     def process_seconds(self, process: int) -> float | None:
-        """Seconds of processor that ``process`` has used."""
+        """CPU seconds that ``process`` has used."""
         fields = (self.text(f"proc/{process}/stat") or "").rpartition(")")[2].split()
         if len(fields) < 13 or not (fields[11].isdigit() and fields[12].isdigit()):
             return None
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def machine(self) -> Machine:
-        """What never changes while it runs."""
+        """The facts that never change while it runs."""
         memory = re.search(r"^MemTotal:\s+(\d+) kB", self.text("proc/meminfo") or "", re.MULTILINE)
         release = re.search(r'^PRETTY_NAME="?([^"\n]+)', self.text("etc/os-release") or "", re.MULTILINE)
         system = [release[1] if release else None, f"L4T {self.l4t}" if self.l4t else None]
@@ -257,5 +257,5 @@ def _is_x86(driver: str | None) -> bool:
 
 
 def _within(value: float | None, limits: tuple[float, float]) -> float | None:
-    """``value`` where it can be true."""
+    """``value`` if it is possible, else ``None``."""
     return value if value is not None and limits[0] < value < limits[1] and value != 0 else None

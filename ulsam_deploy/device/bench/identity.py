@@ -1,7 +1,7 @@
-"""Which board a machine proves to be: what its own files say of it, held against what device profiles expect.
+"""Which board a machine proves to be: compares its own files with what device profiles expect.
 
 Standard library only; device-safe. A machine that only claims to be a board (an emulator, a virtual machine, a
-container of another architecture) contradicts itself somewhere, and is then no board here.
+container of another architecture) contradicts itself somewhere, and then does not count as one.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from ulsam_deploy.device.bench.board import Board
 
 __all__ = ["DeviceProof", "Identities", "Identity", "prove"]
 
-#: Of the Python that runs the engine: on a 64-bit kernel it may be a 32-bit one.
+#: The word size of the Python that runs the engine: it may be 32 bits on a 64-bit kernel.
 BITS = 64 if sys.maxsize > 2**32 else 32
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the files of a board say. Everything that a profile states must be there to be read, and fit.
+    """The expected contents of a board's files. Everything that a profile states must be readable, and match.
 
-    ``models``: the board's own name, one of these patterns (``*`` is any text). ``parts``: ``CPU part`` of each of its
-    cores in ``/proc/cpuinfo``; empty: not looked at. ``bits``: of the programs that run there. ``l4t``: patterns for
-    the release of Jetson Linux; empty: not looked at.
+    ``models``: patterns for the board's own name (``*`` is any text). ``parts``: ``CPU part`` of each of its cores in
+    ``/proc/cpuinfo``; empty: not checked. ``bits``: of the programs that run there. ``l4t``: patterns for the release
+    of Jetson Linux; empty: not checked.
     """
 
     models: tuple[str, ...]
@@ -34,7 +34,7 @@ class Identity:
     l4t: tuple[str, ...] = ()
 
     def doubt(self, board: Board, bits: int) -> str:
-        """What speaks against it on a machine whose name fits; empty where nothing does."""
+        """Why a machine whose name matches is not this board; empty if nothing contradicts it."""
         if bits != self.bits:
             return f"its programs have {bits} bits, not {self.bits}"
         found = board.cpu_parts()
@@ -47,14 +47,14 @@ class Identity:
 
 @dataclass(frozen=True)
 class Identities:
-    """By the name of the device profile; as it travels in ``runner.pyz``."""
+    """Identities by the name of the device profile, as stored in ``runner.pyz``."""
 
     devices: Mapping[str, Identity]
 
 
 @dataclass(frozen=True)
 class DeviceProof:
-    """The device profile that a machine proves to be, or ``None``; ``why``, in words without a full stop."""
+    """The device profile that a machine proves to be, or ``None``; ``why`` is a clause without a full stop."""
 
     device: str | None
     why: str
@@ -65,11 +65,11 @@ def prove(board: Board, known: Mapping[str, Identity], bits: int = BITS) -> Devi
 
     Args:
         board: The machine.
-        known: What identifies each device profile, by its name.
-        bits: Of the Python that runs.
+        known: The identity of each device profile, by its name.
+        bits: The word size of this Python.
 
     Returns:
-        The first profile that everything fits, or none with what speaks against it.
+        The first profile that matches in everything, or none, with the contradictions.
     """
     model = board.model
     if model is None:
@@ -81,7 +81,7 @@ def prove(board: Board, known: Mapping[str, Identity], bits: int = BITS) -> Devi
     if doubts:
         told = "; ".join(f"it is not {name}, because {doubt}" for name, doubt in doubts.items())
         return DeviceProof(None, f"this machine says that it is '{model}'; {told}")
-    return DeviceProof(None, f"this machine is '{model}', and no device profile is about that")
+    return DeviceProof(None, f"this machine is '{model}', and no device profile describes that")
 
 
 def _fits(text: str, patterns: tuple[str, ...]) -> bool:

@@ -1,17 +1,16 @@
-"""How surely one thing takes longer than another: block-bootstrap intervals for times that depend on each other.
+"""Whether one artifact takes longer than another: block-bootstrap intervals for times that are not independent.
 
-Times taken one after another are not independent: a neighbour on the machine, a warm cache or a clock that has just
-changed lasts for many of them, and an interval that takes them as independent is far too narrow. So whole blocks are
-drawn, never single times:
+Consecutive times are not independent: another program on the machine, a warm cache or a changed clock affects many of
+them, and an interval that assumes independence is far too narrow. So whole blocks are resampled, never single times:
 
-* the unit is a *round*, a fresh process (or a pair of them), which swallows whatever lasts less long than a round;
-* what lasts longer shows as autocorrelation from round to round; blocks then have several rounds, as many as the rule
-  of Politis and White finds best (:func:`block_length`), and with fewer than :data:`FEWEST_BLOCKS` of them there is no
-  interval at all. Differences of two sides that ran in turns keep that many blocks, so long as there are the rounds.
+* the unit is a *round*, a fresh process (or a pair of them), which absorbs effects that are shorter than a round;
+* longer effects show as autocorrelation between rounds; blocks then have several rounds, as many as the rule of Politis
+  and White finds best (:func:`block_length`), and with fewer than :data:`FEWEST_BLOCKS` blocks there is no interval at
+  all. Differences of two sides that ran in turns keep that many blocks, if there are enough rounds.
 
-Few blocks make a bootstrap interval too narrow. The cure is the *expanded* percentile interval of Hesterberg, "What
-Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), section 5.3: percentiles further out, by
-as much as Student's t is wider than the normal and the bootstrap's variance too small, (n - 1) / n.
+With few blocks a bootstrap interval is too narrow. The remedy is the *expanded* percentile interval of Hesterberg,
+"What Teachers Should Know About the Bootstrap", The American Statistician 69 (2015), section 5.3: percentiles further
+out, by as much as Student's t is wider than the normal and the bootstrap's variance too small, (n - 1) / n.
 
 Standard library and numpy only; device-safe.
 """
@@ -32,9 +31,9 @@ __all__ = [
     "student", "unpaired",
 ]  # fmt: skip
 
-#: Of each one-sided bound, where nobody says otherwise: equal builds lie beyond one of them in 0.5 % of runs.
+#: The default confidence of each one-sided bound: equal builds are beyond one of them in 0.5 % of runs.
 CONFIDENCE = 0.995
-#: Fewer say too little about how much blocks differ.
+#: With fewer blocks, their variance is too uncertain.
 FEWEST_BLOCKS = 6
 RESAMPLES = 20000
 _SEED = 20240731  # the same input gives the same verdict
@@ -43,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def block_length(series: npt.ArrayLike) -> int:
-    """How many consecutive values of ``series`` (n,) make a block that is nearly independent of the others.
+    """The number of consecutive values of ``series`` (n,) in a block that is nearly independent of the others.
 
     Politis and White, "Automatic Block-Length Selection for the Dependent Bootstrap", Econometric Reviews 23 (2004),
     with the correction of Patton, Politis and White, Econometric Reviews 28 (2009), for the circular block bootstrap:
@@ -73,12 +72,12 @@ def block_length(series: npt.ArrayLike) -> int:
 
 
 def log_times(rounds: Sequence[npt.ArrayLike], share: float = 0.5) -> Floats:
-    """The logarithm of each round's ``share`` quantile: what :func:`paired` and :func:`unpaired` compare."""
+    """The logarithm of each round's ``share`` quantile, for :func:`paired` and :func:`unpaired`."""
     return np.log([np.quantile(np.asarray(each, dtype=np.float64), share) for each in rounds])
 
 
 def middle(values: npt.ArrayLike) -> Floats:
-    """The mean of the middle half along the last axis (the 25 % trimmed mean): one bad round in four does nothing."""
+    """The mean of the middle half along the last axis (the 25 % trimmed mean): one bad round in four has no effect."""
     ordered = np.sort(np.asarray(values, dtype=np.float64), axis=-1)
     cut = ordered.shape[-1] // 4
     kept: Floats = ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
@@ -86,23 +85,23 @@ def middle(values: npt.ArrayLike) -> Floats:
 
 
 def paired(differences: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """The ratio of current to baseline from one log ratio a round, whose two sides ran in turns.
+    """The ratio of current to baseline from one log ratio per round, whose two sides ran in turns.
 
-    The ratio is the exponential of their :func:`middle`: whatever changes from round to round (a warmer board, a busy
-    neighbour) hits both sides alike and cancels, and what hit one side only is trimmed. Seeded. Raises
+    The ratio is the exponential of their :func:`middle`: a change between rounds (a warmer board, another program)
+    affects both sides equally and cancels, and an effect on one side only is trimmed. Seeded. Raises
     :class:`ValueError` without rounds.
     """
     series = _rounds(differences)
-    # What lasts longer than a round is gone from differences but for a rest, and in few rounds its length is a guess.
+    # Effects longer than a round mostly cancel in differences, and with few rounds their length is a guess.
     length = min(block_length(series), max(1, series.size // FEWEST_BLOCKS))
     found = _resampled(series, length, np.random.default_rng(_SEED))
     return _interval(float(middle(series)), found, series.size // length, length, confidence)
 
 
 def unpaired(baseline: npt.ArrayLike, current: npt.ArrayLike, confidence: float = CONFIDENCE) -> Interval:
-    """The ratio of current to baseline from one log time a round, measured at different times.
+    """The ratio of current to baseline from one log time per round, measured at different times.
 
-    It cannot know how far the machine itself drifted between the two. Raises :class:`ValueError` without rounds.
+    It cannot detect a drift of the machine between the two. Raises :class:`ValueError` without rounds.
     """
     sides = [_rounds(side) for side in (baseline, current)]
     length = max(block_length(side) for side in sides)
@@ -113,7 +112,7 @@ def unpaired(baseline: npt.ArrayLike, current: npt.ArrayLike, confidence: float 
 
 
 def quantile_interval(rounds: Sequence[npt.ArrayLike], share: float, confidence: float = CONFIDENCE) -> Interval:
-    """The ``share`` quantile of all times together, ``rounds`` being an array (any count,) each; in their unit."""
+    """The ``share`` quantile of all times together, in their unit; each of ``rounds`` is an array (any count,)."""
     times = [np.asarray(each, dtype=np.float64) for each in rounds]
     length = block_length([np.quantile(each, share) for each in times])
     everything = np.concatenate(times)
@@ -136,7 +135,7 @@ def _rounds(values: npt.ArrayLike) -> Floats:
 
 
 def _drawn(count: int, length: int, times: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Rounds of ``times`` resamples (times, count): circular blocks of ``length`` consecutive ones."""
+    """Indices of the rounds in ``times`` resamples (times, count): circular blocks of ``length`` consecutive rounds."""
     starts = generator.integers(0, count, (times, -(-count // length), 1))
     return ((starts + np.arange(length)) % count).reshape(times, -1)[:, :count]
 
@@ -155,7 +154,7 @@ def _interval(estimate: float, resampled: Floats, blocks: int, length: int, conf
 
 
 def student(share: float, freedom: int) -> float:
-    """The ``share`` quantile of Student's t with ``freedom`` degrees of freedom, by halving over its closed form.
+    """The ``share`` quantile of Student's t with ``freedom`` degrees of freedom, by bisection of its closed form.
 
     With theta = atan(t / sqrt(freedom)), the distribution function is a finite sum of powers of cos(theta) (Abramowitz
     and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4).
@@ -168,7 +167,7 @@ def student(share: float, freedom: int) -> float:
 
 
 def _half(theta: float, freedom: int) -> float:
-    """A(t | freedom), the probability of lying within +-t."""
+    """A(t | freedom), the probability of a value within +-t."""
     cosine, total, term = math.cos(theta), 0.0, 1.0
     if freedom % 2:
         term = cosine

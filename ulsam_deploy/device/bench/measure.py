@@ -1,4 +1,4 @@
-"""Times a callable, keeping every sample, and reads the process's peak memory.
+"""Times a callable, with every sample, and reads the process's peak memory.
 
 Standard library and numpy only; device-safe.
 """
@@ -22,7 +22,7 @@ __all__ = ["Samples", "collect", "measure", "peak_rss", "warm_up"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Every time taken, in nanoseconds and in order. ``first`` is the very first call, which pays for lazy set-up."""
+    """All times, in nanoseconds and in order. ``first`` is the very first call, which includes lazy initialisation."""
 
     first: int
     times: npt.NDArray[np.int64]
@@ -33,12 +33,12 @@ class Samples:
 
 
 def measure(run: Callable[[], object], *, warmup: int = 5, min_seconds: float = 0.5, min_count: int = 64) -> Samples:
-    """Call ``run`` over and over, until both ``min_seconds`` have passed and ``min_count`` samples are there.
+    """Call ``run`` repeatedly until both ``min_seconds`` have passed and ``min_count`` samples are taken.
 
-    Timed is one call of ``run``, nothing else: what it includes (a copy to the device, a layout change) is for the
-    caller to write down. The first call and ``warmup`` more aren't samples. Python's cycle collector is off meanwhile,
-    as in the standard library's ``timeit``, because it would charge one sample for the garbage of many. 64 samples are
-    the fewest that give a p90 (see :func:`~ulsam_deploy.device.bench.statistics.early_stopping`). Raises
+    One call of ``run`` is timed, nothing else; the caller documents what it includes (a copy to the device, a layout
+    conversion). The first call and ``warmup`` more aren't samples. Python's cycle collector is off meanwhile, as in the
+    standard library's ``timeit``, because it would add the garbage of many samples to one. 64 samples are the fewest
+    that give a p90 (see :func:`~ulsam_deploy.device.bench.statistics.early_stopping`). Raises
     :class:`UsageError` for a count below 1; what ``run`` raises passes through.
     """
     if min_count < 1 or warmup < 0:
@@ -79,7 +79,7 @@ def collect(run: Callable[[], object], min_seconds: float, min_count: int) -> np
 
 
 def peak_rss(status: Path = Path("/proc/self/status")) -> int | None:
-    """The most memory that this process ever had resident, in bytes (Linux ``VmHWM``); ``None`` where nobody tells."""
+    """The peak resident memory of this process in bytes (Linux ``VmHWM``); ``None`` if it is not reported."""
     try:
         for line in status.read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""Power as the machine itself tells it: which sensor there is, what it covers, and its mean over a while.
+"""Power as the machine itself reports it: which sensor there is, what it covers, and its mean over some time.
 
 Standard library only; device-safe. Jetson: the ``VDD_IN`` rail of its INA3221 (the whole module). Raspberry Pi 5: its
 power chip's own measurements (the board's rails, not what the plug gives; older ones have none). x86: RAPL's counters
@@ -16,15 +16,15 @@ from ulsam_deploy.device.bench.board import Board
 
 __all__ = ["Drawn", "Meter", "draw", "meter"]
 
-#: Between two looks, in seconds: the sensors themselves renew their figure some ten times a second.
+#: Seconds between two readings: the sensors themselves update about ten times a second.
 PAUSE = 0.1
-#: More than a whole board or a package can draw; beyond it the sensor lies.
+#: More than a whole board or a package can draw; a higher reading is wrong.
 MOST_WATTS = 2000.0
 
 
 @dataclass(frozen=True)
 class Meter:
-    """``sensor`` names what is read and what it covers. ``watts`` is the power now, or ``joules`` a counter."""
+    """A sensor: ``sensor`` names it and what it covers; ``watts`` reads the power now, or ``joules`` a counter."""
 
     sensor: str
     watts: Callable[[], float | None] | None = None
@@ -57,7 +57,7 @@ def draw(
     clock: Callable[[], float] = time.perf_counter,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Drawn | None:
-    """Watch for ``seconds``; ``None`` when a reading failed, or the counter ran backwards or stood still."""
+    """Read the meter for ``seconds``; ``None`` if a reading failed, or the counter went backwards or stood still."""
     began = clock()
     if found.watts is None:
         first = found.joules() if found.joules else None
@@ -78,7 +78,7 @@ def draw(
 
 
 def _ina3221(board: Board) -> Meter | None:
-    """The rail ``VDD_IN``; where a board has none of that name, the sum of its rails would count power twice."""
+    """The rail ``VDD_IN``, or nothing if a board has no such rail: the sum of its rails would count power twice."""
     labels = board.paths("sys/bus/i2c/drivers/ina3221*/*/hwmon/hwmon*/in*_label")
     label = next((label for label in labels if board.text(label) == "VDD_IN"), None)
     if label is None:
@@ -109,7 +109,7 @@ def _pi5(board: Board) -> Meter | None:
 
 
 def _rapl(board: Board) -> Meter | None:
-    """The packages' energy counters; they run over, and only root may read them on many systems."""
+    """The packages' energy counters; they wrap around, and only root may read them on many systems."""
     packages = [
         folder
         for folder in board.paths("sys/class/powercap/intel-rapl:*")
@@ -122,7 +122,7 @@ def _rapl(board: Board) -> Meter | None:
     return Meter(
         f"RAPL of {len(packages)} processor package{'s' if len(packages) > 1 else ''}, without memory and board",
         joules=lambda: _sum([board.number(file, 1e-6) for file in files]),
-        # With several packages it can't be told which one ran over.
+        # With several packages it is unknown which one wrapped around.
         wraps_at=ranges[0] if len(ranges) == 1 else None,
     )
 

@@ -1,4 +1,4 @@
-"""The near end of a fresh process that times one artifact. The far end is :mod:`ulsam_deploy.device.bench.worker`.
+"""The caller's side of a fresh process that times one artifact; the other is :mod:`ulsam_deploy.device.bench.worker`.
 
 Standard library and numpy only; device-safe.
 """
@@ -26,10 +26,10 @@ A = TypeVar("A")
 
 @dataclass(frozen=True)
 class Subject:
-    """One artifact to time. ``model`` tells bundles apart; ``runtime`` is an entry point; ``feed`` one batch by input.
+    """One artifact to time. ``model`` identifies the bundle; ``runtime`` an entry point; ``feed`` one batch by input.
 
-    ``size`` is in bytes, of all ``files`` together; ``sha256`` is over their digests. ``limits``: what each process may
-    take, their seconds for one call of the engine.
+    ``size`` is in bytes, of all ``files`` together; ``sha256`` is over their digests. ``limits``: those of each
+    process; their seconds are the timeout of one call of the engine.
     """
 
     model: str
@@ -47,7 +47,7 @@ class Subject:
 
     @property
     def label(self) -> str:
-        """``onnx fp32``: one of a kind in a bundle."""
+        """``onnx fp32``: unique in a bundle."""
         return f"{self.target} {self.precision}"
 
     @property
@@ -57,10 +57,10 @@ class Subject:
 
 
 class FreshProcess:
-    """A context manager; leaving it ends the process, however far it came.
+    """A fresh process as a context manager; leaving it kills the process.
 
-    Raises :class:`~ulsam_deploy.device.errors.UlsamError` as the process did,
-    :class:`~ulsam_deploy.device.errors.ExportError` with its last words when it died.
+    Raises the :class:`~ulsam_deploy.device.errors.UlsamError` of the process, or an
+    :class:`~ulsam_deploy.device.errors.ExportError` with the end of its output if it died.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class FreshProcess:
 
     @property
     def pid(self) -> int:
-        """The number by which the system knows it."""
+        """The id of the process."""
         return self._worker.pid
 
     def measure(self, min_seconds: float, min_count: int) -> worker.Taken:
-        """Samples; from then on the network runs until :meth:`rest`."""
+        """Take samples; afterwards the network keeps running until :meth:`rest`."""
         return self._ask(worker.measure, worker.Measure(min_seconds, min_count), min_count, min_seconds)
 
     def spin(self) -> None:
@@ -98,11 +98,11 @@ class FreshProcess:
         self._ask(worker.spin, worker.Spin())
 
     def rest(self) -> worker.TimedCalls:
-        """End what :meth:`measure` or :meth:`spin` left running."""
+        """Stop the runs that :meth:`measure` or :meth:`spin` started."""
         return self._ask(worker.rest, worker.Rest())
 
     def _ask(self, function: Callable[[Q], A], request: Q, calls: int = 1, more: float = 0.0) -> A:
-        """An answer for which the engine is called so many times, or for so many seconds ``more``."""
+        """Call ``function``, with a timeout for ``calls`` calls of the engine and ``more`` seconds."""
         subject, doing = self._subject, f"timing '{self._subject.label}'"
         reply = self._worker.ask(function, request, doing, subject.limits.seconds * calls + more)
         return job.value_of(reply, subject.limits, doing)

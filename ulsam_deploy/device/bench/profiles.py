@@ -1,4 +1,4 @@
-"""How long to measure: named profiles, each a least time and a least count, over so many fresh processes.
+"""How long to measure: named profiles with a minimum time, a minimum count, and a number of fresh processes.
 
 Standard library only; device-safe.
 """
@@ -28,8 +28,8 @@ class Profile:
     energy_seconds: float
 
 
-#: ``gate``: as many rounds as it takes to find 5 % on a noisy shared machine (``benchmarks/gate_power.py``).
-#: 64, 662 and 1,024 samples: enough for p90, for p99, and what MLPerf Mobile asks for (with its 60 s).
+#: ``gate``: as many rounds as are needed to detect 5 % on a noisy shared machine (``benchmarks/gate_power.py``).
+#: 64, 662 and 1,024 samples: enough for p90, for p99, and the number that MLPerf Mobile requires (with its 60 s).
 PROFILES: Mapping[str, Profile] = {
     profile.name: profile
     for profile in (

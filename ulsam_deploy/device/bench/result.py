@@ -1,7 +1,7 @@
 """The result file of ``ulsam-deploy bench``: what was timed, on what, under which conditions, and every sample.
 
-Standard library and numpy only; device-safe. Read it with :meth:`Result.from_json`, which refuses what it does not
-know; ``docs/bench.schema.json`` says the same to other programs.
+Standard library and numpy only; device-safe. Read it with :meth:`Result.from_json`, which refuses unknown contents;
+``docs/bench.schema.json`` is the schema for other programs.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ __all__ = [
 
 SCHEMA = "ulsam-deploy.bench/2"
 SCHEMA_ID = "urn:ulsam-deploy:bench:2"
-#: More samples than a day of the fastest network gives; a file that claims more is refused unread.
+#: More samples than a day with the fastest network gives; a file that declares more is refused unread.
 MOST_SAMPLES = 10**8
 _SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
 
 
 class Condition(str, enum.Enum):
-    """What the watchers saw: nothing that disturbs, something that does, or too little to say."""
+    """The condition of a measurement: no disturbance, a disturbance, or too little information."""
 
     CLEAN = "clean"
     DISTURBED = "disturbed"
@@ -58,7 +58,7 @@ class Condition(str, enum.Enum):
 
 
 class Cause(str, enum.Enum):
-    """What a reason of the watchers is about."""
+    """The cause of a disturbance."""
 
     TEMPERATURE = "temperature"
     CLOCK = "clock"
@@ -69,7 +69,7 @@ class Cause(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Disturbance:
-    """Why a stretch isn't clean: one whole sentence. ``condition`` is what it makes of the stretch."""
+    """Why a measurement isn't clean: one whole sentence. ``condition``: that of the measurement because of it."""
 
     cause: Cause
     condition: Condition
@@ -81,7 +81,7 @@ class Reading:
     """One sensor: just before the first sample, and right after the last one while the network still ran.
 
     ``kind`` is ``temperature`` (Celsius), ``clock`` (MHz) or ``power`` (W). ``limit`` is the highest clock that the
-    machine allows, or the temperature from which it slows down. ``None``: couldn't be read; it is never 0.
+    machine allows, or the temperature from which it slows down. ``None``: couldn't be read; never replaced by 0.
     """
 
     sensor: str
@@ -93,7 +93,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Watch:
-    """The machine around one stretch of samples. ``reasons`` are empty when it is clean.
+    """The state of the machine before and after a series of samples. ``reasons`` are empty if it is clean.
 
     ``throttled``: events of each kind meanwhile. ``other_load``: share of all cores that other programs used.
     """
@@ -130,7 +130,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Energy:
-    """What one inference takes beyond an idle machine. ``sensor`` names what was read and what it covers."""
+    """The energy of one inference in excess of an idle machine. ``sensor`` names the sensor and what it covers."""
 
     sensor: str
     idle_watts: float
@@ -142,9 +142,9 @@ class Energy:
 
 @dataclass(frozen=True)
 class Parity:
-    """How it computed here, before it was timed: ``error`` in noise floors, ``retention`` of its deadest block.
+    """The parity check before timing: ``error`` in noise floors, ``retention`` of the block with the lowest one.
 
-    ``None``: far off or not finite; no block's retention can be told.
+    ``None``: the error is not finite, or no block's retention is known.
     """
 
     verdict: Verdict
@@ -156,8 +156,8 @@ class Parity:
 class Measured:
     """One artifact: what it is, how it ran, and its figures over all of its processes.
 
-    ``precision`` is the artifact's, ``engine`` what the runtime's ``facts()`` told, the precision it really computes
-    in among them. ``timed`` says what one sample contains. ``load_ms`` and ``first_ms`` are medians over processes,
+    ``precision`` is the artifact's, ``engine`` the runtime's ``facts()``, including the precision it actually computes
+    in. ``timed`` says what one sample contains. ``load_ms`` and ``first_ms`` are medians over processes,
     ``peak_rss`` (bytes, of the whole process) the highest. ``throughput`` is inputs a second: batch / mean latency.
     """
 
@@ -180,11 +180,11 @@ class Measured:
 
     @property
     def label(self) -> str:
-        """``onnx fp32``: one of a kind in a result."""
+        """``onnx fp32``: unique in a result."""
         return f"{self.target} {self.precision}"
 
     def times(self) -> tuple[npt.NDArray[np.int64], ...]:
-        """Steady times in nanoseconds, an array a process, in the order in which the processes ran."""
+        """Steady times in nanoseconds, one array per process, in the order in which the processes ran."""
         return tuple(process.times() for process in self.processes)
 
 
@@ -206,7 +206,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Machine:
-    """What it ran on. ``None`` where nobody tells; ``memory`` and ``page_size`` are in bytes.
+    """The machine. Unknown facts are ``None``; ``memory`` and ``page_size`` are in bytes.
 
     ``device`` is the device profile that it proves to be (:mod:`ulsam_deploy.device.bench.identity`).
     """
@@ -225,11 +225,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked. ``min_seconds`` and ``min_count`` hold for each artifact, over all rounds together.
+    """The options. ``min_seconds`` and ``min_count`` hold for each artifact, over all rounds together.
 
     ``threads`` ``None``: the engine's own choice. ``cpus``: the ones that the processes were pinned to, empty: all.
-    ``batch`` ``None``: the artifact's own, 1 where that is dynamic.
-    ``inputs`` says where the fed arrays came from.
+    ``batch`` ``None``: the artifact's own, 1 if that is dynamic. ``inputs`` names the source of the input arrays.
     """
 
     profile: str
@@ -248,8 +247,8 @@ class Settings:
 class Result:
     """A whole result file. ``sha256`` is the checkpoint's, as in the bundle's model card.
 
-    ``session`` is one word for everything that was measured in turns: two results of one session have their rounds
-    side by side. ``fastest`` is ``None`` where that can't be told.
+    ``session`` is an id shared by all that was measured in turns: the rounds of two results of one session alternated.
+    ``fastest`` is ``None`` if no artifact is significantly the fastest.
     """
 
     model: str
@@ -277,7 +276,7 @@ class Result:
     def from_json(cls, data: bytes | str, name: str = "result") -> Result:
         """Read :meth:`to_json`'s text; raises :class:`RefusedError` naming what is unknown, missing or damaged.
 
-        ``name`` is what errors call the file.
+        ``name`` is the name of the file in errors.
         """
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         plain = codec.loads(raw, name)
@@ -298,7 +297,7 @@ class Result:
 
 
 def _check_version(plain: object, name: str) -> None:
-    """Refuse a result of another version in words: what is unknown or missing in it would only mislead."""
+    """Refuse a result of another version by name: errors about unknown or missing keys would only mislead."""
     found = plain.get("schema") if isinstance(plain, dict) else None
     if isinstance(found, str) and found != SCHEMA and re.fullmatch(r"ulsam-deploy\.bench/\d{1,6}", found):
         raise RefusedError(
@@ -319,7 +318,7 @@ def pack_samples(times: npt.NDArray[np.int64]) -> str:
 
 
 def unpack_samples(text: str, count: int) -> npt.NDArray[np.int64]:
-    """What :func:`pack_samples` packed, (count,); raises :class:`RefusedError` when it isn't ``count`` times."""
+    """The inverse of :func:`pack_samples`, (count,); raises :class:`RefusedError` if there aren't ``count`` times."""
     if count > MOST_SAMPLES:
         raise RefusedError(f"{count} samples in one process", expected=f"at most {MOST_SAMPLES}")
     try:

@@ -1,4 +1,4 @@
-"""What a list of times says, and how surely: percentiles, and the bound that the number of samples allows.
+"""Statistics of a list of times: percentiles, and the upper bounds that the number of samples allows.
 
 Standard library and numpy only; device-safe.
 """
@@ -15,7 +15,7 @@ from ulsam_deploy.device.findings import Summary
 
 __all__ = ["CONFIDENCE", "Summary", "early_stopping", "fewest_samples", "percentile", "summarize"]
 
-#: How sure an early-stopping bound is (MLPerf Inference uses the same figure).
+#: The confidence of an early-stopping bound (MLPerf Inference uses the same figure).
 CONFIDENCE = 0.99
 
 
@@ -23,8 +23,8 @@ def percentile(samples: npt.ArrayLike, share: float) -> float:
     """The value that ``share`` (0 to 1) of the samples do not exceed, interpolated linearly between two of them.
 
     Definition 7 of Hyndman and Fan, "Sample Quantiles in Statistical Packages", The American Statistician 50 (1996):
-    with the n samples in order, the value at position ``(n - 1) * share``, counting from 0. What ``numpy.percentile``
-    does, and so what readers who check our figures get. Raises :class:`ValueError` without samples.
+    with the n samples in order, the value at position ``(n - 1) * share``, counting from 0. ``numpy.percentile`` does
+    the same, so readers can check our figures with it. Raises :class:`ValueError` without samples.
     """
     ordered = np.sort(np.asarray(samples, dtype=np.float64))
     if not ordered.size or not 0.0 <= share <= 1.0:
@@ -36,12 +36,12 @@ def percentile(samples: npt.ArrayLike, share: float) -> float:
 
 
 def early_stopping(samples: npt.ArrayLike, share: float) -> float | None:
-    """What the true ``share`` percentile stays below with 99 % confidence; ``None`` with too few samples.
+    """An upper bound of the true ``share`` percentile with 99 % confidence; ``None`` with too few samples.
 
     MLPerf Inference rules, "Early Stopping" for SingleStream (tolerance 0): let t be the largest number with
     ``P(Binomial(n, 1 - share) <= t) <= 0.01``; drop the t - 1 slowest of the n samples and report the slowest left.
-    It needs t >= 1, hence at least 11 samples for p50, 64 for p90, 130 for p95 and 662 for p99. Samples are taken to
-    be independent: throttling in the middle of a run voids the bound, which is why watchers run beside it.
+    It needs t >= 1, hence at least 11 samples for p50, 64 for p90, 130 for p95 and 662 for p99. Samples are assumed to
+    be independent: throttling during a run invalidates the bound, which is why the machine is watched.
     """
     ordered = np.sort(np.asarray(samples, dtype=np.float64))
     over = _most_over(ordered.size, 1.0 - share)
@@ -70,9 +70,9 @@ def summarize(nanoseconds: npt.ArrayLike) -> Summary:
 
 
 def _most_over(count: int, chance: float) -> int:
-    """The largest t with ``P(Binomial(count, chance) <= t) <= 1 - CONFIDENCE``; -1 when even t = 0 is too likely.
+    """The largest t with ``P(Binomial(count, chance) <= t) <= 1 - CONFIDENCE``; -1 if even t = 0 is too likely.
 
-    Summed in logarithms, because ``(1 - chance) ** count`` underflows long before a minute of samples is over.
+    Summed in logarithms, because ``(1 - chance) ** count`` underflows with less than a minute of samples.
     """
     if count == 0:
         return -1

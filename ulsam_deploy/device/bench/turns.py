@@ -1,7 +1,7 @@
 """Times several artifacts in turns: fresh processes, A B B A, the machine watched around each, energy at the end.
 
-Standard library and numpy only; device-safe. Each round gives every artifact one process, and every other round goes
-backwards, so that whatever drifts evenly (a warming board) falls on all alike.
+Standard library and numpy only; device-safe. Each round gives every artifact one process, and every other round is in
+reverse order, so that a steady drift (a warming board) affects all artifacts equally.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Plan:
 
 @dataclass
 class TimedSubject:
-    """One subject while it is timed; ``error`` says why it was given up."""
+    """One subject while it is timed; ``error`` says why it was abandoned."""
 
     subject: Subject
     facts: EngineFacts | None = None
@@ -82,7 +82,7 @@ def order(count: int, rounds: int) -> Iterator[tuple[int, int, int]]:
 def take_turns(
     subjects: Sequence[Subject], plan: Plan, board: Board, tell: Callable[[str], None] = lambda _: None
 ) -> list[TimedSubject]:
-    """Time every subject; one whose process fails is given up, and the others go on. ``tell`` hears of each process."""
+    """Time every subject; one whose process fails is abandoned, the others go on. ``tell`` reports each process."""
     timed = [TimedSubject(subject) for subject in subjects]
     meter = power.meter(board)
     idle = power.draw(meter, plan.profile.energy_seconds) if meter else None
@@ -138,9 +138,9 @@ def _one_process(
 
 
 def _energy(process: FreshProcess, meter: power.Meter, idle: power.Drawn, seconds: float) -> Energy | None:
-    """What one call takes beyond an idle machine; ``None`` where load can't be told from idling."""
+    """The energy of one call in excess of an idle machine; ``None`` if load doesn't differ from idling."""
     process.spin()
-    time.sleep(min(0.5, seconds / 4))  # the sensors average over a while
+    time.sleep(min(0.5, seconds / 4))  # the sensors average over some time
     busy = power.draw(meter, seconds)
     ran = process.rest()
     if busy is None or busy.watts <= idle.watts or not ran.count:

@@ -1,8 +1,8 @@
-"""Judges a stretch of samples by how the machine stood before and after it: clean, disturbed, or unknown.
+"""Judges a series of samples by the state of the machine before and after it: clean, disturbed, or unknown.
 
-Standard library only; device-safe. Nothing is read while samples are taken. A sensor that can't be read is never taken
-for a good one: it makes the verdict ``unknown`` at best. A clock that is low because the machine idles says nothing, so
-the second look is taken while the network still runs.
+Standard library only; device-safe. Nothing is read while samples are taken. A sensor that can't be read never counts
+as good: the verdict is ``unknown`` at best. A low clock of an idle machine means nothing, so the second snapshot is
+taken while the network still runs.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ulsam_deploy.device.bench.result import Cause, Condition, Disturbance, Read
 
 __all__ = ["Snapshot", "judge", "snapshot", "worst"]
 
-#: Below this share of the clock that it should reach, a busy core or GPU is held back.
+#: A busy core or GPU below this share of its expected clock is throttled.
 REACHED = 0.95
-#: More of all cores than this in other programs' hands is a disturbance.
+#: A share of all cores used by other programs above this is a disturbance.
 OTHER_LOAD = 0.10
 
 _DISTURBED, _UNKNOWN = Condition.DISTURBED, Condition.UNKNOWN
@@ -29,9 +29,9 @@ Sensors = tuple[tuple[str, "float | None", "float | None"], ...]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that a look at the machine gives; sensors are ``(name, value, limit)`` as :class:`Board` says.
+    """The state of the machine at one time; sensors are ``(name, value, limit)`` as in :class:`Board`.
 
-    ``busy`` and ``there``: processor seconds of all cores; ``own``: of the process that is timed.
+    ``busy`` and ``there``: busy and total CPU seconds of all cores; ``own``: CPU seconds of the timed process.
     """
 
     temperatures: Sensors
@@ -48,9 +48,9 @@ class Snapshot:
 
 
 def snapshot(board: Board, process: int, cpus: Sequence[int] = ()) -> Snapshot:
-    """Look at the machine once; ``process`` runs the network, on ``cpus`` where it is pinned.
+    """Read the state of the machine once; ``process`` runs the network, on ``cpus`` if it is pinned.
 
-    Load comes last, so that the commands of the first look aren't taken for other programs.
+    Load is read last, so that the commands of the first snapshot don't count as other programs.
     """
     look = Snapshot(
         temperatures=tuple(board.temperatures()),
@@ -70,7 +70,7 @@ def snapshot(board: Board, process: int, cpus: Sequence[int] = ()) -> Snapshot:
 
 
 def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:
-    """What the two looks say; ``on_gpu``: the network runs on the GPU, whose clock matters then."""
+    """Judge the two snapshots; ``on_gpu``: the network runs on the GPU, so its clock matters."""
     throttled = dict(_throttled(before, after))
     load = _other_load(before, after)
     hot = _readings("temperature", before.temperatures, after.temperatures)
@@ -102,19 +102,19 @@ def judge(before: Snapshot, after: Snapshot, *, on_gpu: bool = False) -> Watch:
 
 
 def _said(cause: Cause, condition: Condition, texts: Iterable[str]) -> Iterator[Disturbance]:
-    """A reason of each text that isn't empty, as a sentence."""
+    """One reason, a sentence, for each text that isn't empty."""
     yield from (Disturbance(cause, condition, f"{text[:1].upper()}{text[1:]}.") for text in texts if text)
 
 
 def worst(conditions: Iterable[Condition]) -> Condition:
-    """One condition for several stretches: clean only when all of them are."""
+    """The condition of several measurements: clean only if all of them are."""
     found = set(conditions)
     order = (Condition.DISTURBED, Condition.UNKNOWN, Condition.CLEAN)
     return next((condition for condition in order if condition in found), Condition.UNKNOWN)
 
 
 def _readings(kind: str, before: Sensors, after: Sensors) -> tuple[Reading, ...]:
-    """Sensors of both looks side by side; one that is gone in the second look couldn't be read."""
+    """The sensors of both snapshots; one that is missing in the second couldn't be read."""
     places = range(max(len(before), len(after)))
     pairs = [(_at(before, place), _at(after, place)) for place in places]
     return tuple(
@@ -144,9 +144,9 @@ def _others(load: float | None) -> str:
 
 
 def _held_back(clocks: Sequence[Reading]) -> Iterator[str]:
-    """One sentence when even the fastest of the domains stayed below its clock: the others may have been idle.
+    """One sentence if even the fastest clock domain stayed below its clock: the others may have been idle.
 
-    Nothing where one can't be read, because that may be the fastest.
+    Nothing if one can't be read, because that may be the fastest.
     """
     known = [(r.after / r.limit, r) for r in clocks if r.after is not None and r.limit is not None]
     if known and not any(r.after is None for r in clocks):
@@ -162,7 +162,7 @@ def _unread(what: str, readings: Sequence[Reading]) -> Iterator[str]:
 
 
 def _throttled(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, int | None]]:
-    """Events between the looks by kind; ``None`` when that can't be told."""
+    """Events between the snapshots by kind; ``None`` if that is unknown."""
     for kind in {**before.counts, **after.counts}:
         first, last = before.counts.get(kind), after.counts.get(kind)
         yield kind, None if first is None or last is None or last < first else last - first
@@ -172,7 +172,7 @@ def _throttled(before: Snapshot, after: Snapshot) -> Iterator[tuple[str, int | N
             yield kind, None
         elif one[0] or other[0] or (other[1] and not one[1]):
             yield kind, 1
-        else:  # a flag that was up before, and stays up until the machine restarts, hides what came after
+        else:  # a flag that was set before stays set until the machine restarts, and hides later events
             yield kind, None if one[1] else 0
 
 
@@ -197,7 +197,7 @@ def _modes(look: Snapshot) -> tuple[object, object]:
 
 
 def _other_load(before: Snapshot, after: Snapshot) -> float | None:
-    """Share of all cores' time that went to anything but the timed process."""
+    """The share of all cores' time that was used by anything but the timed process."""
     looks = (before.busy, after.busy, before.there, after.there, before.own, after.own)
     if any(value is None for value in looks):
         return None

@@ -1,7 +1,7 @@
-"""What the fresh process does that times one artifact: load, warm up, and take samples when it is asked to.
+"""The work of a fresh process that times one artifact: load, warm up, and take samples on request.
 
 Standard library, numpy and one engine; device-safe. After the last sample it keeps the network running until the next
-question comes, so that whoever watches the machine sees it under load, outside the timed region.
+request, so that the machine can be observed under load, outside the timed region.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TIMED = (
 
 @dataclass(frozen=True)
 class Load:
-    """Open ``files`` by the engine whose entry point is ``runtime``, pinned to ``cpus`` where there are any."""
+    """Open ``files`` in the engine with the entry point ``runtime``, pinned to ``cpus`` if there are any."""
 
     runtime: str
     files: tuple[Path, ...]
@@ -62,7 +62,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Ready:
-    """How long loading and the first call took, and what the engine says of itself."""
+    """The times of loading and of the first call, and the engine's facts."""
 
     load_ms: float
     first_ms: float
@@ -71,7 +71,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Measure:
-    """Take samples until both are reached."""
+    """Take samples until both minima are reached."""
 
     min_seconds: float
     min_count: int
@@ -88,17 +88,17 @@ class Taken:
 
 @dataclass(frozen=True)
 class Spin:
-    """Let the network run; the answer is the same word."""
+    """Let the network run; the answer is the same object."""
 
 
 @dataclass(frozen=True)
 class Rest:
-    """End what was left running."""
+    """Stop the network."""
 
 
 @dataclass(frozen=True)
 class TimedCalls:
-    """``count`` calls took ``seconds`` since the answer before."""
+    """``count`` calls took ``seconds`` since the previous answer."""
 
     count: int
     seconds: float
@@ -126,7 +126,7 @@ def load(asked: Load) -> Ready:
 
 
 def measure(asked: Measure) -> Taken:
-    """Take samples; from then on the network runs until :func:`rest`."""
+    """Take samples; afterwards the network keeps running until :func:`rest`."""
     times = collect(_Timed.run, asked.min_seconds, asked.min_count)
     meanwhile(_spin)
     return Taken(len(times), pack_samples(times), peak_rss())
@@ -139,7 +139,7 @@ def spin(asked: Spin) -> Spin:
 
 
 def rest(_: Rest) -> TimedCalls:
-    """What ran since the answer before."""
+    """The calls since the previous answer."""
     return _Timed.ran
 
 

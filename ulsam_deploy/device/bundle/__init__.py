@@ -1,4 +1,4 @@
-"""What ships: the manifest, and writing, reading, packing and checking a bundle."""
+"""The bundle: its manifest, and writing, reading, packing and checking it."""
 
 from ulsam_deploy.device.bundle.manifest import (
     MANIFEST,

@@ -1,7 +1,7 @@
-"""One ``.zip`` out of a bundle, and back: the same bundle gives the same bytes, and a hostile archive gives nothing.
+"""Packs a bundle into one ``.zip`` and unpacks it: packing is deterministic, and a hostile archive is refused.
 
-Standard library only; device-safe. Members are stored, not compressed: weights hardly compress, bytes then don't depend
-on the zlib at hand, and an archive that may hold no more than its own size can't be a bomb.
+Standard library only; device-safe. Members are stored, not compressed: weights hardly compress, the bytes don't depend
+on the version of zlib, and an archive whose members may not be larger than itself can't be a zip bomb.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ulsam_deploy.device.errors import RefusedError, UsageError
 
 __all__ = ["extract", "write_archive"]
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that a zip can tell
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can store
 _REMEDY = "fetch the archive again, or make it with 'ulsam-deploy pack'"
 _LARGEST = {MANIFEST: MAX_MANIFEST, SIGNATURE: MAX_SIGNATURE}
 #: What zipfile raises on damaged input, found by cutting and flipping bytes (see the tests).
@@ -28,9 +28,7 @@ _DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, Runtim
 
 
 def write_archive(root: Path, manifest: Manifest, path: Path) -> None:
-    """Write the bundle folder ``root`` to ``path``: the manifest, the signature where there is one, then
-    the members in name order.
-    """
+    """Write the bundle folder ``root`` to ``path``: the manifest, the signature if any, then the members by name."""
     names = [MANIFEST, *([SIGNATURE] if (root / SIGNATURE).is_file() else [])]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in [*names, *sorted(record.path for record in manifest.members())]:
@@ -45,7 +43,7 @@ def extract(path: Path, folder: Path) -> Manifest:
     """Unpack the archive ``path`` into the existing empty ``folder`` and check every member.
 
     Raises :class:`RefusedError` naming a member that is extra, missing, repeated, a link, compressed, encrypted or
-    altered; :class:`UsageError` when ``path`` can't be read. ``folder`` is the caller's to remove then.
+    altered; :class:`UsageError` if ``path`` can't be read. The caller must remove ``folder`` then.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -62,7 +60,7 @@ def extract(path: Path, folder: Path) -> Manifest:
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise UsageError(f"{path} can't be read: {error.strerror}") from error
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an offset that points before the file
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: an offset before the file's start
             raise
         raise RefusedError(f"{path} is a damaged archive: {error}", todo=_REMEDY) from error
     check_members(folder, manifest)
@@ -70,7 +68,7 @@ def extract(path: Path, folder: Path) -> Manifest:
 
 
 def _entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The archive's entries by name, each a plain stored file, together no larger than the archive itself."""
+    """The archive's entries by name; refuses any that is no plain stored file, and more bytes than the archive has."""
     entries: dict[str, zipfile.ZipInfo] = {}
     for entry in archive.infolist():
         kind = stat.S_IFMT(entry.external_attr >> 16)

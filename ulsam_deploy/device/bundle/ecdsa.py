@@ -1,8 +1,8 @@
 """Checks ECDSA signatures with the standard library alone, so that a device needs no cryptography package.
 
-Checking needs public numbers only, so nothing here has to hide its timing; *making* a signature does, and is left to a
-library (:mod:`ulsam_deploy.exporting.signing`). Curves, formulas: FIPS 186-5 and SP 800-186; encodings: RFC 5480 (key),
-RFC 3279 (signature), strictly DER. Tested against Project Wycheproof. Device-safe.
+Checking uses public numbers only, so this code need not run in constant time. *Making* a signature must, and is done by
+a library (:mod:`ulsam_deploy.exporting.signing`). Curves, formulas: FIPS 186-5 and SP 800-186; encodings: RFC 5480
+(key), RFC 3279 (signature), strictly DER. Tested against Project Wycheproof. Device-safe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ulsam_deploy.device.errors import UsageError
 
 __all__ = ["PublicKey"]
 
-Point = tuple[int, int, int]  # Jacobian: the point (x / z^2, y / z^3), and the neutral element where z is 0
+Point = tuple[int, int, int]  # Jacobian coordinates: the point (x / z^2, y / z^3), or the neutral element if z is 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class PublicKey:
 
     @property
     def pem(self) -> str:
-        """The one PEM text of this key."""
+        """The canonical PEM text of this key."""
         size = self.curve.size
         der = _subject_key_head(self.curve) + self.x.to_bytes(size, "big") + self.y.to_bytes(size, "big")
         body = base64.b64encode(der).decode()
@@ -126,7 +126,7 @@ class PublicKey:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of :attr:`pem` in hexadecimal digits, as the OpenSSF format names a key."""
+        """SHA-256 of :attr:`pem` in hexadecimal digits, which identifies a key in the OpenSSF format."""
         return hashlib.sha256(self.pem.encode()).hexdigest()
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
@@ -147,7 +147,7 @@ class PublicKey:
 
 
 def _subject_key_head(curve: Curve) -> bytes:
-    """Everything of a SubjectPublicKeyInfo with an uncompressed point before its coordinates."""
+    """The bytes of a SubjectPublicKeyInfo before the coordinates of its uncompressed point."""
     algorithm = _der(0x30, _EC_PUBLIC_KEY + curve.oid)
     bits = _der_head(0x03, 2 + 2 * curve.size) + b"\0\x04"
     return _der_head(0x30, len(algorithm) + len(bits) + 2 * curve.size) + algorithm + bits
@@ -166,7 +166,7 @@ def _halves(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _read_signature(data: bytes) -> tuple[int, int] | None:
-    """r and s, or ``None`` unless ``data`` is exactly what DER makes of them."""
+    """r and s, or ``None`` unless ``data`` is exactly their DER encoding."""
     at = 3 if data[1:2] == b"\x81" else 2
     numbers = []
     for _ in range(2):

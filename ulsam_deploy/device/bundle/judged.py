@@ -1,4 +1,4 @@
-"""What a bundle and a verification have in common for Python programs: did everything hold, and what to show of it.
+"""What bundles and verifications have in common for Python programs: whether all checks held, and a summary.
 
 Standard library only; device-safe.
 """
@@ -27,7 +27,7 @@ _COLUMNS = ("target", "precision", "evidence", "verdict", "why")
 
 @dataclass(frozen=True)
 class Finding:
-    """One artifact: how far it got and what the checks concluded; ``code`` is what it adds to the exit code."""
+    """One artifact: its evidence level and verdict; ``code`` is its contribution to the exit code."""
 
     target: str
     precision: str
@@ -43,16 +43,16 @@ class Finding:
 
 
 class Judged(abc.ABC):
-    """Several artifacts that were judged. It passed where at least one passed and nothing counts against it."""
+    """Results of several artifacts. It passed if at least one of them passed and none counts against it."""
 
     @property
     @abc.abstractmethod
     def findings(self) -> tuple[Finding, ...]:
-        """One for each artifact, in order."""
+        """One finding for each artifact, in order."""
 
     @property
     def exit_code(self) -> Exit:
-        """The exit code that the command line has for this; 4 where nothing was run, so nothing was checked."""
+        """The exit code that the command line has for this; 4 if nothing was run, so nothing was checked."""
         code = combine(finding.code for finding in self.findings)
         ran = any(finding.verdict is Verdict.PASS for finding in self.findings)
         return Exit.UNAVAILABLE if code is Exit.OK and not ran else code
@@ -61,12 +61,12 @@ class Judged(abc.ABC):
     def passed(self) -> bool:
         """Whether at least one artifact passed its check, and none failed or was inconclusive.
 
-        An artifact that no engine here could run counts neither way, unless its target was asked for by name.
+        An artifact that no engine here could run counts neither way, unless its target was requested by name.
         """
         return self.exit_code is Exit.OK
 
     def raise_if_failed(self) -> None:
-        """Do nothing where it :attr:`passed`.
+        """Raise an error unless it :attr:`passed`.
 
         Raises:
             CheckFailedError: What failed, artifact by artifact; its ``exit_code`` is :attr:`exit_code`.

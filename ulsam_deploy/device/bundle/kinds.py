@@ -1,7 +1,7 @@
-"""The kinds of file that commands leave, and how each is known again by its content.
+"""The kinds of file that commands write, and how each is recognized by its content.
 
-Standard library only; device-safe. A file that is known again is one of ours and may be replaced by the next run; what
-people go on working with (a checkpoint that is trained, a file of words that is edited) is never taken for ours.
+Standard library only; device-safe. A recognized file was written by this tool, and the next run may replace it. Files
+that people continue to work on (a checkpoint, a configuration file) are never recognized as such.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ __all__ = [
     "Kind",
 ]
 
-#: Far more than the head of any file in which a mark is looked for.
+#: Bytes in which a mark is searched for; far more than the head of any such file.
 _HEAD = 1 << 13
-#: A result of a day of the fastest network is smaller, and no sound manifest comes near.
+#: Far larger than any valid manifest, and larger than a 'bench' result of a day with the fastest network.
 _MOST_JSON = 1 << 30
-#: What a page and a job summary say of who wrote them.
+#: How a report and a job summary name the tool that wrote them.
 GENERATOR = "ulsam-deploy"
 MARKDOWN_MARK = f"<!-- written by {GENERATOR} -->"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of file: what it is called, and whether a file that is there is one that this tool wrote.
+    """One kind of file: its name, and ``ours``, which decides whether an existing file was written by this tool.
 
-    ``ours`` is ``None`` where that can't be told from a file that somebody has worked on since.
+    ``ours`` is ``None`` for kinds of file that a user may have edited since.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _head(pattern: str) -> Callable[[BinaryIO], bool]:
 
 
 def _zip(member: str, ours: Callable[[BinaryIO], bool]) -> Callable[[BinaryIO], bool]:
-    """A zip whose ``member`` is as ``ours`` says."""
+    """Recognize a zip by its ``member``, for which ``ours`` must hold."""
 
     def found(stream: BinaryIO) -> bool:
         try:

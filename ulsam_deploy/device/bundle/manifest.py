@@ -1,6 +1,6 @@
-"""What ``manifest.json`` says: the one description of a bundle, from which its exact list of members follows.
+"""The contents of ``manifest.json``: the only description of a bundle, which also defines its exact list of members.
 
-Standard library and numpy only; device-safe. Everything outside ``run`` follows from checkpoint, options and tools;
+Standard library and numpy only; device-safe. Everything outside ``run`` is determined by checkpoint, options and tools;
 times, host facts and whatever else differs between two equal exports belong in ``run``.
 """
 
@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
-#: The one member that no manifest lists: it signs the manifest. See :mod:`ulsam_deploy.device.bundle.signature`.
+#: The only member that no manifest lists, because it signs it. See :mod:`ulsam_deploy.device.bundle.signature`.
 SIGNATURE = "model.sig"
 SCHEMA = "ulsam-deploy.bundle/2"
-#: Where the published schema lives; also its ``$id``, which is a name, not an address that anything fetches.
+#: The ``$id`` of the published schema: a name, not an address that anything fetches.
 SCHEMA_ID = "urn:ulsam-deploy:bundle:2"
 _ANY_VERSION = re.compile(r"ulsam-deploy\.bundle/\d{1,6}")
 
@@ -46,19 +46,19 @@ MEMBER_NAME = f"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}"
 _NAME_WORDS = "a relative path of letters, digits, '_', '-' and '.', with '/' between its parts"
 _SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
 
-#: What a network's configuration is made of: values without parts, and lists of them at most three deep.
+#: A value in a network's configuration: a scalar, or a list of them, nested at most three deep.
 ConfigValue = Scalar | tuple[Scalar | tuple[Scalar | tuple[Scalar | None, ...] | None, ...] | None, ...] | None
 
 
 def config_value(value: object, depth: int = 3) -> ConfigValue:
-    """One value of a network's configuration as it stands in a manifest.
+    """Convert one value of a network's configuration to its form in a manifest.
 
     Args:
-        value: A JSON-able value.
-        depth: How many lists may still be inside each other.
+        value: A JSON value.
+        depth: How deep lists may still be nested.
 
     Returns:
-        The value with lists as tuples; what is neither a list nor a value without parts, or lies deeper, as JSON text.
+        The value with lists as tuples; anything that is neither a list nor a scalar, or nested deeper, as JSON text.
     """
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
@@ -78,9 +78,9 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was shown about an artifact: how far it got, what the checks concluded, and what they measured.
+    """What was shown about an artifact: its evidence level, what the checks concluded, and what they measured.
 
-    ``parity``, ``latency`` and ``engine`` (what the runtime's ``facts()`` told) are ``None`` when nothing was executed.
+    ``parity``, ``latency`` and ``engine`` (the runtime's ``facts()``) are ``None`` if nothing was executed.
     """
 
     level: EvidenceLevel
@@ -93,10 +93,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ArtifactRecord:
-    """One artifact as shipped; ``files[0]`` is what the runtime opens.
+    """One artifact as shipped; the runtime opens ``files[0]``.
 
-    ``precision`` is what was asked for, ``effective_precision`` what the engine was seen to compute in (the same word
-    where the engine doesn't tell).
+    ``precision`` is the requested precision, ``effective_precision`` the one that the engine was observed to compute in
+    (the requested one if the engine doesn't report it).
     """
 
     target: str
@@ -112,11 +112,11 @@ class ArtifactRecord:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The model that went in. ``sha256`` is the checkpoint file's; ``parameters`` counts its trained numbers.
+    """The exported model. ``sha256`` is the checkpoint file's; ``parameters`` is the number of trained parameters.
 
-    Of a network that was in memory: its class's name, and SHA-256 of its weights.
+    For a network that was in memory: the name of its class, and SHA-256 of its weights.
 
-    ``preprocessing``: from pictures to its input; ``None`` where nobody stated it.
+    ``preprocessing``: from pictures to its input; ``None`` if it was not stated.
     """
 
     name: str
@@ -133,9 +133,9 @@ class ModelCard:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What is not the same on every machine, or was left out: the only part of a bundle that may differ.
+    """What depends on the machine, or was left out: the only part that may differ between equal exports.
 
-    ``version`` is ulsam-deploy's. ``left_out``: why there is no artifact, in words, by what was asked for.
+    ``version`` is ulsam-deploy's. ``left_out``: for each requested artifact that is missing, the reason as text.
     """
 
     version: str = ""
@@ -168,8 +168,9 @@ class Manifest:
         yield from self.extras
 
     def to_json(self) -> str:
-        """Deterministic text: the same manifest gives the same bytes. Raises :class:`ExportError` on a value that JSON
-        can't hold, naming its path.
+        """Encode the manifest as deterministic JSON.
+
+        Raises :class:`ExportError` with the JSON path of a value that JSON can't represent.
         """
         return codec.dumps(codec.encode(self, MANIFEST))
 
@@ -190,7 +191,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _check_version(plain: object) -> None:
-    """Refuse a bundle of another version in words: what is unknown or missing in it would only mislead."""
+    """Refuse a bundle of another version by name: errors about unknown or missing keys would only mislead."""
     found = plain.get("schema") if isinstance(plain, dict) else None
     if isinstance(found, str) and found != SCHEMA and _ANY_VERSION.fullmatch(found):
         raise RefusedError(
@@ -201,14 +202,14 @@ def _check_version(plain: object) -> None:
 
 
 def _check_members(manifest: Manifest) -> None:
-    """Refuse a list of members that no folder can hold, or in which an artifact can't be told from another."""
+    """Refuse a list of members that no folder can hold, or that lists two artifacts of the same kind."""
     kinds = [(artifact.target, artifact.precision) for artifact in manifest.artifacts]
     for artifact, kind in zip(manifest.artifacts, kinds):
         if not artifact.files:
             raise RefusedError(f"{MANIFEST}: the {artifact.target!a} artifact has no files", expected="at least one")
         if kinds.count(kind) > 1:
             raise RefusedError(f"{MANIFEST}: two artifacts for target {kind[0]!a} in precision {kind[1]!a}")
-    # Compared without case, because a bundle must survive a disk that has none.
+    # Case is ignored, because a bundle must also fit on a file system that ignores it.
     taken = {MANIFEST, SIGNATURE}
     folders: set[str] = set()
     for record in manifest.members():

@@ -1,4 +1,4 @@
-"""The members of a bundle on disk against those in its manifest: nothing extra, missing, linked or altered.
+"""Compares the members of a bundle on disk with its manifest: none may be extra, missing, a link or altered.
 
 Standard library only; device-safe.
 """
@@ -16,9 +16,9 @@ from ulsam_deploy.device.hashing import digest
 
 __all__ = ["check_members", "load_manifest", "record_file", "walk"]
 
-#: Far above any sound manifest (tens of kilobytes), far below what would trouble a small board.
+#: Far above any valid manifest (tens of kilobytes), far below the memory of a small board.
 MAX_MANIFEST = 16 << 20
-#: Far above a signature over the most members that such a manifest lists in earnest.
+#: Far above a signature over the members of any real manifest.
 MAX_SIGNATURE = 1 << 20
 _REMEDY = "don't use this bundle; fetch it or export it again"
 
@@ -31,7 +31,7 @@ def record_file(root: Path, name: str) -> FileRecord:
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything below ``root`` but following no link: names with ``/``, folders before what they hold."""
+    """Everything below ``root`` without following links: names with ``/``, folders before their contents."""
     pending = [(root, "")]
     while pending:
         folder, prefix = pending.pop()
@@ -45,7 +45,7 @@ def walk(root: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 def load_manifest(root: Path) -> tuple[Manifest, bytes]:
     """The manifest of the bundle folder ``root``, parsed and as stored.
 
-    Raises :class:`UsageError` where there is none to read, :class:`RefusedError` where it isn't sound.
+    Raises :class:`UsageError` if there is none that can be read, :class:`RefusedError` if it isn't valid.
     """
     path = root / MANIFEST
     try:
@@ -63,11 +63,16 @@ def load_manifest(root: Path) -> tuple[Manifest, bytes]:
 
 
 def check_members(root: Path, manifest: Manifest, *, sealed: bool = True) -> None:
-    """Compare the folder ``root`` with ``manifest``; ``sealed`` when ``manifest.json`` must be there as well. A
-    signature may be: it signs the members, and is none.
+    """Compare the folder ``root`` with ``manifest``.
 
-    Raises :class:`RefusedError` that names the first member that is extra, missing, a link or special file, or of
-    another size or SHA-256.
+    Args:
+        root: The bundle folder. It may contain a signature, which is not a member.
+        manifest: The manifest of the bundle.
+        sealed: Whether ``manifest.json`` must be there as well.
+
+    Raises:
+        RefusedError: Names the first member that is extra, missing, a link or special file, or of another size or
+            SHA-256.
     """
     expected: dict[str, FileRecord | None] = {record.path: record for record in manifest.members()}
     if sealed:
@@ -104,7 +109,7 @@ def _check_member(path: Path, name: str, record: FileRecord | None) -> None:
         return
     sha256, size = "", state.st_size
     if size == record.size:
-        # Opened without following links: the name may have changed hands since lstat.
+        # Opened without following links: the file may have been replaced by a link since lstat.
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)), "rb") as stream:  # noqa: PTH123
             sha256, size = digest(stream, record.size)
     if size != record.size:

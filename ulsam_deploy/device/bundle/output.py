@@ -1,7 +1,7 @@
-"""The one writer of every file that a command leaves: whole or absent, and never in place of what isn't ours.
+"""Writes every output file of a command, completely or not at all, and never over a file that this tool didn't write.
 
-Standard library only; device-safe; POSIX. :meth:`Output.check` finds out before the work starts what
-:meth:`Output.write` would run into after it.
+Standard library only; device-safe; POSIX. :meth:`Output.check` reports before the work starts what would make
+:meth:`Output.write` fail after it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from ulsam_deploy.device.files import scratch, staging, sync
 
 __all__ = ["Output", "bundle_around", "check_folder", "check_outputs"]
 
-#: Names of what is open already: never replaced, whatever lies behind them.
+#: Names of files that are already open: never replaced, whatever they refer to.
 _OPEN = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 _BUNDLE = b"ulsam-deploy.bundle/"
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file to be written at ``path``. What is there is replaced if this tool made it, or with ``force``.
+    """A file to be written at ``path``. An existing file is replaced if this tool wrote it, or with ``force``.
 
-    A device such as ``/dev/null`` and a pipe are written to, and stay what they are; a folder is never replaced, and
-    nothing is ever put into a bundle.
+    A device such as ``/dev/null`` or a pipe is written to, not replaced; a folder is never replaced, and nothing is
+    ever written into a bundle.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Output:
     executable: bool = False
 
     def check_place(self) -> None:
-        """Raise :class:`UsageError` unless a file can be written there, whatever lies there now."""
+        """Raise :class:`UsageError` unless a file can be written there, regardless of an existing file."""
         found = self._state()
         if found and stat.S_ISDIR(found.st_mode):
             raise UsageError(f"'{self.path}' is a folder", expected=f"a file name for {self.kind.name}")
@@ -67,15 +67,15 @@ class Output:
         self._check_old(None)
 
     def write(self, data: bytes) -> Path:
-        """Leave ``data`` there, whole or not at all; returns the path.
+        """Write ``data`` there, completely or not at all; returns the path.
 
-        Raises :class:`UsageError` as :meth:`check` does, though not for a file that says just the same already, and
-        :class:`ExportError` when the disk fails: then what was there is as it was.
+        Raises :class:`UsageError` as :meth:`check` does, though not for a file with exactly this content, and
+        :class:`ExportError` if writing fails; an existing file is unchanged then.
         """
         return self._write(lambda partial: partial.write_bytes(data), data)
 
     def fill(self, write: Callable[[Path], object]) -> Path:
-        """As :meth:`write`, with what ``write`` puts into the path that it is given."""
+        """As :meth:`write`, with the content that ``write`` writes to the path that it is given."""
         return self._write(write, None)
 
     def _write(self, write: Callable[[Path], object], data: bytes | None) -> Path:
@@ -93,10 +93,10 @@ class Output:
         return path
 
     def _pour(self, write: Callable[[Path], object]) -> Path:
-        """Into a device or a pipe: there nothing can be taken back, so that it is all there before the first byte."""
+        """Write to a device or a pipe: this can't be undone, so the content is complete before the first byte."""
         with _in_words(self.path), scratch() as folder:
             write(folder / "whole")
-            sys.stdout.flush()  # what was said before comes before
+            sys.stdout.flush()  # keeps earlier output first
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             with (folder / "whole").open("rb") as source, os.fdopen(handle, "wb") as sink:
                 shutil.copyfileobj(source, sink)
@@ -113,13 +113,13 @@ class Output:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it is a device, a pipe or something that is open already: written to, and never replaced."""
+        """Whether it is a device, a pipe or a file that is already open: written to, and never replaced."""
         found = self._state()
         named = _OPEN.fullmatch(os.path.abspath(self.path)) is not None  # noqa: PTH100 - a link is not followed
         return found is not None and (named or stat.S_ISCHR(found.st_mode) or stat.S_ISFIFO(found.st_mode))
 
     def _check_old(self, data: bytes | None) -> None:
-        """Raise :class:`UsageError` to keep what is there. ``data`` is what would be written, where that is known."""
+        """Raise :class:`UsageError` to keep an existing file. ``data`` is what would be written, if known."""
         found = self._state()
         if self.force or found is None or self.is_stream or found.st_size == 0:
             return
@@ -132,7 +132,7 @@ class Output:
                     return
         except OSError as error:
             raise UsageError(f"'{self.path}' can't be read: {error.strerror}", todo="choose another name") from error
-        what = f"isn't {self.kind.name} that ulsam-deploy wrote" if self.kind.ours else "isn't replaced unasked"
+        what = f"isn't {self.kind.name} that ulsam-deploy wrote" if self.kind.ours else "isn't replaced without --force"
         raise UsageError(
             f"'{self.path}' is there already, and {what}",
             expected="a new name" + (f", or {self.kind.name} of an earlier run" if self.kind.ours else ""),
@@ -141,11 +141,11 @@ class Output:
 
 
 def check_outputs(outputs: Iterable[Output], apart_from: Path | None = None) -> None:
-    """Check each of ``outputs``, and that they do not get into each other's way, nor into the folder ``apart_from``.
+    """Check that each of ``outputs`` can be written, and that they differ and are outside of ``apart_from``.
 
     Args:
-        outputs: What one command is going to write.
-        apart_from: The bundle that it is going to write as well, whatever lies there now.
+        outputs: The files that one command is going to write.
+        apart_from: The bundle that it is going to write as well.
 
     Raises:
         UsageError: For the first one that can't be written.
@@ -156,7 +156,7 @@ def check_outputs(outputs: Iterable[Output], apart_from: Path | None = None) -> 
         path = output.path.resolve()
         if apart_from is not None and path.is_relative_to(apart_from.resolve()):
             raise UsageError(
-                f"'{output.path}' would lie inside the bundle '{apart_from}'", expected="a place outside the bundle"
+                f"'{output.path}' would be inside the bundle '{apart_from}'", expected="a place outside the bundle"
             )
         if path in taken:
             raise UsageError(f"two files were to be written to '{output.path}'", expected="a name for each")
@@ -165,19 +165,19 @@ def check_outputs(outputs: Iterable[Output], apart_from: Path | None = None) -> 
 
 
 def check_folder(folder: Path, subject: str, todo: str = "choose another place") -> None:
-    """Raise :class:`UsageError` unless a new file can be made in the existing ``folder``, and that is no bundle's.
+    """Raise :class:`UsageError` unless a new file can be created in the existing ``folder``, outside of any bundle.
 
-    ``subject`` is what errors call the thing that is to be written, ``todo`` what they advise.
+    ``subject`` is the name of the output in error messages, ``todo`` their advice.
     """
     bundle = bundle_around(folder)
     if bundle:
         raise UsageError(
-            f"{subject} would lie inside the bundle '{bundle}', which would then hold more than its manifest says",
+            f"{subject} would be inside the bundle '{bundle}', which would then contain more than its manifest lists",
             expected="a place outside the bundle",
             todo=todo,
         )
     try:
-        # A real file is the only sound test: permission bits say nothing about root, read-only mounts or quotas.
+        # Only a real file is a reliable test: permission bits say nothing about root, read-only mounts or quotas.
         with tempfile.TemporaryFile(dir=folder, buffering=0) as probe:
             probe.write(b"\0")
     except OSError as error:
@@ -189,7 +189,7 @@ def check_folder(folder: Path, subject: str, todo: str = "choose another place")
 
 
 def bundle_around(folder: Path) -> Path | None:
-    """The bundle that ``folder`` is, or lies in, through whatever links; ``None`` where there is none."""
+    """The bundle that ``folder`` is or is inside of, with links resolved; ``None`` if there is none."""
     real = folder.resolve()
     for place in (real, *real.parents):
         with contextlib.suppress(OSError), (place / MANIFEST).open("rb") as stream:
@@ -202,7 +202,7 @@ def bundle_around(folder: Path) -> Path | None:
 def _in_words(path: Path) -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:  # who reads the pipe has had enough: nothing went wrong here
+    except BrokenPipeError:  # the reader of the pipe has closed it, which is no error of this command
         raise
     except OSError as error:
         raise ExportError(

@@ -1,4 +1,4 @@
-"""Opens a bundle, from a folder or from a ``.zip``, and checks that it is what its manifest says.
+"""Opens a bundle from a folder or a ``.zip``, and checks that it is what its manifest says.
 
 Standard library and numpy only; device-safe.
 """
@@ -25,9 +25,9 @@ __all__ = ["Bundle", "read_bundle"]
 
 @dataclass(frozen=True)
 class Bundle(Judged):
-    """An opened bundle, and what was found when it was made.
+    """An opened bundle, and the findings of its export.
 
-    For one that came out of a ``.zip``, ``root`` is a temporary folder that lives as long as this object.
+    For a bundle from a ``.zip``, ``root`` is a temporary folder that exists as long as this object.
     """
 
     root: Path
@@ -35,7 +35,7 @@ class Bundle(Judged):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What the manifest says was found where the bundle was made; :func:`ulsam_deploy.verify` looks again here."""
+        """The findings of the export, from the manifest; :func:`ulsam_deploy.verify` repeats the checks here."""
         return tuple(
             Finding(
                 record.target,
@@ -57,8 +57,8 @@ class Bundle(Judged):
     def verify_integrity(self) -> None:
         """Check every member; raises :class:`RefusedError` naming the first that is extra, missing, linked or altered.
 
-        What an engine opens afterwards is read again by the engine: this guards against a bundle that was altered
-        on its way, not against someone who can write to the folder at the same moment.
+        An engine reads the files again afterwards: this protects against a bundle that was altered in transit, not
+        against someone who can write to the folder at the same time.
         """
         check_members(self.root, self.manifest)
 
@@ -77,33 +77,33 @@ class Bundle(Judged):
         """The artifacts of some targets.
 
         Args:
-            targets: Their names, or what else people call them; none: all artifacts.
+            targets: Their names or aliases; empty: all artifacts.
 
         Returns:
             The artifacts, in the bundle's order.
 
         Raises:
-            UsageError: For a target of which there is none.
+            UsageError: The bundle has no artifact of one of the targets.
         """
         wanted = {self.artifact(target).target for target in targets}
         return tuple(record for record in self.manifest.artifacts if not wanted or record.target in wanted)
 
     def files(self, record: ArtifactRecord) -> tuple[Path, ...]:
-        """Where the files of ``record`` lie; the first one is what the runtime opens."""
+        """The paths of the files of ``record``; the runtime opens the first one."""
         return tuple(self.root / file.path for file in record.files)
 
     @property
     def golden(self) -> Path | None:
-        """Where the probe inputs and reference outputs lie, if the bundle has any."""
+        """The path of the golden set, if the bundle has one."""
         return None if self.manifest.golden is None else self.root / self.manifest.golden.path
 
 
 def read_bundle(path: Path) -> Bundle:
     """Open the bundle folder or ``.zip`` at ``path``.
 
-    A ``.zip`` is unpacked and its members are checked at once; of a folder only the manifest is read, so call
-    :meth:`Bundle.verify_integrity` before an engine opens anything. Raises :class:`UsageError` when there is no
-    bundle, :class:`RefusedError` when it isn't sound.
+    A ``.zip`` is unpacked and its members are checked at once; for a folder only the manifest is read, so call
+    :meth:`Bundle.verify_integrity` before an engine opens anything. Raises :class:`UsageError` if there is no
+    bundle, :class:`RefusedError` if it isn't valid.
     """
     path = Path(path)
     if path.is_dir():

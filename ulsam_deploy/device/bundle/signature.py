@@ -1,8 +1,8 @@
-"""Who vouches for a bundle: checks ``model.sig``, a signature in the OpenSSF Model Signing format made with a key.
+"""Checks who signed a bundle: ``model.sig`` is a signature with a key, in the OpenSSF Model Signing format.
 
 Standard library only; device-safe. The signature is an in-toto statement in a DSSE envelope in a Sigstore bundle. It
-lists every file of the folder with its SHA-256, the manifest among them, and lies beside the manifest; no manifest
-lists it, because it signs the manifest. The archive of a signed bundle carries it along.
+lists every file of the folder with its SHA-256, including the manifest, and is stored next to the manifest. The
+manifest can't list it, because it is signed itself. The archive of a signed bundle contains the signature.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _REMEDY = "don't use this bundle unless its maker signs it again"
 def check_signature(bundle: Bundle, key: PublicKey) -> None:
     """Check that the owner of ``key`` signed exactly what the manifest of ``bundle`` lists.
 
-    Raises :class:`RefusedError` when there is no signature, it is another key's, or it is for other bytes. What lies in
-    the folder is compared with the manifest by :meth:`Bundle.verify_integrity`: call both.
+    Raises :class:`RefusedError` if there is no signature, or it is by another key or for other bytes. This does not
+    compare the folder with the manifest: call :meth:`Bundle.verify_integrity` as well.
     """
     manifest, text = load_manifest(bundle.root)
     if manifest != bundle.manifest:
@@ -52,7 +52,7 @@ def check_signature(bundle: Bundle, key: PublicKey) -> None:
 
 
 def read_public_key(path: Path) -> PublicKey:
-    """The public key in the PEM file ``path``; raises :class:`UsageError` when there is none in it."""
+    """The public key in the PEM file ``path``; raises :class:`UsageError` if the file contains none."""
     try:
         with path.open("rb") as stream:
             text = stream.read(_LARGEST_KEY).decode("ascii", "replace")
@@ -82,7 +82,7 @@ def signed_files(signature: bytes, key: PublicKey) -> dict[str, str]:
 
 
 def _pre_authentication(payload: bytes) -> bytes:
-    """What is really signed: DSSE 1.0's encoding of type and payload."""
+    """The bytes that are actually signed: the DSSE 1.0 pre-authentication encoding of type and payload."""
     return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD), _PAYLOAD.encode(), len(payload), payload)
 
 

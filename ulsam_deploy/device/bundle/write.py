@@ -1,4 +1,4 @@
-"""Writes a bundle so that it is whole or absent, and packs and unpacks archives of one.
+"""Writes a bundle completely or not at all, and packs and unpacks archives of bundles.
 
 Standard library and numpy only; POSIX.
 """
@@ -25,22 +25,22 @@ from ulsam_deploy.device.types import Artifact
 
 __all__ = ["BundleWriter", "check_writable", "pack", "seal", "unpack"]
 
-#: What a disk says about itself; anything else that goes wrong inside the writer's block is the block's own error.
+#: Errors of the disk; any other error inside the writer's block is the block's own.
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 _ELSEWHERE = "choose another folder with --output, or move what is there away"
 
 
 class BundleWriter:
-    """A bundle in the making::
+    """Writes a new bundle::
 
         with BundleWriter(Path("model.bundle")) as writer:
             (writer.folder / "onnx").mkdir()
             ...
             bundle = writer.commit(manifest)
 
-    ``folder`` is a temporary folder beside the target. Without :meth:`commit`, and on any exception, it is removed and
-    an older bundle at the target stays as it was. Disk errors leave the block as :class:`ExportError` in words.
+    ``folder`` is a temporary folder next to the target. Without :meth:`commit`, and on any exception, it is removed and
+    an older bundle at the target stays as it was. Disk errors are raised as :class:`ExportError` with a clear message.
     """
 
     folder: Path
@@ -70,7 +70,7 @@ class BundleWriter:
     def artifact(
         self, made: Artifact, subfolder: str, evidence: Evidence | None = None, effective_precision: str = ""
     ) -> ArtifactRecord:
-        """The record of what an exporter left in ``subfolder``; without ``evidence``, the level it reached itself."""
+        """The record of the artifact in ``subfolder``; without ``evidence``, with the exporter's own level."""
         return ArtifactRecord(
             target=made.target,
             precision=made.precision,
@@ -86,8 +86,8 @@ class BundleWriter:
     def commit(self, manifest: Manifest) -> Bundle:
         """Make the bundle appear at the target, replacing an older bundle there.
 
-        Raises :class:`ExportError` when the folder isn't exactly what ``manifest`` lists or the disk fails, and
-        :class:`UsageError` when something that isn't a bundle came to lie at the target meanwhile.
+        Raises :class:`ExportError` if the folder isn't exactly what ``manifest`` lists or the disk fails, and
+        :class:`UsageError` if something that isn't a bundle was created at the target meanwhile.
         """
         return self._commit(manifest.to_json().encode())
 
@@ -106,7 +106,7 @@ class BundleWriter:
 
 
 def check_writable(output: Path) -> None:
-    """Raise :class:`UsageError` unless a bundle can be written at ``output``; cheap, to be called before any work."""
+    """Raise :class:`UsageError` unless a bundle can be written at ``output``; cheap, to be called before the work."""
     output = Path(output).resolve()
     check_replaceable(output)
     if Path.cwd().is_relative_to(output):
@@ -118,7 +118,7 @@ def check_writable(output: Path) -> None:
 
 
 def check_replaceable(output: Path) -> None:
-    """Raise :class:`UsageError` when replacing ``output`` would delete anything that isn't part of a bundle."""
+    """Raise :class:`UsageError` if replacing ``output`` would delete anything that isn't part of a bundle."""
     while True:
         try:
             handle = os.open(output, os.O_RDONLY | os.O_NONBLOCK)
@@ -129,7 +129,7 @@ def check_replaceable(output: Path) -> None:
         try:
             return _check_replaceable(output)
         except (UlsamError, OSError):
-            # What was read may be half of one bundle and half of another, when a run replaced it meanwhile.
+            # If another run replaced the bundle meanwhile, what was read may be half of one and half of the other.
             if output.exists() and os.path.samestat(os.fstat(handle), output.stat()):
                 raise
         finally:
@@ -152,11 +152,11 @@ def _check_replaceable(output: Path) -> None:
 
 
 def pack(bundle: Bundle, path: Path, *, force: bool = False) -> Path:
-    """Write the checked ``bundle`` to the ``.zip`` at ``path``, whole or not at all; the same bundle, the same bytes.
+    """Check ``bundle`` and write it to the ``.zip`` at ``path``, completely or not at all; the bytes are deterministic.
 
-    A packed bundle already there is replaced; another file with ``force`` only. Raises :class:`UsageError` for a place
-    that can't be written to or holds something else, :class:`RefusedError` for a bundle that isn't sound,
-    :class:`ExportError` when the disk fails.
+    An existing packed bundle is replaced; any other file only with ``force``. Raises :class:`UsageError` if ``path``
+    can't be written or contains something else, :class:`RefusedError` if the bundle isn't valid, :class:`ExportError`
+    if the disk fails.
     """
     output = Output(Path(path), ARCHIVE, force)
     output.check()
@@ -165,7 +165,7 @@ def pack(bundle: Bundle, path: Path, *, force: bool = False) -> Path:
 
 
 def unpack(path: Path, output: Path) -> Bundle:
-    """Unpack and check the archive ``path`` into a bundle folder at ``output``, whole or not at all."""
+    """Unpack and check the archive ``path`` into a bundle folder at ``output``, completely or not at all."""
     with BundleWriter(output) as writer:
         archive.extract(Path(path), writer.folder)
         manifest = writer.folder / MANIFEST
@@ -175,11 +175,11 @@ def unpack(path: Path, output: Path) -> Bundle:
 
 
 def seal(bundle: Bundle, write: Callable[[Path], None]) -> Path:
-    """Put the signature that ``write`` writes to the path it is given into ``bundle``, whole or not at all.
+    """Store the signature that ``write`` writes to the path it is given in ``bundle``, completely or not at all.
 
-    An older signature is replaced. Raises :class:`ExportError` when the disk fails.
+    An older signature is replaced. Raises :class:`ExportError` if the disk fails.
     """
-    # Written beside the bundle, not in it: killed now, it must not leave the bundle with one file too many.
+    # Written next to the bundle, not in it: if this process is killed, no extra file may remain in the bundle.
     with _in_words(bundle.root), staging(bundle.root, folder=False) as partial:
         write(partial)
         sync(partial)

@@ -1,4 +1,5 @@
-"""The command line as far as a board needs it: what all commands share; ``doctor``, ``build``, ``verify``, ``bench``.
+"""The part of the command line that a board needs.
 
-On the host, ``cli`` adds its own commands, and to some of these what only a host can do.
+That is what all commands share, and ``doctor``, ``build``, ``verify`` and ``bench``. On the host, ``cli`` adds further
+commands, and extends some of these by what only a host can do.
 """

@@ -13,9 +13,9 @@ from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.printing import shown, shown_lines
 
-#: A step shows this many annotations of a kind and drops the rest without a word.
+#: A step shows this many annotations of a kind and silently drops the rest.
 MOST = 10
-#: Characters; longer messages are cut where GitHub shows them.
+#: In characters; GitHub truncates longer messages.
 LONGEST, LONGEST_TITLE = 4000, 200
 
 
@@ -25,7 +25,7 @@ def wanted() -> bool:
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
-    """One line for each failure (``error``) and each check that could not tell (``warning``), within the limits."""
+    """One line for each failed check (``error``) and each inconclusive one (``warning``), within the limits."""
     return [
         *_of(checks, Verdict.FAIL, "error"),
         *_of(checks, Verdict.INCONCLUSIVE, "warning"),

@@ -1,7 +1,6 @@
-"""What a command answers: one typed document, the same for people, and an exit code.
+"""The answer of a command: one typed document, the same as text for people, and an exit code.
 
-A command returns it; :mod:`ulsam_deploy.device.commands.console` alone puts it on stdout. Standard library only;
-device-safe.
+A command returns it; only :mod:`ulsam_deploy.device.commands.console` prints it. Standard library only; device-safe.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ __all__ = ["Answer", "Aside", "Document", "ErrorDocument", "Part", "Table", "pat
 
 
 class Document(Protocol):
-    """A frozen dataclass that ``--json`` prints; ``schema`` says which, as ``ulsam-deploy.NAME/VERSION``."""
+    """A frozen dataclass that ``--json`` prints; ``schema`` identifies it, as ``ulsam-deploy.NAME/VERSION``."""
 
     @property
     def schema(self) -> str:
-        """Its id."""
+        """The id of its schema."""
 
 
 def schema_field(name: str, version: int) -> str:
-    """The last field of a document, which holds its id and takes no other.
+    """The last field of a document, which contains its id and accepts no other.
 
     Args:
-        name: Of the document.
-        version: One more whenever its form changes, or that of anything it holds.
+        name: The name of the document.
+        version: Increased whenever the form of the document changes, or that of anything it contains.
 
     Returns:
-        What stands behind ``schema: str =`` in the class.
+        The value of ``schema: str =`` in the class.
     """
     identifier = f"ulsam-deploy.{name}/{version}"
     return field(default=identifier, metadata={"pattern": re.escape(identifier), "words": identifier})
@@ -41,14 +40,14 @@ def schema_field(name: str, version: int) -> str:
 
 @dataclass(frozen=True)
 class ErrorDocument(Failure):
-    """Any command that stopped: what was found, what was expected instead, and what to do; both may be empty."""
+    """The error of any command: what was found, what was expected instead, and what to do; the latter may be empty."""
 
     schema: str = schema_field("error", 2)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings, as many cells in each."""
+    """Headings, and rows with one cell for each."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -56,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Aside:
-    """What stderr is told, whatever stdout gets: the lines of ``text``, and what they are ``about`` in front."""
+    """A message for stderr, in every mode: the lines of ``text`` with the prefix ``about``."""
 
     text: str
     about: str = ""
@@ -67,11 +66,11 @@ Part = str | Table | Aside
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command ended with.
+    """The result of a command.
 
     Attributes:
-        document: What ``--json`` prints.
-        text: What people read instead, one line or one table each; a line end in a name ends no line.
+        document: Printed by ``--json``.
+        text: Printed otherwise, one line or one table each; a line break in a name is escaped.
         code: The exit code.
     """
 
@@ -81,5 +80,5 @@ class Answer:
 
 
 def path_text(path: object) -> str:
-    """A path as a document can hold it: bytes that are no UTF-8 are escaped."""
+    """A path as text for a document: bytes that are not UTF-8 are escaped."""
     return str(path).encode(errors="backslashreplace").decode()

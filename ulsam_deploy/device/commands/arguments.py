@@ -1,4 +1,4 @@
-"""What the words of several commands share: how they are declared, and how values are read."""
+"""Options that several commands share: their declarations, and how their values are parsed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T = TypeVar("T")
 
 
 def add_common(words: Group, name: str) -> None:
-    """What every command has; ``name`` is the command's."""
+    """Declare the options of every command; ``name`` is that of the command."""
     words.add("--json", action="store_true", help="print one JSON document on stdout and nothing else")
-    words.add("--config", type=Path, metavar="FILE.toml", help=f"take words from its table [{name}] as well")
+    words.add("--config", type=Path, metavar="FILE.toml", help=f"read options from its table [{name}] as well")
 
 
 def value(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Let ``parse`` complain in argparse's manner; the parser finds its error again."""
+    """Wrap ``parse`` for argparse, which reports errors in its own way; the parser recovers the original error."""
 
     def convert(text: str) -> T:
         try:
@@ -38,17 +38,17 @@ def value(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def add_target(words: Group, help_: str) -> None:
-    """The one way to name targets; read by :func:`targets_of`."""
+    """Declare ``--target``; read by :func:`targets_of`."""
     words.add("--target", action="append", metavar="NAME,...", help=help_)
 
 
 def targets_of(arguments: argparse.Namespace) -> tuple[str, ...]:
-    """The targets that ``--target`` names, by their own names; empty where it wasn't given."""
+    """The targets that ``--target`` names, by their own names; empty if it wasn't given."""
     return parse_targets(arguments.target or ())
 
 
 def add_preprocessing(words: Group) -> None:
-    """How pictures become what the network is fed: shared by every command that reads inputs."""
+    """Declare ``--preprocessing``: shared by every command that reads inputs."""
     words.add(
         "--preprocessing",
         type=value(_preprocessing),
@@ -64,31 +64,31 @@ def _preprocessing(text: str) -> Preprocessing:
 
 
 def add_ci_options(words: Group) -> None:
-    """What CI is handed besides the exit code; written by :func:`ulsam_deploy.device.commands.ci.handover`."""
+    """Declare the output files for CI, which :func:`ulsam_deploy.device.commands.ci.handover` writes."""
     words.add("--junit", type=Path, metavar="FILE", help="write JUnit XML: one test case for each check")
     words.add("--markdown", type=Path, metavar="FILE", help="write a job summary in Markdown, below 1 MiB")
     add_force(words)
 
 
 def add_force(words: Group) -> None:
-    """For every command that writes files where a user says."""
+    """Declare ``--force``, for every command that writes to a path given by the user."""
     words.add("--force", action="store_true", help="replace a file that ulsam-deploy did not write (a folder never is)")
 
 
 def positive(text: str) -> float:
-    """A number above nothing and below everything; raises :class:`UsageError`."""
+    """A positive, finite number; raises :class:`UsageError`."""
     try:
         number = float(text)
     except ValueError:
         number = 0.0
     if not 0 < number < math.inf:
-        raise UsageError(f"'{text}' is no limit", expected="a positive number")
+        raise UsageError(f"'{text}' is not a limit", expected="a positive number")
     return number
 
 
 def add_limits(parser: Parser) -> None:
-    """What a process may take that opens an artifact; read by :func:`limits`."""
-    bounds = parser.group("what an artifact may take in the process of its own that it is opened in")
+    """Declare the limits of a process that opens an artifact; read by :func:`limits`."""
+    bounds = parser.group("limits of the separate process in which an artifact is opened")
     bounds.add(
         "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
     )
@@ -96,7 +96,7 @@ def add_limits(parser: Parser) -> None:
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
-    """What ``--time-limit`` and ``--memory-limit`` say."""
+    """The limits from ``--time-limit`` and ``--memory-limit``."""
     from ulsam_deploy.device.elsewhere.limits import Limits
 
     return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30))

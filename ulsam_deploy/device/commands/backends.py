@@ -1,4 +1,4 @@
-"""What ``doctor`` asks and says of backends, on a board as on the host: engines, precisions, what is missing."""
+"""What ``doctor`` reports about backends, both on a board and on the host: engines, precisions, what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ("can it", "what", "precision", "here", "found", "do this")
 
 
 def text(found: DoctorDocument, *about: str) -> list[Part]:
-    """``found`` for people, and ``about`` below the line about this machine."""
+    """``found`` as text, with the lines ``about`` after the line about this machine."""
     table = Table(_COLUMNS, [row for backend in found.backends for row in rows(backend)] + _tool_rows(found.tools))
     return [
         f"ulsam-deploy {found.version}, Python {found.python}, {platform.system()} {platform.machine()}",
@@ -36,7 +36,7 @@ def text(found: DoctorDocument, *about: str) -> list[Part]:
 
 
 def engines() -> dict[str, Backend]:
-    """Every engine, by its name; nothing of it is imported."""
+    """Every engine, by its name; none is imported."""
     return {name: _engine(name)[1] for name in plugins.registered(plugins.RUNTIMES)}
 
 
@@ -47,7 +47,7 @@ def running() -> set[str]:
 
 
 def rows(backend: Backend) -> list[tuple[str, ...]]:
-    """A backend's lines of the table: precisions that need the same share one."""
+    """A backend's rows of the table: precisions with the same requirements share one."""
     groups: dict[tuple[bool, str, str], list[str]] = {}
     for one in backend.precisions:
         groups.setdefault((one.usable, one.detail, one.todo), []).append(one.name)
@@ -59,14 +59,14 @@ def rows(backend: Backend) -> list[tuple[str, ...]]:
 
 
 def possible(backends: Sequence[Backend]) -> str:
-    """The precisions that can be made here; on a board, where nothing is made, those that can be run."""
+    """The precisions that can be made here; on a board, which makes nothing, those that can be run."""
     does = MAKE if any(backend.does == MAKE for backend in backends) else RUN
     found = {b.name: [one.name for one in b.precisions if one.usable] for b in backends if b.does == does}
     return "; ".join(f"{name} {', '.join(names)}" for name, names in found.items() if names)
 
 
 def notes() -> tuple[str, ...]:
-    """What stands in the way of every advice to install something."""
+    """Obstacles to any advice to install something."""
     if sys.prefix != sys.base_prefix or not Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").is_file():
         return ()
     return (
@@ -90,7 +90,7 @@ def _engine(name: str) -> tuple[str, Backend]:
 
 
 def asked(ask: Callable[[], Availability]) -> tuple[bool, str, str]:
-    """An answer in every case: what is asked may itself need a package that is missing."""
+    """Call ``ask``, and also answer if that fails, because ``ask`` itself may need a package that is missing."""
     try:
         here = ask()
     except UlsamError as error:

@@ -23,13 +23,13 @@ HELP = "time every artifact of a bundle that can run here, in turns, and say whi
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words that a board and the host have in common."""
+    """Declare the options that a board and the host have in common."""
     from ulsam_deploy.device.bench.profiles import PROFILES
 
     words = parser.words
     words.add("bundle", type=Path, metavar="BUNDLE", help="a bundle folder or .zip")
     add_target(words, "time these targets only")
-    words.add("-o", "--output", type=Path, metavar="FILE", help="write the result file, every sample in it")
+    words.add("-o", "--output", type=Path, metavar="FILE", help="write the result file, with every sample")
     add_ci_options(words)
     how = parser.group("how to measure")
     how.add(
@@ -42,7 +42,7 @@ def add_words(parser: Parser) -> None:
         "--rounds", type=value(count), metavar="N", help="fresh processes for each artifact (default: the profile's)"
     )
     how.add("--threads", type=value(count), metavar="N", help="of each engine (default: its own choice)")
-    how.add("--batch", type=value(count), metavar="N", help="inputs a call, for artifacts with a dynamic batch")
+    how.add("--batch", type=value(count), metavar="N", help="inputs per call, for artifacts with a dynamic batch")
     how.add("--cpus", type=value(cpus), default=(), metavar="0-3,6", help="pin the processes to these")
     how.add("--inputs", type=Path, metavar="FILE.npz", help="feed these arrays (default: the bundle's probes)")
     how.add(
@@ -51,14 +51,14 @@ def add_words(parser: Parser) -> None:
         metavar="BUNDLE",
         help="time this one in turns with it, such as the build before a change",
     )
-    how.add("--beside-output", type=Path, metavar="FILE", help="write the result file of that one")
+    how.add("--beside-output", type=Path, metavar="FILE", help="write the result file of that bundle")
     add_limits(parser)
 
 
 def count(text: str) -> int:
     """A whole number from 1 on; raises :class:`UsageError`."""
     if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"'{text}' is no count", expected="a whole number from 1 on")
+        raise UsageError(f"'{text}' is not a count", expected="a whole number from 1 on")
     return int(text)
 
 
@@ -68,13 +68,13 @@ def cpus(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, _, last = part.strip().partition("-")
         if not first.isdecimal() or not (last or first).isdecimal() or int(last or first) < int(first):
-            raise UsageError(f"'{text}' is no list of processors", expected="numbers and ranges, as in 0-3,6")
+            raise UsageError(f"'{text}' is not a list of processors", expected="numbers and ranges, as in 0-3,6")
         found |= set(range(int(first), int(last or first) + 1))
     return tuple(sorted(found))
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Time the artifacts of a bundle, or of two in turns, on this machine."""
+    """Time the artifacts of a bundle, or of two bundles in turns, on this machine."""
     from ulsam_deploy.device.bench.board import Board
     from ulsam_deploy.device.benchmark import bench_bundles
     from ulsam_deploy.device.bundle import read_bundle
@@ -104,7 +104,7 @@ def _tell(text: str) -> None:
 
 
 def _code(each: Benched, named: Sequence[str]) -> Exit:
-    """An artifact that couldn't be timed counts as well; one without an engine only where it was asked for by name."""
+    """An artifact that couldn't be timed counts as well; one without an engine only if it was requested by name."""
     from ulsam_deploy.device.commands import timings
 
     left = (
@@ -124,7 +124,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     missing = [str(cpu) for cpu in arguments.cpus if cpu not in allowed]
     if missing:
         raise UsageError(
-            f"processor {', '.join(missing)} isn't ours here", expected=", ".join(map(str, sorted(allowed)))
+            f"processor {', '.join(missing)} is not available here", expected=", ".join(map(str, sorted(allowed)))
         )
     profile = PROFILES[arguments.profile]
     profile = dataclasses.replace(profile, rounds=arguments.rounds) if arguments.rounds else profile

@@ -1,4 +1,4 @@
-"""``ulsam-deploy build``: a TensorRT kit to the engine of this machine. No torch: it runs on a Jetson."""
+"""``ulsam-deploy build``: builds a TensorRT kit into an engine for this machine. No torch: it runs on a Jetson."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import UsageError
 
 HELP = "build the engine of a TensorRT kit on this machine"
-#: What makes a folder a kit.
+#: The file that identifies a folder as a kit.
 RECIPE = "build.json"
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     words = parser.words
     words.add("kit", type=Path, metavar="KIT", help="the trt folder of a bundle: model.onnx and build.json")
     words.add(
-        "-o", "--output", type=Path, metavar="DIR", help="where to (default: KIT's name + .engine, outside a bundle)"
+        "-o", "--output", type=Path, metavar="DIR", help="the folder (default: KIT's name + .engine, outside a bundle)"
     )
     add_force(words)
 
 
 def run(arguments: argparse.Namespace) -> Answer:
-    """Build, and say where the engine lies."""
+    """Build, and print the path of the engine."""
     from ulsam_deploy.device import plugins
     from ulsam_deploy.device.bundle import MANIFEST
     from ulsam_deploy.device.bundle.output import check_folder
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     output = arguments.output or (kit if kit.name == name else kit.resolve()).with_name(name + ".engine")
     if (output.resolve().parent / MANIFEST).is_file():
         raise UsageError(
-            "the engine would lie inside the bundle, which would then hold more than its manifest says",
+            "the engine would be inside the bundle, which would then contain more than its manifest lists",
             expected="a folder outside the bundle",
             todo="give one with --output",
         )

@@ -1,4 +1,4 @@
-"""What CI is handed besides stdout: ``--junit``, ``--markdown`` and GitHub annotations, the same for every command."""
+"""Output for CI besides stdout: ``--junit``, ``--markdown`` and GitHub annotations, the same for every command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ulsam_deploy.device.findings import Verdict
 
 @dataclass
 class Handover:
-    """What a command fills in on its way: one sentence, the table of the terminal, and every check."""
+    """What a command fills in while it runs: one sentence, the table of the terminal, and every check."""
 
     title: str
     sentence: str = ""
@@ -34,21 +34,21 @@ class Handover:
 def handover(
     arguments: argparse.Namespace, title: str, *more: Output, apart_from: Path | None = None
 ) -> Iterator[Handover]:
-    """Write what ``arguments`` ask for when the block ends; its :class:`UlsamError` becomes a failed check as well.
+    """Write the requested files when the block ends; a :class:`UlsamError` of the block becomes a failed check.
 
     Annotations go to stderr, where GitHub reads them too: stdout may be one JSON document.
 
     Args:
-        arguments: The words of a command that has those of ``add_ci_options``.
-        title: What the files are headed by.
-        more: What the block writes itself; every place is checked before the block begins.
+        arguments: The parsed arguments of a command that has the options of ``add_ci_options``.
+        title: The title of the files.
+        more: The files that the block writes itself; all paths are checked before the block begins.
         apart_from: The bundle that the block writes.
 
     Yields:
-        What the block fills in.
+        The object that the block fills in.
 
     Raises:
-        UsageError: Before the block, for a place that can't be written.
+        UsageError: Before the block, for a path that can't be written.
     """
     check_outputs([*_outputs(arguments).values(), *more], apart_from)
     told = Handover(title)
@@ -63,12 +63,12 @@ def handover(
 
 
 def check_places(arguments: argparse.Namespace, apart_from: Path | None = None) -> None:
-    """Raise :class:`UsageError` where a file that ``arguments`` ask for could not be written: for a dry run."""
+    """For a dry run: raise :class:`UsageError` if a file that ``arguments`` request could not be written."""
     check_outputs(list(_outputs(arguments).values()), apart_from)
 
 
 def _outputs(arguments: argparse.Namespace) -> dict[Kind, Output]:
-    """The files that were asked for, by their kind."""
+    """The requested files, by their kind."""
     asked = {JUNIT: arguments.junit, MARKDOWN: arguments.markdown}
     return {kind: Output(path, kind, arguments.force) for kind, path in asked.items() if path is not None}
 

@@ -1,8 +1,7 @@
-"""Words that mean nothing beside, or without, other words: whoever types one is told, and no word is dropped.
+"""Combinations of options that make no sense: each is an error, so that no option is silently ignored.
 
-A table for each command. What the options of an export say together, whoever asks, is checked in
-:mod:`ulsam_deploy.exporting.requests`; this is about words of the command line alone. Standard library only;
-device-safe.
+There is one table for each command. Combinations that also concern the Python API are checked in
+:mod:`ulsam_deploy.exporting.requests`; this module is about the command line alone. Standard library only; device-safe.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ Typed = AbstractSet[str]
 
 @dataclass(frozen=True)
 class Rule:
-    """``words`` (names in the parsed arguments) mean nothing where ``idle`` holds for all that was typed.
+    """The options ``words`` (names in the parsed arguments) have no effect if ``idle`` holds for all typed options.
 
-    ``why`` goes on from the word: ``--layout needs --against``. ``expected`` is what would make sense.
+    ``why`` continues the message after the option: ``--layout needs --against``. ``expected`` is what would make sense.
     """
 
     words: tuple[str, ...]
@@ -42,7 +41,7 @@ def _beside(*others: str) -> Callable[[Typed], bool]:
 
 #: How a checkpoint is read.
 _MODEL = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
-#: How one artifact is held against a checkpoint.
+#: How one artifact is checked against a checkpoint.
 _AGAINST = ("layout", "precision", "calibration", "reproduce", "probes", "trust_native", "preprocessing", "no_cache")
 _SIGNER = ("key", "identity", "issuer")
 _LIMITS = ("time_limit", "memory_limit")
@@ -57,7 +56,7 @@ def _one_artifact(typed: Typed) -> bool:
     return "against" in typed and "data" not in typed
 
 
-#: By command. Only what argparse itself does not say: words that exclude each other stand in the parsers.
+#: By command. Options that simply exclude each other are declared so in the parsers and are not listed here.
 RULES: Mapping[str, tuple[Rule, ...]] = {
     "verify": (
         _ANY_HOST,
@@ -74,7 +73,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(_SIGNER, _one_artifact, "is about who made a bundle", "a BUNDLE, without --against"),
         Rule(("identity",), _without("issuer"), "needs --issuer", "--identity WHO --issuer URL"),
         Rule(("issuer",), _without("identity"), "needs --identity", "--identity WHO --issuer URL"),
-        Rule(("identity", "issuer"), _beside("key"), "is another signer than --key", "one of the two"),
+        Rule(("identity", "issuer"), _beside("key"), "names another signer than --key", "one of the two"),
         Rule(
             ("preprocessing",), _without("calibration", "probes"), "needs pictures",
             "--calibration or --probes as well",
@@ -105,26 +104,26 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Raise :class:`UsageError` for an empty word: the variable that a script meant to put there is not set."""
+    """Raise :class:`UsageError` for an empty argument: probably a variable of a script is not set."""
     for before, word in zip(("", *words), words):
         option, equals, text = word.partition("=")
         if word and not (equals and not text and option.startswith("--")):
             continue
-        where = option or (f"behind '{before}'" if before else "in the first place")
+        where = option or (f"after '{before}'" if before else "the first one")
         raise UsageError(
-            f"an empty word was typed: {where}",
+            f"an argument is empty: {where}",
             expected="a value, or neither the option nor its value",
-            todo="set the variable that should be there, or leave the option out",
+            todo="set the variable that should be there, or omit the option",
         )
 
 
 def check_typed(name: str, command: Parser, words: Sequence[str]) -> None:
-    """Raise :class:`UsageError` for a word that means nothing as the others are.
+    """Raise :class:`UsageError` for an option that has no effect with the others.
 
     Args:
-        name: Of the command.
+        name: The name of the command.
         command: Its parser.
-        words: What was typed behind its name.
+        words: The arguments after its name.
     """
     typed = command.typed(words)
     shown = {word.dest: word.shown for word in command.declared}

@@ -1,8 +1,8 @@
-"""``--config FILE.toml``: the words of a command from a file, and ``--save-config``: the same file written out.
+"""``--config FILE.toml`` reads the options of a command from a file, and ``--save-config`` writes such a file.
 
-A table a command (``[export]``), a key a word as the help shows it, without its dashes: ``batch = "dynamic"``. What is
-positional goes by its name in capitals: ``MODEL = "model.pt"``. The command line wins over the file. Paths are relative
-to the file's folder. An unknown key, or table, is an error.
+There is one table for each command (``[export]``), and one key for each option as in the help, without its dashes:
+``batch = "dynamic"``. A positional argument has its name in capitals: ``MODEL = "model.pt"``. The command line takes
+precedence over the file. Paths are relative to the file's folder. An unknown key, or table, is an error.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ulsam_deploy.device.spelling import unknown
 
 __all__ = ["keys", "merged", "save"]
 
-#: Words about the file itself, which can't stand in it.
+#: Options about the file itself, which can't be in it.
 _OWN = frozenset({"help", "config", "save_config", "force"})
 
 
 def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
-    """``argv``, and behind it what the file named by its ``--config`` adds: each word is then read as a typed one is.
+    """``argv`` followed by the options of the file that its ``--config`` names, parsed like typed ones afterwards.
 
-    Raises :class:`UsageError` on a file that is missing, no TOML, or says something that the command does not know.
+    Raises :class:`UsageError` for a file that is missing, not TOML, or has a key that the command does not know.
     """
     name, *words = argv or [""]
     command = parser.commands.get(name)
@@ -52,9 +52,9 @@ def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
 
 
 def save(parser: Parser, argv: Sequence[str], path: Path, *, force: bool = False) -> None:
-    """Write the words of ``argv`` to ``path``, so that ``--config`` reads them.
+    """Write the options in ``argv`` to ``path``, so that ``--config`` reads them.
 
-    Raises :class:`UsageError` where the file can't be written, or other words lie there and ``force`` isn't given.
+    Raises :class:`UsageError` if the file can't be written, or a different one is there and ``force`` isn't given.
     """
     name, *words = argv
     command = parser.commands[name]
@@ -63,13 +63,13 @@ def save(parser: Parser, argv: Sequence[str], path: Path, *, force: bool = False
     for word in command.declared:
         if word.dest in typed and word.dest not in _OWN:
             value = _kept(typed[word.dest], path.parent) if word.is_path else typed[word.dest]
-            # TOML writes these values as JSON does.
+            # These values have the same syntax in TOML and JSON.
             lines.append(f"{_names(word)[0]} = {json.dumps(value, ensure_ascii=False)}")
     Output(path, CONFIG, force).write(("\n".join(lines) + "\n").encode())
 
 
 def keys(command: Parser) -> dict[str, DeclaredOption]:
-    """Every key that a table may have. ``BUNDLE|ARTIFACT`` in the help is two keys for one thing."""
+    """Every key that a table may have. ``BUNDLE|ARTIFACT`` in the help gives two keys for one argument."""
     return {name: word for word in command.declared if word.dest not in _OWN for name in _names(word)}
 
 
@@ -78,14 +78,14 @@ def _names(word: DeclaredOption) -> list[str]:
 
 
 def _kept(value: Typed, folder: Path) -> Typed:
-    """Paths, as they are from ``folder``."""
+    """Paths are converted to be relative to ``folder``; other values are unchanged."""
     if isinstance(value, list):
         return [os.path.relpath(one, folder) for one in value]
     return os.path.relpath(str(value), folder)
 
 
 def _known(key: str, known: Mapping[str, DeclaredOption], where: str) -> str:
-    """``key`` as ``known`` has it; raises :class:`UsageError`."""
+    """``key`` in the spelling of ``known``; raises :class:`UsageError` if it is unknown."""
     found = in_either_number(key, known)
     if not found:
         raise unknown(f"{where} has an unknown key '{key}'", key, sorted(known), todo="see the command's --help")
@@ -96,8 +96,8 @@ def _table(path: Path, name: str) -> Mapping[str, object]:
     content = toml.read(path, f"'{path}'", expected=f"a TOML file with a table [{name}] for --config")
     for other in content:
         if other not in NAMES:
-            todo = "put every word into the table of its command"
-            raise unknown(f"{path}: [{other}] is no command", other, NAMES, todo=todo)
+            todo = "put every option into the table of its command"
+            raise unknown(f"{path}: [{other}] is not a command", other, NAMES, todo=todo)
     table = content.get(name, {})
     if not isinstance(table, dict):
         raise UsageError(f"{path}: '{name}' is not a table", expected=f"[{name}]")
@@ -105,7 +105,7 @@ def _table(path: Path, name: str) -> Mapping[str, object]:
 
 
 def _words(word: DeclaredOption, value: object, where: str, folder: Path) -> list[str]:
-    """``value`` as it would be typed. Raises :class:`UsageError` where it is of the wrong kind."""
+    """``value`` as it would be typed; raises :class:`UsageError` if its type is wrong."""
     if word.is_flag:
         if not isinstance(value, bool):
             raise UsageError(f"{where} is {value!r}", expected="true or false")

@@ -1,6 +1,6 @@
-"""Puts an answer out: with ``--json`` exactly one document on stdout, whatever becomes of the command.
+"""Prints an answer: with ``--json`` exactly one document on stdout, whether the command succeeds or fails.
 
-Standard library only; device-safe. The one place where a command's result is printed.
+Standard library only; device-safe. No other module prints a command's result.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ _STDOUT = frozenset({"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"})
 
 @dataclass
 class Console:
-    """Where one command's answer goes; ``words`` are its own, those of a file of words among them once it was read."""
+    """Prints one command's answer; ``words`` are its arguments, including those of its ``--config`` once it is read."""
 
     words: list[str]
 
     @property
     def as_json(self) -> bool:
-        """Whether stdout gets one document and nothing else."""
+        """Whether stdout is for one document and nothing else."""
         return "--json" in self.words
 
     def check(self, arguments: argparse.Namespace) -> None:
-        """Raise :class:`UsageError` where a file is to be written to stdout as well."""
+        """Raise :class:`UsageError` if a file is to be written to stdout as well."""
         taken = [value for value in vars(arguments).values() if isinstance(value, Path) and str(value) in _STDOUT]
         if self.as_json and taken:
             raise UsageError(f"'{taken[0]}' is where --json prints its document", expected="a file of its own")
 
     def kept_clean(self) -> contextlib.AbstractContextManager[object]:
-        """While a command works: what anything prints then goes to stderr where stdout is for one document."""
+        """While a command runs: redirect all output to stderr if stdout is for one document."""
         return contextlib.redirect_stdout(sys.stderr) if self.as_json else contextlib.nullcontext()
 
     def give(self, answer: Answer) -> int:
-        """Print ``answer``; returns its exit code as a plain number."""
+        """Print ``answer``; returns its exit code as an ``int``."""
         for part in answer.text:
             if isinstance(part, Aside):
                 _tell(part)
@@ -52,11 +52,11 @@ class Console:
                 _show(part)
         if self.as_json:
             _document(answer.document)
-        sys.stdout.flush()  # here, where an error still has words: Python's own end of a process has none
+        sys.stdout.flush()  # here, where an error is still reported properly: at interpreter exit it is not
         return int(answer.code)
 
     def failed(self, error: UlsamError) -> int:
-        """Print the document of ``error``, where documents are asked for; returns its exit code as a plain number."""
+        """Print the document of ``error`` if ``--json`` is given; returns its exit code as an ``int``."""
         try:
             if self.as_json:
                 _document(ErrorDocument.of(error))
@@ -87,6 +87,6 @@ def _tell(aside: Aside) -> None:
 
 
 def abandon_stdout() -> None:
-    """Let whatever is still to be printed go nowhere: nobody takes it, and Python would complain at its end."""
+    """Discard all further output: its reader is gone, and Python would print an error at exit."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,6 @@
 """``ulsam-deploy doctor``: what is installed, what is possible here, and what to install for the rest.
 
-On a board, its engines and what they run; the host adds what it can make.
+On a board: its engines and what they run; the host adds what it can make.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ HELP = "say what is installed, what is possible here, and what to install for th
 
 
 def add_words(parser: Parser) -> None:
-    """It has none but those of every command."""
+    """Declare nothing: this command has only the options that every command has."""
 
 
 def run(_: argparse.Namespace) -> Answer:
-    """Ask everything that can be missing; always exit 0, because what is missing is an answer here, not a failure."""
+    """Check everything that can be missing; always exit 0, because a missing package is an answer, not a failure."""
     from ulsam_deploy.device.commands.backends import engines, notes, text
     from ulsam_deploy.device.commands.documents import DoctorDocument
 

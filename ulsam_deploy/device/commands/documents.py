@@ -1,4 +1,4 @@
-"""What the commands that a board has print with ``--json``, as types."""
+"""The documents that the commands of a board print with ``--json``, as types."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Backend", "BuildDocument", "DoctorDocument", "Precision", "Tool", "V
 
 @dataclass(frozen=True)
 class Verified:
-    """One artifact of a bundle as it was found here; ``error`` says why it did not run.
+    """The result for one artifact of a bundle; ``error`` says why it did not run.
 
-    ``accuracy``: how often it is right on the labelled data of ``--data``.
+    ``accuracy``: on the labelled data of ``--data``.
     """
 
     target: str
@@ -28,7 +28,7 @@ class Verified:
 
 @dataclass(frozen=True)
 class VerifyDocument:
-    """``verify BUNDLE``: every artifact, those below ``--require``, and who signed the bundle where that was asked."""
+    """``verify BUNDLE``: every artifact, those below ``--require``, and who signed the bundle if that was checked."""
 
     artifacts: tuple[Verified, ...]
     missed: tuple[Shortfall, ...]
@@ -47,7 +47,7 @@ class BuildDocument:
 
 @dataclass(frozen=True)
 class Precision:
-    """One precision of a backend: whether all that it needs is here, and what to do if not."""
+    """One precision of a backend: whether its requirements are installed, and what to do if not."""
 
     name: str
     usable: bool
@@ -59,7 +59,7 @@ class Precision:
 class Backend:
     """One exporter (``does`` is ``make``) or engine (``run``): whether it is usable here, and what to do if not.
 
-    ``precisions``: each that it can make or run at all, with what this one needs besides.
+    ``precisions``: each that it can make or run at all, with its additional requirements.
     """
 
     does: str
@@ -72,7 +72,7 @@ class Backend:
 
 @dataclass(frozen=True)
 class Tool:
-    """Something besides that can be done where it is installed: emulation, reports, signing, sweeps, boards."""
+    """An optional tool and what it is for: emulation, reports, signing, sweeps, boards."""
 
     does: str
     name: str
@@ -83,7 +83,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class DoctorDocument:
-    """``doctor``: what is possible here. ``notes`` are about this Python as a whole."""
+    """``doctor``: what is possible here. ``notes`` concern the Python installation as a whole."""
 
     version: str
     python: str

@@ -1,7 +1,7 @@
 """JUnit XML: one test case for each check, read by every CI. Standard library only.
 
 The dialect is the one that Jenkins, GitLab and the common readers share: ``testsuites/testsuite/testcase`` with
-``failure`` (a check failed), ``error`` (it could not tell) or ``skipped`` (nothing was run).
+``failure`` (a check failed), ``error`` (it was inconclusive) or ``skipped`` (nothing was run).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ulsam_deploy.device.bundle.kinds import GENERATOR
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
 
-#: What XML 1.0 cannot hold, not even escaped: a converter's log may.
+#: Characters that XML 1.0 cannot represent, not even escaped; a converter's log may contain them.
 _ILLEGAL = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 _KINDS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", Verdict.UNVERIFIED: "skipped"}
 

@@ -1,4 +1,4 @@
-"""``ulsam-deploy verify BUNDLE --data``: how often each artifact is right on labelled data, and against what."""
+"""``ulsam-deploy verify BUNDLE --data``: the accuracy of each artifact on labelled data, compared with a partner's."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.verify import Checked, bounds, runtime_for
 
 Key = tuple[str, str]
-#: What artifacts are paired with: its name, and what it gets right; nothing is ``"", None``.
+#: What artifacts are compared with: its name, and the samples it classifies correctly; ``"", None`` for nothing.
 Named = tuple[str, Hits | None]
-#: Each artifact, and what it gets right where it could run.
+#: Each artifact, and the samples it classifies correctly if it could run.
 Seen = Sequence[tuple[Checked, Hits | None]]
 Partner = Callable[[Bundle, Seen, Labelled], Named]
 
@@ -28,7 +28,7 @@ COLUMNS = ("top-1", "top-5", "drop")
 
 @dataclass(frozen=True)
 class Labels:
-    """One artifact of the bundle in the folder ``bundle``, to be run on the labelled ``data``."""
+    """A request to run one artifact of the bundle in the folder ``bundle`` on the labelled ``data``."""
 
     bundle: Path
     target: str
@@ -38,7 +38,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Right:
-    """Which samples are right, as in :class:`Hits`, by its names."""
+    """Which samples are right, as in :class:`Hits`, as an array map."""
 
     hits: ArrayMap
 
@@ -46,10 +46,10 @@ class Right:
 def accuracies(
     bundle: Bundle, checked: Sequence[Checked], data: Path, partner: Partner, limits: Limits
 ) -> tuple[list[Checked], dict[Key, Accuracy]]:
-    """What every artifact that could run here gets right, in a process of its own and paired with ``partner``.
+    """The accuracy of every artifact that could run here, in a process of its own and compared with ``partner``.
 
     Returns:
-        ``checked``, with the error of what could not be run on the data; and by target and precision the accuracy.
+        ``checked``, with the errors of artifacts that could not run on the data; the accuracy by target and precision.
     """
     samples = _samples(bundle, data)
     seen = [_seen(bundle, item, data, samples.count, limits) for item in checked]
@@ -65,7 +65,7 @@ def _samples(bundle: Bundle, data: Path) -> Labelled:
 
 
 def first_float(_bundle: Bundle, seen: Seen, _data: Labelled) -> Named:
-    """The first fp32 artifact that equals the network by its own check; nothing where there is none."""
+    """The first fp32 artifact that passed its parity check; nothing if there is none."""
     for item, own in seen:
         if item.record.precision == "fp32" and item.evidence and item.evidence.verdict is Verdict.PASS:
             return " ".join(_key(item)), own
@@ -77,7 +77,7 @@ def _key(item: Checked) -> Key:
 
 
 def _seen(bundle: Bundle, item: Checked, data: Path, count: int, limits: Limits) -> tuple[Checked, Hits | None]:
-    """The artifact and what it gets right; each of ``count`` samples may take as long as one run."""
+    """The artifact and what it gets right; the timeout of a run applies to each of ``count`` samples."""
     if item.evidence is None:
         return item, None
     record, engine = item.record, runtime_for(item.record.target)
@@ -91,7 +91,7 @@ def _seen(bundle: Bundle, item: Checked, data: Path, count: int, limits: Limits)
 
 
 def _right(asked: Labels) -> Right:
-    """In that process."""
+    """The part of :func:`_seen` that runs in the other process."""
     bundle = read_bundle(asked.bundle)
     record = bundle.artifact(asked.target, asked.precision)
     with runtime_for(record.target)(bundle.files(record), record.inputs, record.outputs) as runtime:
@@ -100,7 +100,7 @@ def _right(asked: Labels) -> Right:
 
 
 def cells(accuracy: Accuracy | None) -> tuple[str, str, str]:
-    """The row's end for :data:`COLUMNS`: shares in percent and the drop in points, each with its 95 % interval."""
+    """The cells for :data:`COLUMNS`: accuracies in percent and the drop in points, each with its 95 % interval."""
     if accuracy is None:
         return "-", "-", "-"
     pair = accuracy.paired

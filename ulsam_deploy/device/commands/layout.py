@@ -1,7 +1,7 @@
-"""Lays a table out for a terminal's width: every word stays whole, whatever has to give.
+"""Lays a table out for a terminal's width without ever breaking a word.
 
-First long cells are broken between words. Where that isn't enough, columns go on in further tables below, each of which
-begins with the columns that tell its rows apart.
+First, long cells are broken between words. If that isn't enough, the remaining columns are in further tables below,
+each of which begins with the columns that identify its rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["TablePart", "laid_out"]
 
-#: A cell of several words isn't broken to fewer characters than this, where that can be helped.
+#: A cell of several words isn't broken to fewer characters than this, if possible.
 _NARROW = 24
 
 Rows = Sequence[Sequence[str]]
@@ -20,7 +20,7 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class TablePart:
-    """Some columns of a table; a cell is its lines, each at most as long as its column is wide."""
+    """Some columns of a table; a cell is a list of lines that fit the width of its column."""
 
     widths: tuple[int, ...]
     columns: tuple[str, ...]
@@ -28,17 +28,17 @@ class TablePart:
 
 
 def laid_out(columns: Sequence[str], rows: Rows, width: int, gap: int = 2, frame: int = 0) -> list[TablePart]:
-    """The table in parts that fit.
+    """Split a table into parts that fit.
 
     Args:
         columns: The headings.
-        rows: As many cells in each.
-        width: Characters that a line may have.
+        rows: The rows, with one cell for each heading.
+        width: The most characters of a line.
         gap: Characters between two columns.
         frame: Characters at both ends of a line together.
 
     Returns:
-        The parts, to be shown one below another. One that is still too wide holds a word that is.
+        The parts, to be printed one below the other. A part is only too wide if one of its words is.
     """
     whole = [max(len(cell) for cell in column) for column in zip(columns, *rows)]
     least = [_least(natural, column) for natural, column in zip(whole, zip(columns, *rows))]
@@ -56,7 +56,7 @@ def laid_out(columns: Sequence[str], rows: Rows, width: int, gap: int = 2, frame
         groups[-1].append(i)
     parts = []
     for chosen in groups:
-        # Further down, a row that has nothing to say there is left out.
+        # In the further tables, a row without contents is omitted.
         told = [row for row in rows if chosen is groups[0] or any(row[i] for i in chosen[keys:])]
         parts.append(_part(columns, told, chosen, whole, least, room - gap * len(chosen)))
     return parts
@@ -68,7 +68,7 @@ def _least(natural: int, cells: Sequence[str]) -> int:
 
 
 def _keys(rows: Rows, count: int) -> int:
-    """How many of the first columns tell all rows apart; one where that takes most of them."""
+    """How many of the first columns identify all rows; one if that would take most columns."""
     for number in range(1, count // 2 + 1):
         if len({tuple(row[:number]) for row in rows}) == len(rows):
             return number
@@ -78,7 +78,7 @@ def _keys(rows: Rows, count: int) -> int:
 def _part(
     columns: Sequence[str], rows: Rows, chosen: Sequence[int], whole: Sequence[int], least: Sequence[int], room: int
 ) -> TablePart:
-    """The columns ``chosen``, those that want to be wider than they must be sharing what is left of ``room``."""
+    """The columns ``chosen``; those whose contents are wider than their minimum share the rest of ``room``."""
     widths = {i: least[i] for i in chosen}
     for left, i in enumerate(sorted(chosen, key=lambda i: whole[i] - least[i])):
         share = max(room - sum(widths.values()), 0) // (len(chosen) - left)

@@ -1,4 +1,4 @@
-"""One run of the command line: words in, exit code out, and never a traceback."""
+"""One run of the command line: from arguments to exit code, and never a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ulsam_deploy.device.commands.parser import command_of, overview, parser_of
 from ulsam_deploy.device.ending import ended
 from ulsam_deploy.device.errors import Exit, UlsamError
 
-#: What Python does at a character that an encoding lacks, where that ends a run.
+#: Error handlers of streams with which a character that the encoding lacks would end a run.
 _STRICT = ("strict", "surrogateescape")
 
 
@@ -27,12 +27,12 @@ def run_command(
 ) -> int:
     """Run one command.
 
-    A user never sees a traceback: :func:`~ulsam_deploy.device.ending.ended` has words for whatever is fused.
+    A user never sees a traceback: :func:`~ulsam_deploy.device.ending.ended` reports any exception as a message.
 
     Args:
-        argv: the words; ``None`` for those of this process.
-        packages: the commands that can be run, and where each is.
-        foreseen: the error in words for an exception that this way of starting expects; ``None`` for any other.
+        argv: The arguments; ``None`` for those of this process.
+        packages: The available commands, and the package of each.
+        foreseen: Returns the error for an exception that this entry point expects; ``None`` for any other.
 
     Returns:
         The exit code.
@@ -48,7 +48,7 @@ def run_command(
             with console.kept_clean():
                 answer = command.run(arguments)
             return console.give(answer)
-    except BrokenPipeError:  # the reader of our output went away (| head): not our error, nothing more to say
+    except BrokenPipeError:  # the reader of the output is gone (| head), which is no error of this program
         abandon_stdout()
         return int(Exit.OK)
     except KeyboardInterrupt as error:
@@ -59,12 +59,12 @@ def run_command(
 
 @contextlib.contextmanager
 def _terminated_is_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, with everything put away; a handler of somebody else's stays."""
+    """Let SIGTERM end the block as Ctrl-C does, with all cleanup; an existing handler is not replaced."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    of_main = threading.current_thread() is threading.main_thread()  # Python sets handlers nowhere else
+    of_main = threading.current_thread() is threading.main_thread()  # Python can set handlers only there
     if not of_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
@@ -76,18 +76,18 @@ def _terminated_is_interrupted() -> Iterator[None]:
 
 
 def _show_anything() -> None:
-    """Let a name that the terminal's encoding lacks be shown escaped: no run ends over how a result looks."""
+    """Escape characters that the terminal's encoding lacks: printing a result must not end a run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in _STRICT:
             stream.reconfigure(errors="backslashreplace")
 
 
 def _read(packages: Mapping[str, str], words: list[str]) -> argparse.Namespace:
-    """The words, to which those of a ``--config`` file are added; ``--save-config`` writes them all out."""
+    """Parse the arguments, together with those of a ``--config`` file; ``--save-config`` writes them to a file."""
     check_words(words)
-    if not words or words[0] not in packages:  # help, or a slip: neither needs any command's own words
+    if not words or words[0] not in packages:  # help, or a mistake: neither needs the options of any command
         return overview(packages, tuple(packages)).parse_args(words)
-    parser = parser_of(packages, words[:1])  # the others' words cost as much to import as this one's
+    parser = parser_of(packages, words[:1])  # importing all other commands would cost as much each
     if any(word.startswith(("--config", "--save-config")) for word in words):
         from ulsam_deploy.device.commands import config
 

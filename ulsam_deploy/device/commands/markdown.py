@@ -10,7 +10,7 @@ from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.printing import shown, shown_lines
 
-#: GitHub refuses a step's summary of more than 1 MiB; a little is left for the last line.
+#: GitHub refuses a step's summary of more than 1 MiB.
 LIMIT = 1 << 20
 _CUT = "\n\n*The rest is left out: this summary would be larger than 1 MiB.*\n"
 _SIGNS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "⚠️", Verdict.UNVERIFIED: "⚪"}
@@ -19,7 +19,7 @@ _SIGNS = {Verdict.PASS: "✅", Verdict.FAIL: "❌", Verdict.INCONCLUSIVE: "⚠�
 def markdown(
     title: str, sentence: str, columns: Sequence[str], rows: Sequence[Sequence[str]], checks: Sequence[Check]
 ) -> str:
-    """The summary, less than 1 MiB in UTF-8: ``sentence`` says it all, ``rows`` are what the terminal shows as well."""
+    """The summary, less than 1 MiB in UTF-8: ``sentence`` is the outcome, ``rows`` are those of the terminal."""
     parts = [f"{MARKDOWN_MARK}\n## {escape(title)}\n", escape(sentence) + "\n", table(columns, rows)]
     for check in checks:
         if check.verdict is not Verdict.PASS:
@@ -39,7 +39,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def escape(text: str) -> str:
-    """``text`` as Markdown that shows just it, on one line: no markup, links, mentions or table bars of its own."""
+    """``text`` as Markdown that shows it literally, on one line: without markup, links, mentions or table bars."""
     plain = shown(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", plain).replace("@", "&#64;").replace("://", ":&#47;&#47;")
 

@@ -1,4 +1,4 @@
-"""The entry of ``runner.pyz``: the commands that a board needs, and a word for what the one file leaves out."""
+"""The entry point of ``runner.pyz``: the commands that a board needs, and an error for what it doesn't contain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _left_out(error: Exception) -> UlsamError | None:
-    """What a module says that is not there on a board."""
+    """The error for a module that is missing on a board."""
     if not isinstance(error, ImportError):
         return None
     if error.name == "numpy":
@@ -26,7 +26,7 @@ def _left_out(error: Exception) -> UlsamError | None:
         )
     if (error.name or "").startswith("ulsam_deploy"):
         return UnavailableError(
-            f"runner.pyz leaves a part out that this needs: {str(error).partition(' (')[0]}",
+            f"runner.pyz does not contain a part that this needs: {str(error).partition(' (')[0]}",
             expected=", ".join(COMMANDS) + " of a bundle",
             todo="do this on the host, where ulsam-deploy is installed",
         )

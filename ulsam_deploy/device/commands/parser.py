@@ -1,4 +1,4 @@
-"""A parser out of the words of some commands. Importing this imports no engine, no numpy and no torch."""
+"""Builds the parser from the options of some commands. Importing this imports no engine, no numpy and no torch."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ NAMES = (
     *("export", "sweep", "verify", "bench", "compare", "lint", "inspect", "doctor", "report", "new", "pack", "sign"),
     *("build", "cache"),
 )
-#: The package of the commands that a board has.
+#: The package of the commands of a board.
 DEVICE = "ulsam_deploy.device.commands"
 #: What can be done without PyTorch: each command and its package, in the order of ``--help``.
 COMMANDS: Mapping[str, str] = dict.fromkeys(("doctor", "build", "verify", "bench"), DEVICE)
 
 
 class Command(Protocol):
-    """A module that is one command. What its work needs is imported in ``run``: ``--help`` shall not wait for it."""
+    """A module that is one command. It imports what its work needs in ``run``, so that ``--help`` is fast."""
 
     HELP: str
 
     @staticmethod
     def add_words(parser: Parser) -> None:
-        """Declare the words of this command alone."""
+        """Declare the options of this command alone."""
 
     @staticmethod
     def run(arguments: argparse.Namespace) -> Answer:
-        """Do it."""
+        """Execute the command."""
 
 
 def command_of(packages: Mapping[str, str], name: str) -> Command:
@@ -49,7 +49,7 @@ def parser_of(packages: Mapping[str, str], only: Sequence[str]) -> Parser:
 
     Args:
         packages: By command, the package that it is a module of.
-        only: The commands to read.
+        only: The commands to include.
     """
     parser = overview(packages, only)
     for name, one in parser.commands.items():
@@ -59,7 +59,7 @@ def parser_of(packages: Mapping[str, str], only: Sequence[str]) -> Parser:
 
 
 def overview(packages: Mapping[str, str], names: Sequence[str]) -> Parser:
-    """The parser of ``ulsam-deploy`` that knows of each command its name and what it does, and none of its words."""
+    """The parser of ``ulsam-deploy`` that knows each command's name and description, but not its options."""
     parser = Parser("ulsam-deploy", "Train in PyTorch, ship to the edge, with proof.")
     parser.words.add("--version", action="version", version=f"ulsam-deploy {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,7 +1,7 @@
-"""Reads the words of the command line: what is wrong with one is fused, and says which word was meant.
+"""Parses the command line: a mistake is raised as an error that names the option that was probably meant.
 
-Whoever mistypes a word wants a line about that word, not every word that there is; ``--help`` has those. A parser keeps
-a list of its words as they are declared: ``--config``, and checks of combinations go by that list.
+After a typing mistake, a user needs a line about it, not a list of all options; ``--help`` has that. A parser keeps a
+list of its declared options, which ``--config`` and the checks of combinations use.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["EXIT_CODES", "DeclaredOption", "Group", "Parser", "Typed", "in_eithe
 EXIT_CODES = """exit codes: 0 every check held, 1 a check failed, 2 wrong usage, 3 export failed,
 4 backend, device or evidence level not available here, 5 inconclusive, 6 refused (integrity or trust),
 70 a defect of this program"""
-#: Options, in the singular, that people write in the plural just as well.
+#: Options, in the singular, that are also accepted in the plural.
 _EITHER_NUMBER = frozenset(
     {
         *("allow-global", "class", "cpu", "device", "host", "input", "keep", "limit", "precision", "probe", "round"),
@@ -33,12 +33,12 @@ _EITHER_NUMBER = frozenset(
 )
 _NUMBER = re.compile(r"-\.?\d")
 
-#: What was typed for one word: its text, its texts where it takes several, ``True`` for an option without a value.
+#: The typed value of an option: its text, a list of texts if it takes several, ``True`` if it takes no value.
 Typed = str | list[str] | Literal[True]
 
 
 class Spec(TypedDict, total=False):
-    """What a word is declared with, as argparse takes it."""
+    """The keyword arguments of a declaration, as in argparse."""
 
     action: Literal["store_true", "append", "version"]
     nargs: Literal["?", "+"]
@@ -53,24 +53,24 @@ class Spec(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class DeclaredOption:
-    """One thing that can be typed behind a command, as its parser has it; ``several``: it takes more than one value."""
+    """One option or positional argument of a command; ``several``: it takes more than one value."""
 
     action: argparse.Action
     several: bool
 
     @property
     def dest(self) -> str:
-        """Its name among what was read."""
+        """Its name in the parsed arguments."""
         return self.action.dest
 
     @property
     def option(self) -> str:
-        """The longest of an option's names; ``""`` for what goes by its place."""
+        """The longest of an option's names; ``""`` for a positional argument."""
         return max(self.action.option_strings, key=len, default="")
 
     @property
     def shown(self) -> str:
-        """What the help calls it."""
+        """Its name in the help."""
         return self.option or str(self.action.metavar or self.dest)
 
     @property
@@ -85,16 +85,16 @@ class DeclaredOption:
 
 
 class Group:
-    """Where words are declared: a parser, a heading of its help, or words of which one can be typed."""
+    """A place to declare options: a parser, a section of its help, or a set of mutually exclusive options."""
 
     def __init__(self, add: Callable[..., argparse.Action], words: list[DeclaredOption]) -> None:
         self._add, self._declared = add, words
 
     def add(self, *names: str, **spec: Unpack[Spec]) -> None:
-        """Declare one word.
+        """Declare one option or positional argument.
 
         Args:
-            names: Of an option, with their dashes; or the one of what goes by its place.
+            names: The names of an option, with their dashes; or the one name of a positional argument.
             spec: As of :meth:`argparse.ArgumentParser.add_argument`.
         """
         if "choices" in spec:
@@ -116,7 +116,7 @@ class Parser(argparse.ArgumentParser):
     """Raises :class:`UsageError` where argparse prints its usage and exits; ``--targets`` is ``--target`` as well.
 
     Attributes:
-        declared: Every word, in the order of its declaration.
+        declared: Every option and positional argument, in the order of declaration.
         commands: The parser of each command, by its name.
     """
 
@@ -140,47 +140,47 @@ class Parser(argparse.ArgumentParser):
         )
 
     def group(self, title: str) -> Group:
-        """A heading of the help, to declare words below."""
+        """A section of the help, to declare options in."""
         return Group(self.add_argument_group(title).add_argument, self.declared)
 
     def one_of(self, *, required: bool = False) -> Group:
-        """Words of which one can be typed; ``required``: and has to be."""
+        """Mutually exclusive options; ``required``: one of them must be given."""
         return Group(self.add_mutually_exclusive_group(required=required).add_argument, self.declared)
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        """As argparse does, but nothing is left over.
+        """As in argparse, but without unparsed arguments.
 
         Args:
-            args: The words, without the program's name.
-            namespace: Where to put what they say.
+            args: The arguments, without the program's name.
+            namespace: The object to store the values in.
 
         Returns:
-            What they say, and an empty list.
+            The parsed arguments, and an empty list.
 
         Raises:
-            UsageError: For the first word that is wrong, an unknown option before all others.
+            UsageError: For the first mistake; an unknown option is reported before all others.
         """
         try:
             found, surplus = super().parse_known_args(self.spelled(args or ()), namespace)
         except argparse.ArgumentError as error:
             raise self._refused(error) from error
         if surplus:
-            self.error(f"'{surplus[0]}' is one word too many")
+            self.error(f"'{surplus[0]}' is one argument too many")
         return found, surplus
 
     def typed(self, words: Sequence[str]) -> dict[str, Typed]:
-        """What was typed for each word, by its ``dest``; nothing of what was not typed, and nothing is converted.
+        """The typed text of each option, by its ``dest``; without defaults, and without conversion.
 
         Args:
-            words: What was typed behind the command.
+            words: The arguments after the command.
 
         Returns:
             The texts, in the order of declaration.
 
         Raises:
-            UsageError: For an option that there is none of, or that lacks its value.
+            UsageError: For an unknown option, or one without its value.
         """
         bare = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         for word in self.declared:
@@ -202,20 +202,20 @@ class Parser(argparse.ArgumentParser):
         return {word.dest: given[word.dest] for word in self.declared if given.get(word.dest) is not None}
 
     def error(self, message: str) -> NoReturn:
-        """Raise ``message``, with where to read more."""
+        """Raise ``message`` as an error, with a pointer to the help."""
         raise UsageError(message, todo=f"{self.prog} --help")
 
     def spelled(self, words: Iterable[str]) -> list[str]:
-        """The words with every option as its parser knows it.
+        """The arguments with every option in the spelling that its parser knows.
 
         Args:
-            words: What was typed after the parser's name.
+            words: The arguments after the parser's name.
 
         Returns:
-            As many words.
+            As many arguments.
 
         Raises:
-            UsageError: For an option, or a command, that there is none of.
+            UsageError: For an unknown option or command.
         """
         left = list(words)
         options = [option for word in self.declared for option in word.action.option_strings]
@@ -239,11 +239,11 @@ class Parser(argparse.ArgumentParser):
             return f"--{other}{equals}{value}"
         todo = f"{self.prog} --help"
         if self.commands:
-            todo = "put it behind the command: ulsam-deploy COMMAND"
+            todo = "put it after the command: ulsam-deploy COMMAND"
         raise unknown(f"there is no option '{name}'", name, options, expected="", todo=todo)
 
     def _refused(self, error: argparse.ArgumentError) -> UsageError:
-        """``error`` as it was raised by whoever read the option's value, or as argparse puts it."""
+        """The original error of the function that parsed the option's value, or else argparse's message."""
         refusal = error.__context__.__cause__ if error.__context__ else None
         if isinstance(refusal, UsageError):
             return UsageError(f"{error.argument_name}: {refusal.found}", expected=refusal.expected, todo=refusal.todo)
@@ -251,14 +251,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def in_either_number(name: str, known: Collection[str]) -> str:
-    """The option that ``name`` is.
+    """The option that ``name`` means.
 
     Args:
         name: An option without its dashes, in the singular or the plural.
-        known: The options there are, without their dashes.
+        known: The known options, without their dashes.
 
     Returns:
-        One of ``known``; ``""`` where it is none of them.
+        One of ``known``; ``""`` if it is none of them.
     """
     other = other_number(name, known)
     return name if name in known else other if not _EITHER_NUMBER.isdisjoint({name, other}) else ""

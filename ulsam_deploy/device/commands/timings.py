@@ -1,4 +1,4 @@
-"""What a result of ``bench`` looks like in words: rows of a table, sentences, checks for CI, and the exit code."""
+"""A result of ``bench`` as text: rows of a table, sentences, checks for CI, and the exit code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CONDITIONS = {
 
 
 def rows(named: Mapping[str, Result]) -> list[tuple[str, ...]]:
-    """A line for each artifact of each result, the result's name before its label where it has one."""
+    """A row for each artifact of each result, its label preceded by the result's name, if any."""
     return [_row(result, one, name) for name, result in named.items() for one in result.measured]
 
 
@@ -57,7 +57,7 @@ def _within(found: Comparison) -> str:
 
 
 def sentence(result: Result) -> str:
-    """Which artifact is the fastest, or why nobody can say."""
+    """Which artifact is the fastest, or why that cannot be determined."""
     where = result.machine.board or result.machine.cpu or result.machine.architecture
     if len(result.measured) == 1:
         one = result.measured[0]
@@ -69,11 +69,11 @@ def sentence(result: Result) -> str:
             f"{result.fastest} is the fastest on {where}: {next_one.label} takes {next_one.ratio:.3g} times as long "
             f"({next_one.confidence:.0%} interval {_within(next_one)[1:-1]})."
         )
-    return f"Which is the fastest on {where} can't be told from {result.settings.rounds} rounds."
+    return f"{result.settings.rounds} rounds do not show which is the fastest on {where}."
 
 
 def remarks(result: Result, name: str = "") -> list[str]:
-    """Lines: the sentence, what disturbed, what was left out, and what the figures contain."""
+    """Lines: the sentence, disturbances, missing artifacts, and what the figures contain."""
     lines = [sentence(result), f"Conditions: {result.condition.value}."]
     if result.machine.device:
         lines.append(f"Measured on the device: this machine proves to be {result.machine.device}.")
@@ -83,14 +83,14 @@ def remarks(result: Result, name: str = "") -> list[str]:
         if one.parity and one.parity.verdict is not Verdict.PASS:
             lines.append(f"{one.label} does not compute what the model computes: {one.parity.verdict.value}.")
     sensors = {one.energy.sensor for one in result.measured if one.energy}
-    lines += [f"Energy is beyond an idle machine, by {sensor}." for sensor in sorted(sensors)]
+    lines += [f"Energy is in excess of an idle machine's, by {sensor}." for sensor in sorted(sensors)]
     lines.append(f"Timed: {result.measured[0].timed}.")
     lines[0] = f"{name}: {lines[0]}" if name else lines[0]
     return ["", *lines]
 
 
 def checks(result: Result) -> list[Check]:
-    """For each artifact whether it computes what it should and whether anything disturbed it; what was left out."""
+    """For each artifact, whether it computes what it should and whether it was disturbed; and missing artifacts."""
     found = []
     for one in result.measured:
         if one.parity:
@@ -108,7 +108,7 @@ def _parity_text(one: Measured) -> str:
 
 
 def code(result: Result) -> Exit:
-    """1 for an artifact that computes something else, 5 where something disturbed; unknown conditions are only told."""
+    """1 for an artifact that failed its check, 5 for a disturbance; unknown conditions are reported and don't count."""
     verdicts = {one.parity.verdict for one in result.measured if one.parity}
     return combine(
         [

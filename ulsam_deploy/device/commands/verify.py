@@ -1,4 +1,4 @@
-"""``ulsam-deploy verify BUNDLE``: check again what a bundle says, on this machine."""
+"""``ulsam-deploy verify BUNDLE``: repeat the checks of a bundle on this machine."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ HELP = "check every artifact of a bundle that can run here"
 
 
 def add_words(parser: Parser) -> None:
-    """Declare the words of this command."""
+    """Declare the options of this command."""
     parser.words.add("path", type=Path, metavar="BUNDLE", help="a bundle folder or .zip")
     add_bundle_words(parser)
 
 
 def add_bundle_words(parser: Parser) -> Group:
-    """Declare what a board and the host have in common; returns the group about who made a bundle."""
+    """Declare the options that a board and the host have in common; returns the group about the signer of a bundle."""
     words = parser.words
     add_target(words, "check these targets only")
     words.add(
@@ -28,7 +28,7 @@ def add_bundle_words(parser: Parser) -> Group:
         type=value(EvidenceLevel.from_label),
         default=EvidenceLevel.EXPORTED,
         metavar="LEVEL",
-        help="least evidence that every artifact must reach here: " + ", ".join(level.label for level in EvidenceLevel),
+        help="evidence level that every artifact must reach here: " + ", ".join(level.label for level in EvidenceLevel),
     )
     words.add(
         "--data",

@@ -1,4 +1,4 @@
-"""What ``verify BUNDLE`` does: every artifact is run and judged, here or on a board that the host knows of."""
+"""The work of ``verify BUNDLE``: every artifact is run and checked, here or on a board that the host emulates."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ __all__ = ["Means", "here", "key_owner", "verify"]
 
 @dataclass(frozen=True)
 class Means:
-    """What a bundle is verified with.
+    """How a bundle is verified.
 
     Attributes:
-        check: Runs the artifacts of the targets that were asked for.
-        emulated: The board that they are run on in emulation; empty: this machine.
-        signer: Who signed the bundle, where somebody asked; raises where it was somebody else.
-        partner: What artifacts are paired with on labelled data.
+        check: Runs the artifacts of the requested targets.
+        emulated: The board that is emulated to run them; empty: this machine.
+        signer: Returns who signed the bundle, if that is to be checked; raises if it was somebody else.
+        partner: What artifacts are compared with on labelled data.
     """
 
     check: Callable[[argparse.Namespace, Bundle], list[Checked]]
@@ -46,13 +46,13 @@ class Means:
 
 
 def here(arguments: argparse.Namespace, bundle: Bundle) -> list[Checked]:
-    """Every artifact as it is on this machine."""
+    """Verify every artifact on this machine."""
     with Progress(beat=not arguments.json).waiting("verify"):
         return verify_bundle(bundle, targets_of(arguments), limits(arguments))
 
 
 def key_owner(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
-    """Who made the bundle, by ``--key``; ``None`` where nobody asked."""
+    """Who signed the bundle, by ``--key``; ``None`` without that option."""
     if not arguments.key:
         return None
     key = read_public_key(arguments.key)
@@ -61,12 +61,12 @@ def key_owner(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
 
 
 def verify(arguments: argparse.Namespace, means: Means) -> Answer:
-    """Verify the bundle that ``arguments`` name by ``means``: what was found and what to do next."""
+    """Verify the bundle that ``arguments`` name; the answer has the findings and what to do next."""
     if arguments.path.is_file() and arguments.path.suffix != ".zip":
         raise UsageError(
             f"'{arguments.path}' is a file and not a bundle",
             expected="a bundle folder or .zip",
-            todo="to hold an artifact against its checkpoint: "
+            todo="to check an artifact against its checkpoint: "
             + typed(OURS, "verify", "--against", "MODEL", arguments.path, on_host=True),
         )
     with handover(arguments, arguments.path.name) as told:
@@ -74,7 +74,7 @@ def verify(arguments: argparse.Namespace, means: Means) -> Answer:
 
 
 def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Answer:
-    """Integrity first, then every artifact; an engine that is missing counts only when its target was asked for."""
+    """Integrity first, then every artifact; a missing engine counts only if its target was requested."""
     bundle = read_bundle(arguments.path)
     signed = means.signer(arguments, bundle)
     checked = means.check(arguments, bundle)
@@ -104,13 +104,13 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Answ
 def _next(
     checked: Sequence[Checked], code: Exit, arguments: argparse.Namespace, missed: Mapping[str, Shortfall]
 ) -> list[str]:
-    """What to do now, by what was found."""
+    """What to do next, depending on the findings."""
     failed = next((item.record for item in checked if item.evidence and item.evidence.verdict is Verdict.FAIL), None)
     if failed and arguments.path.is_dir():
         artifact = arguments.path / failed.files[0].path
         again = ["verify", "--against", "MODEL", artifact, "--reproduce", "case"]
         why = "To see where it differs from the checkpoint MODEL"
-        # A board has no checkpoint and no exporters: that command is the host's.
+        # A board has no checkpoint and no exporters: that command must be run on the host.
         return words.next_step([OURS, *again], f"{why}, on the host" if in_runner() else why, on_host=True)
     if todo := next((each.todo for each in missed.values() if each.todo), ""):
         return [f"Next:   {todo}"]
@@ -124,7 +124,7 @@ def _next(
 
 
 def _missed(checked: Sequence[Checked], arguments: argparse.Namespace, means: Means) -> dict[str, Shortfall]:
-    """What is below ``--require``, by subject."""
+    """The artifacts below ``--require``, by subject."""
     here = proof() if arguments.require is EvidenceLevel.MEASURED_ON_DEVICE and not means.emulated else None
     found = {
         _subject(item): shortfall(
@@ -143,7 +143,7 @@ def _missed(checked: Sequence[Checked], arguments: argparse.Namespace, means: Me
 
 
 def _subject(item: Checked) -> str:
-    """An artifact by the two words that tell it from the others of its bundle."""
+    """Target and precision, which identify an artifact in its bundle."""
     return f"{item.record.target} {item.record.precision}"
 
 
@@ -159,7 +159,7 @@ def _tell(
     right: Mapping[labelled.Key, Accuracy],
     missed: Mapping[str, Shortfall],
 ) -> None:
-    """What CI reads: every check of every artifact, how often it is right, and what could not be run here."""
+    """Fill in the output for CI: every check of every artifact, its accuracy, and what could not be run here."""
     told.columns, told.rows = words.ARTIFACT_COLUMNS, [words.artifact_row(c.record, _shown(c)) for c in checked]
     told.sentence = words.proven([_shown(item) for item in checked])
     if right:
@@ -180,7 +180,7 @@ def _tell(
 
 
 def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
-    """What one artifact contributes; an engine that is missing only where its target, or a run, was asked for."""
+    """The exit code of one artifact; a missing engine counts only if its target, or a run, was requested."""
     if (
         isinstance(item.error, UnavailableError)
         and not arguments.target
@@ -191,7 +191,7 @@ def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
 
 
 def _shown(item: Checked) -> Evidence:
-    """What was seen here; a level that needs no run (parsed, compiled) is carried over from the export."""
+    """The evidence from here; a level that needs no run (parsed, compiled) is taken from the export."""
     recorded = item.record.evidence.level
     return item.evidence or Evidence(recorded if recorded <= EvidenceLevel.COMPILED else EvidenceLevel.EXPORTED)
 

@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "unverified": "dim"}
 _UNPROVEN = {
     Verdict.FAIL: "failed",
-    Verdict.INCONCLUSIVE: "could not be told",
+    Verdict.INCONCLUSIVE: "inconclusive",
     Verdict.UNVERIFIED: "made and not executed here",
 }
 ARTIFACT_COLUMNS = ("target", "artifact", "size", "evidence", "error", "retention", "p50", "verdict")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns padded to their widest cell, two spaces apart, a rule under the headings."""
+    """A text table: columns as wide as their widest cell, two spaces apart, a rule under the headings."""
     widths = [max(len(cell) for cell in column) for column in zip(columns, *rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (columns, *rows)]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The table on stdout: drawn where that is a terminal and rich is installed, plain text everywhere else.
+    """Print a table on stdout: with rich if it is installed and stdout is a terminal, otherwise as plain text.
 
-    On a terminal it is as wide as that at most; what isn't one has lines as long as they are, for other programs.
+    On a terminal the table is limited to its width; elsewhere lines have their full length, for other programs.
     """
     rows = [[shown(cell) for cell in row] for row in rows]
     console = terminal(sys.stdout)
@@ -54,7 +54,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _plain(part: TablePart) -> str:
-    """A part of a table; a cell's further lines are rows in which others have nothing."""
+    """A part of a table; further lines of a cell are rows in which other cells are empty."""
     rows = [cells for row in part.rows for cells in itertools.zip_longest(*row, fillvalue="")]
     return table(part.columns, rows)
 
@@ -71,12 +71,12 @@ def _drawn(part: TablePart) -> Table:
 
 
 def next_step(command: Sequence[object], why: str = "", *, on_host: bool = False) -> list[str]:
-    """The last line of a command: what to type now, just as it has to be typed; ``why`` is a line before it."""
+    """The last line of a command's output: the exact command to type next; ``why`` is a line before it."""
     return [*([f"{why}:"] if why else []), f"Next:   {typed(*command, on_host=on_host)}"]
 
 
 def proven(evidence: Sequence[Evidence]) -> str:
-    """One sentence: how many artifacts hold, and how far the weakest evidence goes."""
+    """One sentence: how many artifacts hold, and the lowest evidence level among them."""
     if not evidence:
         return "nothing: there is no artifact"
     verdicts = [item.verdict for item in evidence]
@@ -94,7 +94,7 @@ def proven(evidence: Sequence[Evidence]) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes as people say them."""
+    """A number of bytes as readable text."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
@@ -103,14 +103,12 @@ def size(count: float) -> str:
 
 
 def artifact_row(record: ArtifactRecord, evidence: Evidence) -> tuple[str, ...]:
-    """One line of a results table, for an artifact of a bundle."""
+    """One row of a results table, for an artifact of a bundle."""
     return evidence_row(record.target, record.files[0].path, sum(file.size for file in record.files), evidence)
 
 
 def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:
-    """One line of a results table; size ``count`` in bytes, error in noise floors, retention a block, p50 of one
-    run.
-    """
+    """One row of a results table; size ``count`` in bytes, error in noise floors, retention per block, p50 of a run."""
     parity = evidence.parity
     errors = [output.error for output in parity.outputs] if parity else []
     alive = [f"{value:.2f}" for value in parity.retentions] if parity else []

@@ -1,5 +1,5 @@
-"""Work in another process: a :mod:`.job` is one question and its answer, a :mod:`.worker` answers many.
+"""Work in another process: a :mod:`.job` answers one request, a :mod:`.worker` answers many.
 
-Both carry frozen dataclasses through one codec (:mod:`.message`), errors among them (:mod:`.failure`), and both end
-with whoever started them (:mod:`.process`). Standard library and numpy; device-safe.
+Both send frozen dataclasses through one codec (:mod:`.message`), including errors (:mod:`.failure`), and both end when
+the process that started them ends (:mod:`.process`). Standard library and numpy; device-safe.
 """

@@ -1,4 +1,4 @@
-"""The one form in which an error leaves a process, a board or a task of a sweep, and in which it comes back as itself.
+"""The one form in which an error is sent from a process, a board or a task of a sweep, and restored on arrival.
 
 Standard library only; device-safe.
 """
@@ -23,7 +23,7 @@ from ulsam_deploy.device.errors import (
 
 __all__ = ["Failure"]
 
-#: What an error of a class that is not known here comes back as: the class that means the same exit code.
+#: An error of a class that is not known here is restored as one of these: the class with the same exit code.
 _PLAIN = (
     UsageError, ExportError, UnavailableError, CheckFailedError, InterruptedRunError, DefectError, RefusedError,
 )  # fmt: skip
@@ -34,7 +34,7 @@ F = TypeVar("F", bound="Failure")
 
 @dataclass(frozen=True)
 class Failure:
-    """Any command that stopped: what was found, what was expected instead, and what to do; both may be empty.
+    """An error: what was found, what was expected instead, and what to do; the last two may be empty.
 
     ``kind`` is the error's class with its module.
     """
@@ -51,14 +51,14 @@ class Failure:
 
     @classmethod
     def of(cls: type[F], error: UlsamError) -> F:
-        """``error`` in this form."""
+        """Convert ``error`` to this form."""
         told = (text.encode(errors="backslashreplace").decode() for text in (error.found, error.expected, error.todo))
         return cls(_name(type(error)), int(error.exit_code), *told)
 
     def error(self) -> UlsamError:
-        """The error again.
+        """Restore the error.
 
-        Nothing is imported for it: this may come from a stranger's board, or from a process that a file took over.
+        Nothing is imported for it: the failure may come from an untrusted board, or from a compromised process.
         """
         code = Exit(self.exit_code)
         plain = next((kind for kind in _PLAIN if kind.exit_code is code), UlsamError)

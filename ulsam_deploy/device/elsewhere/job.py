@@ -1,9 +1,8 @@
-"""A job: one question to a process of its own, within limits; whatever a file does to its engine there, the caller gets
-words.
+"""A job: one request to a process of its own, within limits; whatever a file does to its engine, callers get an error.
 
-What a job opens may be a stranger's, so an exception that nobody foresaw there is told as a crash over that file, and
-never as a defect. Standard library and numpy; device-safe. The job lies in a folder, where the process starts and
-leaves its answer.
+A job may open an untrusted file, so an unexpected exception there is reported as a crash caused by that file, never as
+a defect of this program. The request is stored in a folder, in which the process starts and writes its answer. Standard
+library and numpy; device-safe.
 """
 
 from __future__ import annotations
@@ -28,19 +27,22 @@ QUESTION, ANSWER, _SAID = "question.npz", "answer.npz", "said.txt"
 
 
 def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
-    """What ``function`` makes of ``request`` in a process of its own.
+    """Call ``function`` with ``request`` in a process of its own.
 
     Args:
-        function: a function that a module has under its own name, with the classes of both its ends stated.
-        request: a frozen dataclass, as is what comes back.
-        limits: what the process may take.
-        doing: the work, in errors.
+        function: A module-level function, with annotated argument and return types.
+        request: Its argument, a frozen dataclass; so is its result.
+        limits: The limits of the process.
+        doing: What the work is called in error messages.
+
+    Returns:
+        The result of ``function``.
 
     Raises:
-        ExportError: The process crashed, or took more than it may.
-        UlsamError: What ``function`` fused, as the class that it was.
+        ExportError: The process crashed, or exceeded its limits.
+        UlsamError: The error that ``function`` raised, with the same class.
     """
-    # One arena a thread would reserve address space by the core, and the limit counts what is reserved.
+    # With an arena for each thread, malloc reserves address space that grows with the cores; RLIMIT_AS counts that.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
     with scratch() as folder:
         with (folder / QUESTION).open("wb") as question:
@@ -53,9 +55,9 @@ def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str], limits: Limits, doing: str) -> tuple[int, str]:
-    """Run ``command`` in ``folder``; what it ended with, minus a signal, and the end of what it said.
+    """Run ``command`` in ``folder``; returns its exit status (a signal as a negative number) and the end of its output.
 
-    It and what it started are ended however this ends; raises :class:`ExportError` where it takes longer than allowed.
+    The process and its children are always killed in the end. Raises :class:`ExportError` on a timeout.
     """
     with (folder / _SAID).open("w+b") as said:
         process = ChildProcess(command, said=said, folder=folder, environment=environment)
@@ -70,9 +72,9 @@ def run(command: list[str], folder: Path, environment: dict[str, str], limits: L
 
 
 def answer(function: Callable[[Q], A], folder: Path, words: str, limits: Limits, doing: str) -> Reply[A]:
-    """What the process in ``folder`` left as the answer of ``function``; it said ``words``.
+    """Read the answer of ``function`` that the process left in ``folder``; ``words`` is the end of its output.
 
-    Raises :class:`ExportError` where that is no sound answer.
+    Raises :class:`ExportError` if the answer is not valid.
     """
     try:
         with (folder / ANSWER).open("rb") as stream:
@@ -85,7 +87,7 @@ def answer(function: Callable[[Q], A], folder: Path, words: str, limits: Limits,
 
 
 def value_of(reply: Reply[A], limits: Limits, doing: str) -> A:
-    """The value of ``reply``; raises its error, in terms of ``doing`` where the engine or the file is to blame."""
+    """The value of ``reply``; raises its error, as a crash of ``doing`` where the engine or the file caused it."""
     if isinstance(reply.error, OutOfMemoryError) or (reply.error and is_out_of_memory(reply.error.found)):
         raise too_much(limits, doing)
     if reply.traceback and reply.error:
@@ -96,13 +98,13 @@ def value_of(reply: Reply[A], limits: Limits, doing: str) -> A:
 
 
 def main(memory: str) -> None:
-    """In the process: the job of the working directory, answered there."""
+    """Entry point of the process: answer the job in the working directory."""
     limit(int(memory) if memory else None)
     serve()
 
 
 def serve() -> None:
-    """The question in the working directory, answered there, whole or not at all."""
+    """Answer the request in the working directory; the answer is written completely or not at all."""
     half = Path(f"{ANSWER}.half")
     with Path(QUESTION).open("rb") as question, half.open("wb") as told:
         perform(question, told)

@@ -1,4 +1,4 @@
-"""What a process may take, and what is said of one that took more, or that crashed.
+"""Limits of a process, and the errors for one that exceeded them or crashed.
 
 Standard library only; device-safe.
 """
@@ -21,14 +21,14 @@ LARGEST_FILE = 8 << 30
 
 @dataclass(frozen=True)
 class Limits:
-    """What one process may take: ``seconds`` of wall clock, ``memory`` bytes of address space (``None``: any)."""
+    """Limits of one process: ``seconds`` of wall clock, ``memory`` bytes of address space (``None``: unlimited)."""
 
     seconds: float = 300.0
     memory: int | None = 8 << 30
 
 
 def limit(memory: int | None) -> None:
-    """In the process: at most ``memory`` bytes of address space, no core dumps, no endless files."""
+    """Limit this process to ``memory`` bytes of address space, no core dumps, and files of bounded size."""
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE}
     if memory is not None:
         limits[resource.RLIMIT_AS] = memory
@@ -38,13 +38,13 @@ def limit(memory: int | None) -> None:
 
 
 def crash(code: int | None, words: str, limits: Limits, doing: str) -> ExportError:
-    """The error for a process that was lost.
+    """The error for a process that crashed.
 
     Args:
-        code: what it ended with, minus a signal; ``None`` where it told of an exception that nobody foresaw.
-        words: what it said last.
-        limits: what it was allowed.
-        doing: what it was for.
+        code: Its exit status, negative for a signal; ``None`` where it reported an unexpected exception.
+        words: The end of its output.
+        limits: The limits that it ran under.
+        doing: What its work is called in error messages.
     """
     if is_out_of_memory(words):
         return too_much(limits, doing)
@@ -58,12 +58,12 @@ def crash(code: int | None, words: str, limits: Limits, doing: str) -> ExportErr
 
 
 def is_out_of_memory(words: str) -> bool:
-    """Whether that is what ``words`` say; engines have no other way to tell."""
+    """Whether the output ``words`` reports a lack of memory; engines report it in no other way."""
     return any(sign in words for sign in (*NO_MEMORY, "MemoryError"))
 
 
 def too_much(limits: Limits, doing: str) -> OutOfMemoryError:
-    """The error for a process that ran into the limit of its memory."""
+    """The error for a process that exceeded its memory limit."""
     allowed = f"the {limits.memory / 2**30:g} GiB allowed" if limits.memory else "there is"
     return OutOfMemoryError(
         f"{doing} needed more memory than {allowed}",
@@ -72,7 +72,7 @@ def too_much(limits: Limits, doing: str) -> OutOfMemoryError:
 
 
 def too_long(seconds: float, doing: str) -> ExportError:
-    """The error for a process that was ended because it took too long."""
+    """The error for a process that was stopped by its timeout."""
     return ExportError(
         f"{doing} took longer than {seconds:g} seconds and was stopped",
         todo="if the file is sound and large, allow more with --time-limit",

@@ -1,7 +1,7 @@
-"""What goes to another process and comes back: the call of a function with one frozen dataclass, and what it returned.
+"""Messages between processes: the call of a function with one frozen dataclass, and its result.
 
 A message is an ``.npz``: the dataclass as strict JSON, and its fields of :data:`~ulsam_deploy.device.arrays.ArrayMap`
-as the arrays that they are. It holds nothing that runs, so it may come from a process that a file took over.
+as arrays. It contains nothing executable, so reading one from a compromised process is safe.
 Standard library and numpy; device-safe.
 """
 
@@ -38,7 +38,7 @@ _WORDS = "words"
 
 @dataclass(frozen=True)
 class _Call:
-    """``function`` as ``module:name``; ``arrays``: by field of the ``request``, the names of those beside this."""
+    """A call: ``function`` as ``module:name``; ``arrays``: by field of ``request``, the names of its arrays."""
 
     function: str
     request: Any
@@ -47,7 +47,7 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Answer:
-    """``value`` and its ``arrays``, or the ``failure``; that has a ``traceback`` where nobody foresaw it."""
+    """``value`` and its ``arrays``, or the ``failure``, with a ``traceback`` where the exception was unexpected."""
 
     value: Any
     arrays: Mapping[str, tuple[str, ...]]
@@ -57,7 +57,7 @@ class _Answer:
 
 @dataclass(frozen=True)
 class Reply(typing.Generic[A]):
-    """What came back: a value, or the error that took its place, with its ``traceback`` where nobody foresaw it."""
+    """A received answer: a value, or an error, with a ``traceback`` where the exception was unexpected."""
 
     value: A | None
     error: UlsamError | None = None
@@ -65,13 +65,13 @@ class Reply(typing.Generic[A]):
 
 
 def asked(function: Callable[[Q], A], request: Q, into: IO[bytes]) -> None:
-    """Write the call of ``function``, which a module has under its name, with ``request``."""
+    """Write the call of the module-level ``function`` with ``request``."""
     plain, names, arrays = _taken_apart(request)
     _write(_Call(f"{function.__module__}:{function.__qualname__}", plain, names), arrays, into)
 
 
 def perform(call: IO[bytes], answer: IO[bytes]) -> None:
-    """In the other process: do what ``call`` asks for. An exception is an answer too."""
+    """In the other process: execute ``call`` and write the answer; an exception is an answer too."""
     try:
         words, arrays = _read(call)
         wanted = codec.decode(_Call, words, "a call", ExportError)
@@ -86,14 +86,14 @@ def perform(call: IO[bytes], answer: IO[bytes]) -> None:
 
 
 def packed(function: Callable[[Q], A], request: Q) -> bytes:
-    """What :func:`asked` writes."""
+    """The bytes that :func:`asked` writes."""
     call = io.BytesIO()
     asked(function, request, call)
     return call.getvalue()
 
 
 def performed(call: bytes) -> bytes:
-    """What :func:`perform` writes about ``call``."""
+    """The bytes that :func:`perform` writes for ``call``."""
     answer = io.BytesIO()
     perform(io.BytesIO(call), answer)
     return answer.getvalue()
@@ -107,7 +107,7 @@ def _failed(error: Exception) -> _Answer:
 
 
 def replied(function: Callable[[Q], A], answer: IO[bytes]) -> Reply[A]:
-    """What :func:`perform` wrote about ``function``; raises :class:`ExportError` for anything else."""
+    """Read what :func:`perform` wrote for ``function``; raises :class:`ExportError` for anything else."""
     words, arrays = _read(answer)
     told = codec.decode(_Answer, words, "the answer", ExportError)
     if told.failure:
@@ -117,14 +117,14 @@ def replied(function: Callable[[Q], A], answer: IO[bytes]) -> Reply[A]:
 
 
 def received(reply: Reply[A]) -> A:
-    """The value of ``reply``; raises its error. The traceback of a defect is kept in a file, whose place is named."""
+    """The value of ``reply``; raises its error. The traceback of a defect is saved to a file that the error names."""
     if reply.error is None:
         return typing.cast("A", reply.value)
     raise ending.kept_defect(reply.error.found, reply.traceback) if reply.traceback else reply.error
 
 
 def _signature(function: Callable[[Any], Any]) -> tuple[type[Any], type[Any]]:
-    """The classes of a function's one argument and of what it returns."""
+    """The classes of a function's only argument and of its result."""
     hints = typing.get_type_hints(function)
     return hints[next(iter(inspect.signature(function).parameters))], hints["return"]
 
@@ -135,7 +135,7 @@ def _array_fields(cls: type[Any]) -> list[str]:
 
 
 def _taken_apart(value: Any) -> tuple[Any, dict[str, tuple[str, ...]], list[Array]]:
-    """``value`` without its arrays as JSON holds it, the names of the arrays by field, and they themselves."""
+    """``value`` without its arrays in JSON form, the names of the arrays by field, and the arrays."""
     found = {name: getattr(value, name) for name in _array_fields(type(value))}
     plain = codec.encode(dataclasses.replace(value, **{name: {} for name in found}), type(value).__name__)
     return (
@@ -162,7 +162,7 @@ def _write(message: _Call | _Answer, arrays: list[Array], into: IO[bytes]) -> No
 
 
 def _read(message: IO[bytes]) -> tuple[Any, list[Array]]:
-    """The words of a message as parsed JSON, and its arrays in order."""
+    """The text of a message as parsed JSON, and its arrays in order."""
     try:
         stored = read_arrays(message)
         words = stored.pop(_WORDS).tobytes()

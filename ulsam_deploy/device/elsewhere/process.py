@@ -1,4 +1,4 @@
-"""A program that leads a process group of its own and ends, with all that it started, when this process does.
+"""A program in a process group of its own that ends, with all that it started, when this process does.
 
 Standard library only; POSIX. Device-safe.
 """
@@ -19,7 +19,7 @@ from typing import IO
 
 __all__ = ["ChildProcess", "python"]
 
-#: The process finds what this one finds, also where this one runs out of a zip.
+#: The child gets the import path of this process, also where this one runs from a zip.
 _START = """
 import importlib, json, sys
 module, sys.path[:] = sys.argv[1], json.loads(sys.argv[2])
@@ -28,17 +28,17 @@ importlib.import_module(module).main(*sys.argv[3:])
 
 
 def python(module: str, *words: str) -> list[str]:
-    """The command that calls the function ``main`` of ``module`` with ``words`` in a Python of its own.
+    """The command that calls the function ``main`` of ``module`` with the arguments ``words`` in a new interpreter.
 
-    Not :mod:`multiprocessing`'s: that would run the caller's script again, and who calls this library from a script
-    owes us no ``if __name__ == "__main__"``.
+    :mod:`multiprocessing` is not used, because it would run the caller's script again: a script that calls this
+    library must not need an ``if __name__ == "__main__"``.
     """
     paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is the working directory
     return [sys.executable, "-c", _START, module, json.dumps(paths), *words]
 
 
 class ChildProcess:
-    """A running program; :meth:`end` may be called from any thread, and again."""
+    """A running program; :meth:`end` may be called from any thread and more than once."""
 
     def __init__(
         self,
@@ -52,11 +52,11 @@ class ChildProcess:
         """Start it.
 
         Args:
-            command: the program and its words.
-            said: where what it says goes, on stdout and on stderr.
-            folder: where it starts; default: here.
-            environment: all of its variables; default: those of this process.
-            lines: further descriptors that it gets.
+            command: The program and its arguments.
+            said: Where its stdout and stderr go.
+            folder: Its working directory; by default that of this process.
+            environment: All of its variables; by default those of this process.
+            lines: Further file descriptors that it inherits.
         """
         self._ending = threading.Lock()
         held, self._lifeline = os.pipe()
@@ -74,17 +74,17 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The number by which the system knows it, and its group."""
+        """The id of the process, which is also the id of its process group."""
         return self._program.pid
 
     def wait(self, seconds: float) -> int | None:
-        """What it ended with, minus a signal; ``None`` where it still runs after ``seconds``."""
+        """Its exit status, negative for a signal; ``None`` if it still runs after ``seconds``."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._program.wait(seconds)
         return None
 
     def end(self) -> int:
-        """Kill it and whatever it started, which may outlive it; what it ended with."""
+        """Kill it and all that it started, which may outlive it; returns its exit status."""
         with self._ending:
             if self._lifeline >= 0:
                 with contextlib.suppress(ProcessLookupError):
@@ -95,9 +95,9 @@ class ChildProcess:
 
 
 def _tie(held: int, group: int) -> None:
-    """Let the kernel kill ``group`` when the other end of the pipe ``held`` is closed: when this process ends, however.
+    """Let the kernel kill ``group`` when the other end of the pipe ``held`` closes, which is when this process ends.
 
-    Nothing has to run in that process for it, so one that hangs in native code goes as well. Linux only.
+    No code has to run in ``group`` for this, so a process that hangs in native code is killed as well. Linux only.
     """
     if not hasattr(fcntl, "F_SETSIG"):
         return

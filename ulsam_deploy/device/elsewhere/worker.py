@@ -1,6 +1,7 @@
-"""A worker: a process that answers many questions, one at a time, and keeps what it opened for the next one.
+"""A worker: a process that answers many requests, one at a time, and keeps what it opened for the next one.
 
-Standard library and numpy; device-safe. Questions and answers are those of a :mod:`.job`, over a line and not in files.
+Standard library and numpy; device-safe. Requests and answers are those of a :mod:`.job`, sent over a connection and not
+in files.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ __all__ = ["DiedError", "Worker", "main", "meanwhile"]
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-#: Seconds that idle workers may take to go by themselves.
+#: Seconds that idle workers may take to exit by themselves.
 PATIENCE = 10
 
 _meanwhile: list[Callable[[Callable[[], bool]], None]] = []
 
 
 class DiedError(ExportError):
-    """A worker died over a question."""
+    """A worker died while it handled a request."""
 
 
 class Worker:
-    """The near end. ``limits`` hold for the process, their seconds for each answer."""
+    """The caller's side of a worker. ``limits`` hold for the process; their seconds are the timeout of each request."""
 
     def __init__(self, limits: Limits, *, quiet: bool = False, environment: Mapping[str, str] | None = None) -> None:
         """Start the process.
 
         Args:
-            limits: what it may take.
-            quiet: keep what it says, for the error of its death; else that goes to stderr, as what is asked for on
-                stdout is answered by one process.
-            environment: all of its variables; default: those of this process.
+            limits: The limits of the process.
+            quiet: Keep its output for the error that reports its death; otherwise the output goes to stderr, because
+                stdout is reserved for the result of the command.
+            environment: All of its variables; by default those of this process.
         """
         self._limits = limits
         self._said = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115 - closed in __exit__
@@ -59,21 +60,21 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The number by which the system knows the process."""
+        """The id of the process."""
         return self._process.pid
 
     def ask(self, function: Callable[[Q], A], request: Q, doing: str, seconds: float | None = None) -> Reply[A]:
-        """What ``function`` makes of ``request`` there.
+        """Call ``function`` with ``request`` in the worker.
 
         Args:
-            function: a function that a module has under its own name, with the classes of both its ends stated.
-            request: a frozen dataclass, as is what comes back.
-            doing: the work, in errors.
-            seconds: how long it may take; default: as the limits say.
+            function: A module-level function, with annotated argument and return types.
+            request: Its argument, a frozen dataclass; so is its result.
+            doing: What the work is called in error messages.
+            seconds: The timeout; by default that of the limits.
 
         Raises:
-            DiedError: The process died over it.
-            ExportError: It took too long, or its answer is none; the process is ended then.
+            DiedError: The process died during the call.
+            ExportError: The call took too long, or its answer is not valid; the process is killed then.
         """
         patience = self._limits.seconds if seconds is None else seconds
         question = packed(function, request)
@@ -100,16 +101,16 @@ class Worker:
 
     @staticmethod
     def leave(idle: Sequence[Worker]) -> None:
-        """Let workers go by themselves, for some seconds at most: so they clean up after themselves."""
+        """Let workers exit by themselves, so that they can clean up; kill those that need too long."""
         for one in idle:
             one._line.close()
         for one in idle:
             one._process.wait(PATIENCE)
 
     def end(self) -> int:
-        """Kill the process and what it started; its exit code.
+        """Kill the process and what it started; returns its exit status.
 
-        From any thread. The line is left to the thread that reads it: it finds its end, and drops it.
+        May be called from any thread. The connection is closed by the thread that reads it, when it finds its end.
         """
         return self._process.end()
 
@@ -124,12 +125,12 @@ class Worker:
 
 
 def meanwhile(work: Callable[[Callable[[], bool]], None]) -> None:
-    """In a worker: do ``work`` once between this answer and the next question; it is told whether to go on."""
+    """In a worker: do ``work`` once between this answer and the next request; it can ask whether to go on."""
     _meanwhile.append(work)
 
 
 def main(descriptor: str, memory: str) -> None:
-    """A worker's life: questions come, answers go, until the line is cut."""
+    """Entry point of a worker: answer requests until the connection is closed."""
     limit(int(memory) if memory else None)
     with Connection(int(descriptor)) as line:
         while question := _next(line):
@@ -142,7 +143,7 @@ def main(descriptor: str, memory: str) -> None:
 
 
 def _next(line: Connection) -> bytes:
-    """The next question; empty when nobody asks any more."""
+    """The next request; empty when the connection is closed."""
     try:
         return line.recv_bytes()
     except (EOFError, OSError):

@@ -1,8 +1,8 @@
-"""What was found out about an artifact, as plain types: what a manifest holds, and what everything else reads.
+"""The findings about an artifact, as plain types: a manifest stores them, and the rest of the package reads them.
 
-Below everything else of the package: standard library only, and nothing of the package is imported. Each number has a
-type and each section a class, so that a reader needs no key and no sentence to decide anything. JSON has no number for
-what is not finite: where a figure may be infinite or undefined, it is ``None`` here as well as in the file.
+This is the lowest layer: it uses the standard library only and imports nothing else of the package. Each number has a
+type and each section a class, so that no decision depends on a key or on the text of a sentence. JSON cannot represent
+numbers that are not finite: a figure that may be infinite or undefined is ``None``, here as well as in the file.
 """
 
 from ulsam_deploy.device.findings.artifact import (

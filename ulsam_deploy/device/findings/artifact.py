@@ -1,6 +1,6 @@
 """What is known about an artifact besides its evidence: how it was made, and what was forecast and tried.
 
-Standard library only; device-safe. Sections that not every artifact has are ``None`` or empty.
+Standard library only; device-safe. A section that does not apply to an artifact is ``None`` or empty.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecima
 
 @dataclass(frozen=True)
 class Step:
-    """One operation of a block's graph: its name, its result's shape, and the numbers of the steps it takes from.
+    """One operation of a block's graph: its name, the shape of its result, and the indices of its input steps.
 
     A ``source`` of -1 is the block's input.
     """
@@ -32,13 +32,13 @@ class Step:
 
 
 def check_steps(steps: Sequence[Step]) -> None:
-    """Make sure that ``steps`` are a graph that can be drawn.
+    """Check that ``steps`` are a graph that can be drawn.
 
     Args:
-        steps: The operations of one block in running order.
+        steps: The operations of one block in execution order.
 
     Raises:
-        ValueError: More of them than :data:`MOST_STEPS`, or one that takes from itself or a later one.
+        ValueError: There are more than :data:`MOST_STEPS`, or one takes its input from itself or a later step.
     """
     if len(steps) > MOST_STEPS:
         raise ValueError(f"{len(steps)} steps in one block; at most {MOST_STEPS} are expected")
@@ -49,8 +49,10 @@ def check_steps(steps: Sequence[Step]) -> None:
 
 @dataclass(frozen=True)
 class Quantized:
-    """What int8 left alone: ``kept_operators``, and of all ``products`` (convolutions, matrix products) how many it
-    has.
+    """How much of the network int8 covers.
+
+    ``kept_operators``: those left in floating point. ``quantized_products`` of all ``products`` (convolutions, matrix
+    products).
     """
 
     kept_operators: int = field(metadata=_AMOUNT)
@@ -60,7 +62,7 @@ class Quantized:
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """What the ranges of int8 were taken from: the digest of the preprocessed arrays, and how many samples."""
+    """The calibration set that int8 took its ranges from: digest of the preprocessed arrays, and number of samples."""
 
     sha256: str = field(metadata=_SHA256)
     samples: int = field(metadata=_AMOUNT)
@@ -68,9 +70,9 @@ class CalibrationSet:
 
 @dataclass(frozen=True)
 class ResolutionRow:
-    """How much of one block's attention was forecast to survive: ``plain`` everywhere, and in the ``form`` chosen.
+    """The forecast retention of one block: with everything in the ``plain`` form, and in the chosen ``form``.
 
-    ``form`` is empty where no form is stored in that precision. ``measured``: its retention, where it was run.
+    ``form`` is empty where no form is stored in that precision. ``measured``: the block's retention, where it was run.
     """
 
     block: str
@@ -84,8 +86,8 @@ class ResolutionRow:
 class StudyFacts:
     """What was shown without an engine, on ``probes``: the network as a parser read it, run in NumPy.
 
-    ``parsed``: in its stated precision. In fp16, ``models``: under each model of rounding, ``floors``: of the gentlest
-    one, and ``survival``: how much of each block's attention is left under the harshest.
+    ``parsed``: the check in its stated precision. For fp16: ``models``, the check under each model of rounding;
+    ``floors``, the noise floors of the gentlest one; ``survival``, the retention of each block under the harshest one.
     """
 
     probes: tuple[str, ...] = ()
@@ -97,7 +99,7 @@ class StudyFacts:
 
 @dataclass(frozen=True)
 class CompiledEngine:
-    """What a build for one compute capability gave: layers by type, element types, fusions; or why it ``refused``."""
+    """The result of a build for one compute capability: layers by type, element types, fusions, or why it failed."""
 
     layers: Mapping[str, int] = field(default_factory=dict, metadata=_AMOUNT)
     types: Mapping[str, int] = field(default_factory=dict, metadata=_AMOUNT)
@@ -107,7 +109,7 @@ class CompiledEngine:
 
 @dataclass(frozen=True)
 class DlaNode:
-    """A node of the model, and what is said about it: the ``rule``, and a sentence."""
+    """A node of the model with the ``rule`` that applies to it, and a sentence."""
 
     rule: str
     node: str
@@ -126,10 +128,10 @@ class DlaFacts:
 
 @dataclass(frozen=True)
 class TensorRTFacts:
-    """A kit for TensorRT: ``trtexec`` lines by what they are for, and the evidence of a compiler here, where there is.
+    """A kit for TensorRT: ``trtexec`` lines by purpose, and the evidence of a compiler on this machine, if any.
 
     ``engine``: the compiler and its version, empty without one. ``network_layers``: as its parser read the model.
-    ``engines``: by compute capability. ``dla``: the forecast, where a DLA was asked for.
+    ``engines``: by compute capability. ``dla``: the forecast, where a DLA was requested.
     """
 
     trtexec: Mapping[str, str] = field(default_factory=dict)
@@ -151,11 +153,11 @@ class BudgetLimits:
 
 @dataclass(frozen=True)
 class AutoPoint:
-    """One recipe that a search made and timed.
+    """One recipe that a search built and timed.
 
-    ``error`` in noise floors and ``deviation``, the same as a part of the output's size, are ``None`` where an output
-    could not be compared. ``ratio``: its time over fp32's. ``pareto``: no other one beats it in both. ``missed``: where
-    it lies outside the budget, in words.
+    ``error`` in noise floors and ``deviation``, the same error relative to the output's size, are ``None`` where an
+    output could not be compared. ``ratio``: its time over fp32's. ``pareto``: no other point is better in both.
+    ``missed``: which limits of the budget it exceeds, as text.
     """
 
     precision: str
@@ -175,7 +177,7 @@ class AutoPoint:
 
 @dataclass(frozen=True)
 class AutoFacts:
-    """What the search for a precision ended with: whether the budget is ``met``, in one sentence, of how many trials.
+    """The outcome of the search for a precision: whether the budget is ``met``, a sentence, and the number of trials.
 
     ``points`` are the trials that were timed.
     """
@@ -203,10 +205,10 @@ class ArtifactFacts:
     """What an exporter and the tool know about an artifact.
 
     ``operators``: how many of each. ``block``: the first attention block as lowered. ``lowerings``: the form of each
-    block by its path. ``attention``: how attention is stored in a low precision. ``keep``: the modules that were to
+    block by its path. ``attention``: how attention is stored in a low precision. ``keep``: the modules requested to
     stay in floating point, ``None`` in fp32. ``resolution``: the forecast of each block. ``suggestions``: what to do,
     in sentences. ``lint``: what each device is documented to refuse. ``study``: what was shown without an engine.
-    ``auto`` and ``tuned``: what searches tried. ``extra``: what else an exporter tells; nothing in the core reads it.
+    ``auto`` and ``tuned``: what searches tried. ``extra``: what an exporter adds; nothing in the core reads it.
     """
 
     operators: Mapping[str, int] = field(default_factory=dict, metadata=_AMOUNT)
@@ -226,7 +228,7 @@ class ArtifactFacts:
     extra: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse a block that is no graph.
+        """Reject a ``block`` that is not a valid graph.
 
         Raises:
             ValueError: See :func:`check_steps`.

@@ -1,23 +1,23 @@
-"""What an engine tells about itself and about the artifact that it opened. Standard library only; device-safe."""
+"""What an engine reports about itself and about the artifact that it opened. Standard library only; device-safe."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-#: A value that has no parts, as JSON knows them.
+#: A scalar JSON value.
 Scalar = str | int | float | bool
 
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What :meth:`~ulsam_deploy.device.runtime.Runtime.facts` tells: who computes, and how.
+    """The result of :meth:`~ulsam_deploy.device.runtime.Runtime.facts`: which engine computes, and how.
 
-    ``threads``: 0 for as many as there are cores; ``None`` where the engine has none. ``precision``: what it was seen
-    to compute in, the lowest that takes part; empty where it doesn't tell. ``layer_precisions`` counts layers by it.
-    ``gpu``: the name of the GPU, empty on a processor. ``device``: the board that it ran on, where it was one;
-    ``emulated``: its processor model, where that was emulated. ``details`` is what else an engine tells about itself;
-    nothing in the core reads it.
+    ``threads``: 0 for as many as there are cores; ``None`` where the engine has none. ``precision``: the lowest
+    precision it was observed to compute in; empty where it doesn't report one. ``layer_precisions`` counts layers by
+    precision. ``gpu``: the name of the GPU, empty on a processor. ``device``: the board that it ran on, if any;
+    ``emulated``: its processor model, where that was emulated. ``details`` is what else the engine reports; nothing in
+    the core reads it.
     """
 
     engine: str

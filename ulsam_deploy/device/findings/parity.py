@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-#: What errors, tolerances and floors are: no number below zero.
+#: Schema of errors, tolerances and floors: not negative.
 _AMOUNT: Mapping[str, Any] = {"minimum": 0}
 _SHARE: Mapping[str, Any] = {"minimum": 0, "maximum": 1}
 
@@ -23,7 +23,7 @@ class Verdict(str, enum.Enum):
 
 
 class AttentionState(str, enum.Enum):
-    """What the interval of a retention says."""
+    """What the interval of a retention shows."""
 
     KEPT = "kept"
     WEAKENED = "weakened"
@@ -40,7 +40,7 @@ class Statistic(str, enum.Enum):
 
 
 class Severity(str, enum.Enum):
-    """What a reason does to a verdict: a fault fails it, a doubt leaves it inconclusive, a note changes nothing."""
+    """The effect of a reason on a verdict: a fault fails it, a doubt makes it inconclusive, a note changes nothing."""
 
     FAULT = "fault"
     DOUBT = "doubt"
@@ -48,7 +48,7 @@ class Severity(str, enum.Enum):
 
 
 class ReasonKind(str, enum.Enum):
-    """Which check a reason belongs to, and how much it weighs.
+    """Which check a reason belongs to, and its severity.
 
     ``output``: an output of the network. ``attention``: an attention block. ``place``: the first module that differs.
     ``study``: what was shown without an engine. ``not-run``: why no engine ran it.
@@ -66,7 +66,7 @@ class ReasonKind(str, enum.Enum):
 
     @property
     def severity(self) -> Severity:
-        """What it does to the verdict."""
+        """Its effect on the verdict."""
         if self in _FAULTS:
             return Severity.FAULT
         return Severity.DOUBT if self in _DOUBTS else Severity.NOTE
@@ -78,7 +78,7 @@ _DOUBTS = (ReasonKind.OUTPUT_DOUBT, ReasonKind.ATTENTION_DOUBT)
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a verdict is what it is, or what a pass cannot see: ``text`` is a whole sentence for people.
+    """Why a verdict is what it is, or what a pass cannot detect: ``text`` is a whole sentence for people.
 
     ``subject`` is the output, block or module (a PyTorch path) that it is about, or the target; ``kind`` says which.
     """
@@ -114,7 +114,7 @@ class Floor:
 class Retention:
     """Retention of one block: the estimate and its interval.
 
-    ``value`` is ``None`` where removing the attention changes nothing, ``low`` and ``high`` where nothing bounds it.
+    ``value`` is ``None`` if removing the attention changes nothing; ``low`` and ``high`` are ``None`` without bounds.
     ``note`` says why nothing can be concluded, and is empty otherwise.
     """
 
@@ -130,9 +130,9 @@ class Retention:
 class OutputCheck:
     """One output. ``error`` is the largest over probes, in noise floors; ``None`` where it cannot be compared.
 
-    ``probe`` (the worst, or the first that is not finite) and ``statistic`` (of one probe, or ``drift`` over all; none
-    where nothing was compared) say where. ``top1``: part of probes with the same largest element, for class scores
-    only; reported, and decides nothing.
+    ``probe`` (the worst, or the first that is not finite) and ``statistic`` (of one probe, or ``drift`` over all;
+    ``None`` where nothing was compared) say where it is. ``top1``: share of the probes with the same largest element,
+    for class scores only; it is reported, and decides nothing.
     """
 
     output: str
@@ -150,8 +150,8 @@ class BlockCheck:
     """One attention block: its retention, and ``distance``: how far its removal moves an output, in tolerances.
 
     ``retention``, ``low`` and ``high`` as in :class:`Retention`. ``shape`` and ``shape_distance`` are the same for
-    making the attention uniform instead; ``None`` without uniform ablations. Where the artifact's own ablations, or a
-    look inside, tell the retention, ``outputs`` is what its outputs alone would have said.
+    making the attention uniform instead; ``None`` without uniform ablations. Where the retention comes from artifact
+    ablations or from readings inside the artifact, ``outputs`` is the retention by its outputs alone.
     """
 
     block: str
@@ -171,7 +171,7 @@ class Report:
     """The outcome of a parity check.
 
     ``tolerance`` is in noise floors. ``overall``: the retention of all blocks together, ``None`` where there is none.
-    ``reasons``: why it failed or could not tell; for a pass, what it cannot see.
+    ``reasons``: why it failed or was inconclusive; for a pass, what it cannot detect.
     """
 
     verdict: Verdict

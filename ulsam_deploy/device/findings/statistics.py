@@ -1,4 +1,4 @@
-"""Times, ratios and shares, with what bounds them. Standard library only; device-safe."""
+"""Times, ratios and shares, with their bounds. Standard library only; device-safe."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SHARE: Mapping[str, Any] = {"minimum": 0, "maximum": 1}
 
 @dataclass(frozen=True)
 class Summary:
-    """Latency in milliseconds over ``count`` samples; a percentile with too few samples behind it is ``None`` (n/a).
+    """Latency in milliseconds over ``count`` samples; a percentile with too few samples is ``None`` (n/a).
 
-    ``p50`` ... ``p99`` are the samples' own percentiles; ``p50_bound`` ... ``p99_bound`` are what the true percentile
-    stays below with 99 % confidence (:func:`~ulsam_deploy.device.bench.statistics.early_stopping`): the figure to
+    ``p50`` ... ``p99`` are the samples' own percentiles; ``p50_bound`` ... ``p99_bound`` are upper bounds of the true
+    percentiles with 99 % confidence (:func:`~ulsam_deploy.device.bench.statistics.early_stopping`), the figures to
     promise.
     """
 
@@ -34,14 +34,14 @@ class Summary:
     unit: str = "ms"
 
     def percentiles(self) -> dict[str, float]:
-        """The samples' own percentiles that are there, by name: ``p50`` to ``p99``."""
+        """The available percentiles of the samples, by name: ``p50`` to ``p99``."""
         found = {"p50": self.p50, "p90": self.p90, "p95": self.p95, "p99": self.p99}
         return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Latency(Summary):
-    """Time of one call where an artifact was checked, for ``batch`` inputs.
+    """Time of one call, for ``batch`` inputs, measured while an artifact was checked.
 
     ``quantiles``: the samples at equal steps from the fastest to the slowest, in milliseconds.
     """
@@ -52,9 +52,9 @@ class Latency(Summary):
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its one-sided bounds, each right with the confidence that was asked for.
+    """An estimate and its one-sided bounds, each valid with the requested confidence.
 
-    ``None`` for both bounds: too few blocks. ``blocks`` of ``length`` rounds each (of the side that has fewer).
+    Both bounds are ``None`` if there are too few blocks. ``blocks`` of ``length`` rounds each, of the side with fewer.
     """
 
     estimate: float
@@ -66,11 +66,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """One classifier against another on the same ``count`` samples.
+    """One classifier compared with another on the same ``count`` samples.
 
-    ``lost``: samples that only the other one gets right, ``won``: that only this one does. ``drop`` is
-    ``(lost - won) / count``, a share of 1, with its interval ``low`` to ``high``; ``p``: how likely so uneven a split
-    is where both are equally good (:func:`~ulsam_deploy.device.accuracy.statistics.mcnemar`).
+    ``lost``: samples that only the other classifies correctly; ``won``: samples that only this one does. ``drop`` is
+    ``(lost - won) / count``, a fraction, with its interval ``low`` to ``high``; ``p``: how likely so uneven a split is
+    if both are equally good (:func:`~ulsam_deploy.device.accuracy.statistics.mcnemar`).
     """
 
     count: int = field(metadata=_AMOUNT)

@@ -1,4 +1,4 @@
-"""Truth: probes, noise floors, retention and the verdict. numpy only; device-safe."""
+"""The parity check: probes, noise floors, retention and the verdict. numpy only; device-safe."""
 
 from ulsam_deploy.device.findings import (
     AttentionState,

@@ -1,10 +1,10 @@
 """The check itself: an artifact's outputs against the golden set, and a verdict with reasons. numpy only; device-safe.
 
-It fails when an output is farther from the reference than its tolerance on any probe, or when a block's attention is
-lost, weakened, uniform, too strong or reversed. It is inconclusive, and never a pass, when it could not have failed: a
-block whose loss would neither break the tolerance nor show in the retention, or outputs that a constant would match as
-well. Where only the *map* of a block could be wrong unseen, because its attention is as good as uniform on every probe,
-a pass says so.
+The check fails when an output is farther from the reference than its tolerance on any probe, or when a block's
+attention is lost, weakened, uniform, too strong or reversed. It is inconclusive, and never a pass, when it could not
+have failed: if losing a block's attention would neither exceed the tolerance nor show in the retention, or if constant
+outputs would match as well. If only the *map* of a block could be wrong undetected, because its attention is
+practically uniform on every probe, a pass says so.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from ulsam_deploy.device.thresholds import TOLERANCE
 #: Removing a block's attention must move an output by this many tolerances for the tolerance alone to guard it.
 DISTANCE = 4.0
 
-#: How far below 0 the interval of a map's shape may reach where the block is called uniform.
+#: How far below 0 the interval of a map's shape may reach for the block to be called uniform.
 _UNIFORM = 0.5
-#: This many times the largest number of the reference, and no more, is what an artifact is taken to have given.
+#: An artifact's values are clipped to this many times the largest value of the reference.
 _ABSURD = 1e30
 
-#: Some probe's reference must lie this many tolerances from the mean one, or an artifact that ignores its input and
-#: gives a constant would pass, or nearly.
+#: Some probe's reference must be this many tolerances from the mean one. Otherwise an artifact that ignores its input
+#: and returns a constant would pass, or nearly.
 CONTRAST = 2.0
 
 
@@ -66,13 +66,20 @@ def check(
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] = (),
 ) -> Report:
-    """Hold the outputs ``produced`` on all probes of ``golden``, (P, ...) by name, against it.
+    """Check an artifact's outputs against the golden set.
 
-    ``tolerance`` is in noise floors. ``floors``: those of the artifact's precision, from control runs in it; default:
-    the golden set's own. ``artifact_ablations``: what the artifact gave without each block's attention, (B, P, ...) by
-    output: where it is given, it decides about retention; ``inside``: what was read at the blocks inside the artifact,
-    one a block, which decides where the outputs can show nothing. Outputs that the golden set does not name (taps) are
-    ignored.
+    Args:
+        golden: The golden set.
+        produced: The artifact's outputs on all of its probes, (P, ...) by name. Outputs that the golden set does not
+            name are ignored.
+        tolerance: In noise floors.
+        floors: Those of the artifact's precision, from control runs in it; by default the golden set's own.
+        artifact_ablations: The outputs of the artifact without each block's attention, (B, P, ...) by output. If given,
+            they determine the retention.
+        inside: The retention read inside the artifact, one for each block. It decides where the outputs show nothing.
+
+    Returns:
+        The verdict, with its figures and reasons.
     """
     used = dict(floors if floors is not None else golden.floors)
     arrays, faults = _admit(golden, produced)
@@ -120,7 +127,7 @@ def _distances(
 
 
 def _admit(golden: Golden, produced: ArrayMap) -> tuple[dict[str, Array], list[Reason]]:
-    """The outputs that can be compared, compact, and why each other one cannot."""
+    """The outputs that can be compared, in compact form, and the reasons why others cannot."""
     arrays: dict[str, Array] = {}
     faults = []
     for name, shape in golden.shapes.items():
@@ -147,7 +154,7 @@ def _inadmissible(golden: Golden, name: str, shape: tuple[int, ...], produced: A
 
 
 def _blown(golden: Golden, array: Array | None) -> str:
-    """The first probe on which ``array`` is not finite; empty where that isn't what is wrong with it."""
+    """The first probe on which ``array`` is not finite, or an empty string if all values are finite."""
     found = np.asarray(array)
     if found.dtype.kind != "f" or found.shape[:1] != (len(golden.probes),):
         return ""
@@ -156,7 +163,7 @@ def _blown(golden: Golden, array: Array | None) -> str:
 
 
 def _bounded(array: Array, reference: Array) -> Array:
-    """``array`` without numbers so large that their squares overflow: by then they are wrong by any measure."""
+    """``array`` clipped so that no square overflows: values that large are wrong by any measure."""
     if array.dtype != np.float64:
         return array
     most = _ABSURD * (float(np.abs(reference).max(initial=0.0)) or 1.0)
@@ -224,7 +231,7 @@ def _contradicted(block: BlockCheck, found: Reading | None) -> Reason | None:
 
 
 def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Retention | None]) -> tuple[BlockCheck, ...]:
-    """``blocks`` with the retention that something better shows, and what the outputs alone said beside it."""
+    """``blocks`` with the retention of a ``better`` source, if any; that of the outputs alone is kept beside it."""
     return tuple(
         block
         if found is None
@@ -243,7 +250,7 @@ def _overruled(blocks: tuple[BlockCheck, ...], better: Sequence[Retention | None
 
 
 def _far(output: OutputCheck) -> Reason | None:
-    """The fault of an output that is farther from the reference than is allowed, where it is."""
+    """The fault of an output that is farther from the reference than allowed, if it is."""
     if output.error is None or output.error <= output.tolerance:
         return None
     sentence = (
@@ -271,7 +278,7 @@ def _lost(block: BlockCheck) -> str:
             f"The attention of block '{block.block}' is too strong or reversed, or more than attention is wrong along "
             f"its step: {figures}."
         )
-    # A narrow interval around 0: another map is often as far from the right one as the uniform map is.
+    # Uniform needs a narrow interval around 0: any wrong map is often as far from the right one as the uniform map is.
     return _uniform(block)
 
 
@@ -287,7 +294,7 @@ def _uniform(block: BlockCheck) -> str:
 
 
 def _is_flat(block: BlockCheck) -> bool:
-    """Whether a fault in how this block's map is computed could go unseen: its map is as good as uniform."""
+    """Whether a fault in computing this block's map could go undetected because the map is practically uniform."""
     if block.shape is None or block.shape_distance is None or block.distance < DISTANCE:
         return False
     return block.shape_distance < DISTANCE and block.shape.state is AttentionState.INCONCLUSIVE
@@ -303,10 +310,10 @@ def _unseen_map(block: BlockCheck) -> Reason:
 
 
 def _is_unguarded(block: BlockCheck) -> bool:
-    """Whether losing this block's attention could have gone unseen.
+    """Whether losing this block's attention could have gone undetected.
 
-    Seen would be a loss that breaks the tolerance, or one that the retention can tell: with float16 or int8 noise the
-    step often lies below the tolerance while its direction, over many probes, is still plain.
+    A loss is detected if it exceeds the tolerance or shows in the retention: with float16 or int8 noise the step is
+    often smaller than the tolerance, while its direction over many probes is still clear.
     """
     return block.distance < DISTANCE and block.state is AttentionState.INCONCLUSIVE
 
@@ -321,7 +328,7 @@ def _unguarded(block: BlockCheck) -> Reason:
 
 
 def _insensitive(golden: Golden, floors: Mapping[str, Floor], tolerance: float) -> list[Reason]:
-    """A doubt for each output that hardly differs between probes, which a constant would match."""
+    """A doubt for each output that differs so little between probes that a constant would match it."""
     doubts = []
     for name, outputs in golden.outputs.items():
         y = compact(outputs)
@@ -338,7 +345,7 @@ def _insensitive(golden: Golden, floors: Mapping[str, Floor], tolerance: float) 
 def _swapped(
     golden: Golden, arrays: Mapping[str, Array], floors: Mapping[str, Floor], tolerance: float
 ) -> list[Reason]:
-    """A fault when failing probes hold, within the tolerance, what the reference gives for other probes."""
+    """A fault if failing probes equal, within the tolerance, the reference of other probes."""
     name = next(iter(golden.outputs))
     y, z = compact(golden.outputs[name]), arrays[name]
     scale = scales(y)

@@ -1,6 +1,6 @@
-"""What an artifact is held against: probes, float64 reference outputs, ablation steps, noise floors; one npz file.
+"""The golden set: probes, float64 reference outputs, ablation steps and noise floors, in one npz file.
 
-numpy only; device-safe. A device needs this file, numpy and an engine to verify an artifact, and nothing else.
+numpy only; device-safe. To verify an artifact, a device needs this file, numpy and an engine, and nothing else.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _SCHEMA = "ulsam-deploy/golden/3"
 
 @dataclass(frozen=True)
 class PrecisionFloors:
-    """What artifacts of one precision are held against: noise floors of control runs in it, by output.
+    """The noise floors for artifacts of one precision, from control runs in that precision, by output.
 
-    ``kept``: positions of the probes on which the precision can work at all: float16 overflows on some, and int8 has
-    ranges for inputs like those that it was calibrated on.
+    ``kept``: positions of the probes on which the precision works at all: float16 overflows on some, and int8 only has
+    ranges for inputs like those of its calibration.
     """
 
     floors: Mapping[str, Floor]
@@ -39,18 +39,17 @@ class PrecisionFloors:
 
 @dataclass(frozen=True)
 class Golden:
-    """Probes and what the reference makes of them. P probes, B attention blocks.
+    """Probes and the reference's outputs for them. P probes, B attention blocks.
 
     ``inputs``: any numeric dtype, (P, ...). ``outputs``: float64 (P, ...), of the captured, unrewritten model.
-    ``reference_ablations``: float32 (B, P, ...), ``t_b - y``: the step that removing block b's attention makes;
-    ``uniform_ablations``: the step that making it uniform, 1/(H*W) everywhere, makes, or empty where nobody computed
-    that. ``shapes``: each output's real shape without the batch. An output of more than ``sketch.LIMIT`` values a
-    probe is kept as its count sketch, (P, LIMIT), so that the file stays small whatever the network is. ``floors``: of
-    float32. ``precision_floors``: of other precisions, by their names. ``artifact_ablations``: by artifact
-    (``onnx-int8``) and output, float32 (B, K, ...): what that artifact itself gave without each block's attention, on
-    the K probes of its noise floor. ``inside``: by artifact, what was read of each block inside it where it was made,
-    or ``None``.
-    Raises :class:`ExportError` when the arrays do not fit each other or are not finite.
+    ``reference_ablations``: float32 (B, P, ...), ``t_b - y``: the step from removing block b's attention;
+    ``uniform_ablations``: the step from making it uniform, 1/(H*W) everywhere, or empty where that was not computed.
+    ``shapes``: each output's real shape without the batch. An output of more than ``sketch.LIMIT`` values per probe is
+    stored as its count sketch, (P, LIMIT), so that the file stays small for any network. ``floors``: of float32.
+    ``precision_floors``: of other precisions, by name. ``artifact_ablations``: by artifact (``onnx-int8``) and output,
+    float32 (B, K, ...): the outputs of that artifact without each block's attention, on the K probes of its noise
+    floor. ``inside``: by artifact, the retention of each block that was read inside it when it was made, or ``None``.
+    Raises :class:`ExportError` if the arrays do not match each other or are not finite.
     """
 
     inputs: Mapping[str, Array]
@@ -82,13 +81,19 @@ class Golden:
         blocks: Sequence[str],
         probes: Sequence[str],
     ) -> Golden:
-        """A golden set out of whole runs, each a mapping from output name to (P, ...).
+        """Build a golden set from complete runs, each a mapping from output name to (P, ...).
 
-        ``reference``: float64 outputs; ``ablations``: one run a block, float64, with that block's attention removed,
-        and ``uniform_ablations`` with it made uniform;
-        ``controls``: float32 runs that make the noise floors (:func:`~ulsam_deploy.device.parity.noise.noise_floors`).
-        Runs of dense outputs may be given batch by batch through :func:`~ulsam_deploy.device.parity.sketch.compact`
-        first, as long as all of them are: set the true shapes then with :func:`dataclasses.replace`.
+        Runs of dense outputs may be passed through :func:`~ulsam_deploy.device.parity.sketch.compact` batch by batch
+        first, if all of them are; set the true shapes with :func:`dataclasses.replace` then.
+
+        Args:
+            inputs: The probes, (P, ...) by input name.
+            reference: The float64 outputs.
+            ablations: One float64 run for each block, with that block's attention removed.
+            controls: Float32 runs for the noise floors (:func:`~ulsam_deploy.device.parity.noise.noise_floors`).
+            uniform_ablations: One float64 run for each block, with that block's attention made uniform.
+            blocks: The names of the blocks.
+            probes: The names of the probes.
         """
         for what, runs in (("reference", ablations), ("uniform", uniform_ablations)):
             if len(runs) != len(blocks) and (runs or runs is ablations):
@@ -115,7 +120,7 @@ class Golden:
         )
 
     def take(self, order: Sequence[int]) -> Golden:
-        """The golden set of some of the probes, in another order: a smaller check, or a permuted batch."""
+        """The golden set of the probes at ``order``, in that order: for a smaller check, or a permuted batch."""
         index = np.asarray(order, dtype=np.intp)
         return Golden(
             inputs={name: array[index] for name, array in self.inputs.items()},
@@ -126,12 +131,12 @@ class Golden:
             floors=self.floors,
             blocks=self.blocks,
             probes=tuple(self.probes[i] for i in index),
-        )  # what other precisions say holds for their own probes only
+        )  # the figures of other precisions are valid for their own probes only
 
     def at(self, precision: str) -> Golden:
-        """What artifacts in ``precision`` are held against: its floors, on the probes that it can work on.
+        """The golden set for artifacts in ``precision``: its floors, and the probes on which it works.
 
-        Raises :class:`UnavailableError` when the set was made without that precision.
+        Raises :class:`UnavailableError` if the set was made without that precision.
         """
         if precision == "fp32":
             return self
@@ -145,7 +150,7 @@ class Golden:
         return replace(self.take(found.kept), floors=found.floors)
 
     def save(self, path: Path) -> None:
-        """Write one npz; the same set gives the same bytes (members in order, no dates; names live in ``meta``)."""
+        """Write one npz; the bytes are deterministic (members in order, no dates; names are in ``meta``)."""
         meta = {
             "schema": _SCHEMA,
             "inputs": list(self.inputs),
@@ -178,7 +183,7 @@ class Golden:
     def load(cls, path: Path) -> Golden:
         """Read what :meth:`save` wrote; nothing in the file can run code.
 
-        Raises :class:`UsageError` when there is no such file, :class:`RefusedError` when it is not a sound golden set.
+        Raises :class:`UsageError` if there is no such file, :class:`RefusedError` if it is not a valid golden set.
         """
         if not path.exists():
             raise UsageError(f"there is no file '{path}'", expected="a golden set (golden.npz)")
@@ -234,13 +239,13 @@ def _floors(found: Mapping[str, Any]) -> dict[str, Floor]:
 
 
 def _steps(name: str, ablations: Sequence[ArrayMap], y: Array) -> Array:
-    """What each ablation makes of output ``name``, less the reference ``y`` (P, K): float32 (B, P, K)."""
+    """Output ``name`` of each ablation, minus the reference ``y`` (P, K): float32 (B, P, K)."""
     steps = [compact(ablation[name]) - y for ablation in ablations]
     return np.stack(steps).astype(np.float32) if steps else np.zeros((0, *y.shape), np.float32)
 
 
 def _problem(golden: Golden) -> str:
-    """What is wrong with the set, in words, or an empty string."""
+    """What is wrong with the set, as text, or an empty string."""
     count = len(golden.probes)
     if count == 0 or len(set(golden.probes)) != count:
         return "it needs at least one probe, each with a name of its own"

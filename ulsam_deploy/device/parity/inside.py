@@ -1,9 +1,9 @@
 """Is the attention of each block still there? Read inside a running artifact, at the block. numpy only; device-safe.
 
-In int8 every rounding behind a block answers to the smallest change in front of it, and on a few outputs that noise
-hides a small step even where an artifact is compared with its own ablation. At the block itself artifact and ablation
-have one input, so that their difference is what the attention adds, rounded as the artifact stores it for the next
-product, and nothing else.
+In int8, the smallest change before a block alters every rounding after it. In a network with few outputs, that noise
+hides a small step even when an artifact is compared with its own ablation. At the block itself, artifact and ablation
+have the same input, so their difference is exactly what the attention adds, rounded as the artifact stores it for the
+next product.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from ulsam_deploy.device.arrays import Array
 #: A retention and the ends of its interval.
 Reading = tuple[float, float, float]
 
-#: A tensor changes when it changes by this part of its size: engines fuse an ablation otherwise, and sum in another
-#: order.
+#: A tensor counts as changed from this fraction of its size on: engines fuse an ablation differently, and sum in
+#: another order.
 _CHANGED = 1e-5
-#: Nearer than this, a tensor is the block's result, upstream errors included; nearer to that than the next number, it
-#: is the same result stored again.
+#: A tensor within the first distance is the block's result, including upstream errors; a tensor within the second
+#: distance of that one is the same result stored again.
 _RESULT, _STORED_AGAIN = 0.5, 0.05
 _SIGMAS = 3.0
 
 
 @dataclass(frozen=True)
 class Added:
-    """What the reference's block gives, and what of that its attention adds: float64 (N, C, H, W) each."""
+    """The result of the reference's block, and the part that its attention adds: float64 (N, C, H, W) each."""
 
     result: Array
     added: Array
 
 
 class Inside:
-    """Collects, batch by batch, what one block's attention does inside an artifact."""
+    """Collects, batch by batch, the effect of one block's attention inside an artifact."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[float, float]] = []
         self._found = True
 
     def note(self, reference: Added, whole: Mapping[str, Array], ablation: Mapping[str, Array]) -> None:
-        """One batch: all values inside the artifact and inside its ablation, by name, in running order."""
+        """Add one batch: all values inside the artifact and inside its ablation, by name, in execution order."""
         names = [name for name in whole if name in ablation and whole[name].shape == ablation[name].shape]
         changed = (place for place, name in enumerate(names) if _distance(whole[name], ablation[name]) > _CHANGED)
         first = next(changed, None)
         total = float(np.square(reference.added).sum())
-        if first is None:  # the maps themselves reach nothing
+        if first is None:  # removing the attention changes no value inside the artifact
             self._rows.append((0.0, total))
             return
         candidates = [name for name in names[first:] if whole[name].size == reference.result.size]
         pairs = [(_like(reference.result, whole[name]), name) for name in candidates]
-        # The block's input is as near; a view of it may stand behind the maps, in front of the product with them.
+        # The block's input is as near: a view of it may come after the maps, before the product with them.
         size = reference.result.size
         before = [_like(reference.result, whole[name]) for name in names[:first] if whole[name].size == size]
         pairs = [pair for pair in pairs if not any(np.array_equal(pair[0], value) for value in before)]
@@ -67,9 +67,9 @@ class Inside:
         self._rows.append((min(float((effect * reference.added).sum()) for effect in effects), total))
 
     def reading(self) -> Reading | None:
-        """How much of what the attention adds is there, with three jackknife standard errors over batches.
+        """The retention, with an interval of three jackknife standard errors over batches.
 
-        ``None`` where the block's result was found nowhere, or fewer than two batches were noted.
+        ``None`` if the block's result was not found, or fewer than two batches were added.
         """
         if not self._found or len(self._rows) < 2 or not sum(total for _, total in self._rows):
             return None
@@ -86,9 +86,9 @@ def _distance(one: Array, other: Array) -> float:
 
 
 def _like(reference: Array, value: Array, chosen: Array | None = None) -> Array:
-    """``value`` in the layout of ``reference`` (NCHW): as it is, or from channels last, whichever is nearer.
+    """``value`` in the layout of ``reference`` (NCHW): unchanged or from channels last, whichever is nearer to it.
 
-    With ``chosen``, the tensor's other version in that layout, the nearer to it.
+    With ``chosen``, the other version of the tensor in that layout, whichever form is nearer to ``chosen``.
     """
     forms = [np.asarray(value, np.float64).reshape(reference.shape)]
     if value.ndim == 4 and value.shape == tuple(reference.shape[i] for i in (0, 2, 3, 1)):

@@ -1,8 +1,8 @@
 """Seeded probe inputs: natural-looking ones, and adversarial ones that push attention to its extremes. numpy only.
 
-Everything is in the range that image networks are trained on after normalisation: mean near 0, deviation near 1. Most
-values are multiples of 1/64, about the step of a normalised 8-bit image, which packs well; the tiny and the noise
-probes keep whole mantissas, so that an engine that rounds its inputs is seen.
+All values are in the range that image networks are trained on after normalisation: mean near 0, deviation near 1. Most
+are multiples of 1/64, about the step of a normalised 8-bit image, which compresses well; the tiny and the noise probes
+keep full mantissas, so that an engine that rounds its inputs is detected.
 """
 
 from __future__ import annotations
@@ -22,13 +22,23 @@ _STEP = 64.0
 def make_probes(
     shapes: Mapping[str, Sequence[int]], *, seed: int = 0, count: int = 32, batch: int = 1
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    """Probes for inputs of the given ``shapes`` (without the batch), and a name for each probe.
+    """Make probes for inputs of the given shapes, and a name for each probe.
 
-    Returns float32 arrays (P, *shape) by input name and P names such as ``natural-3`` or ``huge``. P is ``count``
-    rounded up to a multiple of ``batch``. Natural and adversarial probes take turns, each adversarial kind once, so
-    that any batch mixes unlike neighbours; what is left over is natural. For images the axes are C x H x W; other
-    ranks work too: the first axis counts as channels where there are several, the rest as space.
-    Raises :class:`UsageError` when count, batch or a size is not positive.
+    Natural and adversarial probes alternate, each adversarial kind once, so that any batch mixes different kinds; the
+    remaining probes are natural. For images the axes are C x H x W; other ranks work too: the first axis counts as
+    channels where there are several axes, the rest as space.
+
+    Args:
+        shapes: The shape of each input by name, without the batch.
+        seed: The seed of the random generator.
+        count: The number of probes P, rounded up to a multiple of ``batch``.
+        batch: The batch size.
+
+    Returns:
+        Float32 arrays (P, *shape) by input name, and P names such as ``natural-3`` or ``huge``.
+
+    Raises:
+        UsageError: ``count``, ``batch`` or a size is not positive.
     """
     if count < 1 or batch < 1 or not shapes or any(size < 1 for shape in shapes.values() for size in shape):
         raise UsageError(
@@ -119,7 +129,7 @@ def _negative(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def _saturated(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Far on either side of what ReLU6 lets through."""
+    """Values far outside the range that ReLU6 passes, on both sides."""
     return np.where(natural(rng, shape) > 0, 12.0, -12.0)
 
 
@@ -135,7 +145,7 @@ def _impulse(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
 
 
 def _checkerboard(_: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Values that tie everywhere, and that a max pool of the wrong place or size changes."""
+    """Values with ties everywhere, changed by a max pool of the wrong position or size."""
     parity = np.indices(shape[1:]).sum(0) % 2
     return np.broadcast_to(np.where(parity == 0, 1.0, -1.0), shape)
 
@@ -158,7 +168,7 @@ def _spot(*corner: float) -> Kind:
     return make
 
 
-#: Each kind once, the most telling first: a small count leaves out the last ones.
+#: Each kind once, the most revealing first: a small count omits the last ones.
 ADVERSARIAL: Mapping[str, Kind] = {
     "impulse": _impulse,
     "huge": _huge,

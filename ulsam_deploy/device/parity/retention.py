@@ -1,19 +1,19 @@
-"""Is the attention of each block still there? Read off the outputs alone, for any artifact. numpy only; device-safe.
+"""Is the attention of each block still there? Estimated from the outputs alone, for any artifact. numpy; device-safe.
 
 With ``y`` the reference, ``t_b`` the ablation without the attention of block b and ``z`` the artifact, the least
 squares solution of ``z - y = sum_b c_b (t_b - y)`` over all probes and outputs gives the retention ``1 - c_b``: 1
-where the artifact takes the whole step from ablation to reference, 0 where the attention is lost.
+if the artifact takes the whole step from ablation to reference, 0 if the attention is lost.
 
 Every row is divided by the size of the probe's output and the output's noise floor ("whitened"), so that huge and tiny
-probes, and outputs of any unit, count alike. The half width of the interval adds in quadrature what can mislead:
+probes, and outputs of any unit, have equal weight. The half width of the interval adds three terms in quadrature:
 three jackknife standard errors over probes (Efron 1982; probes are the unit that was sampled, elements of one probe
-are not independent); three times what noise of one floor in each value would do; and the bias of a *systematic* error,
+are not independent); three times the effect of noise of one floor in each value; and the bias of a *systematic* error,
 such as weights rounded once for all probes, which does not average out over probes. Such an error aligns with the step
 by chance, with a cosine near ``1 / sqrt(d_s d_r)`` for the effective numbers of directions of step and residual
 (participation ratios), so the bias is that times residual over step. The form of this term was chosen on 672 simulated
-blocks with weights rounded to 6 .. 12 bits, of which 31 in 100 lay outside the interval without it; on 1800 fresh ones
-(other seeds, 5 .. 12 bits, whole and dead) the interval always held the truth, the farthest at 0.89 of the half width.
-It is what makes a poor int8 artifact inconclusive instead of wrongly "lost".
+blocks with weights rounded to 6 .. 12 bits, 31 % of which were outside the interval without it. On 1800 new ones
+(other seeds, 5 .. 12 bits, intact and lost) the interval always contained the truth, at most at 0.89 of its half width.
+Because of this term a poor int8 artifact is inconclusive and not wrongly "lost".
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from ulsam_deploy.device.parity.noise import scales
 from ulsam_deploy.device.parity.sketch import compact
 from ulsam_deploy.device.thresholds import KEPT, LOST
 
-#: An interval on both sides of this could be either, so nothing is concluded from it.
+#: An interval that contains this value could mean kept or lost, so nothing is concluded from it.
 _MIDDLE = 0.5
 
-#: A block whose step, less its best imitation by the other blocks' steps, keeps less than this part of its squared
-#: length (an angle under 2 degrees) has no direction of its own: second-order effects of its neighbours are larger.
+#: A block whose step, minus its best approximation by the other blocks' steps, keeps less than this fraction of its
+#: squared length (an angle under 2 degrees) has no direction of its own: second-order effects of others are larger.
 _OWN_PART = 1e-3
 
 _SIGMAS = 3.0
@@ -52,13 +52,13 @@ def retention(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str
 def by_ablations(
     golden: Golden, produced: Mapping[str, Array], artifact_ablations: Mapping[str, Array], floors: Mapping[str, Floor]
 ) -> tuple[Retention, ...]:
-    """The retention of every block, from the artifact's own ablations: what of the step does its attention still make?
+    """The retention of every block from artifact ablations: how much of the step does its attention still make?
 
-    ``artifact_ablations``: (B, P, ...) by output, what the same artifact in the same engine gave without each block's
-    attention. All that rounded weights do is common to an artifact and its ablation and drops out of their difference,
-    so that this sees in int8 what the outputs alone cannot show. The difference is projected on the reference's own
-    step; the interval is three jackknife standard errors over probes, and the chance alignment of what is left over.
-    Where nothing at all is different, it is what the grid of the outputs themselves could hide.
+    ``artifact_ablations``: (B, P, ...) by output, the outputs of the same artifact in the same engine without each
+    block's attention. The effect of rounded weights is common to an artifact and its ablation and cancels in their
+    difference, so this shows in int8 what the outputs alone cannot. The difference is projected on the reference's
+    step; the interval is three jackknife standard errors over probes, plus the chance alignment of the residual. If
+    nothing differs at all, the interval is what the grid of the output values could hide.
     """
     steps, error = _whitened(golden, produced, floors)
     _, shifted = _whitened(golden, {name: produced[name] + _grain(produced[name]) for name in golden.outputs}, floors)
@@ -72,10 +72,9 @@ def by_ablations(
 def is_mixed_up(
     golden: Golden, produced: Mapping[str, Array], artifact_ablations: Mapping[str, Array], floors: Mapping[str, Floor]
 ) -> bool:
-    """Whether an ablation that should lack one block's attention seems to lack another's: where nobody knows which is
-    which.
+    """Whether an ablation of one block's attention seems to remove another block's, if their order is not known.
 
-    That it takes away all of another block's step, and not its own, is taken as a sign.
+    The sign of it: the ablation removes all of another block's step, and not its own.
     """
     count = len(golden.blocks)
     own = by_ablations(golden, produced, artifact_ablations, floors)
@@ -90,17 +89,17 @@ def is_mixed_up(
 
 
 def _grain(values: Array) -> float:
-    """The step of the grid that ``values`` lie on: the least difference of two, and no less than float32 has there."""
+    """The grid step of ``values``: the least difference of two of them, but at least the float32 resolution there."""
     distinct = np.unique(np.asarray(values, np.float64))
     finest = float(np.spacing(np.float32(np.abs(distinct).max(initial=0.0))))
     return max(finest, float(np.diff(distinct).min())) if distinct.size > 1 else finest
 
 
 def _projected(block: str, step: Array, effect: Array, grain: Array) -> Retention:
-    """``effect`` (P, K) along ``step`` (P, K): 1 when they are equal, 0 when there is no effect.
+    """``effect`` (P, K) along ``step`` (P, K): 1 if they are equal, 0 if there is no effect.
 
-    ``grain`` (P, K): the steps of the grid that outputs lie on. A rounding error on it is taken as uniform, so that its
-    variance is a twelfth of the square.
+    ``grain`` (P, K): the grid steps of the outputs. Rounding errors are assumed to be uniform, so their variance is
+    ``grain ** 2 / 12``.
     """
     lengths = np.square(step).sum(1)
     if not lengths.any():
@@ -118,10 +117,10 @@ def _projected(block: str, step: Array, effect: Array, grain: Array) -> Retentio
 
 
 def map_shape(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, Floor]) -> tuple[Retention, ...]:
-    """How much of the step from *uniform* attention to the reference each block took; empty where no ablation tells.
+    """How much of the step from *uniform* attention to the reference each block took; empty without such ablations.
 
-    1 where its map is the reference's, 0 where it is the same everywhere. Estimated beside the retention, so that
-    attention that is removed altogether does not count as uniform.
+    1 if its map is the reference's, 0 if the map is the same everywhere. It is estimated together with the retention,
+    so that attention that is removed altogether does not count as uniform.
     """
     if not golden.uniform_ablations:
         return ()
@@ -140,9 +139,9 @@ def overall(golden: Golden, produced: Mapping[str, Array], floors: Mapping[str, 
 
 
 def classify(low: float, high: float) -> AttentionState:
-    """The word for an interval: it must lie on one side of the middle, and reach into ``kept`` or ``lost``.
+    """The state for an interval: it must be on one side of the middle, and reach into ``kept`` or ``lost``.
 
-    Nothing is concluded from one that lies outside -0.1..1.1 altogether: lost attention alone cannot do that.
+    Nothing is concluded from one that is outside -0.1..1.1 altogether: lost attention alone cannot cause that.
     """
     if is_beyond(low, high):
         return AttentionState.INCONCLUSIVE
@@ -156,7 +155,7 @@ def classify(low: float, high: float) -> AttentionState:
 
 
 def is_beyond(low: float, high: float) -> bool:
-    """Whether a retention is certainly above 1.1 or below -0.1: attention too strong, reversed, or more is wrong."""
+    """Whether a retention is certainly above 1.1 or below -0.1: too strong, reversed, or something else is wrong."""
     return low > 1.0 + LOST or high < -LOST
 
 
@@ -168,7 +167,7 @@ def _whitened(
 ) -> tuple[Array, Array]:
     """The steps (B, P, K) and the artifact's error (P, K) of all outputs side by side, in noise floors.
 
-    ``ablations``: the steps of other ablations than the ablated ones.
+    ``ablations``: steps to use instead of those of the reference ablations.
     """
     made = golden.reference_ablations if ablations is None else ablations
     steps, errors = [], []
@@ -190,7 +189,7 @@ def _estimate(blocks: tuple[str, ...], steps: Array, error: Array) -> tuple[Rete
     unit = np.where(size > 0, size, 1.0)
     c = _solve(gram, crosses.sum(0), unit)
     own = _own_part(gram, unit)
-    length = unit * np.sqrt(np.maximum(own, _RIDGE))  # of each step, less what the others can imitate
+    length = unit * np.sqrt(np.maximum(own, _RIDGE))  # of each step, minus its approximation by the others
     residual = error - np.tensordot(c, steps, 1)
     directions = np.array([_directions(step) for step in steps]) * _directions(residual)
     half = np.sqrt(
@@ -205,7 +204,7 @@ def _estimate(blocks: tuple[str, ...], steps: Array, error: Array) -> tuple[Rete
 
 
 def _directions(rows: Array) -> float:
-    """In how many directions the rows (P, K) lie: the participation ratio of their squared singular values."""
+    """The effective number of directions of the rows (P, K): the participation ratio of squared singular values."""
     gram = rows @ rows.T
     squares = float(np.square(gram).sum())
     return float(np.trace(gram)) ** 2 / squares if squares > 0 else 1.0
@@ -218,14 +217,14 @@ def _solve(gram: Array, cross: Array, unit: Array) -> Array:
 
 
 def _own_part(gram: Array, unit: Array) -> Array:
-    """The part of each step's squared length that the other steps cannot imitate, 0..1 (B,); 0 for a zero step."""
+    """The fraction of each step's squared length that the others cannot express, 0..1 (B,); 0 for a zero step."""
     scaled = gram / np.outer(unit, unit) + _RIDGE * np.eye(len(unit))
     part = 1.0 / np.diagonal(np.linalg.inv(scaled))
     return np.where(np.diagonal(gram) > 0, np.clip(part, 0.0, 1.0), 0.0)
 
 
 def _jackknife(grams: Array, crosses: Array, unit: Array) -> Array:
-    """The standard error of each coefficient when probes are left out one by one (B,); infinite for one probe."""
+    """The jackknife standard error of each coefficient over probes (B,); infinite for one probe."""
     probes = len(grams)
     if probes < 2:
         return np.full(len(unit), np.inf)
@@ -241,7 +240,7 @@ def _hidden(b: int, blocks: tuple[str, ...], gram: Array, unit: Array, own: floa
         return ""
     alike = np.abs(gram[b] / (unit[b] * unit))
     alike[b] = -1.0
-    return f"its step cannot be told from that of '{blocks[int(np.argmax(alike))]}'"
+    return f"its step cannot be distinguished from that of '{blocks[int(np.argmax(alike))]}'"
 
 
 def _conclude(block: str, value: float, half: float, note: str) -> Retention:
@@ -251,7 +250,7 @@ def _conclude(block: str, value: float, half: float, note: str) -> Retention:
 
 
 def concluded(block: str, value: float, low: float, high: float) -> Retention:
-    """What the interval of an estimate says, and where it says nothing, why."""
+    """The retention for an interval, with a note if nothing can be concluded from it."""
     note = ""
     word = classify(low, high)
     if is_beyond(low, high):
@@ -262,5 +261,5 @@ def concluded(block: str, value: float, low: float, high: float) -> Retention:
 
 
 def _finite(value: float) -> float | None:
-    """``value``, or ``None`` where it is no number that can be written down."""
+    """``value``, or ``None`` where it is not finite."""
     return value if math.isfinite(value) else None

@@ -1,13 +1,13 @@
-"""Bounds the size of an output without losing sight of any of its elements. numpy only; device-safe.
+"""Bounds the size of an output while every element still counts. numpy only; device-safe.
 
-A dense output (a segmentation map, a feature map) is kept as its *count sketch*: every element is added, with a fixed
-pseudo-random sign, to one of :data:`LIMIT` sums. The map is linear, so that differences and least squares may be taken
-of sketches; it keeps the expected L2 norm; each element and its position count, which a selection of positions would
-not give: one wrong pixel moves one sum, a transposed map moves nearly all.
+A dense output (a segmentation map, a feature map) is stored as its *count sketch*: every element is added, with a fixed
+pseudo-random sign, to one of :data:`LIMIT` sums. The sketch is linear, so differences and least squares can be computed
+on sketches; it preserves the expected L2 norm; and, unlike a selection of positions, it depends on each element and its
+position: one wrong pixel changes one sum, a transposed map changes nearly all.
 
 Source: Charikar, Chen, Farach-Colton, "Finding frequent items in data streams", 2002. The signs come from SplitMix64
-(Steele, Lea, Flood 2014) and not from ``numpy.random``, whose streams may change from one numpy to the next: host and
-device need not have the same.
+(Steele, Lea, Flood 2014) and not from ``numpy.random``, whose streams may change between versions of numpy: host and
+device may have different ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 
-#: Values kept per probe and output: 1000-class logits stay exact, a dense output is sketched.
+#: Values stored per probe and output: 1000-class logits stay exact, a dense output is sketched.
 LIMIT = 4096
 
 
@@ -34,7 +34,7 @@ def compact(array: Array) -> Array:
 
 @lru_cache(maxsize=4)
 def _hash(size: int) -> tuple[Array, Array]:
-    """Where each of ``size`` elements goes (intp) and with which sign (float64)."""
+    """The sum that each of ``size`` elements is added to (intp), and its sign (float64)."""
     word = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -1,4 +1,4 @@
-"""Device profiles: what stands behind ``--device NAME``. Data in ``devices.toml``; users add files of their own.
+"""Device profiles, selected by ``--device NAME``. The data is in ``devices.toml``; users can add a file of their own.
 
 Standard library only.
 """
@@ -42,8 +42,10 @@ _SHIPPED = "devices.toml"
 
 
 def own_profiles() -> Path:
-    """Where a user's own profiles lie: ``$ULSAM_DEPLOY_DEVICES``, else ``ulsam-deploy/devices.toml`` in the user's
-    configuration folder (``$XDG_CONFIG_HOME`` or ``~/.config``).
+    """The path of the user's own profiles.
+
+    ``$ULSAM_DEPLOY_DEVICES``, else ``ulsam-deploy/devices.toml`` in the user's configuration folder
+    (``$XDG_CONFIG_HOME`` or ``~/.config``).
     """
     chosen = os.environ.get("ULSAM_DEPLOY_DEVICES")
     if chosen:
@@ -52,9 +54,9 @@ def own_profiles() -> Path:
 
 
 def devices() -> dict[str, Device]:
-    """Every profile by name: ours in the order of the file, then the user's own.
+    """Every profile by name: the shipped ones in the order of the file, then the user's own.
 
-    Raises :class:`UsageError` that names the file and the key when the user's own file isn't right.
+    Raises a :class:`UsageError` that names the file and the key if the user's own file isn't valid.
     """
     shipped, known = _shipped()
     own = own_profiles()
@@ -67,13 +69,13 @@ def devices() -> dict[str, Device]:
 
 @cache
 def _shipped() -> tuple[dict[str, Any], dict[str, Device]]:
-    """Our profiles as tables and as nouns."""
+    """The shipped profiles as tables and as objects."""
     tables = read_profiles(files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8"), _SHIPPED)
     return tables, {name: decode_profile(name, table, _SHIPPED) for name, table in tables.items()}
 
 
 def device(name: str) -> Device:
-    """The profile called ``name``; raises :class:`UsageError` that lists the known ones."""
+    """The profile called ``name``; raises a :class:`UsageError` that lists the known ones if there is none."""
     known = devices()
     if name not in known:
         jetpack5 = "; JetPack 5 is not supported (its Python is 3.8)" if name.endswith("jp5") else ""
@@ -82,15 +84,15 @@ def device(name: str) -> Device:
 
 
 def identities() -> dict[str, Identity]:
-    """What proves a machine to be a device, for every profile that says so; raises as :func:`devices` does."""
+    """What proves a machine to be a device, for every profile that states it; raises as :func:`devices` does."""
     return {name: found.identity for name, found in devices().items() if found.identity}
 
 
 def check_dla(name: str, precision: str, batch: int | None) -> None:
-    """Whether a network can be asked to run on the DLA of the device ``name``.
+    """Check that a network may be exported for the DLA of the device ``name``.
 
-    Raises :class:`UnavailableError` where the device or its TensorRT has none, :class:`UsageError` when the device is
-    not given, the batch is dynamic or the precision isn't one that a DLA computes in.
+    Raises :class:`UnavailableError` if the device or its TensorRT has none, :class:`UsageError` if the device is not
+    given, the batch is dynamic or a DLA does not compute in the precision.
     """
     if not name:
         raise UsageError("--dla needs a device", expected=", ".join(_with_dla()), todo="add --device")

@@ -1,4 +1,4 @@
-"""What a device profile says, as frozen nouns, and how one is read out of TOML. Standard library only."""
+"""The contents of a device profile as frozen dataclasses, and reading one from TOML. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _HEX = {"pattern": "0x[0-9a-f]{1,3}", "words": "a small hexadecimal number such 
 class TensorRTProfile:
     """The TensorRT of a device. ``opsets``: lowest and highest ONNX opset that its parser documents.
 
-    ``generation`` names the ``trtexec`` dialect; ``capability`` is the GPU's compute capability, empty where it varies.
-    ``dla_note`` says why there is no DLA where ``dla`` is false.
+    ``generation`` names the ``trtexec`` dialect; ``capability`` is the GPU's compute capability, empty if it varies.
+    ``dla_note`` says why there is no DLA if ``dla`` is false.
     """
 
     version: str
@@ -36,7 +36,7 @@ class TensorRTProfile:
 class Release:
     """What is installed on a board with one release of its operating system.
 
-    ``python`` is major.minor; ``packages`` the distribution's; ``tags`` the wheel platforms that its C library takes;
+    ``python`` is major.minor; ``packages`` the distribution's; ``tags`` the wheel platforms its C library supports;
     ``wheels`` the exact requirements of each target's engine, ``tflite`` or ``onnx`` to ``name==version``.
     """
 
@@ -50,9 +50,9 @@ class Release:
 class ArmProfile:
     """The processor and software of an ARM board, as qemu and ``/proc/cpuinfo`` call them.
 
-    ``machine`` is ``uname -m``; ``cpu`` is qemu's word; ``core`` what people call it; ``model`` is the board's own
-    name. ``features`` are those that Linux lists on the *real* board. ``memory_mib`` is the least that is sold.
-    ``releases``: the distribution's code name to what is installed there.
+    ``machine`` is ``uname -m``; ``cpu`` is qemu's name of the processor, ``core`` its usual name; ``model`` is the
+    board's own name. ``features`` are those that Linux lists on the *real* board. ``memory_mib`` is the smallest memory
+    that is sold. ``releases`` maps the distribution's code name to what is installed there.
     """
 
     machine: str = field(metadata={"pattern": "aarch64|armv7l", "words": "aarch64 or armv7l"})
@@ -72,7 +72,7 @@ class ArmProfile:
 
 @dataclass(frozen=True)
 class BoardLimits:
-    """What one artifact may cost on the device; ``None``: no limit. Size in MB, instructions in millions a run."""
+    """Budgets of one artifact on the device; ``None``: no limit. Size in MB, instructions in millions per run."""
 
     size_mb: float | None = None
     instructions_m: float | None = None
@@ -80,8 +80,10 @@ class BoardLimits:
 
 @dataclass(frozen=True)
 class Device:
-    """One profile. ``tensorrt`` is ``None`` where there is no NVIDIA GPU, ``arm`` where nothing emulates it,
-    ``identity`` where no machine can prove that it is one.
+    """One device profile.
+
+    ``tensorrt`` is ``None`` if there is no NVIDIA GPU, ``arm`` if it can't be emulated, ``identity`` if no machine can
+    prove to be one.
     """
 
     name: str
@@ -98,10 +100,10 @@ _PARTS: Mapping[str, type[Any]] = {
 
 
 def read_profiles(text: str, source: str, base: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """The tables of a TOML ``text`` by name; one that says ``like = "NAME"`` starts from that one, here or in ``base``.
+    """The tables of a TOML ``text`` by name; ``like = "NAME"`` inherits from that table, here or in ``base``.
 
-    Raises :class:`UsageError` that names ``source`` where it isn't TOML, repeats a name of ``base``, or is like nothing
-    above it.
+    Raises a :class:`UsageError` that names ``source`` if it isn't TOML, repeats a name of ``base``, or inherits from a
+    table that is not above it.
     """
     tables = toml.parse(text, source)
     known: dict[str, Any] = dict(base or {})
@@ -118,7 +120,7 @@ def read_profiles(text: str, source: str, base: Mapping[str, object] | None = No
 
 
 def decode_profile(name: str, table: Mapping[str, object], source: str) -> Device:
-    """The :class:`Device` that ``table`` describes; raises :class:`UsageError` naming an unknown or missing key."""
+    """The :class:`Device` in ``table``; raises a :class:`UsageError` that names an unknown or missing key."""
     whole = _filled(Device, {"name": name, **table})
     for part, kind in _PARTS.items():
         if isinstance(whole[part], dict):
@@ -127,7 +129,7 @@ def decode_profile(name: str, table: Mapping[str, object], source: str) -> Devic
 
 
 def read_file(path: Path) -> str:
-    """The text of the user's own profiles; raises :class:`UsageError` when they can't be read."""
+    """The text of the user's own profiles; raises :class:`UsageError` if they can't be read."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -135,7 +137,7 @@ def read_file(path: Path) -> str:
 
 
 def _merged(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
-    """``child`` over ``parent``, table by table."""
+    """Merge ``child`` into ``parent``, table by table; ``child`` wins."""
     merged = dict(parent)
     for key, value in child.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
@@ -144,6 +146,6 @@ def _merged(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, An
 
 
 def _filled(cls: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """``table`` with the defaults of ``cls`` where it says nothing: the codec itself knows no defaults."""
+    """``table`` with the defaults of ``cls`` for missing keys: the codec itself has no defaults."""
     given = [field for field in dataclasses.fields(cls) if field.default is not dataclasses.MISSING]
     return {**{field.name: codec.encode(field.default, field.name) for field in given}, **table}

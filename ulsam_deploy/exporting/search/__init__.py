@@ -1,4 +1,4 @@
-"""Searches that make, judge and time artifacts: ``--precision auto`` by a budget, ``--tune`` among equal forms."""
+"""Searches that make, judge and time artifacts: ``--precision auto`` within a budget, ``--tune`` among lowerings."""
 
 from ulsam_deploy.exporting.search.auto import Found, search
 from ulsam_deploy.exporting.search.recipes import RECIPE, Recipes, read_recipes, recipes_text

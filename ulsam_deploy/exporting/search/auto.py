@@ -1,10 +1,11 @@
-"""The search for one target: whole precisions first, then which modules int8 must leave alone, then the clock.
+"""The search for one target: whole precisions first, then which modules int8 must not quantize, then timing.
 
-1. fp32, and every lower precision of the target as a whole.
-2. Where plain int8 does not keep to the budget: what each part of the network does alone in int8, found once
-   for all targets in torch (:mod:`ulsam_deploy.graph.sensitivity`), gives the order; the fewest parts, then the
-   fewest modules of them, that the target's own artifact needs kept (:mod:`ulsam_deploy.exporting.search.strategy`).
-3. Of what keeps to the budget, the fastest by measured time (:func:`ulsam_deploy.exporting.search.trial.fastest`).
+1. Try fp32, and every lower precision of the target as a whole.
+2. If plain int8 does not keep to the budget, find the fewest parts of the network, then the fewest of their modules,
+   that the target's own artifact needs in floating point (:mod:`ulsam_deploy.exporting.search.strategy`). Parts are
+   tried in the order of the harm that each does alone in int8, which is measured in torch, once for all targets
+   (:mod:`ulsam_deploy.graph.sensitivity`).
+3. Of the artifacts within the budget, take the fastest (:func:`ulsam_deploy.exporting.search.trial.fastest`).
 """
 
 from __future__ import annotations
@@ -31,10 +32,15 @@ FP32 = Recipe()
 
 @dataclass(frozen=True)
 class Found:
-    """The outcome: ``recipe``, and whether it is within ``budget`` (``met``); ``fp32`` where nothing is.
+    """The outcome of a search.
 
-    ``sentence`` says so in words. ``trials``: all of them; ``best``: those that no other one beats in both time and
-    deviation; ``missed``: by a trial's label, where it lies outside the budget.
+    Attributes:
+        recipe: The chosen recipe; fp32 if nothing is within the budget.
+        met: Whether it is within ``budget``.
+        sentence: The outcome in one sentence.
+        trials: All trials.
+        best: Those that no other trial beats in both time and deviation.
+        missed: By a trial's label, which limits of the budget it misses.
     """
 
     recipe: Recipe
@@ -70,10 +76,11 @@ class Found:
 
 
 def search(builder: Builder, exporter: Exporter) -> Found:
-    """The fastest artifact of ``exporter`` within the budget of the options, fp32 where there is none.
+    """Find the fastest artifact of ``exporter`` within the budget of the options; fp32 if there is none.
 
-    Raises :class:`UnavailableError` where no engine here can run what is made, so that nothing could be judged, and
-    :class:`ExportError` where not even fp32 can be made.
+    Raises:
+        UnavailableError: No engine here can run the artifacts, so none can be judged.
+        ExportError: Not even fp32 can be made.
     """
     with Trials(builder, exporter) as trials:
         return _searched(builder, exporter, trials)
@@ -110,14 +117,14 @@ def _searched(builder: Builder, exporter: Exporter, trials: Trials) -> Found:
 
 @dataclass(frozen=True)
 class _Products:
-    """Paths and MACs, in parallel, of every module that int8 is for."""
+    """Paths and MACs, as parallel sequences, of every module that int8 can quantize."""
 
     paths: tuple[str, ...]
     macs: tuple[int, ...]
 
 
 def _products(builder: Builder) -> Sequence[tuple[str, int]]:
-    """Path and MACs of every module that int8 is for."""
+    """Path and MACs of every module that int8 can quantize."""
 
     def compute() -> _Products:
         from ulsam_deploy.graph.sensitivity import products
@@ -131,13 +138,13 @@ def _products(builder: Builder) -> Sequence[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class _Damage:
-    """By part, what it alone does in int8: attention lost, and error in tolerances."""
+    """By part, the harm it does alone in int8: attention lost, and error in tolerances."""
 
     parts: Mapping[str, float]
 
 
 def _damage(builder: Builder, parts: Sequence[NetworkPart], alive: Sequence[str]) -> Mapping[str, float]:
-    """By part, what it alone does in int8: attention lost from the blocks ``alive``, and error in tolerances."""
+    """By part, the harm it does alone in int8: attention lost from the blocks ``alive``, and error in tolerances."""
 
     def compute() -> _Damage:
         from ulsam_deploy.graph.sensitivity import sensitivity
@@ -160,7 +167,7 @@ def _damage(builder: Builder, parts: Sequence[NetworkPart], alive: Sequence[str]
 
 
 def _concluded(trials: Trials, budget: Budget, fp32: Trial) -> Found:
-    """Time what keeps to the budget, and the whole precisions to compare with; choose."""
+    """Time the trials within the budget, and the whole precisions for comparison, and choose."""
     missed = {trial.recipe: misses(trial, budget, fp32) for trial in trials.tried}
     within = [recipe for recipe, (wrong, large) in missed.items() if not wrong and not large]
     whole = [trial.recipe for trial in trials.tried if not trial.recipe.keep]

@@ -15,7 +15,7 @@ from ulsam_deploy.exporting.options import Recipe
 
 __all__ = ["RECIPE", "Recipes", "read_recipes", "recipes_text"]
 
-#: Its name in a bundle.
+#: The file's name in a bundle.
 RECIPE = "recipe.toml"
 SCHEMA = "ulsam-deploy.recipe/1"
 _TODO = f"give the {RECIPE} of a bundle that was made with --precision auto or --tune, or write one like it"
@@ -23,14 +23,14 @@ _TODO = f"give the {RECIPE} of a bundle that was made with --precision auto or -
 
 @dataclass(frozen=True)
 class Recipes:
-    """A recipe for each target, and the SHA-256 of the checkpoint they were found for."""
+    """A recipe for each target, and the SHA-256 of the checkpoint that they were found for."""
 
     model: str
     targets: Mapping[str, Recipe]
 
 
 def recipes_text(recipes: Recipes) -> str:
-    """The TOML; the same recipes give the same text."""
+    """The recipes as TOML; the same recipes give the same text."""
     lines = [
         "# The choices of ulsam-deploy export --precision auto or --tune. The same artifacts from the same checkpoint",
         "# (and calibration set) are made by: ulsam-deploy export MODEL --recipe recipe.toml [--calibration FILE]",
@@ -49,11 +49,11 @@ def recipes_text(recipes: Recipes) -> str:
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)  # TOML writes text as JSON does, but for what JSON halves
+    return json.dumps(value, ensure_ascii=False)  # as in JSON, except that TOML forbids surrogate pairs
 
 
 def read_recipes(path: Path) -> Recipes:
-    """The recipes in ``path``; raises :class:`UsageError` for anything else."""
+    """Read the recipes in ``path``; raises :class:`UsageError` for anything else."""
     content = toml.read(path, f"the recipe '{path}'", expected="a TOML file", todo=_TODO)
     if content.get("schema") != SCHEMA or set(content) != {"schema", "model", "targets"}:
         raise UsageError(
@@ -71,7 +71,7 @@ def read_recipes(path: Path) -> Recipes:
 def _recipe(table: object, where: str) -> Recipe:
     if not isinstance(table, dict) or set(table) - {"precision", "keep", "lowerings"}:
         raise UsageError(
-            f"{where}: {table!r} is no recipe", expected="precision, and keep where it is int8", todo=_TODO
+            f"{where}: {table!r} is not a recipe", expected="precision, and keep where it is int8", todo=_TODO
         )
     precision, keep, lowerings = table.get("precision"), table.get("keep", []), table.get("lowerings", {})
     if not isinstance(precision, str):

@@ -1,6 +1,6 @@
 """The search itself, on names alone: the fewest modules to keep in floating point so that the rest may be int8.
 
-Standard library only; what a choice leads to is asked of the caller, who makes artifacts and judges them.
+Standard library only; the caller makes the artifact of each choice and judges it.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ from dataclasses import dataclass
 
 __all__ = ["NetworkPart", "parts_of", "smallest_keep"]
 
-#: A network is first searched in about so many parts, and then module by module inside those that must be kept.
+#: A network is first searched in about this many parts, and then module by module inside those that must be kept.
 ENOUGH = 8
 
 
 @dataclass(frozen=True)
 class NetworkPart:
-    """Some modules that are kept together: their common path, and MACs by path of each module in it."""
+    """Modules that are kept together: their common path, and the MACs of each module by its path."""
 
     path: str
     modules: Mapping[str, int]
 
     @property
     def macs(self) -> int:
-        """Of all its modules."""
+        """The MACs of all its modules."""
         return sum(self.modules.values())
 
 
 def parts_of(modules: Mapping[str, int]) -> tuple[NetworkPart, ...]:
-    """``modules`` (MACs by path, in order) by common path: as short a one as gives :data:`ENOUGH` parts.
+    """Group ``modules`` (MACs by path, in order) by the shortest common path that gives :data:`ENOUGH` parts.
 
-    Where no length does, the shortest that gives the most.
+    If no length does, by the shortest that gives the most parts.
     """
     longest = max((path.count(".") + 1 for path in modules), default=0)
     best: dict[str, dict[str, int]] = {}
@@ -48,12 +48,19 @@ def parts_of(modules: Mapping[str, int]) -> tuple[NetworkPart, ...]:
 def smallest_keep(
     parts: Sequence[NetworkPart], damage: Mapping[str, float], holds: Callable[[tuple[str, ...]], bool]
 ) -> tuple[str, ...] | None:
-    """The paths to keep, in the order of ``parts``; ``None`` where not even keeping all of them holds.
+    """Find the fewest paths to keep in floating point.
 
-    ``damage``: by part, how much harm it alone does in int8. First the shortest beginning of the list of parts, worst
-    first, that holds (by halving); then each of its parts is given up again where the rest still holds, the costliest
-    first; then each module of the parts that are left. What comes back is never more than was seen to hold, and no
-    single part or module of it can be given up. ``holds`` is not asked twice for one choice if it remembers.
+    First, find by bisection the shortest prefix of the parts, sorted from the most harmful, that is sufficient. Then
+    drop each of its parts, the costliest first, if the rest is still sufficient; then each module of the remaining
+    parts. The result was itself seen to be sufficient, and without any single part or module it would not be.
+
+    Args:
+        parts: The parts of the network.
+        damage: By part, how much harm it does alone in int8.
+        holds: Whether keeping these paths is sufficient; may be called again for the same choice.
+
+    Returns:
+        The paths to keep, in the order of ``parts``; ``None`` if not even keeping all of them is sufficient.
     """
     order = {part.path: number for number, part in enumerate(parts)}
     ranked = sorted(parts, key=lambda part: (-damage[part.path], part.macs, order[part.path]))
@@ -89,7 +96,7 @@ def _whole(parts: Sequence[NetworkPart]) -> dict[str, list[str]]:
 
 
 def _paths(parts: Sequence[NetworkPart], kept: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """A part's own path where all of its modules are kept, else theirs: one spelling for one choice."""
+    """A part's own path if all of its modules are kept, otherwise theirs, so that a choice has only one form."""
     found: list[str] = []
     for part in parts:
         modules = kept.get(part.path, ())

@@ -1,4 +1,4 @@
-"""One recipe that was tried: what was measured, where it lies outside the budget, and in what order trials are best."""
+"""One trial of a recipe: what was measured, which limits of the budget it misses, and how trials are ranked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ __all__ = ["Trial", "fastest", "judgement", "misses", "undominated"]
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one recipe; ``failure`` in words, and nothing else, where the converter refused it.
+    """The result of one recipe.
 
-    ``error`` in noise floors of its precision and ``deviation``, the same as a part of the output's size, are ``None``
-    where an output could not be compared. ``retention`` by block; ``alive``: the blocks that surely are. ``drop``:
-    against PyTorch, where there is labelled data. ``ratio``: its time over fp32's, measured in turns; ``None`` where
-    nobody measured it. ``reason``: the first that its check gave, if any.
+    Attributes:
+        failure: The message if the converter refused the recipe; nothing else is known then.
+        error: The error in noise floors of its precision; ``None`` if an output could not be compared.
+        deviation: The same relative to the output's size.
+        retention: By block.
+        alive: The blocks whose attention is certainly kept.
+        drop: Against PyTorch, if there is labelled data.
+        ratio: Its time divided by fp32's, measured in turns; ``None`` if not measured.
+        reason: The first reason that its check gave, if any.
     """
 
     recipe: Recipe
@@ -38,20 +43,20 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """The recipe in words: ``int8, keep features.3``."""
+        """The recipe as text: ``int8, keep features.3``."""
         kept = ["keep " + " ".join(self.recipe.keep)] if self.recipe.keep else []
         forms = [f"{geometry}: {name}" for geometry, name in self.recipe.lowerings]
         return ", ".join([self.recipe.precision, *kept, *forms])
 
     @property
     def short(self) -> str:
-        """The same without names: ``int8, 3 kept``."""
+        """The recipe without the modules' names: ``int8, 3 kept``."""
         kept = len(self.recipe.keep)
         return self.recipe.precision + (f", {kept} kept" if kept else "")
 
     @property
     def least(self) -> float | None:
-        """The least retention of any block that has one."""
+        """The smallest retention of any block that has one."""
         return min((value for value in self.retention.values() if value is not None), default=None)
 
 
@@ -73,14 +78,14 @@ def judgement(recipe: Recipe, evidence: Evidence, size: int) -> Trial:
 
 
 def _deviation(output: OutputCheck) -> float:
-    """The error of one output that could be compared, as a part of its size."""
+    """The error of one comparable output, relative to its size."""
     return (output.error or 0.0) * (output.floor.of(output.statistic) if output.statistic else 0.0)
 
 
 def misses(trial: Trial, budget: Budget, fp32: Trial) -> tuple[list[str], list[str]]:
-    """Where ``trial`` lies outside ``budget``: in what it computes, and in its size; both empty where it keeps to it.
+    """List the limits of ``budget`` that ``trial`` misses: first those on its results, then the one on its size.
 
-    ``fp32``: the same target's, whose living blocks have to live and whose size percentages are of.
+    ``fp32`` is the trial of the same target in fp32: blocks kept there must be kept, and sizes in percent refer to it.
     """
     if trial.failure:
         return [trial.failure], []
@@ -105,10 +110,10 @@ def _floors(error: float | None) -> str:
 
 
 def fastest(trials: Sequence[Trial]) -> Trial:
-    """The fastest of ``trials``, all of them timed; where times cannot be told apart, the smallest.
+    """The fastest of ``trials``, all of them timed; the smallest of those that are equally fast.
 
-    Two times cannot be told apart where their intervals meet. Noise in the clock so decides nothing by itself: among
-    equals it is the bytes, then how many modules are kept, then the names, which are the same on every run.
+    Times whose intervals overlap count as equal, so that timing noise alone decides nothing. Equally fast trials are
+    ranked by size, then by the number of kept modules, then by name, so that the choice is the same on every run.
     """
     timed = [(trial, trial.ratio) for trial in trials if trial.ratio]
     best = min((ratio for _, ratio in timed), key=lambda ratio: ratio.estimate)
@@ -118,7 +123,7 @@ def fastest(trials: Sequence[Trial]) -> Trial:
 
 
 def undominated(trials: Sequence[Trial]) -> list[Trial]:
-    """The timed trials that no other one beats in time and deviation both, the fastest first."""
+    """The timed trials that no other one beats in both time and deviation, the fastest first."""
     points = [(t, t.ratio.estimate, t.deviation) for t in trials if t.ratio and t.deviation is not None]
     best = [
         (time, trial)

@@ -1,4 +1,4 @@
-"""Tries recipes: makes each artifact once, judges it, and remembers everything by content, so that a search resumes."""
+"""Tries recipes: makes each artifact once, judges it, and caches every result, so that a search can be resumed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from ulsam_deploy.graph.interfaces import Exporter
 
 __all__ = ["Trials"]
 
-#: Rounds that two artifacts are timed in turns, and seconds that each has in a round.
+#: Two artifacts are timed in turns: the number of rounds, and the seconds for each artifact in a round.
 ROUNDS, SECONDS = 9, 0.06
 
 
 @dataclass(frozen=True)
 class _Discordant:
-    """Samples that PyTorch gets right and the artifact wrong (``lost``), and the other way round."""
+    """The number of samples that PyTorch gets right and the artifact wrong (``lost``), and vice versa."""
 
     lost: int
     won: int
@@ -43,15 +43,15 @@ class _Discordant:
 
 @dataclass(frozen=True)
 class _Right:
-    """Which samples the network gets right, a bit each, in hexadecimal."""
+    """Which samples the network gets right: one bit for each, in hexadecimal."""
 
     bits: str
 
 
 class Trials:
-    """What is known of the recipes of one target; a context manager, which lets go of the artifacts.
+    """The trials of one target's recipes; a context manager, which deletes the artifacts at its end.
 
-    ``tried``: in the order in which they were asked for.
+    ``tried`` is in the order in which the trials were requested.
     """
 
     def __init__(self, builder: Builder, exporter: Exporter) -> None:
@@ -73,7 +73,7 @@ class Trials:
         return tuple(self._found.values())
 
     def __call__(self, recipe: Recipe) -> Trial:
-        """The trial of ``recipe``; what its converter refuses is a trial as well."""
+        """Try ``recipe``; if the converter refuses it, that is the trial's result."""
         if recipe not in self._found:
             name = f"try {self._exporter.target} {len(self._found) + 1}"
             with self._builder.progress.stage(name) as said:
@@ -86,7 +86,7 @@ class Trials:
         return self._found[recipe]
 
     def timed(self, recipe: Recipe, beside: Recipe) -> Trial:
-        """The trial with its time over that of ``beside``."""
+        """The trial of ``recipe`` with the ratio of its time to that of ``beside``."""
         trial = self(recipe)
         if trial.ratio is None and not trial.failure:
             if recipe == beside:
@@ -96,7 +96,7 @@ class Trials:
         return trial
 
     def ratio(self, recipe: Recipe, beside: Recipe) -> Interval:
-        """The time of ``recipe`` over that of ``beside``, both of which can be made, measured in turns."""
+        """The ratio of the time of ``recipe`` to that of ``beside``, measured in turns; both must be possible."""
         with self._builder.progress.stage(f"time {self._exporter.target}") as said:
             entries = [self._builder.key(self._exporter, one) for one in (recipe, beside)]
             ratio = self._builder.workspace.value(Interval, entries, lambda: self._measured(recipe, beside))
@@ -104,7 +104,7 @@ class Trials:
         return ratio
 
     def lowerings(self, recipe: Recipe, geometry: str) -> list[str]:
-        """The lowering of each block of ``geometry`` in the artifact by ``recipe``, as far as its exporter says so."""
+        """The lowering of each block of ``geometry`` in the artifact by ``recipe``, if its exporter records it."""
         said = self._made(recipe)[0].artifact.facts.lowerings
         blocks = self._builder.prepared.card.blocks
         return [said[block.path] for block in blocks if block.geometry == geometry and block.path in said]
@@ -118,7 +118,7 @@ class Trials:
         return dataclasses.replace(trial, drop=self._drop(recipe, made.artifact, folder, self._data))
 
     def _made(self, recipe: Recipe) -> tuple[BuiltArtifact, Path]:
-        """The artifact and its folder; made once here even where nothing may be cached."""
+        """The artifact and its folder; made only once even if nothing may be cached."""
         if recipe not in self._kept:
             folder = self._scratch / str(len(self._found))
             self._kept[recipe] = self._builder.artifact(self._exporter, recipe, folder), folder
@@ -136,7 +136,7 @@ class Trials:
         return self._data.digest() if self._data else ""
 
     def _drop(self, recipe: Recipe, artifact: Artifact, folder: Path, data: Labelled) -> Paired:
-        """The artifact against PyTorch on the labelled data."""
+        """Compare the artifact with PyTorch on the labelled data."""
 
         def compute() -> _Discordant:
             with self._runtime(artifact, folder) as runtime:
@@ -166,7 +166,7 @@ class Trials:
         return np.unpackbits(np.frombuffer(packed, np.uint8), count=data.count).astype(bool)
 
     def _measured(self, recipe: Recipe, beside: Recipe) -> Interval:
-        """One thread each, in turns, the order changing from round to round."""
+        """Time both with one thread, in turns, with the order changing from round to round."""
         feed = {
             name: array[: self._builder.prepared.batch] for name, array in self._builder.prepared.golden.inputs.items()
         }
@@ -188,7 +188,7 @@ class Trials:
 
 
 def interval_words(ratio: Interval | None) -> str:
-    """``0.62 (0.60-0.65)``."""
+    """The ratio as text: ``0.62 (0.60-0.65)``."""
     if ratio is None:
         return "-"
     return f"{ratio.estimate:.2f}" + (f" ({ratio.low:.2f}-{ratio.high:.2f})" if ratio.low and ratio.high else "")

@@ -1,9 +1,9 @@
-"""``--tune``: the fastest lowering of every block on one target, by the clock, of those that pass the proof and parity.
+"""``--tune``: finds the fastest lowering of every block on one target, of those that pass proof and parity check.
 
-Blocks of one geometry share a lowering. Geometry by geometry, every form that the exporter knows is made *in place*, as
-an artifact of the whole network, and timed in turns with the best one so far; it takes over only where the interval of
-the ratio lies below one. So noise in the clock changes nothing: what cannot be told from the exporter's own choice
-leaves it as it is.
+Blocks of one geometry share a lowering. For each geometry, every lowering of the exporter is built into an artifact of
+the whole network and timed in turns with the best one so far, which it replaces only if the whole interval of the ratio
+is below one. So timing noise changes nothing: a lowering that is not clearly faster than the exporter's own choice does
+not replace it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["Choice", "Tuned", "tune"]
 class Choice:
     """One lowering that was tried for the blocks of ``geometry``.
 
-    ``ratio``: the network's time over that with the best one before, ``None`` where it was not timed because it is
-    wrong or could not be made, which ``why`` tells.
+    ``ratio`` is the network's time divided by that with the best lowering before; ``None`` if it was not timed because
+    it is wrong or could not be made, as ``why`` explains.
     """
 
     geometry: str
@@ -41,7 +41,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The outcome: ``recipe`` names what is not as the exporter itself chooses; ``choices``: all that was tried."""
+    """The outcome: ``recipe`` has the lowerings that differ from the exporter's own; ``choices`` are all trials."""
 
     recipe: Recipe
     choices: tuple[Choice, ...]
@@ -52,9 +52,10 @@ class Tuned:
 
 
 def tune(builder: Builder, exporter: Exporter) -> Tuned:
-    """The recipe of the fastest fp32 artifact of ``exporter``.
+    """Find the recipe of the fastest fp32 artifact of ``exporter``.
 
-    Raises :class:`UnavailableError` where no engine here can run what is made, so that nothing could be timed.
+    Raises:
+        UnavailableError: No engine here can run the artifacts, so none can be timed.
     """
     geometries = list(dict.fromkeys(block.geometry for block in builder.prepared.card.blocks))
     best, choices = Recipe(), list[Choice]()
@@ -73,7 +74,7 @@ def tune(builder: Builder, exporter: Exporter) -> Tuned:
 
 
 def _fastest(trials: Trials, best: Recipe, geometry: str, lowerings: Sequence[str], choices: list[Choice]) -> Recipe:
-    """``best``, or the recipe that differs from it in the blocks of ``geometry`` and is surely faster."""
+    """``best``, or a recipe that differs from it in the blocks of ``geometry`` and is clearly faster."""
     start, own = best, set(trials.lowerings(best, geometry))
     for name in lowerings:
         if own == {name}:

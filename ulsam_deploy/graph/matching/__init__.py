@@ -1,1 +1,1 @@
-"""Finds attention in a captured graph by its operations, whoever wrote the module and however it is spelled."""
+"""Finds attention in a captured graph by its operations, whatever module it is in and however it is written."""

@@ -1,8 +1,8 @@
 """From attention branches to whole blocks: finds ``y = x + a*x`` over all subspaces of one tensor ``x``.
 
-Everything between the operations that compute is movement, and movement is compared by origins (:mod:`moves`): a
-block is a set of products whose elements come from ``x`` position by position, weighted by the attention of their own
-subspace at their own position, and put together again in the order of ``x``.
+Everything between the operations that compute is data movement, which is compared by origins (:mod:`.movement`). A
+block is a set of products whose elements come from ``x`` position by position, are weighted by the attention of their
+own subspace at their own position, and are put together again in the order of ``x``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ aten = torch.ops.aten
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A node ``x' + a*x'``: ``x_origin`` and ``score_origin`` say where each element's ``x'`` and ``a`` are from.
+    """A node ``x' + a*x'``: ``x_origin`` and ``score_origin`` say where ``x'`` and ``a`` of each element come from.
 
-    ``product`` is the node that ``a`` multiplies, ``softmaxes`` are the nodes that ``a`` consists of.
+    ``product`` is the node that ``a`` multiplies; ``softmaxes`` are the nodes that ``a`` consists of.
     """
 
     node: Node
@@ -50,7 +50,7 @@ class Piece:
 class Match:
     """One ULSAM block: output node ``y``, input node ``x``, its units in channel order and the gate of each.
 
-    ``maps`` are the origins of its attention maps, ``(N, g, H, W)``; ``orders`` those of the softmaxes that yield them.
+    ``maps`` are the origins of its attention maps, ``(N, g, H, W)``; ``orders`` those of the softmaxes that give them.
     """
 
     y: Node
@@ -63,20 +63,20 @@ class Match:
 
     @property
     def subspaces(self) -> int:
-        """Number of attention maps."""
+        """The number of attention maps."""
         return sum(unit.maps for unit in self.units)
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a graph holds: blocks to fuse, and look-alikes as ``(softmax nodes, reason)``."""
+    """What was found in a graph: blocks to fuse, and look-alikes as ``(softmax nodes, reason)``."""
 
     matches: tuple[Match, ...]
     refused: tuple[tuple[tuple[Node, ...], str], ...]
 
 
 class _Scores:
-    """Who owns which attention map: softmaxes hold the origins of the scores that they normalise (``orders``)."""
+    """The unit that each attention map belongs to, by the origins of the scores of each softmax (``orders``)."""
 
     def __init__(self, units: Iterable[Unit], orders: Mapping[Node, Tensor], origins: Origins) -> None:
         self.orders = orders
@@ -86,7 +86,7 @@ class _Scores:
         }
 
     def owner(self, origin: Tensor) -> tuple[Unit, int]:
-        """The unit and the number of its map that weigh one channel; ``origin`` has shape ``(N, H, W)``."""
+        """The unit, and the number of its map, that weights one channel; ``origin`` has shape ``(N, H, W)``."""
         first = int(origin[0, 0, 0])
         if first not in self._owner:
             raise NotUlsamError("its attention map is not applied position by position (transposed, mixed or shifted)")
@@ -97,7 +97,7 @@ class _Scores:
 
 
 def find_blocks(graph: Graph, constants: Constants) -> Findings:
-    """All ULSAM blocks of ``graph``, and the look-alikes with the reason why they are not."""
+    """Find all ULSAM blocks of ``graph``, and the look-alikes with the reason why they are none."""
     origins = Origins(constants)
     scores, reasons = _read_scores(graph, constants, origins)
     pieces = {piece.node: piece for piece in _pieces(graph, scores, origins)}
@@ -123,7 +123,7 @@ def find_blocks(graph: Graph, constants: Constants) -> Findings:
 
 
 def _read_scores(graph: Graph, constants: Constants, origins: Origins) -> tuple[_Scores, dict[Node, str]]:
-    """Every branch that ends in a softmax as ULSAM's does, and why the softmaxes that only look like it do not."""
+    """Read every branch that ends in a softmax as in ULSAM; for softmaxes that only look like it, the reason."""
     units: dict[Node, Unit] = {}
     orders: dict[Node, Tensor] = {}
     reasons: dict[Node, str] = {}
@@ -139,7 +139,7 @@ def _read_scores(graph: Graph, constants: Constants, origins: Origins) -> tuple[
 
 
 def _grouped(reasons: dict[Node, str], constants: Constants) -> Iterator[tuple[tuple[Node, ...], str]]:
-    """Refused softmaxes whose chains start at the same tensor are, for the same reason, one refusal."""
+    """Group refused softmaxes whose chains start at the same tensor and have the same reason into one refusal."""
     groups: dict[tuple[str, Node], list[Node]] = {}
     for softmax, reason in reasons.items():
         start = softmax
@@ -183,7 +183,7 @@ def _readings(node: Node) -> Iterator[tuple[Node, Node, Node]]:
 
 
 def _both(node: Node) -> tuple[tuple[Node, Node], ...]:
-    """The two operands of a binary node in both orders; nothing when one is a number."""
+    """The two operands of a binary node in both orders; empty if one is a number."""
     left, right = node.args[:2]
     if not isinstance(left, Node) or not isinstance(right, Node) or node.kwargs:
         return ()
@@ -212,9 +212,9 @@ def _assemble(first: Piece, pieces: Mapping[Node, Piece], scores: _Scores, origi
 
 
 def _ends(first: Piece, pieces: Mapping[Node, Piece], origins: Origins) -> tuple[Node, Node, Tensor]:
-    """The block's input and output node: ``y`` holds, element by element, pieces made of the elements of ``x``.
+    """The block's input and output node: every element of ``y`` is from a piece made of the same element of ``x``.
 
-    One subspace alone fits that too; the whole block is the largest that does.
+    A single subspace matches that too; the whole block is the largest match.
     """
     candidates = [node for node in upstream(first.product) if len(shape_of(node)) == 4]
     for y in sorted(sorted(reached(first.node)), key=lambda node: -math.prod(shape_of(node))):
@@ -228,7 +228,7 @@ def _ends(first: Piece, pieces: Mapping[Node, Piece], origins: Origins) -> tuple
 
 
 def _gates(units: Sequence[Unit], x_origin: Tensor, size: int, origins: Origins) -> tuple[Affine, ...]:
-    """For each unit the reading of its gate whose source is exactly the channels of ``x`` that its maps weigh."""
+    """For each unit, the reading of its gate whose source is exactly the channels of ``x`` that its maps weight."""
     gates, start = [], 0
     for unit in units:
         own = x_origin[:, start : start + size * unit.maps]

@@ -1,8 +1,8 @@
-"""From a softmax back to the input of its gate: reads one attention branch of ULSAM out of a captured graph.
+"""From a softmax back to the input of its gate: reads one attention branch of ULSAM from a captured graph.
 
     x -> [1x1 depthwise conv, BN]* -> ReLU -> max pool 3x3 s1 p1 -> 1x1 conv -> [BN]* -> ReLU -> softmax over H*W
 
-Batch norms and per-channel constants are folded in float64 on the way. A branch that starts like this and then isn't
+Batch norms and per-channel constants are folded in float64 on the way. A branch that starts like this and then differs
 raises :class:`NotUlsamError` with the reason.
 """
 
@@ -28,7 +28,7 @@ _CONVS = (aten.conv2d.default, aten.conv2d.padding)
 _POOLS = (aten.max_pool2d.default, aten.max_pool2d_with_indices.default)
 _BATCH_NORMS = (aten._native_batch_norm_legit_no_training.default, aten.batch_norm.default)
 _SOFTMAXES = (aten.softmax.int, aten._softmax.default)
-#: ReLU in other words: the operator and the arguments after the tensor with which it is one.
+#: Other forms of ReLU: the operator, and the arguments after the tensor that make it one.
 _RELUS: dict[Any, tuple[Any, ...]] = {
     aten.relu.default: (),
     aten.clamp.default: (0,),
@@ -43,7 +43,7 @@ POOLS_ANOTHER = "its max pool reads another tensor than the gated branch (depthw
 
 
 class NotUlsamError(Exception):
-    """Why something that looks like ULSAM attention must be left as it is."""
+    """Why something that looks like ULSAM attention must be left unchanged."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,27 @@ class Affine:
 
     @classmethod
     def identity(cls, source: Node, channels: Tensor) -> Affine:
-        """The ``channels`` of ``source`` as they are."""
+        """The identity on the ``channels`` of ``source``."""
         ones = torch.ones(len(channels), dtype=torch.float64)
         return cls(ones, torch.zeros_like(ones), source, channels)
 
     def at(self, channels: Tensor) -> Affine:
-        """Only some of these channels."""
+        """The same function for only some of the channels."""
         return Affine(self.scale[channels], self.bias[channels], self.source, self.channels[channels])
 
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One branch: ``maps`` attention maps computed from as many equal runs of channels.
+    """One branch: ``maps`` attention maps computed from the same number of equal runs of channels.
 
-    ``scores`` is the node ``(N, maps, H, W)`` whose maps a softmax normalises. ``gate`` is what is max-pooled;
-    ``gates`` are the readings of what its ReLU sees, from the nearest source to the farthest: a batch norm in front
-    may belong to the block or to the network, and only the block's input can tell. ``score_weight`` ``(maps, C/maps)``
-    and ``score_bias`` ``(maps,)`` are float64; ``kernel`` tells whose score weights these are.
+    Attributes:
+        scores: The node ``(N, maps, H, W)`` whose maps a softmax normalises.
+        gate: The node that is max-pooled.
+        gates: The readings of the input of the gate's ReLU, from the nearest source to the farthest: a batch norm in
+            front may belong to the block or to the network, which only the block's input can decide.
+        score_weight: Float64 ``(maps, C/maps)``.
+        score_bias: Float64 ``(maps,)``.
+        kernel: Identifies the module that the score weights belong to.
     """
 
     scores: Node
@@ -85,24 +89,24 @@ class Unit:
 
     @property
     def maps(self) -> int:
-        """How many attention maps this branch yields per image."""
+        """The number of attention maps of this branch for one image."""
         return len(self.score_bias)
 
 
 def is_softmax(node: Node) -> bool:
-    """Whether ``node`` is a softmax, in either of torch's spellings."""
+    """Whether ``node`` is a softmax, in either of torch's forms."""
     return node.target in _SOFTMAXES
 
 
 def is_relu(node: Node) -> bool:
-    """Whether ``node`` is a ReLU, in any of torch's spellings."""
+    """Whether ``node`` is a ReLU, in any of torch's forms."""
     return node.target in _RELUS and node.args[1:] == _RELUS[node.target] and not node.kwargs
 
 
 def looks_like_attention(softmax: Node, constants: Constants, origins: Origins) -> bool:
-    """Whether scores as ULSAM makes them are normalised and then weight something: worth a reason if refused.
+    """Whether ``softmax`` normalises scores like ULSAM's and its result weights something: a refusal needs a reason.
 
-    Such scores come from a convolution and have at least one of the two marks: a max pool before, an activation after.
+    Such scores come from a convolution, with a max pool before it, an activation after it, or both.
     """
     weighs = any(
         user.target in (*_MULS, *_ADDS, aten.addcmul.default) for node in reached(softmax) for user in node.users
@@ -142,7 +146,7 @@ def read_softmax(softmax: Node, constants: Constants, origins: Origins) -> tuple
 
 
 def _check_rows(order: Tensor, scores: Sequence[Node], origins: Origins) -> None:
-    """Each softmax row (the last axis) must hold all H*W positions of one map of one image, and nothing else."""
+    """Check that each softmax row (the last axis) holds all H*W positions of one map of one image, and nothing else."""
     height, width = shape_of(scores[0])[2:]
     rows = order.reshape(-1, order.shape[-1]).sort(1).values
     if rows.shape[1] == 1 and height * width > 1:
@@ -154,14 +158,14 @@ def _check_rows(order: Tensor, scores: Sequence[Node], origins: Origins) -> None
 
 
 def _are_rows_of(rows: Tensor, table: Tensor) -> bool:
-    """Whether every row is one of ``table``, whose rows are distinct ascending runs."""
+    """Whether every row is a row of ``table``, whose rows are distinct ascending runs."""
     table = table[table[:, 0].argsort()]
     at = torch.searchsorted(table[:, 0].contiguous(), rows[:, 0].contiguous()).clamp_max(len(table) - 1)
     return torch.equal(table[at], rows)
 
 
 def read_unit(scores: Node, constants: Constants, origins: Origins) -> Unit:
-    """The branch that ends in the ReLU ``scores``; raises :class:`NotUlsamError` where it differs from ULSAM's."""
+    """Read the branch that ends in the ReLU ``scores``; raises :class:`NotUlsamError` if it differs from ULSAM's."""
     norm = _peel(scores.all_input_nodes[0], constants, origins)[-1]
     conv = norm.source
     if conv.target not in _CONVS or not _is_pointwise(conv):
@@ -187,9 +191,9 @@ def read_unit(scores: Node, constants: Constants, origins: Origins) -> Unit:
 
 
 def _gate(pooled: Node, origins: Origins) -> tuple[Node, Node, Tensor]:
-    """What is pooled, what its ReLU sees, and the channels of that which reach ``pooled``.
+    """The node that is pooled, the input of its ReLU, and the channels of that input which reach ``pooled``.
 
-    Max pool and ReLU commute, so they may come in either order.
+    Max pool and ReLU commute, so either may come first.
     """
     node, channels = _selection(pooled, origins)
     if is_relu(node):
@@ -203,7 +207,7 @@ def _gate(pooled: Node, origins: Origins) -> tuple[Node, Node, Tensor]:
 
 
 def _selection(node: Node, origins: Origins) -> tuple[Node, Tensor]:
-    """The node that ``node`` takes whole channels of, and which; ``node`` and all its channels where it moved more."""
+    """The node that ``node`` takes whole channels from, and which; ``node`` itself if it moves more than channels."""
     own = torch.arange(shape_of(node)[1]) if len(shape_of(node)) > 1 else torch.arange(0)
     source = only_source(node)
     if source is None or len(shape_of(node)) != 4 or len(shape_of(source)) != 4:
@@ -216,7 +220,7 @@ def _selection(node: Node, origins: Origins) -> tuple[Node, Tensor]:
 
 
 def _check_pool(pool: Node) -> Node:
-    """The input of a 3x3, stride 1, padding 1 max pool."""
+    """The input of ``pool``, which must be a max pool with kernel 3x3, stride 1 and padding 1."""
     if pool.target is operator.getitem and pool.args[1] == 0 and isinstance(pool.args[0], Node):
         pool = pool.args[0]
     if pool.target not in _POOLS:
@@ -246,7 +250,7 @@ def _is_pointwise(conv: Node) -> bool:
 
 
 def _weights(conv: Node, constants: Constants) -> tuple[Tensor, Tensor, int]:
-    """Weight, bias (zeros where there is none) and groups of a convolution."""
+    """Weight, bias (zeros if there is none) and groups of a convolution."""
     weight_node, bias_node = conv.args[1], conv.args[2] if len(conv.args) > 2 else None
     assert isinstance(weight_node, Node)
     if not constants.known(weight_node) or (isinstance(bias_node, Node) and not constants.known(bias_node)):
@@ -257,9 +261,9 @@ def _weights(conv: Node, constants: Constants) -> tuple[Tensor, Tensor, int]:
 
 
 def _grouped(weight: Tensor, groups: int) -> tuple[Tensor, int]:
-    """A convolution of all channels, all weights of which are zero but those of as many groups as outputs, as that.
+    """Rewrite a dense convolution as a grouped one, if only the weights of one group for each output are not zero.
 
-    Some engines are faster with the zeros, so converters write it so.
+    Some engines are faster with the zeros, so converters write such dense convolutions.
     """
     outputs, channels = weight.shape[:2]
     if groups != 1 or outputs == 1 or channels % outputs:
@@ -270,7 +274,7 @@ def _grouped(weight: Tensor, groups: int) -> tuple[Tensor, int]:
 
 
 def _peel(node: Node, constants: Constants, origins: Origins, *, through_depthwise: bool = False) -> tuple[Affine, ...]:
-    """Walk back over per-channel affine steps; every stop on the way is a reading of ``node``."""
+    """Walk back over per-channel affine steps; every step on the way gives a reading of ``node``."""
     reading = Affine.identity(node, torch.arange(shape_of(node)[1]))
     readings = [reading]
     while step := _affine_step(reading.source, constants, origins, through_depthwise):
@@ -282,7 +286,7 @@ def _peel(node: Node, constants: Constants, origins: Origins, *, through_depthwi
 
 
 def _affine_step(node: Node, constants: Constants, origins: Origins, through_depthwise: bool) -> Affine | None:
-    """``node`` as an affine function, channel by channel, of the node before it; ``None`` where it is none."""
+    """``node`` as a per-channel affine function of the node before it; ``None`` if it is none."""
     if node.target is operator.getitem and isinstance(node.args[0], Node) and node.args[0].target in _BATCH_NORMS:
         node = node.args[0]
     if node.target in _BATCH_NORMS:
@@ -317,7 +321,7 @@ def _batch_norm(node: Node, constants: Constants) -> Affine | None:
 
 
 def _constant_step(node: Node, constants: Constants) -> Affine | None:
-    """Arithmetic with a constant that is one number a channel."""
+    """Arithmetic with a constant that has one number for each channel."""
     left, right = node.args[:2]
     for source, other, swapped in ((left, right, False), (right, left, True)):
         if not isinstance(source, Node) or constants.known(source) or shape_of(source) != shape_of(node):
@@ -339,7 +343,7 @@ def _constant_step(node: Node, constants: Constants) -> Affine | None:
 
 
 def _per_channel(value: object, channels: int, constants: Constants) -> Tensor | None:
-    """A number, or a constant that broadcasts to one number a channel, as float64 of shape ``(channels,)``."""
+    """A number, or a constant that broadcasts to one number for each channel, as float64 ``(channels,)``."""
     if isinstance(value, Node):
         value = constants.value(value) if constants.known(value) else None
     if isinstance(value, (int, float)):

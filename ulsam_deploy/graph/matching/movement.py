@@ -1,8 +1,8 @@
-"""Data movement in a captured graph, understood by *running it on indices* instead of reading how it was written.
+"""Data movement in a captured graph, analysed by *running it on indices* instead of matching how it is written.
 
 ``chunk``, ``split`` or a slice; ``view``, ``flatten`` or ``unsqueeze``; ``expand``, ``repeat`` or plain broadcasting:
-people write the same movement in many ways. Fed with integers that number the elements of its sources, a chain of such
-operations returns, for every element, where it came from, and two spellings of one movement give the same integers.
+the same movement can be written in many ways. Run on integers that number the elements of its sources, a chain of such
+operations returns the origin of every element, and two forms of one movement return the same integers.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _MOVES = {
 }  # fmt: skip
 _CASTS = {aten.to, aten._to_copy, aten.type_as}
 _DROPOUTS = {aten.dropout, aten.feature_dropout}
-#: A view may rely on strides, which numbers in place of elements need not share.
+#: A view may depend on strides, which can differ between the real tensor and the numbers in its place.
 _BY_SHAPE: dict[Any, Any] = {
     aten.view.default: aten.reshape.default,
     aten._unsafe_view.default: aten.reshape.default,
     aten.view_as.default: aten.reshape_as.default,
 }
-_UNREAD = {aten.copy, aten.expand_as, aten.reshape_as, aten.type_as, aten.view_as}  # of the other input: only its shape
+_UNREAD = {aten.copy, aten.expand_as, aten.reshape_as, aten.type_as, aten.view_as}  # read only the other input's shape
 _EMPTY = {aten.empty, aten.empty_like, aten.new_empty, aten.new_zeros, aten.zeros, aten.zeros_like}
 
 
@@ -62,7 +62,7 @@ def _packet(node: Node) -> object:
 
 
 def _carried(move: Node) -> list[Node]:
-    """The inputs of a movement whose elements it moves: not its indices, nor what it overwrites."""
+    """The inputs of a movement whose elements it moves: neither its indices nor what it overwrites."""
     if _packet(move) is aten.copy:
         return [move.args[1]]  # type: ignore[list-item]
     if _packet(move) is aten.slice_scatter:
@@ -72,18 +72,18 @@ def _carried(move: Node) -> list[Node]:
 
 
 def sources(node: Node) -> set[Node]:
-    """The nodes that are not movements and whose elements may reach ``node``; tensors made to be filled don't count."""
+    """The nodes that are not movements and whose elements may reach ``node``; not tensors made to be overwritten."""
     return {item for item in upstream(node) if not is_move(item) and _packet(item) not in _EMPTY}
 
 
 def only_source(node: Node) -> Node | None:
-    """The single source of ``node``, or ``None`` where several meet."""
+    """The single source of ``node``, or ``None`` if it has several."""
     found = sources(node)
     return found.pop() if len(found) == 1 else None
 
 
 def upstream(node: Node) -> Iterator[Node]:
-    """``node`` and everything whose elements it holds by movements alone, nearest first."""
+    """``node`` and every node whose elements reach it by movements alone, nearest first."""
     seen, todo = {node}, deque([node])
     while todo:
         current = todo.popleft()
@@ -95,7 +95,7 @@ def upstream(node: Node) -> Iterator[Node]:
 
 
 def reached(node: Node) -> Iterator[Node]:
-    """``node`` and everything that its elements reach by movements alone."""
+    """``node`` and every node that its elements reach by movements alone."""
     seen, todo = {node}, [node]
     while todo:
         current = todo.pop()
@@ -112,9 +112,9 @@ def _is_size(node: Node) -> bool:
 
 
 class Origins:
-    """Where elements come from: every tensor that is computed, not moved, has a range of integers of its own.
+    """The origins of elements: every tensor that is computed, and not moved, gets its own range of integers.
 
-    :meth:`of` gives for each element of a node the integer of the computed element that it is a copy of.
+    :meth:`of` returns for each element of a node the integer of the computed element that it is a copy of.
     """
 
     def __init__(self, constants: Constants) -> None:
@@ -130,7 +130,7 @@ class Origins:
         return self._start[node]
 
     def of(self, node: Node, given: Mapping[Node, Tensor] | None = None) -> Tensor:
-        """The origin of every element of ``node``, int64 of its shape; ``given`` overrides that of some nodes."""
+        """The origin of every element of ``node``, as int64 in its shape; ``given`` overrides that of some nodes."""
         result: Tensor = self._of(node, dict(given or {}))
         return result
 
@@ -156,6 +156,6 @@ class Origins:
         return target(*args, **kwargs)
 
     def _by_known_indices(self, move: Node) -> bool:
-        """Whether a movement goes the same way for every input: its indices are constants or sizes."""
+        """Whether a movement is the same for every input, because its indices are constants or sizes."""
         others = (node for node in move.all_input_nodes if node not in _carried(move))
         return _packet(move) in _UNREAD or all(self._constants.known(node) or _is_size(node) for node in others)

@@ -1,7 +1,7 @@
 """Safe reading of a checkpoint into tensors, and the network that they belong to.
 
-A checkpoint is a stranger's file: nothing in it runs unless the user says so by name. Networks are found by entry
-points; this package never imports one itself.
+A checkpoint is an untrusted file: nothing in it runs unless the user allows it by name. Networks are found through
+entry points; this package never imports one itself.
 """
 
 from ulsam_deploy.load.checkpoint.factory import from_factory

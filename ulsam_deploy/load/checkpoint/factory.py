@@ -21,11 +21,11 @@ _FORM = "PKG.MODULE:FACTORY, for example mynets.tiny:build"
 
 
 def from_factory(spec: str, checkpoint: Checkpoint | None = None) -> nn.Module:
-    """Call the factory named by ``spec`` without arguments, and load ``checkpoint`` into what it returns.
+    """Call the factory named by ``spec`` without arguments, and load ``checkpoint`` into the network that it returns.
 
-    The working directory can be imported from while the factory is found and called. The network comes back in
-    ``eval`` mode. Raises :class:`UsageError` in one sentence for whatever goes wrong in the user's code, with the
-    error itself as its cause.
+    Modules in the working directory can be imported while the factory is found and called. The network is returned in
+    ``eval`` mode. Any error in the user's code is raised as a one-sentence :class:`UsageError`, with the original error
+    as its cause.
     """
     module_name, separator, attribute = spec.partition(":")
     if not (separator and module_name and attribute):
@@ -41,7 +41,7 @@ def from_factory(spec: str, checkpoint: Checkpoint | None = None) -> nn.Module:
 
 @contextlib.contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Have ``folder`` first on the import path, as ``python -m`` does, for as long as this is open."""
+    """Put ``folder`` first on the import path within the context, as ``python -m`` does."""
     entry = str(folder)
     sys.path.insert(0, entry)
     importlib.invalidate_caches()
@@ -76,7 +76,7 @@ def _find(module: object, attribute: str, spec: str) -> Any:
             raise unknown(found_not, part, names, expected=", ".join(names[:8]) or _FORM)
         found = getattr(found, part)
     if not callable(found):
-        raise UsageError(f"'{spec}' is a {type(found).__name__}", expected="something to call without arguments")
+        raise UsageError(f"'{spec}' is a {type(found).__name__}", expected="a callable without arguments")
     return found
 
 

@@ -1,7 +1,7 @@
-"""One checkpoint file's bytes to the Python object in it: torch.save (zip or older), or safetensors.
+"""Decodes the bytes of a checkpoint file into the Python object in it: torch.save (zip or older), or safetensors.
 
-The format is told by content, never by name. Sizes that a file declares are held against the file's own size before
-anything is allocated, and what the pickle would import is listed before torch is asked to read it.
+The format is detected by content, never by name. Sizes that a file declares are checked against the file's own size
+before anything is allocated, and the pickle's imports are listed before torch reads it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXPECTED = "a state_dict written by torch.save, or a .safetensors file"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _SAFETENSORS_HEADER = 100 << 20
 
-#: All that a state_dict needs. Narrower than torch's own list, which also has constructors that allocate at will.
+#: The globals that a state_dict needs; fewer than torch's own list, which has constructors that allocate without limit.
 _PLAIN = frozenset(
     {"collections.OrderedDict", "_codecs.encode", "builtins.set", "builtins.complex", "torch.Size", "torch.device"}
     | {
@@ -39,7 +39,7 @@ _STORAGE = re.compile(r"torch\.(storage\.)?[A-Za-z0-9]+Storage")
 _MEMBER = re.compile(
     r"data\.pkl|version|byteorder|\.format_version|\.storage_alignment|data/\d+|\.data/serialization_id"
 )
-#: Allowing one of these by name would be trusting the whole file; say so instead.
+#: Allowing one of these by name would mean trusting the whole file, so this is refused with an explanation.
 _NEVER_ALONE = frozenset(
     {"builtins", "os", "posix", "nt", "sys", "subprocess", "shutil", "importlib", "runpy", "pickle", "code", "pty"}
 )
@@ -53,10 +53,21 @@ _HINTS = {
 
 
 def decode(data: bytes, name: str, *, trust: bool, allow: Collection[str]) -> tuple[Any, dict[str, str]]:
-    """The object in ``data`` (the whole file called ``name``) and, for safetensors, its string metadata.
+    """Decode a checkpoint.
 
-    Raises :class:`RefusedError` when reading it would run code, :class:`ExportError` when it is broken or
-    something else, :class:`UsageError` when it needs a module, or a flag names one, that is not here.
+    Args:
+        data: The bytes of the whole file.
+        name: The file's name, for messages.
+        trust: Allow the pickle to run any code.
+        allow: The globals (``module.name``) that the pickle may use.
+
+    Returns:
+        The object and, for safetensors, its string metadata.
+
+    Raises:
+        RefusedError: Reading it would run code.
+        ExportError: It is damaged or something else.
+        UsageError: It needs a module, or ``allow`` names one, that is not installed.
     """
     if data[:4] == b"PK\x03\x04":
         _check_archive(data, name, trust=trust)
@@ -70,7 +81,7 @@ def decode(data: bytes, name: str, *, trust: bool, allow: Collection[str]) -> tu
 
 
 def broken(name: str, why: object) -> ExportError:
-    """The error for a file that is damaged or cut short."""
+    """The error for a damaged or truncated file."""
     return ExportError(
         f"'{name}' cannot be read: {_short(why) or type(why).__name__}",
         expected=EXPECTED,
@@ -79,7 +90,7 @@ def broken(name: str, why: object) -> ExportError:
 
 
 def refused(name: str, why: str, flags: str) -> RefusedError:
-    """The error for a file that can only be read by trusting whoever made it."""
+    """The error for a file that can only be read by trusting its author."""
     return RefusedError(
         f"'{name}' is refused: {_short(why)}",
         expected="weights only: reading a checkpoint must not run code",
@@ -88,7 +99,7 @@ def refused(name: str, why: str, flags: str) -> RefusedError:
 
 
 def _short(text: object) -> str:
-    """One short line: words out of a stranger's file reach a terminal."""
+    """Make one short line of text from an untrusted file, because it is printed to a terminal."""
     line = " ".join(str(text).split())[:500]
     return shown(line)
 
@@ -97,7 +108,7 @@ def _short(text: object) -> str:
 
 
 def _check_archive(data: bytes, name: str, *, trust: bool) -> None:
-    """Refuse programs, bombs and unknown members by the archive's directory alone."""
+    """Refuse programs, decompression bombs and unknown members, by the archive's directory alone."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
@@ -151,7 +162,7 @@ def _archive_globals(data: bytes, name: str) -> frozenset[str]:
 
 
 def _legacy_globals(data: bytes, name: str) -> frozenset[str]:
-    """The globals of a file of concatenated pickles: magic number, protocol, system, object, storage keys."""
+    """The globals used by a file of concatenated pickles: magic number, protocol, system, object, storage keys."""
     stream = io.BytesIO(data)
     try:
         first = pickles.scan(stream)
@@ -174,7 +185,7 @@ def _legacy_globals(data: bytes, name: str) -> frozenset[str]:
 
 
 def _load_torch(data: bytes, name: str, found: frozenset[str], *, trust: bool, allow: Collection[str]) -> Any:
-    """``torch.load``: weights only, unless the file needs more and ``trust`` was given. Never falls back by itself."""
+    """Call ``torch.load`` for weights only, unless the file needs more and ``trust`` is set; there is no fallback."""
     unsafe = sorted(entry for entry in found if not _is_plain(entry) and entry not in allow)
     if unsafe and not trust:
         flags = " ".join(typed("--allow-global", entry) for entry in unsafe[:10])
@@ -185,7 +196,7 @@ def _load_torch(data: bytes, name: str, found: frozenset[str], *, trust: bool, a
     except (UsageError, RefusedError):
         raise
     except pickle.UnpicklingError as error:
-        # What follows these words is the reason; around them is advice about torch.load.
+        # The reason follows these words; the rest of the message is advice about torch.load.
         reason = str(error).rpartition("WeightsUnpickler error:")[2].strip() or "?"
         raise refused(name, f"it is more than weights: {reason.splitlines()[0]}", "--trust-pickle") from error
     except ModuleNotFoundError as error:
@@ -193,7 +204,7 @@ def _load_torch(data: bytes, name: str, found: frozenset[str], *, trust: bool, a
             f"'{name}' needs the Python module '{error.name}' to be read",
             todo="run where that module can be imported, or save model.state_dict() instead",
         ) from error
-    except Exception as error:  # torch reports damage with whatever exception comes first
+    except Exception as error:  # torch raises many kinds of exceptions for a damaged file
         raise broken(name, error) from error
 
 
@@ -201,10 +212,10 @@ def _unpickle(data: bytes, *, weights_only: bool, trust: bool) -> Any:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a stranger's file must not decide what is printed or raised
+        warnings.simplefilter("ignore")  # an untrusted file must not decide what is printed or raised
         try:
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=weights_only)
-        except pickle.UnpicklingError:  # a newer pickle protocol, say: nothing unsafe, only not read
+        except pickle.UnpicklingError:  # for example a newer pickle protocol: not unsafe, but not supported here
             if not (weights_only and trust):
                 raise
             return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
@@ -220,7 +231,7 @@ def _is_plain(entry: str) -> bool:
 
 @contextlib.contextmanager
 def _allowed(names: Collection[str], *, needed: bool) -> Iterator[None]:
-    """Let torch's weights-only reader use ``names`` while it runs, and no longer."""
+    """Allow torch's weights-only reader to use ``names`` within the context only."""
     import torch
 
     if not needed or not names:
@@ -231,7 +242,7 @@ def _allowed(names: Collection[str], *, needed: bool) -> Iterator[None]:
 
 
 def _resolve(entry: str) -> Any:
-    """The object that ``module.name`` means; importing its module is what the user allowed."""
+    """The object named ``module.name``; the user has allowed the import of its module."""
     module, _, attribute = entry.rpartition(".")
     if entry.split(".", 1)[0] in _NEVER_ALONE:
         raise RefusedError(

@@ -1,4 +1,4 @@
-"""A network that is in memory already, made ready as if it came out of a file: a copy of its own, plain and float32."""
+"""Prepares a network that is in memory as if it came from a file: a separate copy, unwrapped and in float32."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InMemory:
-    """A copy of the user's module in ``eval`` mode, on the CPU, in float32; the user's own is left as it is.
+    """A copy of the user's module in ``eval`` mode, on the CPU, in float32; the user's own module is not changed.
 
-    ``sha256`` is over names, shapes and values of its ``state_dict``: it knows nothing of the module's code.
-    ``network`` is its class, ``notes`` are sentences about what was changed.
+    ``sha256`` covers names, shapes and values of its ``state_dict``, but not the module's code. ``network`` is its
+    class; ``notes`` are sentences about what was changed.
     """
 
     model: nn.Module
@@ -31,16 +31,16 @@ class InMemory:
 
     @property
     def name(self) -> str:
-        """What it is called where a file would have its name: its class."""
+        """The name of its class, used in place of a file name."""
         return self.network.rpartition(".")[2]
 
 
 def from_module(module: nn.Module) -> InMemory:
-    """A copy of ``module``, out of its wrapping by ``torch.compile`` or ``DataParallel``.
+    """Copy ``module``, without a wrapper by ``torch.compile`` or ``DataParallel``.
 
     Raises:
-        UsageError: It can't be copied.
-        ExportError: Its weights are not finite, or no ordinary dense tensors.
+        UsageError: It cannot be copied.
+        ExportError: Its weights are not finite, or not ordinary dense tensors.
     """
     import torch
 
@@ -51,7 +51,7 @@ def from_module(module: nn.Module) -> InMemory:
     kind = type(module)
     try:
         own = copy.deepcopy(module).cpu().eval()
-    except Exception as error:  # whatever a module of the user's keeps, and whatever copying it says
+    except Exception as error:  # a user's module may contain anything, and copying it may raise anything
         said = (str(error).splitlines() or [type(error).__name__])[0][:300]
         raise UsageError(
             f"the network {kind.__name__} can't be copied: {said}",

@@ -1,4 +1,4 @@
-"""Which network a checkpoint belongs to, and that network with the checkpoint's weights in it."""
+"""Identifies the network of a checkpoint, and builds it with the checkpoint's weights."""
 
 from __future__ import annotations
 
@@ -18,30 +18,36 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 _LISTED = 8
-#: A stranger's file may not ask for a capture at a size that fills the memory.
+#: An untrusted file must not cause a capture at a size that fills the memory.
 MAX_SIDE = 2048
 
 
 def identify(
     checkpoint: Checkpoint, arch: str | None = None, variant: str | None = None
 ) -> tuple[Network, Mapping[str, Any]]:
-    """The network of ``checkpoint`` and its configuration.
+    """Find the network of ``checkpoint`` and its configuration.
 
-    ``arch`` is a network's name, which restricts the search, or a named configuration, which is taken as it is.
-    ``variant`` overrides the ULSAM variant, which keys cannot tell. Without ``arch``, what `ulsam-deploy new` wrote
-    into the file is used if it agrees with the weights, and else every installed network is asked. Raises
-    :class:`UsageError` when none knows these keys, naming the closest, or when ``arch`` is unknown;
-    :class:`ExportError` when the file says one thing and its weights another.
+    Without ``arch``, the configuration that `ulsam-deploy new` wrote into the file is used if it agrees with the
+    weights; otherwise every installed network tries to recognize them.
+
+    Args:
+        checkpoint: The weights.
+        arch: A network's name, which restricts the search, or a named configuration, which is used as it is.
+        variant: Overrides the ULSAM variant, which keys do not reveal.
+
+    Raises:
+        UsageError: No network recognizes these keys (the message names the closest), or ``arch`` is unknown.
+        ExportError: The file's configuration contradicts its weights.
     """
     network, config = _chosen(checkpoint, arch) if arch else _declared(checkpoint) or _recognized(checkpoint, None)
     return network, {**config, "variant": variant} if variant else dict(config)
 
 
 def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, object]) -> nn.Module:
-    """``network`` with the checkpoint's weights, in ``eval`` mode.
+    """Build ``network`` with the checkpoint's weights, in ``eval`` mode.
 
-    Every weight has to fit: missing, unexpected and misshaped keys are one :class:`UsageError` that names them. Only
-    batch norm's ``num_batches_tracked``, which evaluation does not use, may be missing.
+    Every weight must fit: missing and unexpected keys and wrong shapes give one :class:`UsageError` that lists them.
+    Only batch norm's ``num_batches_tracked``, which evaluation does not use, may be missing.
     """
     model = network.build(config)
     fill(model, renamed(checkpoint, network), f"'{checkpoint.name}' does not fit {network.name}")
@@ -51,15 +57,15 @@ def build(checkpoint: Checkpoint, network: Network, config: Mapping[str, object]
 def input_shape(
     checkpoint: Checkpoint, network: Network, config: Mapping[str, object]
 ) -> tuple[tuple[int, int, int], str]:
-    """The input that the weights are used at: what the file says if that makes sense, else the network's default.
+    """The input shape to use: the one stated in the file if it is valid, otherwise the network's default.
 
     Args:
-        checkpoint: what was read.
-        network: whose weights these are.
-        config: its configuration.
+        checkpoint: The checkpoint.
+        network: The network of its weights.
+        config: The network's configuration.
 
     Returns:
-        Channels x height x width, and a sentence for the user where that is assumed; empty where the file says it.
+        Channels x height x width, and a sentence for the user if the shape is assumed; empty if the file states it.
     """
     usual = network.input_shape(config)
     declared = checkpoint.metadata.get("ulsam_deploy")
@@ -67,14 +73,14 @@ def input_shape(
     if told is None:
         why = f"'{checkpoint.name}' does not say what it was trained at"
     elif not isinstance(told, list) or len(told) != 3 or any(type(size) is not int for size in told):
-        why = f"what '{checkpoint.name}' says about it is no shape"
+        why = f"what '{checkpoint.name}' states is not a shape"
     elif told[0] != usual[0] or not all(1 <= size <= MAX_SIDE for size in told[1:]):
         why = f"'{checkpoint.name}' says {shape_text(tuple(told))}, which {network.name} cannot take"
     else:
         return (told[0], told[1], told[2]), ""
     return usual, (
-        f"an input of {shape_text(usual)} was assumed, the usual one of {network.name}: {why}; "
-        f"if it is another one, say it with --input {usual[0]}xHxW"
+        f"an input of {shape_text(usual)} was assumed, the default of {network.name}: {why}; "
+        f"if that is wrong, give it with --input {usual[0]}xHxW"
     )
 
 
@@ -92,12 +98,12 @@ def check_shape(network: Network, config: Mapping[str, object], shape: Sequence[
 
 
 def remarks(checkpoint: Checkpoint, network: Network) -> tuple[str, ...]:
-    """What a user should know: how reading changed the weights, and what the network says about them."""
+    """What the user should know: how reading changed the weights, and the network's warnings about them."""
     return (*checkpoint.notes, *network.warnings(renamed(checkpoint, network)))
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """Load ``tensors`` into ``model`` strictly; raises :class:`UsageError` that begins with ``what``."""
+    """Load ``tensors`` into ``model`` strictly; raises a :class:`UsageError` that begins with ``what``."""
     wanted = _shapes(model.state_dict())
     problems = _differences(wanted, _shapes(tensors))
     if problems:
@@ -120,7 +126,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _differences(wanted: Shapes, given: Shapes) -> list[str]:
-    """Lines that name what is missing, unexpected or of another shape; empty when all fits."""
+    """Lines that list what is missing, unexpected or of another shape; empty if everything fits."""
     missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
     surplus = [key for key in given if key not in wanted]
     misshaped = [key for key in wanted if key in given and wanted[key] != given[key]]
@@ -180,7 +186,7 @@ def _recognized(checkpoint: Checkpoint, arch: str | None) -> tuple[Network, Mapp
 
 
 def _closest(checkpoint: Checkpoint, networks: list[Network]) -> str:
-    """What differs from the configuration that a network says these keys come closest to."""
+    """The differences to the configuration that these keys resemble most."""
     for network in networks:
         given = _shapes(renamed(checkpoint, network))
         config = network.resemble(given)
@@ -203,7 +209,7 @@ def _built_shapes(network: Network, config: Mapping[str, object]) -> dict[str, t
 
 
 def _declared(checkpoint: Checkpoint) -> tuple[Network, Mapping[str, Any]] | None:
-    """The network that the file names, proved on its weights, or ``None`` when it names none that is installed."""
+    """The network that the file names, checked against its weights; ``None`` if it names none that is installed."""
     declared = checkpoint.metadata.get("ulsam_deploy")
     name = declared.get("network") if isinstance(declared, dict) else None
     if not isinstance(declared, dict) or not isinstance(name, str) or name not in _networks():
@@ -223,10 +229,11 @@ def _declared(checkpoint: Checkpoint) -> tuple[Network, Mapping[str, Any]] | Non
 
 
 def _plausible(declared: Mapping[str, object], seen: Mapping[str, object]) -> bool:
-    """Whether building ``declared`` is safe: it may differ from what the weights show in words and a little in floats.
+    """Whether building ``declared`` is safe: it may differ from ``seen`` in strings, and slightly in floats.
 
-    Several widths build the same network, and keys cannot tell the ULSAM variant; counts and positions are plain to
-    see. A stranger's file must not have a network of ten million layers built just to find that it does not fit.
+    Several widths build the same network, and keys do not reveal the ULSAM variant, but they do show counts and
+    positions. An untrusted file must not cause a network of ten million layers to be built just to find that it does
+    not fit.
     """
     for key in declared:
         told, found = declared[key], seen.get(key)

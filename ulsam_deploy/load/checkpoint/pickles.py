@@ -1,7 +1,7 @@
-"""What a pickle would do, found without running it: its globals and how deep it nests.
+"""Analyses a pickle without running it: its globals, and how deeply it is nested.
 
-Standard library only. The pickle machine is followed with values left out; only strings are kept, so that a global
-whose name is put together on the stack (``STACK_GLOBAL``) is named as well.
+Standard library only. The pickle machine is simulated without values; only strings are kept, so that a global whose
+name is assembled on the stack (``STACK_GLOBAL``) is found as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FILLS = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUI
 
 @dataclass
 class _Value:
-    """One thing on the pickle machine's stack: how deep it nests and, for a literal, what it is."""
+    """One item on the pickle machine's stack: its nesting depth and, for a literal, its value."""
 
     depth: int = 0
     literal: Any = None
@@ -77,7 +77,7 @@ class _Machine:
             self.result = used[0].literal
 
     def _take(self, opcode: pickletools.OpcodeInfo) -> list[_Value]:
-        """Pop what ``opcode`` consumes, back to the last mark where it works on a marked slice."""
+        """Pop what ``opcode`` consumes; back to the last mark if it consumes a marked slice."""
         used: list[_Value] = []
         wanted = list(opcode.stack_before)
         if pickletools.markobject in wanted:
@@ -93,22 +93,22 @@ class _Machine:
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pickle would import (``module.name``), and its value when that is a plain number or string."""
+    """What one pickle would import (``module.name``), and its value if that is a plain number or string."""
 
     globals: frozenset[str]
     value: Any
 
 
 def scan(stream: io.BytesIO) -> Scan:
-    """Follow the pickle at the position of ``stream`` up to its end, running nothing.
+    """Simulate the pickle at the position of ``stream`` up to its end, without running anything.
 
-    Raises :class:`ValueError` with the reason when it is not a whole, well-formed pickle, or has more than
-    :data:`MAX_INSTRUCTIONS`, or nests deeper than :data:`MAX_DEPTH`.
+    Raises :class:`ValueError`, with the reason, if it is not a complete, well-formed pickle, has more than
+    :data:`MAX_INSTRUCTIONS`, or is nested more deeply than :data:`MAX_DEPTH`.
     """
     machine = _Machine()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", DeprecationWarning)  # what Python says of a name with an unknown escape
+            warnings.simplefilter("error", DeprecationWarning)  # Python's warning about a name with an unknown escape
             for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
                 if count > MAX_INSTRUCTIONS:
                     raise ValueError(f"its pickle has more than {MAX_INSTRUCTIONS} instructions")

@@ -1,4 +1,4 @@
-"""A checkpoint file to plain, finite float32 tensors under their own names."""
+"""Reads a checkpoint file into plain, finite float32 tensors under their own names."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ulsam_deploy.load.checkpoint.formats import EXPECTED, broken, decode
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Where trainers put the weights among other things, most specific first.
+#: The keys under which training code stores the weights among other data, most specific first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
-#: This tool is for compact networks; the file is held in memory once, so that what is hashed is what is read.
+#: This tool is for compact networks; the file is read into memory once, so that the bytes hashed are the bytes parsed.
 MAX_BYTES = 4 << 30
 MAX_NAME = 500
 _PREFIX = re.compile(r"(?:module\.|_orig_mod\.)+")
@@ -27,11 +27,13 @@ _PREFIX = re.compile(r"(?:module\.|_orig_mod\.)+")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights as they will be used, and where they came from.
+    """Weights in the form in which they are used, and their origin.
 
-    ``tensors`` are detached, contiguous, finite, on the CPU; all floating types are float32. ``metadata`` holds what
-    lay beside the weights and is plain data (numbers, strings, lists and dictionaries of them). ``sha256`` is of the
-    file's bytes. ``notes`` are sentences for the user about what was changed or left out while reading.
+    Attributes:
+        tensors: Detached, contiguous, finite, and on the CPU; all floating types are float32.
+        metadata: The plain data stored beside the weights: numbers, strings, and lists and dictionaries of them.
+        sha256: SHA-256 of the file's bytes.
+        notes: Sentences for the user about what was changed or ignored while reading.
     """
 
     tensors: Mapping[str, Tensor]
@@ -42,12 +44,17 @@ class Checkpoint:
 
 
 def read(path: str | Path, *, trust_pickle: bool = False, allow_globals: Collection[str] = ()) -> Checkpoint:
-    """Read the checkpoint at ``path``: torch.save (zip or older) or safetensors, told by content.
+    """Read a checkpoint: torch.save (zip or older) or safetensors, detected by content.
 
-    ``allow_globals`` are ``module.name`` that its pickle may use; ``trust_pickle`` lets it run anything. Without
-    them only weights are read. Raises :class:`RefusedError` (exit 6) when reading would run code,
-    :class:`UsageError` (exit 2) for a file that is not there or cannot be opened, :class:`ExportError` (exit 3) for
-    content that is damaged, is no checkpoint or has weights that are not finite.
+    Args:
+        path: The file.
+        trust_pickle: Allow its pickle to run any code.
+        allow_globals: The globals (``module.name``) that its pickle may use; by default only weights are read.
+
+    Raises:
+        RefusedError: Reading would run code (exit 6).
+        UsageError: The file does not exist or cannot be opened (exit 2).
+        ExportError: It is damaged, is not a checkpoint, or has weights that are not finite (exit 3).
     """
     path = Path(path)
     data = _contents(path)
@@ -87,7 +94,7 @@ def _contents(path: Path) -> bytes:
 
 
 def _unwrap(found: object, name: str) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    """Go down through wrapping dictionaries to the weights; returns them, what lay beside them, and notes."""
+    """Find the weights inside wrapping dictionaries; returns them, the data stored beside them, and notes."""
     import torch
 
     beside: dict[str, Any] = {}
@@ -115,9 +122,9 @@ def _entries(found: object, name: str, path: list[str]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ExportError(f"'{name}' holds {_describe(found, path)}, not a state_dict", expected=EXPECTED)
     entries = {}
-    # dict.items: an OrderedDict out of a pickle may carry an attribute called "items".
+    # dict.items: an OrderedDict from a pickle may have an attribute called "items".
     for key, value in dict.items(found):
-        # A name that a terminal would act on, or that no encoding can write, is no parameter's name.
+        # A name with control characters, or one that cannot be encoded, is not a parameter's name.
         if not isinstance(key, str) or not key.isprintable() or len(key) > MAX_NAME:
             raise ExportError(f"'{name}' holds {_describe(found, path)}, not a state_dict", expected=EXPECTED)
         entries[key] = value
@@ -133,9 +140,9 @@ def _describe(found: object, path: list[str]) -> str:
 
 
 def check_tensors(weights: Mapping[str, Tensor], name: str, size: int) -> None:
-    """Raise :class:`ExportError` for any but ordinary tensors, and for more values than a file of ``size`` bytes holds.
+    """Raise :class:`ExportError` for unusual tensors, and for more values than a file of ``size`` bytes can hold.
 
-    A stride of 0 declares any number of them.
+    With a stride of 0, a small file can declare any number of values.
     """
     import torch
 
@@ -148,13 +155,13 @@ def check_tensors(weights: Mapping[str, Tensor], name: str, size: int) -> None:
                 expected="ordinary dense tensors",
                 todo="save the network before quantizing or sharding it",
             )
-    # Twice, for weights that are tied: they share bytes in the file and are counted once each here.
+    # Twice the size, for tied weights: they share bytes in the file, but each is counted here.
     if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > 2 * size:
         raise broken(name, "its tensors declare more values than the file holds")
 
 
 def _strip_prefix(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Take off ``module.`` (DataParallel, averaging) and ``_orig_mod.`` (torch.compile) where all keys have it."""
+    """Remove ``module.`` (DataParallel, averaging) and ``_orig_mod.`` (torch.compile) if all keys start with it."""
     named = {key: tensor for key, tensor in weights.items() if key != "n_averaged"}
     first = _PREFIX.match(next(iter(named), ""))
     if first is None or not all(key.startswith(first[0]) for key in named):
@@ -164,7 +171,7 @@ def _strip_prefix(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], lis
 
 
 def normalise(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Detached, contiguous copies; every floating type becomes float32, and a note says which were not."""
+    """Detached, contiguous copies; every floating type becomes float32, and notes list the other types."""
     import torch
 
     tensors: dict[str, Tensor] = {}
@@ -182,7 +189,7 @@ def normalise(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[st
 
 
 def check_finite(tensors: Mapping[str, Tensor], name: str) -> None:
-    """Raise :class:`ExportError` that names weights of ``name`` which are not finite."""
+    """Raise an :class:`ExportError` that lists the weights of ``name`` which are not finite."""
     import torch
 
     floats = {key: tensor for key, tensor in tensors.items() if tensor.is_floating_point()}
@@ -197,13 +204,13 @@ def check_finite(tensors: Mapping[str, Tensor], name: str) -> None:
 
 
 def _plain_part(beside: Mapping[str, object]) -> dict[str, Any]:
-    """What is plain data; optimizer states and objects are left out."""
+    """The plain data in ``beside``, without optimizer states and objects."""
     budget = [10_000]
     return {key: value for key, value in beside.items() if _is_plain(value, 6, budget)}
 
 
 def _is_plain(value: Any, depth: int, budget: list[int]) -> bool:
-    """Numbers, strings, and lists and dictionaries of them; ``budget`` bounds shared references that multiply."""
+    """Whether ``value`` is only numbers, strings, lists and dictionaries; ``budget`` limits the number of visits."""
     budget[0] -= 1
     if budget[0] < 0 or depth < 0:
         return False
@@ -217,7 +224,7 @@ def _is_plain(value: Any, depth: int, budget: list[int]) -> bool:
 
 
 def _from_strings(strings: Mapping[str, str]) -> dict[str, Any]:
-    """Safetensors metadata is strings; ours is JSON under the key that :func:`write` uses in a torch file."""
+    """Decode safetensors metadata, which is strings; ours is JSON under the key that :func:`write` uses."""
     metadata: dict[str, Any] = dict(strings)
     try:
         metadata["ulsam_deploy"] = json.loads(strings["ulsam_deploy"])

@@ -1,4 +1,4 @@
-"""A network's weights to a checkpoint file that says which network it is."""
+"""Writes a network's weights to a checkpoint file that records the network and its configuration."""
 
 from __future__ import annotations
 
@@ -25,11 +25,21 @@ def write(
     *,
     force: bool = False,
 ) -> None:
-    """Write ``model``'s state_dict and what :func:`identify` needs; ``input_shape`` is channels x height x width.
+    """Write ``model``'s state_dict and what :func:`identify` needs.
 
-    The file is whole or absent, and the same weights and configuration give the same bytes. Raises
-    :class:`UsageError` when the folder cannot be written to, or another file lies there and ``force`` isn't given;
-    :class:`ExportError` when the disk fails.
+    The file is complete or absent, and the same weights and configuration give the same bytes.
+
+    Args:
+        path: The file.
+        model: The network.
+        network: Its family.
+        config: Its configuration.
+        input_shape: Channels x height x width.
+        force: Replace an existing file of another kind.
+
+    Raises:
+        UsageError: The folder cannot be written to, or another file exists there and ``force`` is not set.
+        ExportError: The disk fails.
     """
     import torch
 

@@ -1,12 +1,11 @@
-"""ONNX in: a model without its PyTorch code becomes a network that the pipeline captures, fuses and proves like any
-other.
+"""ONNX in: turns a model without its PyTorch code into a network that the pipeline handles like any other.
 
-reading      a file to a checked :class:`~ulsam_deploy.load.onnx.reading.Graph`: a stranger's file, so sizes first
-names        from node names to module paths
-known        what is computed before the network runs: shapes, axes, indices
-operators    what each operator means in torch
-network      all of it as one ``nn.Module``
-reference    the ONNX model itself in float64, by other code than ours: what the import is held against
+reading      reads an untrusted file into a checked :class:`~ulsam_deploy.load.onnx.reading.Graph`
+names        maps node names to module paths
+known        computes what is known before the network runs: shapes, axes, indices
+operators    implements each operator in torch
+network      assembles everything as one ``nn.Module``
+reference    runs the ONNX model itself in float64, by code other than ours, to check the import
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ __all__ = ["Imported", "digest", "is_onnx", "load"]
 
 @dataclass(frozen=True)
 class Imported:
-    """A network out of an ONNX file. ``shapes`` are its inputs without the batch.
+    """A network from an ONNX file. ``shapes`` are its inputs without the batch.
 
-    ``reference`` runs the file itself in float64: one batch of inputs in order to the outputs by name.
+    ``reference`` runs the file itself in float64: from one batch of inputs, in order, to the outputs by name.
     """
 
     model: nn.Module
@@ -43,10 +42,18 @@ class Imported:
 
 
 def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1) -> Imported:
-    """The network in the ONNX file at ``path``, for inputs of ``shapes`` (empty: what the file says) and ``batch``.
+    """Load the network in an ONNX file.
 
-    Raises what :func:`ulsam_deploy.load.onnx.reading.read` raises, :class:`UsageError` when the file fixes another
-    batch or another shape, and :class:`ExportError` that names every operator, or the first node, that cannot be read.
+    Args:
+        path: The file.
+        shapes: The inputs without the batch; empty: those of the file.
+        batch: The batch size; ``None`` means dynamic.
+
+    Raises:
+        UsageError: The file has another fixed batch or shape, or as in :func:`.reading.read`.
+        ExportError: Operators cannot be read (the message names all of them, or the first node), or as in
+            :func:`.reading.read`.
+        UlsamError: As in :func:`.reading.read`.
     """
     if not (here := installed("torch", extra="export")).usable:
         raise UnavailableError(f"reading an ONNX model needs PyTorch: {here.detail}", todo=here.todo)

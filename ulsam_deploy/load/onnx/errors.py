@@ -1,7 +1,7 @@
-"""Why a node of an ONNX graph cannot be read; the network says which node it is."""
+"""The error for a node of an ONNX graph that cannot be read; the network adds which node it is."""
 
 from __future__ import annotations
 
 
 class NotReadError(Exception):
-    """Why a node has no meaning here, in a few words."""
+    """A node is not supported, with a short reason."""

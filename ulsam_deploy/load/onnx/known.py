@@ -1,8 +1,8 @@
-"""What an ONNX graph computes before the network runs: shapes, axes and indices, as small arrays.
+"""Computes what is known in an ONNX graph before the network runs: shapes, axes and indices, as small arrays.
 
-Exporters write ``x.view(n, 1, -1)`` as a dozen operators on whole numbers. They are computed while the network is
-traced, in arrays of Python objects, so that the size of a dynamic batch (torch's symbol) travels through them. Numbers
-with a fraction are Python floats here.
+Exporters write ``x.view(n, 1, -1)`` as a dozen operators on integers. These are computed while the network is traced,
+in arrays of Python objects, so that the symbol that torch uses for a dynamic batch passes through them. Fractional
+numbers are Python floats here.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 
-#: Nobody's shape arithmetic is longer; a stranger's constant-of-shape may be.
+#: No real shape arithmetic is longer, but a ConstantOfShape in an untrusted file may be.
 MOST = 1 << 20
 
 
 def of(values: object) -> Array:
-    """``values`` as such an array."""
+    """``values`` as an array of Python objects."""
     return np.array(values.tolist() if isinstance(values, np.ndarray) else values, dtype=object)
 
 
 def ints(array: Array) -> list[Any]:
-    """A list of sizes: whole numbers, or torch's symbols for them."""
+    """A list of sizes: integers, or torch's symbols for them."""
     return [int(value) if isinstance(value, float | bool) else value for value in array.reshape(-1)]
 
 
@@ -38,7 +38,7 @@ def _each(function: Callable[..., object]) -> Callable[..., Array]:
 
 
 def _divided(left: Any, right: Any) -> Any:
-    """ONNX divides whole numbers towards zero; sizes are never negative, so that is the floor."""
+    """ONNX's integer division truncates; as sizes are never negative, that equals the floor."""
     if isinstance(left, float) or isinstance(right, float):
         return left / right
     return -(-left // right) if isinstance(left, int) and left < 0 < right else left // right
@@ -174,5 +174,5 @@ OPERATORS: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = {
 
 
 def shape_of(a: Mapping[str, Any], sizes: Sequence[Any]) -> Array:
-    """What ``Shape`` gives for a tensor of ``sizes``."""
+    """The result of ``Shape`` for a tensor of ``sizes``."""
     return of(list(sizes)[a.get("start", 0) : a.get("end")])

@@ -1,4 +1,4 @@
-"""The ONNX operators that only move elements: what each means in torch. See :mod:`operators` for the form."""
+"""The ONNX operators that only move elements, implemented in torch, in the form of :mod:`.operators`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _transpose(a: Attributes, x: Tensor) -> Tensor:
 
 
 def _expand(_: Attributes, x: Tensor, shape: Array) -> Tensor:
-    """Both ways: a size of 1 in ``shape`` leaves the tensor's own."""
+    """Broadcast in both directions: a size of 1 in ``shape`` keeps the tensor's own size."""
     sizes = ints(shape)
     own = [1] * (len(sizes) - x.ndim) + list(x.shape)
     sizes = [1] * (x.ndim - len(sizes)) + sizes
@@ -70,7 +70,7 @@ def _split(a: Attributes, x: Tensor, split: Array | None = None) -> tuple[Tensor
 
 
 def _split_to_sequence(a: Attributes, x: Tensor, split: Array | None = None) -> list[Tensor]:
-    """A sequence is a list here: one value, where several results are a tuple."""
+    """A sequence is a list here, which is one value, while several results are a tuple."""
     axis = a.get("axis", 0)
     if split is None:
         parts = list(torch.split(x, 1, axis))
@@ -89,7 +89,7 @@ def _slice(
     by = [1] * len(starts) if steps is None else ints(steps)
     for axis, start, end, step in zip(where, ints(starts), ints(ends), by, strict=True):
         if step < 0:
-            x = x.flip(axis)  # then what is counted from one end is counted from the other
+            x = x.flip(axis)  # reverses the axis, so that counting starts at the other end
             start, end, step = _mirrored(start, x.shape[axis]), _mirrored(end, x.shape[axis]), -step
         x = torch.ops.aten.slice.Tensor(x, axis, start, end, step)
     return x
@@ -131,7 +131,7 @@ def _pad(a: Attributes, x: Tensor, pads: Array, value: Array | None = None, axes
 
 
 def _without_outer(pairs: Sequence[int]) -> list[int]:
-    """torch takes the pairs of padded axes only where it does not pad with a number."""
+    """Drop unpadded outer axes: torch requires this unless it pads with a constant."""
     kept = list(pairs)
     while len(kept) > 2 and kept[-2:] == [0, 0]:
         kept = kept[:-2]
@@ -150,7 +150,7 @@ def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
 def _resize(
     a: Attributes, x: Tensor, _: Array | None = None, scales: Array | None = None, sizes: Array | None = None
 ) -> Tensor:
-    """The two resizings that torch has as well: nearest with the positions rounded down, and linear."""
+    """The two kinds of resizing that torch supports as well: nearest with positions rounded down, and linear."""
     mode, where = a.get("mode", b"nearest").decode(), a.get("coordinate_transformation_mode", b"half_pixel").decode()
     if "axes" in a or a.get("antialias", 0) or x.ndim != 4:
         raise NotReadError("a resizing of some axes, with anti-aliasing, or of something else than images")

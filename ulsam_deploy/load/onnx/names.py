@@ -1,7 +1,7 @@
-"""From the names in an ONNX file to module paths: people look for the module that they wrote, not for a node's number.
+"""Maps the names in an ONNX file to module paths: users look for the module that they wrote, not for a node's number.
 
-Two exporters tell where a node comes from: TorchScript's in the node's name (``/block/branches.0/conv/Conv``), the
-dynamo exporter's in its metadata (``['', 'block', 'block.branches.0', 'conv2d_1']``).
+Two exporters record where a node comes from: TorchScript's in the node's name (``/block/branches.0/conv/Conv``), the
+dynamo exporter in its metadata (``['', 'block', 'block.branches.0', 'conv2d_1']``).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-#: Longer names are a stranger's, not a person's.
+#: Longer names are not written by people, but may occur in untrusted files.
 _MOST = 200
 
 
@@ -28,7 +28,7 @@ def path_of(node: Any) -> tuple[str, ...]:
 
 
 def _unfolded(parts: Sequence[str]) -> Iterator[str]:
-    """Inside an ``nn.Sequential`` TorchScript repeats the name of the scope in each of its parts: ``conv/conv.0``."""
+    """Undo that TorchScript repeats the name of an ``nn.Sequential`` in each of its parts: ``conv/conv.0``."""
     before = ""
     for part in parts:
         yield part.removeprefix(before + ".") if before else part
@@ -40,7 +40,7 @@ def _plain(name: str) -> str:
 
 
 def ports(names: Sequence[str], kind: str) -> tuple[str, ...]:
-    """Graph inputs or outputs under names that every target takes: their own, made plain, or ``kind`` and a number."""
+    """Names of graph inputs or outputs that every target accepts: their own, simplified, or ``kind`` and a number."""
     plain = [_plain(name).strip("_") for name in names]
     good = [name[:1].isalpha() and plain.count(name) == 1 for name in plain]
     return tuple(name if ok else f"{kind}_{index}" for index, (name, ok) in enumerate(zip(plain, good)))

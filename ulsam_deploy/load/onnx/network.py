@@ -1,7 +1,7 @@
-"""An ONNX graph as one ``nn.Module``: what torch.export captures of it looks as if the model's author had written it.
+"""Turns an ONNX graph into one ``nn.Module`` whose capture looks as if the model's author had written it.
 
 Every operator on tensors is a module at its own place in a tree of scopes, and is called through that tree, so that
-each captured node carries the module path that the file tells.
+each captured node carries the module path recorded in the file.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ulsam_deploy.load.onnx.errors import NotReadError
 from ulsam_deploy.load.onnx.operators import OPERATORS
 from ulsam_deploy.load.onnx.reading import Graph, Node
 
-#: More than any layer of a compact CNN gives at once (4 GiB as float32): a stranger's file must not fill the memory.
+#: More than the result of any layer of a compact CNN (4 GiB as float32): an untrusted file must not fill the memory.
 MOST_ELEMENTS = 1 << 30
-#: What asks a tensor only for its shape.
+#: The operators that read only the shape of a tensor.
 _OF_SHAPES = ("Shape", "Size")
-#: Operators that take a weight of one element as a tensor; elsewhere it is a number.
+#: Operators for which a weight of one element stays a tensor; elsewhere it becomes a number.
 _OF_WEIGHTS = ("Conv", "BatchNormalization", "Gemm", "MatMul")
 _STATISTICS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 
 
 class Scope(nn.Module):
-    """A part of the network that has a name: it passes a call on to what lies at ``path`` inside it."""
+    """A named part of the network, which passes a call on to the module at ``path`` inside it."""
 
     def forward(self, path: Sequence[str], *values: object) -> Any:
-        """What the module at ``path`` gives for ``values``."""
+        """Call the module at ``path`` with ``values``."""
         child = self.get_submodule(path[0])
         return child(path[1:], *values) if len(path) > 1 else child(*values)
 
@@ -60,15 +60,15 @@ class NetworkStep(nn.Module):
                 self.register_parameter(own, weights[name])
 
     def forward(self, *values: object) -> Any:
-        """The operator's results; a value is ``None`` where a weight of this step, or nothing, takes its place."""
+        """The operator's results; a value is ``None`` if it is a weight of this step, or absent."""
         filled = [getattr(self, self.held[i]) if i in self.held else value for i, value in enumerate(values)]
         return self.meaning(self.attributes, *filled)
 
 
 def _taken(node: Node, weights: Mapping[str, nn.Parameter]) -> Tensor | None:
-    """The channel that each output of a convolution is, plus 1, where its weights say no more than that.
+    """The channel that each output of a convolution copies, if it only copies channels and adds 1.
 
-    Converters spread ``1 + a`` to the channels of a subspace so: it is a movement, and has no weights.
+    Converters copy ``1 + a`` to the channels of a subspace in this way: it is data movement, without real weights.
     """
     if node.op != "Conv" or len(node.inputs) != 3 or not weights.keys() >= set(node.inputs[1:]):
         return None
@@ -102,9 +102,9 @@ class OnnxNetwork(Scope):
         self._paths = [self._place(node, tensors) for node in graph.nodes]
 
     def _place(self, node: Node, tensors: Mapping[str, nn.Parameter]) -> tuple[str, ...]:
-        """Give ``node`` a module in the tree of scopes; its path there."""
+        """Add a module for ``node`` to the tree of scopes; returns its path."""
         if node.op not in OPERATORS:
-            return ()  # of known values, or named as unsupported when its turn comes
+            return ()  # works on known values, or is reported as unsupported later
         scope: nn.Module = self
         path: list[str] = []
         for name in node.path[:-1]:
@@ -118,7 +118,7 @@ class OnnxNetwork(Scope):
         return (*path, leaf)
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        """The graph's outputs; raises :class:`ExportError` that names the first operator that cannot be read."""
+        """The graph's outputs; raises an :class:`ExportError` that names the first operator that cannot be read."""
         values: dict[str, Any] = {"": None, **dict.fromkeys(self._weights), **self._known}
         values.update(zip((port.name for port in self.graph.inputs), inputs, strict=True))
         for node, path in zip(self.graph.nodes, self._paths):
@@ -150,7 +150,7 @@ class OnnxNetwork(Scope):
 
 
 def _parameters(arrays: Mapping[str, Array]) -> dict[str, nn.Parameter]:
-    """A parameter for each array, the same one for the same array: what is shared stays shared."""
+    """A parameter for each array; the same one for the same array, so that shared weights stay shared."""
     made = {
         id(array): nn.Parameter(torch.tensor(array, dtype=torch.float32), requires_grad=False)
         for array in arrays.values()
@@ -159,7 +159,7 @@ def _parameters(arrays: Mapping[str, Array]) -> dict[str, nn.Parameter]:
 
 
 def _free(scope: nn.Module, name: str, kind: type[nn.Module] | None) -> str:
-    """``name``, or that name and a number where ``scope`` uses it for something else."""
+    """``name``, with a number if ``scope`` uses that name for something else."""
     found, count = name, 1
     while hasattr(scope, found) and not (kind and type(scope._modules.get(found)) is kind):
         count += 1
@@ -182,7 +182,7 @@ def _unread(node: Node, why: str) -> ExportError:
 
 
 def unknown_operators(graph: Graph) -> list[str]:
-    """``Op (node name)`` for the first node of every operator that has no meaning here at all."""
+    """``Op (node name)`` for the first node of every operator that is not supported at all."""
     first: dict[str, str] = {}
     for node in graph.nodes:
         if node.op not in OPERATORS and node.op not in known.OPERATORS and node.op not in _OF_SHAPES:
@@ -191,7 +191,7 @@ def unknown_operators(graph: Graph) -> list[str]:
 
 
 def sized(network: OnnxNetwork, shapes: Sequence[Sequence[int]]) -> None:
-    """Run ``network`` on inputs of ``shapes`` by sizes alone, which takes no memory; raises what running it would."""
+    """Run ``network`` on inputs of ``shapes`` without data, which takes no memory; raises what a real run would."""
     copy = OnnxNetwork(network.graph).to("meta")
     with torch.no_grad(), torch.device("meta"):
         copy(*(torch.empty(*shape) for shape in shapes))

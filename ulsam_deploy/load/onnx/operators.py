@@ -1,8 +1,8 @@
-"""What each ONNX operator that works on tensors means in torch.
+"""The ONNX operators that work on tensors, implemented in torch.
 
-A meaning is a function of the node's attributes and its inputs, ``None`` for one that is left out. An input is a tensor
-or an array of what is known before the network runs (:mod:`known`). Where torch has one operator for what the model's
-author wrote (``relu6``, ``linear``), that one is used: converters know it. Opsets 11 and later; semantics by the ONNX
+Each is a function of the node's attributes and its inputs, with ``None`` for an absent input. An input is a tensor, or
+an array of what is known before the network runs (:mod:`.known`). If torch has one operator for what the model's author
+wrote (``relu6``, ``linear``), that one is used, because converters know it. Opsets 11 and later; semantics by the ONNX
 operator reference.
 """
 
@@ -55,7 +55,7 @@ def _pads(
 
 
 def _padded(a: Attributes, x: Tensor, pads: Sequence[int], value: float) -> tuple[Tensor, list[int]]:
-    """``x`` padded where the two ends of an axis differ, and what is left for the operator to pad."""
+    """``x``, padded if the two ends of an axis differ, and the padding that is left for the operator."""
     half = len(pads) // 2
     begins, ends = list(pads[:half]), list(pads[half:])
     if begins == ends:
@@ -74,7 +74,7 @@ def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | Array | None 
     axes = weight.ndim - 2
     strides, dilations = list(a.get("strides", [1] * axes)), list(a.get("dilations", [1] * axes))
     x, padding = _padded(a, x, _pads(a, x, weight.shape[2:], strides, dilations), 0.0)
-    if bias is not None and not isinstance(bias, Tensor):  # the dynamo exporter computes a bias of zeros where none is
+    if bias is not None and not isinstance(bias, Tensor):  # the dynamo exporter computes a bias of zeros for none
         bias = torch.tensor(bias.tolist(), dtype=x.dtype) if any(bias.reshape(-1)) else None
     result: Tensor = convolve(x, weight, bias, strides, padding, dilations, a.get("group", 1))
     return result
@@ -151,7 +151,7 @@ def _clip(_: Attributes, x: Tensor, low: Array | None = None, high: Array | None
 
 
 def _between(x: Tensor, least: float | None, most: float | None) -> Tensor:
-    """``x`` within bounds, as the activation that it is where it is one."""
+    """``x`` clipped to bounds; written as an activation such as ReLU6 if it is one."""
     least = None if least == -math.inf else least
     most = None if most == math.inf else most
     if (least, most) == (0.0, 6.0):
@@ -219,7 +219,7 @@ def _softmax(a: Attributes, x: Tensor) -> Tensor:
     axis = a.get("axis", 1) % x.ndim
     if axis == x.ndim - 1:
         return normalise(x, -1)
-    return normalise(x.flatten(axis), -1).reshape(x.shape)  # until opset 12 over all axes from this one on
+    return normalise(x.flatten(axis), -1).reshape(x.shape)  # up to opset 12 over all axes from this one on
 
 
 def _reduced(function: Callable[..., Tensor]) -> Meaning:
@@ -256,7 +256,7 @@ def _binary(function: Callable[[Any, Any], Any]) -> Meaning:
 
 
 def _scaling(function: Callable[[Any, Any], Any]) -> Meaning:
-    """A product or quotient; by the number 1 (``addcmul`` becomes such a one) it is what it was."""
+    """A product or quotient; with the number 1 (which a converted ``addcmul`` has) the operand itself."""
     plain = _binary(function)
 
     def run(a: Attributes, left: Tensor | Array, right: Tensor | Array) -> Result:
@@ -269,7 +269,7 @@ def _scaling(function: Callable[[Any, Any], Any]) -> Meaning:
 
 def _extreme(of_two: Callable[[Tensor, Tensor], Tensor], bound: Callable[[Tensor, float], Tensor]) -> Meaning:
     def run(_: Attributes, *values: Tensor | Array) -> Tensor:
-        first, *others = sorted(values, key=lambda value: not isinstance(value, Tensor))  # the order says nothing
+        first, *others = sorted(values, key=lambda value: not isinstance(value, Tensor))  # the order has no meaning
         assert isinstance(first, Tensor)
         for other in others:
             operand = _as_operand(other, first)

@@ -1,4 +1,4 @@
-"""An ONNX file to a checked graph of plain numbers and arrays. A stranger's file: nothing is believed about its sizes.
+"""Reads an ONNX file into a checked graph of plain numbers and arrays. The file is untrusted: all sizes are checked.
 
 Local functions are inlined by onnx's own inliner; floating-point weights of any width become float32, as everywhere.
 """
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 EXPECTED = "an ONNX model of a compact CNN"
-#: The largest file that protobuf reads, and far more nodes than a compact CNN has.
+#: The largest file that protobuf reads, and a limit on nodes far above that of any compact CNN.
 MAX_BYTES, MAX_NODES = 2 << 30, 50_000
-#: Before 11 the operators of this family take their arguments in other places.
+#: Before opset 11, these operators take their arguments in other places.
 OLDEST = 11
 _FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 _WHOLE = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8", "BOOL")
@@ -36,7 +36,7 @@ _WHOLE = ("INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the graph; ``None`` is an axis that the file leaves open. The first axis is the batch."""
+    """An input or output of the graph; ``None`` is a dynamic axis. The first axis is the batch."""
 
     name: str
     shape: tuple[int | None, ...]
@@ -44,7 +44,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator: ``path`` is where it stands in the network, ``name`` what the file calls it."""
+    """One operator: ``path`` is its module path in the network, ``name`` its name in the file."""
 
     op: str
     name: str
@@ -56,9 +56,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A model as it will be built. ``weights`` by name: float32, float64 for a single number, or whole numbers.
+    """A model in the form in which it is built. ``weights`` by name: float32, float64 for a single number, or integers.
 
-    ``proto`` is the model with all its data inside, for the reference; ``notes`` are sentences for the user.
+    ``proto`` is the model with all its data, for the reference; ``notes`` are sentences for the user.
     """
 
     nodes: tuple[Node, ...]
@@ -72,7 +72,7 @@ class Graph:
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether ``path`` is to be read as an ONNX model: by its suffix, for the format has no other mark."""
+    """Whether ``path`` is read as an ONNX model; decided by its suffix, because the format has no signature."""
     return path.suffix.lower() == SUFFIX
 
 
@@ -89,11 +89,13 @@ def digest(path: Path) -> str:
 def read(path: Path) -> Graph:
     """Read and check the model at ``path``.
 
-    Raises :class:`UsageError` for a file that cannot be opened, :class:`RefusedError` for external data that leads to
-    a file of somebody else, :class:`ExportError` for what is damaged, or no network of this kind, and
-    :class:`UnavailableError` without the ``onnx`` package.
+    Raises:
+        UsageError: The file cannot be opened.
+        RefusedError: External data refers to a file outside the model's folder.
+        ExportError: The file is damaged, or not a network of this kind.
+        UnavailableError: The ``onnx`` package is missing.
     """
-    with words_of("the reader", f"make sense of {path.name}"):  # whatever a stranger's file does to it
+    with words_of("the reader", f"make sense of {path.name}"):  # an untrusted file may cause any error
         return _read(path)
 
 
@@ -109,7 +111,7 @@ def _read(path: Path) -> Graph:
         if proto.op_type == "Constant":
             weights[proto.output[0]] = _constant(proto, path)
         elif proto.op_type == "Identity" and proto.input[0] in weights:
-            weights[proto.output[0]] = weights[proto.input[0]]  # how an exporter writes that a module is used twice
+            weights[proto.output[0]] = weights[proto.input[0]]  # exporters write a module's second use in this way
         else:
             nodes.append(_node(proto))
     wide = sorted({_kind(t) for t in model.graph.initializer if _kind(t) in _FLOATS[1:]})
@@ -147,7 +149,7 @@ def _parse(path: Path, data: bytes) -> ModelProto:
 
     try:
         model = onnx.load_model_from_string(data)
-    except Exception as error:  # protobuf reports damage with an exception of its own kind
+    except Exception as error:  # protobuf has its own exceptions for damaged files
         raise _broken(path, "it is damaged or cut short, or is something else") from error
     if not model.graph.node or len(model.graph.node) > MAX_NODES:
         raise _broken(path, f"it holds {len(model.graph.node)} operators")
@@ -161,18 +163,18 @@ def _broken(path: Path, why: str) -> ExportError:
 
 
 def _line(text: object) -> str:
-    """One short line: words out of a stranger's file reach a terminal."""
+    """Make one short line of text from an untrusted file, because it is printed to a terminal."""
     line = " ".join(str(text).split())[:300]
     return shown(line)
 
 
 def _load_external(model: ModelProto, path: Path) -> None:
-    """Bring all weights inside, each only from a plain file beside the model and only as far as that file goes."""
+    """Load all external weights, only from regular files beside the model and only within each file's size."""
     import onnx
     from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
     for location in external_data.locations(model):
-        external_data.inside(path, location)  # all of them, before any is opened
+        external_data.inside(path, location)  # checks all of them before any is opened
     for tensor in external_data.tensors(model):
         if not uses_external_data(tensor):
             continue
@@ -226,7 +228,7 @@ def _kind(tensor: TensorProto) -> str:
 
 
 def _array(tensor: TensorProto, path: Path) -> Array:
-    """The values of one tensor; it has to hold as many as its shape says before anything is allocated for them."""
+    """The values of one tensor; checks, before anything is allocated, that it holds as many as its shape says."""
     from onnx import numpy_helper
 
     if _kind(tensor) not in _FLOATS + _WHOLE:
@@ -249,7 +251,7 @@ def _constant(node: Any, path: Path) -> Array:
     if attribute.HasField("t"):
         return _array(attribute.t, path)
     if attribute.name not in ("value_float", "value_floats", "value_int", "value_ints"):
-        raise _broken(path, f"the constant '{node.name}' is no plain tensor")
+        raise _broken(path, f"the constant '{node.name}' is not a plain tensor")
     value = np.asarray(helper.get_attribute_value(attribute))
     single = np.float64 if value.size == 1 else np.float32
     return value.astype(single if "float" in attribute.name else np.int64)

@@ -1,7 +1,7 @@
-"""The ONNX model in float64, run by onnx's own reference implementation: what the import is held against.
+"""Runs the ONNX model in float64 with onnx's own reference implementation, to check the import.
 
-Nothing of our reading of the operators is in it. Convolutions, pools and resizings alone are computed here, by numpy,
-because the reference's take minutes on an image of 224 x 224; a test holds them against the reference's.
+It is independent of our implementation of the operators. Only convolutions, pools and resizing are computed here, in
+numpy, because the reference implementation needs minutes for an image of 224 x 224; a test compares the two.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Reference:
-    """``graph`` with every floating-point number of it as float64 (of weights: of what they are as float32)."""
+    """``graph`` with every floating-point number as float64 (weights are first rounded to float32)."""
 
     def __init__(self, graph: Graph) -> None:
         from onnx.reference import ReferenceEvaluator
@@ -41,7 +41,7 @@ class Reference:
         """The outputs by name, in float64, for one batch of inputs in the graph's order."""
         feed = {name: tensor.double().numpy() for name, tensor in zip(self._inputs, inputs, strict=True)}
         with words_of("onnx's reference implementation", "run the model"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a stranger's model must not decide what is printed or raised
+            warnings.simplefilter("ignore")  # an untrusted model must not decide what is printed or raised
             results = self._evaluator.run(None, feed)
         return {name: torch.from_numpy(np.array(array)) for name, array in zip(self._outputs, results, strict=True)}
 
@@ -82,11 +82,10 @@ def _widen(tensor: Any) -> None:
 
 
 def _quick() -> list[Any]:
-    """Convolution, pools, resizing and two more as operators of the reference implementation.
+    """Convolution, pools, resizing, hard swish and batch norm as operators of the reference implementation.
 
-    Hard swish is written out because the reference's own expands to constants that are rounded to float32; batch norm
-    because before opset 14 the reference's takes the batch's own statistics, which the standard says it must not
-    where the node has one output.
+    The reference implementation's hard swish uses constants rounded to float32. Its batch norm before opset 14 uses the
+    batch's own statistics, which the standard forbids for a node with one output.
     """
     from onnx.reference.op_run import OpRun
 
@@ -120,7 +119,7 @@ def _quick() -> list[Any]:
 
 
 def convolve(x: Array, w: Array, b: Array | None, a: Mapping[str, Any]) -> Array:
-    """ONNX ``Conv``: ``x`` (N, C, ...), ``w`` (M, C/group, ...); one matrix product a position of the kernel."""
+    """ONNX ``Conv``: ``x`` (N, C, ...), ``w`` (M, C/group, ...); one matrix product for each kernel position."""
     groups = a.get("group") or 1
     weight = np.moveaxis(w.reshape(groups, w.shape[0] // groups, *w.shape[1:]), (0, 1, 2), (-3, -2, -1))
     total: Array | float = 0.0
@@ -133,7 +132,7 @@ def convolve(x: Array, w: Array, b: Array | None, a: Mapping[str, Any]) -> Array
 
 
 def average(x: Array, a: Mapping[str, Any]) -> Array:
-    """ONNX ``AveragePool``; padding counts only where ``count_include_pad`` says so, what ``ceil_mode`` adds never."""
+    """ONNX ``AveragePool``; padding counts only with ``count_include_pad``, and what ``ceil_mode`` adds never does."""
     kernel, around = a["kernel_shape"], [(0, 0), (0, 0), *_padding(x, a["kernel_shape"], a)]
     counted = np.ones_like(np.pad(x, around))
     if not a.get("count_include_pad"):
@@ -189,9 +188,9 @@ def _padding(x: Array, kernel: Sequence[int], a: Mapping[str, Any]) -> list[tupl
 def _taps(
     x: Array, kernel: Sequence[int], a: Mapping[str, Any], fill: float, padded: Array | None = None
 ) -> Iterator[tuple[tuple[int, ...], Array]]:
-    """For each position of the kernel what lies under it, for all outputs at once: (N, C, *output sizes).
+    """For each kernel position, the inputs at that position for all outputs: (N, C, *output sizes).
 
-    ``padded`` is looked at in the place of ``x`` where it is given: what stands in its padding is its own.
+    ``padded``, if given, is used instead of ``x`` with padding.
     """
     axes = len(kernel)
     strides, dilations = a.get("strides") or [1] * axes, a.get("dilations") or [1] * axes
@@ -200,7 +199,7 @@ def _taps(
         room = size + begin + end - (k - 1) * dilation - 1
         count = (-(-room // stride) if a.get("ceil_mode") else room // stride) + 1
         if a.get("ceil_mode") and (count - 1) * stride >= size + begin:
-            count -= 1  # a window that would begin in the padding at the end
+            count -= 1  # omit a window that would begin in the padding at the end
         sizes.append(count)
         beyond = max(0, (count - 1) * stride + (k - 1) * dilation + 1 - size - begin - end)
         pads.append((begin, end) if padded is None else (0, 0))

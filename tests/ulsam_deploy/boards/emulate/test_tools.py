@@ -68,7 +68,7 @@ def test_a_damaged_bundle_is_refused_before_qemu_is_looked_for(
 
 def test_a_host_of_another_release_is_told_which_ones_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "codename", lambda: "noble")
-    with pytest.raises(UnavailableError, match="knows none for 'noble'") as error:
+    with pytest.raises(UnavailableError, match="has none for 'noble'") as error:
         sysroot.release_for(profile_of("rpi4"), "rpi4")
     assert error.value.expected == "bookworm, trixie"
 

@@ -98,7 +98,7 @@ def test_verify_on_hosts_is_what_it_is_here(kitchen: Any, bundle: Path, tmp_path
     assert main(["verify", str(bundle), *where, "--target", "onnx", "--require", "measured-on-device"]) == 4
     out = capsys.readouterr().out
     assert "kitchen  onnx" in out
-    assert "'measured-on-device' was asked for" in out
+    assert "'measured-on-device' was required" in out
     assert kitchen.left() == []
 
 

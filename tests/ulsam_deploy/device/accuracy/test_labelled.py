@@ -81,7 +81,7 @@ def test_eight_bit_arrays_need_a_preprocessing(tmp_path: Path) -> None:
     ("arrays", "said"),
     [
         ({"x": images(3)}, "holds x"),
-        ({"x": images(3), "labels": np.array([0, 1, 7])}, "has class 7, and the network tells 7"),
+        ({"x": images(3), "labels": np.array([0, 1, 7])}, "has class 7, and the network has 7"),
         ({"x": images(3), "labels": np.array([0, -1, 2])}, "has class -1"),
         ({"x": images(3), "labels": np.array([0.0, 1.0, 2.0])}, "is float64 of shape"),
         ({"x": images(3), "labels": np.array([0, 1])}, "expected: 2 samples"),

@@ -62,7 +62,7 @@ def test_the_interval_of_the_drop_keeps_its_promise() -> None:
 
 @pytest.mark.parametrize(("right", "count"), [(1, 0), (-1, 3), (4, 3)])
 def test_no_share(right: int, count: int) -> None:
-    with pytest.raises(ValueError, match="is no share"):
+    with pytest.raises(ValueError, match="is not a fraction"):
         wilson(right, count)
 
 

@@ -73,8 +73,8 @@ def test_only_boards_can_be_proven() -> None:
     ("files", "bits", "words"),
     [
         ({}, 64, "does not say which board it is"),
-        (X86, 64, "this machine is 'Maker Desk 9', and no device profile is about that"),
-        ({**PIS["Pi 4"], MODEL: "Raspberry Pi 400 Rev 1.0\0"}, 64, "no device profile is about that"),
+        (X86, 64, "this machine is 'Maker Desk 9', and no device profile describes that"),
+        ({**PIS["Pi 4"], MODEL: "Raspberry Pi 400 Rev 1.0\0"}, 64, "no device profile describes that"),
         ({**PIS["Pi 4"], MODEL: MISSING}, 64, "does not say which board it is"),
         (PIS["Pi 5"], 32, "it is not rpi5, because its programs have 32 bits, not 64"),
         (PI4, 64, "it is not rpi4, because its processor is unknown, not 0xd08"),
@@ -196,13 +196,13 @@ def test_verify_on_a_board_reaches_the_highest_level(bundle: Path, capsys: pytes
 def test_a_level_that_was_not_reached_is_named_with_its_reason(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    why = "this machine is 'Maker Desk 9', and no device profile is about that"
+    why = "this machine is 'Maker Desk 9', and no device profile describes that"
     for place in (evidence, verify_bundle):
         monkeypatch.setattr(place, "proof", lambda: DeviceProof(None, why))
     words = ["verify", str(bundle), "--require", "measured-on-device", "--junit", str(tmp_path / "j.xml")]
     assert main(words) == 4
     told = capsys.readouterr().err
-    assert f"onnx fp32: reached 'executed', and 'measured-on-device' was asked for: {why}" in told
+    assert f"onnx fp32: reached 'executed', but 'measured-on-device' was required: {why}" in told
     assert f"ulsam-deploy verify {bundle} --host USER@NAME" in told
     assert why.replace("'", "&#39;") in (tmp_path / "j.xml").read_text() or why in (tmp_path / "j.xml").read_text()
     assert main([*words, "--json"]) == 4
@@ -227,8 +227,7 @@ def test_a_level_is_missed_as_well_where_no_engine_is_here(
     (path / "manifest.json").write_text(codec.dumps(manifest))
     assert main(["verify", str(path), "--require", require]) == 4
     assert (
-        f"trt fp32: reached 'exported', and '{require}' was asked for: no engine here can run"
-        in capsys.readouterr().err
+        f"trt fp32: reached 'exported', but '{require}' was required: no engine here can run" in capsys.readouterr().err
     )
     assert main(["verify", str(path), "--require", require, "--json"]) == 4
     (missed,) = json.loads(capsys.readouterr().out)["missed"]
@@ -278,4 +277,4 @@ def test_a_board_behind_ssh_earns_it_by_what_it_is(
     assert main(words) == (0 if device else 4)
     out = capsys.readouterr().out
     assert ("measured-on-device" if device else "executed") in out
-    assert ("was asked for: this machine is no board" in out) is (device is None)
+    assert ("was required: this machine is no board" in out) is (device is None)

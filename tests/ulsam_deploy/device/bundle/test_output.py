@@ -58,7 +58,7 @@ def test_what_people_go_on_working_with_is_never_taken_for_ours(kind: Kind, tmp_
     Output(place, kind).write(b"as it was made")
     Output(place, kind).write(b"as it was made")
     place.write_bytes(b"as it was made, and trained for a week")
-    with pytest.raises(UsageError, match="isn't replaced unasked"):
+    with pytest.raises(UsageError, match="isn't replaced without --force"):
         Output(place, kind).write(b"as it was made")
     Output(place, kind, force=True).write(b"as it was made")
 
@@ -124,9 +124,9 @@ def test_nothing_is_put_into_a_bundle_by_whatever_road(bundle: Bundle, tmp_path:
     (tmp_path / "page.html").symlink_to(bundle.root / "report.html")
     places = [bundle.root / "r.html", bundle.root / "report.html", inside / "r.html", tmp_path / "page.html"]
     for path in [*places, bundle.root / "onnx" / ".." / "new.html"]:
-        with pytest.raises(UsageError, match="would lie inside the bundle"):
+        with pytest.raises(UsageError, match="would be inside the bundle"):
             Output(path, kinds.PAGE, force=True).write(b"ours")
-    with pytest.raises(UsageError, match="would lie inside the bundle"):
+    with pytest.raises(UsageError, match="would be inside the bundle"):
         pack(bundle, inside / "b.zip", force=True)
     bundle.verify_integrity()
     (tmp_path / "manifest.json").write_text('{"name": "somebody\'s web page"}')  # which makes no bundle of a folder
@@ -188,5 +188,5 @@ def test_outputs_of_one_command_do_not_get_into_each_others_way(tmp_path: Path) 
         check_outputs([one, Output(tmp_path / "." / "one", kinds.MARKDOWN)])
     check_outputs([Output(Path(os.devnull), kind) for kind in (kinds.JUNIT, kinds.MARKDOWN)])
     (tmp_path / "new.bundle").mkdir()
-    with pytest.raises(UsageError, match="would lie inside the bundle"):
+    with pytest.raises(UsageError, match="would be inside the bundle"):
         check_outputs([Output(tmp_path / "new.bundle" / "j.xml", kinds.JUNIT)], tmp_path / "new.bundle")

@@ -143,8 +143,8 @@ def test_steps_that_are_alike_are_inconclusive_and_named() -> None:
     golden = golden_of(golden.outputs["logits"], steps)
     first, second, third = retention(golden, mixture(golden, [1.0, 1.0, 0.0]), FLOORS)
     assert (first.state, third.state) == (AttentionState.INCONCLUSIVE, AttentionState.INCONCLUSIVE)
-    assert "cannot be told from that of 'block2'" in first.note
-    assert "cannot be told from that of 'block0'" in third.note
+    assert "cannot be distinguished from that of 'block2'" in first.note
+    assert "cannot be distinguished from that of 'block0'" in third.note
     assert second.state is AttentionState.LOST
 
 

@@ -166,7 +166,7 @@ def test_every_word_can_stand_in_a_config_file(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--precision", "auto,int8"], "auto and int8 were both asked for"),
+        (["--precision", "auto,int8"], "auto and int8 were both requested"),
         (["--precision", "auto", "--limit", "drop=1"], "no labelled data"),
         (["--precision", "int8", "--limit", "drop=1"], "--limit is for --precision auto"),
         (["--precision", "auto", "--limit", "speed=1"], "the budget names 'speed'"),
