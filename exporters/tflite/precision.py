@@ -184,4 +184,6 @@ def _quantized(content: bytes, recipe: Any, ranges: Any) -> bytes:
 
     quantizer = Quantizer(bytearray(content), recipe.get_quantization_recipe())
     result = quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
-    return bytes(result.quantized_model)
+    # The quantizer stores large weights behind the flatbuffer. LiteRT follows their offsets; TFLite Micro and the
+    # interpreters of older phones read such a buffer as empty and report no error. Written again, all is inside.
+    return tflite_model.write(tflite_model.read(bytes(result.quantized_model)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_litert.schema_py_generated import TensorType
+from ai_edge_litert.schema_py_generated import Model, TensorType
 
 from ulsam_deploy.device.third_party import quiet
 from ulsam_deploy.device.types import Artifact
@@ -18,7 +18,9 @@ from ulsam_deploy.exporters.tflite import ablation
 from ulsam_deploy.exporters.tflite import model as tflite_model
 from ulsam_deploy.exporters.tflite.exporter import EXPORTER
 from ulsam_deploy.exporters.torch_noise import LITERT_WARNINGS, TORCH_WARNINGS
-from ulsam_deploy.graph import Evaluator
+from ulsam_deploy.graph import Evaluator, capture
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.inputs.calibration import Calibration, digest
 
 from .precisions import calibration, export, golden, opened, outputs, plain_tflite, programs
 
@@ -51,6 +53,20 @@ def types(model: Any, kind: str) -> list[tuple[str, str]]:
         for op in graph.operators
         if tflite_model.kind_of(model, op) == kind
     ]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_weight_is_inside_the_flatbuffer(precision: str, tmp_path: Path) -> None:
+    """TFLite Micro and interpreters of older phones read a buffer behind it as empty, and compute something else."""
+    wide = capture(torch.nn.Sequential(torch.nn.Conv2d(3, 512, 16), torch.nn.Flatten()).eval(), [(3, 16, 16)])
+    arrays = {wide.inputs[0].name: np.random.default_rng(0).normal(size=(16, 3, 16, 16)).astype(np.float32)}
+    ranges = Calibration(arrays, digest(arrays)) if precision == "int8" else None
+    artifact = EXPORTER.export(wide, ExportRequest(precision, calibration=ranges), tmp_path)
+    model = Model.GetRootAsModel((tmp_path / artifact.files[0]).read_bytes(), 0)
+    buffers = [model.Buffers(index) for index in range(model.BuffersLength())]
+    assert [buffer.Offset() for buffer in buffers] == [0] * len(buffers)
+    weights = 3 * 512 * 16 * 16
+    assert sum(buffer.DataLength() for buffer in buffers) > weights * (2 if precision == "fp16" else 1)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -122,7 +138,7 @@ def test_the_ablation_of_a_float_file_is_the_network_without_that_block(made: An
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_ablation_differs_in_every_precision_and_only_by_the_maps(made: Any, precision: str, tmp_path: Path) -> None:
+def test_an_ablation_differs_in_every_precision_and_only_by_the_maps(made: Any, precision: str, tmp_path: Path) -> None:
     artifact, folder = made(precision)
     content = (folder / artifact.files[0]).read_bytes()
     edited = ablation.ablated(content, range(1, 2))
