@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz coverage mutants figures \
+.PHONY: demo test test-long test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz coverage mutants figures \
 	docs track check clean
 
 demo: $(READY)
@@ -19,11 +19,15 @@ demo: $(READY)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
 
 test: $(READY) $(SIGN_READY)
-	$(PYTEST) -m "not slow and not arm and not gpu and not browser"
+	$(PYTEST) -m "not slow and not long and not arm and not gpu and not browser"
 
 # The fast tests that skip where a program is missing; 'python3 tests/needs.py missing' prints the packages to install.
 test-programs: $(READY)
-	$(PYTEST) -m "needs and not slow and not arm and not gpu and not browser"
+	$(PYTEST) -m "needs and not slow and not long and not arm and not gpu and not browser"
+
+# Tests of some ten seconds each: other environments, whole exports in processes of their own, other people's files.
+test-long: $(READY)
+	$(PYTEST) -m "long and not slow and not gpu"
 
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
@@ -65,7 +69,7 @@ fuzz: $(READY)
 # The lines and branches that the fast tests reach, also in their subprocesses.
 coverage: $(READY) $(SIGN_READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[coverage]'
-	$(PYTEST) -m "not slow and not arm and not gpu and not browser" --cov --cov-report=term
+	$(PYTEST) -m "not slow and not long and not arm and not gpu and not browser" --cov --cov-report=term
 
 # Small changes of the check and of the matching that no test detects: every EVERYth one, of all or of the given FILES.
 EVERY ?= 20

@@ -42,6 +42,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_segmentation_is_found_and_exported_with_both_outputs(
     shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +74,7 @@ def network(weights: Path) -> torch.nn.Module:
     return from_factory("examples.segmentation:build", read(weights)).double()
 
 
+@pytest.mark.long
 def test_fine_tuning_starts_from_a_plain_backbone_and_ends_in_a_bundle(tmp_path: Path) -> None:
     torch.manual_seed(0)
     backbone = NETWORK.build({"width": 0.35}).state_dict()

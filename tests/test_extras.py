@@ -86,6 +86,7 @@ def test_what_an_extra_brings_is_read_from_the_package_s_own_words() -> None:
     assert "matplotlib" in brought("onnx", "report")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_alone_does_what_it_promises(extra: str, small_model: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "m.bundle"
@@ -114,6 +115,7 @@ def test_an_extra_alone_does_what_it_promises(extra: str, small_model: Path, tmp
     assert "pip install 'ulsam-deploy[report]'" in paged[2]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
 def test_a_pair_makes_what_both_promise_and_no_more(pair: tuple[str, str], small_model: Path, tmp_path: Path) -> None:
     planned, told = run(

@@ -61,7 +61,7 @@ def test_it_builds_installs_and_its_own_tests_pass(unpacked: Path, tmp_path: Pat
     others = [path for path in sys.path if path.endswith("site-packages")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), *others])}
     command = [str(tmp_path / "env" / "bin" / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    marks = ["-m", "not slow and not arm and not gpu and not browser"]
+    marks = ["-m", "not slow and not long and not arm and not gpu and not browser"]
     done = subprocess.run([*command, *marks, *TESTS], cwd=unpacked, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
     where = [*command[:1], "-c", "import ulsam_deploy.models as m; print(m.__file__)"]

@@ -36,6 +36,7 @@ def run(python: Path | str, *words: object, cwd: Path = ROOT, code: int = 0) -> 
     return done.stdout
 
 
+@pytest.mark.long
 def test_it_is_exported_proven_and_opened_like_every_other(python: Path, small_model: Path, tmp_path: Path) -> None:
     words = ("export", small_model, "--target", "pt2", "--batch", "dynamic", "--json", "-o", tmp_path / "net.bundle")
     exported = run(python, "-m", "ulsam_deploy", *words, "--no-cache")

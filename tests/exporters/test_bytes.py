@@ -27,6 +27,7 @@ for target, batch in eval(sys.argv[3]).items():
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", MADE)
 def test_no_trace_of_this_machine(made: Any, target: Any) -> None:
     traces = [
@@ -57,6 +58,7 @@ def test_same_bytes_again_in_the_same_process(made: Any, export_again: Any, targ
         assert (first.folder / name).read_bytes() == (second.folder / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_same_bytes_in_another_process_of_another_user(made: Any, tmp_path: Path) -> None:
     here = [
         f"{target} {file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}"

@@ -71,6 +71,7 @@ def test_a_static_batch_of_three_is_honoured(small: Path, network: Any, folder: 
     assert verify(small, naive_onnx(network, folder / "three.onnx", batch=3)).evidence.verdict is Verdict.PASS
 
 
+@pytest.mark.long
 def test_an_openvino_conversion_by_somebody_else(small: Path, network: Any, stale: Any, folder: Path) -> None:
     import torch
 
@@ -89,6 +90,7 @@ def test_an_openvino_conversion_by_somebody_else(small: Path, network: Any, stal
     assert "Where: 'features.7.pw" in found.evidence.reasons[-1].text
 
 
+@pytest.mark.long
 def test_float16_is_judged_as_float16_and_stale_weights_are_seen_there_too(
     small: Path, network: Any, folder: Path
 ) -> None:
@@ -138,6 +140,7 @@ def test_another_number_of_classes_fails_and_says_so(small: Path, network: Any, 
     assert "'classifier.1' is the first module" in found.evidence.reasons[-1].text
 
 
+@pytest.mark.long
 def test_tflite_good_and_with_one_weight_changed(small: Path, folder: Path, tmp_path: Path) -> None:
     exporter, options = plugins.load(plugins.EXPORTERS, "tflite"), ExportOptions(small)
     from ulsam_deploy.graph import lower
@@ -282,6 +285,7 @@ def test_int8_is_judged_by_ranges_and_nothing_else_is(small: Path, good_onnx: Pa
         verify_against(options, Question(good_onnx), QUIET)
 
 
+@pytest.mark.long
 def test_another_network_is_no_sound_int8(small: Path, good_onnx: Path, tmp_path: Path) -> None:
     """The right weights in float32 are within int8's noise; a classifier turned round and scaled is not."""
     np.savez(tmp_path / "real.npz", x=np.random.default_rng(3).normal(size=(40, 3, SIZE, SIZE)).astype(np.float32))

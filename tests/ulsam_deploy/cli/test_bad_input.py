@@ -195,6 +195,7 @@ def test_a_precision_that_the_target_lacks(run: Run, small: Path) -> None:
     assert "fp32" in error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["capture", "reference", "onnx"])
 def test_ctrl_c_in_the_middle(small: Path, tmp_path: Path, stage: str) -> None:
     """SIGINT while the stage before is reported done: whole or absent, and no litter."""

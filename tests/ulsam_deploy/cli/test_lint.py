@@ -24,6 +24,7 @@ def test_every_block_has_a_line_and_json_the_figures(checkpoint: Path, capsys: p
     assert set(document["blocks"][0]["survives"]) == {"int8", "fp16", "bf16"}
 
 
+@pytest.mark.long
 def test_pictures_need_a_preprocessing(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (4, 96, 96, 1)).astype(np.uint8)
     np.savez(tmp_path / "p.npz", x=pictures)

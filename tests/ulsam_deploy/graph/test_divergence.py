@@ -84,6 +84,7 @@ def test_a_branch_that_is_right_does_not_hide_the_other() -> None:
     assert (found.module, found.after) == ("body.0", "stem")
 
 
+@pytest.mark.long
 def test_every_layer_of_a_real_network_is_found(made: Any) -> None:
     """The small network of the wings' tests, exported by us, against references with one layer changed."""
     import sys

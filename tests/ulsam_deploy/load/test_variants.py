@@ -60,6 +60,7 @@ def asked(weights: Path, folder: Path, variant: str, *targets: str) -> ExportOpt
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("variant", [POOL_OF_INPUT, SOFTMAX_OVER_CHANNEL])
 def test_each_variant_keeps_its_own_maths(weights: Path, variant: str, tmp_path: Path) -> None:
     result = pipeline.export(asked(weights, tmp_path, variant, "onnx", "openvino"), Progress(quiet=True))

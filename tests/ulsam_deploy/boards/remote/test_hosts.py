@@ -43,6 +43,7 @@ def config(tmp_path: Path, *boards: Any) -> list[str]:
     return ["--ssh-config", str(tmp_path / "ssh_config"), "--host-python", sys.executable]
 
 
+@pytest.mark.long
 def test_one_host_measures_and_nothing_is_left_there(
     kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -83,6 +84,7 @@ def test_several_hosts_give_one_table_and_one_that_is_away_hurts_nobody(
     assert "error: away can't be reached" in told.err
 
 
+@pytest.mark.long
 def test_verify_on_hosts_is_what_it_is_here(kitchen: Any, bundle: Path, tmp_path: Path, capsys: Capture) -> None:
     packed = pack(read_bundle(bundle), tmp_path / "dense.zip")
     where = ["--host", "kitchen", *config(tmp_path, kitchen)]

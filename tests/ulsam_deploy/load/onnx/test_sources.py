@@ -34,6 +34,7 @@ def corpus() -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(**{n: import_module(f"onnx_corpus.{n}") for n in ("writers", "networks", "judging")})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", FEW, ids=lambda words: "-".join(map(str, words)))
 def test_five_spellings_are_fused_exactly(corpus: SimpleNamespace, words: Any, tmp_path: Path) -> None:
     import torch
@@ -81,6 +82,7 @@ def test_what_is_left_is_left_with_its_reason(corpus: SimpleNamespace) -> None:
     assert (seen.fused, seen.refusals, seen.words) == (0, (), "")
 
 
+@pytest.mark.long
 def test_without_pytorch_code_to_every_target(
     corpus: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
