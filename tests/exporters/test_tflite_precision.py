@@ -19,8 +19,8 @@ from ulsam_deploy.exporters.tflite import model as tflite_model
 from ulsam_deploy.exporters.tflite.exporter import EXPORTER
 from ulsam_deploy.exporters.torch_noise import LITERT_WARNINGS, TORCH_WARNINGS
 from ulsam_deploy.graph import Evaluator, capture
-from ulsam_deploy.graph.interfaces import ExportRequest
-from ulsam_deploy.inputs.calibration import Calibration, digest
+from ulsam_deploy.graph.interfaces import Calibration, ExportRequest
+from ulsam_deploy.inputs.calibration import digest
 
 from .precisions import calibration, export, golden, opened, outputs, plain_tflite, programs
 
