@@ -13,13 +13,13 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import Model, TensorType
 
 from ulsam_deploy.device.third_party import quiet
-from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.device.types import Artifact, Calibration
 from ulsam_deploy.exporters.tflite import ablation
 from ulsam_deploy.exporters.tflite import model as tflite_model
 from ulsam_deploy.exporters.tflite.exporter import EXPORTER
 from ulsam_deploy.exporters.torch_noise import LITERT_WARNINGS, TORCH_WARNINGS
 from ulsam_deploy.graph import Evaluator, capture
-from ulsam_deploy.graph.interfaces import Calibration, ExportRequest
+from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.inputs.calibration import digest
 
 from .precisions import calibration, export, golden, opened, outputs, plain_tflite, programs
