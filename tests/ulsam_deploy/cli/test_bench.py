@@ -141,7 +141,7 @@ def test_wrong_words_say_what_is_wrong(bundle: Bundle, words: list[str], told: s
     ("words", "told"),
     [
         (["--cpus", "3-1"], "not a list of processors"),
-        (["--batch", "0"], "no count"),
+        (["--batch", "0"], "is not a count"),
         (["--profile", "best"], "there is no --profile 'best'"),
     ],
 )

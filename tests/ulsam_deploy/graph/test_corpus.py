@@ -27,7 +27,11 @@ class Rewritten:
     fused: Program
 
 
-@pytest.fixture(scope="module", params=ALL, ids=lambda case: case.name)
+#: Every third case is part of the fast suite, and all of them of CI's.
+CASES = [pytest.param(case, marks=() if index % 3 == 0 else pytest.mark.long) for index, case in enumerate(ALL)]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=[case.name for case in ALL])
 def rewritten(request: pytest.FixtureRequest) -> Rewritten:
     case: Case = request.param
     captured = capture(randomise(case.make()), case.inputs, case.batch)
