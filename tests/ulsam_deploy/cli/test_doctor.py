@@ -9,7 +9,9 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -76,6 +78,20 @@ def test_what_is_missing_is_named_with_what_to_type(
     without()
     others = unusable(diagnosis.diagnosis())
     assert not lost & set(others) or missing == "model_signing", "it is missing here anyway"
+
+
+def test_looking_for_pip_starts_no_hook_of_setuptools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook warns where distutils was imported before, and a warning is an error here."""
+    from ulsam_deploy.boards.emulate import available
+
+    monkeypatch.setitem(sys.modules, "distutils", ModuleType("distutils"))
+    assert available._has_pip()
+    monkeypatch.setattr("importlib.metadata.distribution", metadata_without_pip)
+    assert not available._has_pip()
+
+
+def metadata_without_pip(name: str) -> None:
+    raise PackageNotFoundError(name)
 
 
 def test_a_distribution_that_cannot_be_emulated_on_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from importlib.util import find_spec
+from importlib import metadata
 
 from ulsam_deploy.boards.emulate import plugin, tools
 from ulsam_deploy.boards.emulate.machine import profile_of
@@ -34,7 +34,7 @@ def verifying(board: str) -> Availability:
     programs = {tools.QEMU[profile.machine]: "qemu-user", **({} if made else {"apt-get": "apt", "dpkg-deb": "dpkg"})}
     if (missing := _missing(programs)) is not None:
         return missing
-    if not made and find_spec("pip") is None:
+    if not made and not _has_pip():
         return Availability(False, "this Python has no pip", f"{sys.executable} -m ensurepip")
     version = ".".join(map(str, tools.qemu_version(tools.qemu(profile.machine))))
     software = "software in the cache" if made else "software is fetched on first use (about 250 MB)"
@@ -62,3 +62,12 @@ def _missing(programs: dict[str, str]) -> Availability | None:
         return None
     packages = " ".join(dict.fromkeys(absent.values()))
     return Availability(False, f"not installed: {', '.join(absent)}", f"sudo apt-get install {packages}")
+
+
+def _has_pip() -> bool:
+    """Whether this Python has pip. Looking for its module would start the hook of setuptools, which may warn."""
+    try:
+        metadata.distribution("pip")
+    except metadata.PackageNotFoundError:
+        return False
+    return True
