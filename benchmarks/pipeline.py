@@ -4,7 +4,7 @@
 
 Each run is a fresh process with a cache folder of its own; "cold" has an empty cache, "warm" repeats the same command.
 "ONNX alone" is ``--target onnx``, cold, beside a process that does nothing but ``torch.onnx.export`` on the same
-checkpoint. Targets are made abreast: their stages overlap, and "targets" is what they take together; a stage's memory
+checkpoint. Targets are built in parallel: stages overlap, and "targets" is what they take together; a stage's memory
 is that of the process that it ran in. Aims (2 cores): all targets under 60 s cold, under 3 s warm; ONNX alone 1.3 times
 ``torch.onnx.export``; ``ulsam-export --help`` under 0.15 s; peak memory under 3 GiB.
 """

@@ -121,7 +121,7 @@ class BenchHostsDocument:
 
     hosts: Mapping[str, Timed]
     exit_code: int
-    schema: str = schema_field("bench-hosts", 1)
+    schema: str = schema_field("bench-hosts", 2)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class SweepDocument:
     title: str
     cells: tuple[SweptCell, ...]
     exit_code: int
-    schema: str = schema_field("sweep", 1)
+    schema: str = schema_field("sweep", 2)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class SweepPlanDocument:
 
     output: str
     cells: tuple[PlannedCell, ...]
-    schema: str = schema_field("sweep-plan", 1)
+    schema: str = schema_field("sweep-plan", 2)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ __all__ = [
 MANIFEST = "manifest.json"
 #: The only member that no manifest lists, because it signs it. See :mod:`ulsam_deploy.device.bundle.signature`.
 SIGNATURE = "model.sig"
-SCHEMA = "ulsam-deploy.bundle/2"
+SCHEMA = "ulsam-deploy.bundle/3"
 #: The ``$id`` of the published schema: a name, not an address that anything fetches.
 SCHEMA_ID = "urn:ulsam-deploy:bundle:2"
 _ANY_VERSION = re.compile(r"ulsam-deploy\.bundle/\d{1,6}")

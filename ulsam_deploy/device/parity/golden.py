@@ -22,7 +22,7 @@ from ulsam_deploy.device.parity.noise import as_json, noise_floors
 from ulsam_deploy.device.parity.sketch import LIMIT, compact
 from ulsam_deploy.device.shapes import shape_text
 
-_SCHEMA = "ulsam-deploy/golden/3"
+_SCHEMA = "ulsam-deploy/golden/4"
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], str]] = {
     "unknown key": (lambda d: d["measured"][0].update(latencies=1), "unknown key 'latencies'"),
     "missing key": (lambda d: d["machine"].pop("board"), "'board' is missing"),
     "another version": (lambda d: d.update(schema="ulsam-deploy.bench/1"), "another version of the format"),
+    "the version before": (lambda d: d.update(schema="ulsam-deploy.bench/2"), "another version of the format"),
     "another schema": (lambda d: d.update(schema="ulsam-deploy.bundle/2"), "wants another ulsam-deploy"),
     "free engine": (lambda d: d["measured"][0]["engine"].update(free={}), "unknown key 'free'"),
     "unknown condition": (lambda d: d.update(condition="fine"), "isn't a known word"),

@@ -139,7 +139,7 @@ def test_an_artifact_needs_files_and_a_target_and_precision_of_its_own(bundle: B
 
 
 def test_another_version_says_so(bundle: Bundle) -> None:
-    for schema in ("ulsam-deploy.bundle/1", "ulsam-deploy.bundle/3"):
+    for schema in ("ulsam-deploy.bundle/1", "ulsam-deploy.bundle/2", "ulsam-deploy.bundle/4"):
         plain = {"schema": schema, "model": {"of": "another version"}}
         with pytest.raises(RefusedError, match=f"another version of the format: {schema}") as caught:
             Manifest.from_json(json.dumps(plain))
