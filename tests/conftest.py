@@ -56,7 +56,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_core() -> Iterator[None]:
-    """The suite runs a process a core already; targets abreast have tests of their own."""
+    """The suite runs a process a core already; building in parallel has tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "local_workers", lambda _asked, _memory: 1)
         yield

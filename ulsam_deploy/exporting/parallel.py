@@ -33,7 +33,7 @@ from ulsam_deploy.inputs.calibration import CalibrationSplit
 if TYPE_CHECKING:
     from ulsam_deploy.graph import Program, Proof
 
-__all__ = ["BuiltElsewhere", "build_abreast"]
+__all__ = ["BuiltElsewhere", "build_in_parallel"]
 
 #: Programs with fewer nodes are converted here: that is faster than importing torch in another process.
 SMALL = 100
@@ -59,7 +59,7 @@ class BuiltElsewhere:
         return load(self.folder)
 
 
-def build_abreast(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifact, BuiltElsewhere]:
+def build_in_parallel(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifact, BuiltElsewhere]:
     """Build the artifacts of ``plan`` in parallel processes; empty if that is not worthwhile.
 
     Artifacts are not timed here: that has to wait until nothing else runs.

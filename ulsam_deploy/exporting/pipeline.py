@@ -27,7 +27,7 @@ from ulsam_deploy.exporting.build import Builder, BuiltArtifact, stopped
 from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.outcome import Outcome
-from ulsam_deploy.exporting.parallel import BuiltElsewhere, build_abreast
+from ulsam_deploy.exporting.parallel import BuiltElsewhere, build_in_parallel
 from ulsam_deploy.exporting.plan import PlanDocument, PlannedArtifact, describe, make_plan, place
 from ulsam_deploy.exporting.prepare import GOLDEN, Prepared, prepare
 from ulsam_deploy.exporting.search import RECIPE, Recipes, Tuned, recipes_text, search, tune
@@ -75,7 +75,7 @@ def export(options: ExportOptions, progress: Progress | None = None, given: InMe
         prepared = prepare(network, options, workspace, progress)
         builder = Builder(prepared, workspace, options, progress)
         # A network in memory may use operators of the user's own code, which exist only in this process.
-        elsewhere = build_abreast(plan, builder) if given is None else {}
+        elsewhere = build_in_parallel(plan, builder) if given is None else {}
         outcomes = tuple(_outcomes(plan.artifacts, builder, elsewhere, writer.folder))
         code = _code(outcomes, options)
         if not any(outcome.built for outcome in outcomes):

@@ -74,7 +74,7 @@ def test_what_is_made_abreast_is_what_is_made_one_by_one(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    found, stages = exported(checkpoint, tmp_path / "abreast.bundle", precisions=precisions)
+    found, stages = exported(checkpoint, tmp_path / "parallel.bundle", precisions=precisions)
     assert list(tmp_path.glob(".ulsam-deploy*")) == [], "every process tidies up after itself"
     assert len(stages[stages.index("resolution lint") :]) >= 2 * len(precisions) + 3
     assert stages[-2:] == ["targets", "bundle"]
@@ -83,8 +83,8 @@ def test_what_is_made_abreast_is_what_is_made_one_by_one(
     assert "targets" not in stages
     assert found.exit_code == alone.exit_code == Exit.OK
     assert [(o.target, o.precision) for o in found.outcomes] == [(o.target, o.precision) for o in alone.outcomes]
-    assert artifacts(tmp_path / "abreast.bundle") == artifacts(tmp_path / "alone.bundle")
-    assert without_times(tmp_path / "abreast.bundle") == without_times(tmp_path / "alone.bundle")
+    assert artifacts(tmp_path / "parallel.bundle") == artifacts(tmp_path / "alone.bundle")
+    assert without_times(tmp_path / "parallel.bundle") == without_times(tmp_path / "alone.bundle")
 
 
 def test_a_crash_takes_one_target_along(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,13 +99,13 @@ def test_a_crash_takes_one_target_along(checkpoint: Path, tmp_path: Path, monkey
     assert sorted(path.name for path in (tmp_path / "m.bundle").iterdir() if path.is_dir()) == ["onnx"]
 
 
-@pytest.mark.parametrize("abreast", [True, False])
+@pytest.mark.parametrize("in_parallel", [True, False])
 def test_what_nobody_foresaw_in_one_target_ends_that_one_only(
-    abreast: bool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_parallel: bool, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    if abreast:
+    if in_parallel:
         monkeypatch.setattr(parallel, "_task", forgets_openvino)
     else:
         monkeypatch.setattr(parallel, "SMALL", 10**9)
