@@ -21,7 +21,7 @@ __all__ = ["NOTE", "Counted", "Counts", "Phase", "count_bundle"]
 
 NOTE = (
     "Executed instructions under emulation: a count, not a latency. There are no caches, no stalls and no clock in it; "
-    "it compares artifacts on one processor model, and the same artifact gives the same count again."
+    "it compares artifacts on one processor model, and the same artifact gives the same count again, to ten or so."
 )
 
 
