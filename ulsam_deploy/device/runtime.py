@@ -28,6 +28,8 @@ class Runtime(abc.ABC):
     An entry point of the group ``ulsam_deploy.runtimes`` names a subclass. Subclasses implement ``available``,
     ``_load``, ``_run``, ``_close`` and ``facts``. This class checks names, shapes and dtypes and converts layouts, so
     that a wrong batch for a static artifact is an error with every engine.
+
+    ``threads``: how many the engine may use; ``None``: as many as it chooses.
     """
 
     name: ClassVar[str]
@@ -50,7 +52,7 @@ class Runtime(abc.ABC):
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         *,
-        threads: int | None = None,
+        threads: int | None = 1,
     ) -> None:
         self.files, self.inputs, self.outputs = tuple(files), tuple(inputs), tuple(outputs)
         self.threads = threads

@@ -78,14 +78,15 @@ def execute(
     *,
     precision: str = "fp32",
     timed: bool = True,
-    threads: int | None = None,
+    threads: int | None = 1,
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] | None = None,
 ) -> Evidence:
     """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: also time single runs.
 
-    ``artifact_ablations``: the outputs of its ablations, one for each block, and ``inside``: the retention of each
-    block as read inside it; both by default from the golden set.
+    ``threads``: of the engine; ``None``: as many as it chooses. One is never slower than this program's share of a busy
+    machine, and gives the same values on every machine. ``artifact_ablations``: the outputs of its ablations, one for
+    each block, and ``inside``: the retention of each block as read inside it; both by default from the golden set.
     """
     engine = runtime_for(target)
     judged = golden.at(precision)
@@ -199,7 +200,7 @@ class Execution:
 
 
 def execute_elsewhere(
-    bundle: Bundle, record: ArtifactRecord, limits: Limits, *, timed: bool = True, threads: int | None = None
+    bundle: Bundle, record: ArtifactRecord, limits: Limits, *, timed: bool = True, threads: int | None = 1
 ) -> Evidence:
     """:func:`execute` one artifact of ``bundle``, which has a golden set, in a process of its own within ``limits``.
 

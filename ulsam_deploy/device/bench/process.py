@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from ulsam_deploy.device import share
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bench import worker
 from ulsam_deploy.device.bench.result import Parity
@@ -73,7 +74,7 @@ class FreshProcess:
         )  # fmt: skip
 
     def __enter__(self) -> FreshProcess:
-        self._worker = Worker(self._subject.limits, quiet=True)
+        self._worker = Worker(self._subject.limits, quiet=True, environment=share.unclaimed())
         try:
             self.ready = self._ask(worker.load, self._load, self._load.warmup + 2, self._load.warmup_seconds)
         except BaseException:
