@@ -29,7 +29,8 @@ class Runtime(abc.ABC):
     ``_load``, ``_run``, ``_close`` and ``facts``. This class checks names, shapes and dtypes and converts layouts, so
     that a wrong batch for a static artifact is an error with every engine.
 
-    ``threads``: how many the engine may use; ``None``: as many as it chooses.
+    ``threads``: how many the engine may use; ``None``: as many as it chooses. ``provider``: one of :attr:`providers`;
+    empty: the engine's usual one.
     """
 
     name: ClassVar[str]
@@ -45,6 +46,8 @@ class Runtime(abc.ABC):
     #: Code for bug reports: an import, and statements that compute ``outputs`` from ``inputs`` (arrays by port) and the
     #: file ``PATH`` with the engine's public API alone.
     script: ClassVar[str] = ""
+    #: What it can run on, where the caller may choose; empty: it runs on one thing.
+    providers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -53,9 +56,12 @@ class Runtime(abc.ABC):
         outputs: Sequence[TensorSpec],
         *,
         threads: int | None = 1,
+        provider: str = "",
     ) -> None:
+        if provider and provider not in self.providers:
+            raise unknown(f"{self.name} has no provider '{provider}'", provider, self.providers)
         self.files, self.inputs, self.outputs = tuple(files), tuple(inputs), tuple(outputs)
-        self.threads = threads
+        self.threads, self.provider = threads, provider
 
     @classmethod
     def script_for(cls, facts: EngineFacts) -> str:  # noqa: ARG003

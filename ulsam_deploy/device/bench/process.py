@@ -45,6 +45,7 @@ class Subject:
     size: int
     parity: Parity | None = None
     limits: Limits = field(default_factory=Limits)
+    provider: str = ""
 
     @property
     def label(self) -> str:
@@ -70,7 +71,7 @@ class FreshProcess:
         self._subject = subject
         self._load = worker.Load(
             subject.runtime, subject.files, subject.inputs, subject.outputs, subject.feed,
-            threads, tuple(cpus), warmup, warmup_seconds,
+            threads, subject.provider, tuple(cpus), warmup, warmup_seconds,
         )  # fmt: skip
 
     def __enter__(self) -> FreshProcess:
