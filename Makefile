@@ -8,7 +8,7 @@ SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
 .PHONY: demo test test-long test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz coverage mutants figures \
-	docs track check clean
+	docs gpu track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
@@ -87,6 +87,11 @@ figures: $(READY)
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Everything that a machine with an NVIDIA GPU and no network needs to fill the table of docs/tensorrt.md, in parts
+# below 48 MiB, in build/gpu.
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu/prepare.py --cuda
 
 # Records times, sizes and instruction counts of this commit; 'asv compare' and 'asv publish' compare them with
 # earlier ones.
