@@ -45,7 +45,7 @@ sys.exit(result.exit_code)
 NAIVE = """
 import sys
 import torch
-from ulsam_deploy import checkpoint
+from ulsam_deploy.load import checkpoint
 
 weights = checkpoint.read(sys.argv[1])
 model = checkpoint.build(weights, *checkpoint.identify(weights, None, None))
