@@ -8,15 +8,14 @@ SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
 .PHONY: demo test test-long test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz coverage mutants figures \
-	docs track check clean
+	docs gpu track check clean
 
 demo: $(READY)
 	$(BIN)/ulsam-export $(REFERENCE) --target all --output cluttered_digits.bundle
 
-# One process per core, each with one thread: engines that share cores spend their time waiting for each other. Tests
-# that are neighbours in a file or folder share fixtures; a worker that is idle takes half of another worker's
-# remaining tests.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+# One process per core, each with one thread (tests/__init__.py). Tests that are neighbours in a file or folder share
+# fixtures; a worker that is idle takes half of another worker's remaining tests.
+PYTEST := $(BIN)/pytest -n auto --dist worksteal
 
 test: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "not slow and not long and not arm and not gpu and not browser"
@@ -82,11 +81,17 @@ figures: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
 	set -e; for script in peers profile_attention fusion_growth growth; do $(BIN)/python benchmarks/$$script.py --write; done
 	$(BIN)/python benchmarks/pipeline.py --write
+	$(BIN)/python benchmarks/neighbours.py --write
 
 # The documentation as a site with navigation and search, in build/site; a broken link is an error.
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Everything that a machine with an NVIDIA GPU and no network needs to fill the table of docs/tensorrt.md, in parts
+# below 48 MiB, in build/gpu.
+gpu: $(READY)
+	$(BIN)/python benchmarks/gpu/prepare.py --cuda
 
 # Records times, sizes and instruction counts of this commit; 'asv compare' and 'asv publish' compare them with
 # earlier ones.

@@ -29,12 +29,14 @@ BEGIN, END = "<!-- made by benchmarks/pipeline.py -->", "<!-- end of the stages 
 RUN = """
 import sys
 from pathlib import Path
+from ulsam_deploy.device import share
+share.claim()
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.device.progress import Progress
 
 progress = Progress(quiet=True)
-result = export(ExportOptions(Path(sys.argv[1]), tuple(sys.argv[3:]), output=Path(sys.argv[2])), progress)
+result = export(ExportOptions(Path(sys.argv[1]), targets=tuple(sys.argv[3:]), output=Path(sys.argv[2])), progress)
 for stage in progress.stages:
     print(stage.name, stage.seconds, stage.peak or 0, sep="\\t")
 sys.exit(result.exit_code)
@@ -43,7 +45,7 @@ sys.exit(result.exit_code)
 NAIVE = """
 import sys
 import torch
-from ulsam_deploy import checkpoint
+from ulsam_deploy.load import checkpoint
 
 weights = checkpoint.read(sys.argv[1])
 model = checkpoint.build(weights, *checkpoint.identify(weights, None, None))

@@ -38,6 +38,13 @@ def onnxruntime(on: Here | None = None) -> str:
     return _NOT_32_BIT.format(name="ONNX Runtime") if (on or here()).arm_32 else "pip install onnxruntime"
 
 
+def onnxruntime_gpu(on: Here | None = None) -> str:
+    """How to install ONNX Runtime with CUDA, which takes the place of the package without."""
+    if (on or here()).jetson:
+        return "install NVIDIA's wheel of onnxruntime-gpu for this JetPack"
+    return "pip uninstall onnxruntime; pip install 'onnxruntime-gpu[cuda,cudnn]'"
+
+
 def openvino(on: Here | None = None) -> str:
     """How to install OpenVINO."""
     return _NOT_32_BIT.format(name="OpenVINO") if (on or here()).arm_32 else "pip install openvino"

@@ -231,27 +231,29 @@ class Session:
         return results[0] if len(results) == 1 else results
 
 
-def open(bundle: Bundle | PathLike, target: str, *, threads: int | None = None) -> Session:
+def open(bundle: Bundle | PathLike, target: str, *, threads: int | None = None, provider: str = "") -> Session:
     """Open the artifact of ``target`` after checking the integrity of its bundle.
 
     Args:
         bundle: What :func:`export` returned, or the path of a bundle.
         target: One of its targets, such as ``"onnx"``.
         threads: How many threads the engine may use; by default the engine decides.
+        provider: What ONNX Runtime runs on: ``"cpu"`` (the default), ``"cuda"`` or ``"tensorrt"``.
 
     Returns:
         A session, to be entered with ``with``.
 
     Raises:
-        UsageError: There is no such bundle or target.
-        UnavailableError: No engine here runs it.
+        UsageError: There is no such bundle, target or provider.
+        UnavailableError: No engine here runs it, or (when it is entered) not on that provider.
         RefusedError: A byte of the bundle is not as recorded; nothing was opened.
     """
     opened = _opened(bundle)
     opened.verify_integrity()
     record = opened.artifact(target)
     engine = evidence.runtime_for(record.target)
-    return Session(engine(opened.files(record), record.inputs, record.outputs, threads=threads))
+    files = opened.files(record)
+    return Session(engine(files, record.inputs, record.outputs, threads=threads, provider=provider))
 
 
 def _opened(bundle: Bundle | PathLike) -> Bundle:

@@ -21,6 +21,7 @@ from ulsam_deploy.graph import Program
 from ulsam_deploy.graph.ownership import Operator, kept, owners
 
 from . import model as onnx_model
+from .sessions import one_thread
 
 PRODUCTS = ("Conv", "Gemm")
 #: The number of samples that ranges are taken from; ONNX Runtime stores the range of every tensor for each of them.
@@ -99,7 +100,7 @@ def _values(model: onnx.ModelProto, feed: Feed) -> Feed:
         if node.output[0] not in present:
             shown.graph.output.add().name = node.output[0]
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
     with words_of("ONNX Runtime", "run the model with all of its values as outputs"):
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
         return dict(zip([port.name for port in session.get_outputs()], session.run(None, feed))) | feed
@@ -108,7 +109,7 @@ def _values(model: onnx.ModelProto, feed: Feed) -> Feed:
 def _quantized(
     model: onnx.ModelProto, program: Program, calibration: Calibration, chosen: list[str], scheme: Scheme
 ) -> onnx.ModelProto:
-    with words_of("onnxruntime.quantization", "quantize the model"), quiet(), scratch() as place:
+    with words_of("onnxruntime.quantization", "quantize the model"), quiet(), one_thread(), scratch() as place:
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
         path = place / "model.onnx"

@@ -81,7 +81,8 @@ def _values(model: Any, feed: dict[str, Array]) -> dict[str, Array]:
     working = [op for op in shown.get_ordered_ops() if op.get_type_name() not in _NO_WORK]
     shown.add_outputs([op.output(0) for op in working])  # skips those that are outputs already
     names = [result.input_value(0).get_node().get_friendly_name() for result in shown.get_results()]
-    compiled = load_openvino().Core().compile_model(shown, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    compiled = load_openvino().Core().compile_model(shown, "CPU", config)
     produced = compiled(feed)
     return {name: produced[index] for index, name in enumerate(names)} | feed
 

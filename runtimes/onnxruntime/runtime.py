@@ -1,4 +1,4 @@
-"""Engine ``onnxruntime``: ONNX Runtime's CPU provider. Device-safe: standard library, numpy and onnxruntime."""
+"""Engine ``onnxruntime``: ONNX Runtime. Device-safe: standard library, numpy and onnxruntime."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from ulsam_deploy.device.types import Availability, TensorSpec
 
 from .. import advice
 from ..ports import check_ports
+from .providers import PROVIDERS, Provider
 
 #: ONNX Runtime's name of a tensor's element type, and ours.
 PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(double)": "fp64"}
@@ -33,13 +34,14 @@ _LOWEST_FIRST = ("int8", "fp16", "fp32", "fp64")
 
 
 class OnnxRuntime(Runtime):
-    """One session on the CPU provider with all graph optimizations."""
+    """One session with all graph optimizations, on the CPU unless another provider is asked for."""
 
     name = "onnxruntime"
     target = "onnx"
     aliases = ("ort",)
     opens = (".onnx",)
     precisions = ("fp32", "fp16", "int8")
+    providers = tuple(PROVIDERS)
     script = """\
 import onnxruntime
 session = onnxruntime.InferenceSession(PATH, providers=["CPUExecutionProvider"])
@@ -61,6 +63,8 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
     def _load(self) -> None:
         import onnxruntime
 
+        self._provider = Provider(self.provider)
+        self._provider.check()
         # Newer versions check this themselves, but a board may have an older one.
         with words_of("ONNX Runtime", f"open {self.files[0].name}"):
             found = stored_locations(self.files[0].read_bytes())
@@ -82,7 +86,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         folder = os.fspath(self.files[0].resolve().parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         with words_of("ONNX Runtime", f"open {self.files[0].name}"):
-            return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            return self._provider.session(model, options)
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
         """The inputs and outputs as the session reports them."""
@@ -107,23 +111,29 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         del self._session
 
     def facts(self) -> EngineFacts:
-        """Engine, version, threads (0: one for each core), and the element types that its kernels really read.
+        """Engine, version, threads (0: one for each core), and what its kernels really read and really ran on.
 
-        ``precision`` is the lowest of any kernel; ``layer_precisions`` counts kernels by the lowest that they read.
+        ``precision`` is the lowest of any kernel; ``layer_precisions`` counts kernels by the lowest that they read, and
+        ``details`` by provider. Raises :class:`UnavailableError` if no kernel ran on the provider that was asked for.
         """
         options = self._session.get_session_options()
-        layers = self._layers()
+        kernels = self._kernels()
+        computing = (event["args"] for event in kernels if event["args"]["op_name"] not in _STORAGE)
+        found = Counter(_lowest(arguments.get("input_type_shape", ())) for arguments in computing)
+        layers = dict(sorted(found.items()))
         return EngineFacts(
             engine="ONNX Runtime",
             version=self._version,
-            provider=self._session.get_providers()[0],
+            provider=self._provider.own,
+            gpu=self._provider.gpu,
             threads=options.intra_op_num_threads,
             precision=next((name for name in _LOWEST_FIRST if name in layers), "unknown"),
             layer_precisions=layers,
+            details=self._provider.kernels(kernels),
         )
 
-    def _layers(self) -> dict[str, int]:
-        """The count of kernels by the lowest type that they read, from the engine's profile of one run."""
+    def _kernels(self) -> list[dict[str, Any]]:
+        """Every kernel of one run, from the engine's own profile."""
         import onnxruntime
 
         with scratch() as folder:
@@ -133,14 +143,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
             zeros = {spec.name: np.zeros([size or 1 for size in spec.shape], spec.dtype) for spec in self.inputs}
             session.run(None, self._ready(zeros))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        found = Counter(
-            _lowest(event["args"].get("input_type_shape", ()))
-            for event in events
-            if event.get("cat") == "Node"
-            and event["name"].endswith("_kernel_time")
-            and event["args"]["op_name"] not in _STORAGE
-        )
-        return dict(sorted(found.items()))
+        return [event for event in events if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")]
 
 
 def _lowest(types: Sequence[Mapping[str, object]]) -> str:

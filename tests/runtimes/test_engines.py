@@ -32,6 +32,15 @@ def test_facts_are_asked_of_the_engine(made: Any, target: Any) -> None:
     assert facts.precision == "fp32"
 
 
+@pytest.mark.parametrize("target", ENGINES)
+def test_an_engine_uses_one_thread_unless_it_is_told_to_choose(made: Any, target: Any) -> None:
+    found = made(target, 4)
+    with found.runtime(found.files, found.artifact.inputs, found.artifact.outputs) as session:
+        assert session.facts().threads == 1
+    with found.runtime(found.files, found.artifact.inputs, found.artifact.outputs, threads=None) as session:
+        assert session.facts().threads == {"onnx": 0, "openvino": session.facts().threads, "tflite": 1}[target]
+
+
 def test_openvino_layers_really_run_in_fp32(made: Any) -> None:
     with made("openvino", 4).session() as session:
         assert set(session.facts().layer_precisions) == {"f32"}

@@ -215,12 +215,12 @@ def _truth(prepared: Prepared, inputs: ArrayMap) -> ArrayMap:
     """PyTorch's float64 outputs for one batch of the artifact."""
     import torch
 
-    from ulsam_deploy.graph import Evaluator, batches
+    from ulsam_deploy.graph import Evaluator, batches, of_each
 
     program = prepared.network.captured()
     evaluator = Evaluator(program)
     tensors = {spec.name: torch.from_numpy(inputs[spec.name]) for spec in program.inputs}
-    parts = [evaluator.run(batch) for batch in batches(tensors, program.batch or 1)]
+    parts = of_each(evaluator.run, batches(tensors, program.batch or 1))
     return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
 
 

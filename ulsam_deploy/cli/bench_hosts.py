@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 def _words(arguments: argparse.Namespace) -> list[str]:
     """The same command for the board, without the options that concern its results here."""
     found = ["bench", "bundle", "-o", _RESULT, "--json", "--profile", arguments.profile]  # so errors are documents
-    for name in ("rounds", "threads", "batch"):
+    for name in ("rounds", "threads", "provider", "batch"):
         given = getattr(arguments, name)
         found += [f"--{name}", str(given)] if given else []
     targets = targets_of(arguments)

@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     asked = [word for target in arguments.target or () for word in ("--target", target)]
     asked += ["--require", arguments.require.label]
     asked += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
+    asked += ["--provider", arguments.provider] if arguments.provider else []
     with handover(arguments, arguments.path.name) as told:
         with sent({"bundle": arguments.path}) as folder:
             replies = at_hosts(arguments, folder, ["verify", "bundle", "--json", *asked])

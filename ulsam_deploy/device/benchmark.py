@@ -33,7 +33,7 @@ from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import check_array
 from ulsam_deploy.device.this_machine import proof
 from ulsam_deploy.device.types import TensorSpec
-from ulsam_deploy.device.verify import bounds, execute_elsewhere, runtime_for
+from ulsam_deploy.device.verify import bounds, check_provider, execute_elsewhere, provider_of, runtime_for
 
 __all__ = ["Benched", "Wanted", "bench_bundles", "compared"]
 
@@ -46,14 +46,15 @@ CONFIDENCE = 0.95
 class Wanted:
     """The options of a benchmark: empty ``targets`` mean all; ``inputs`` is an ``.npz`` with arrays by input name.
 
-    ``limits``: those of a process that opens an artifact; in a process for timing, the timeout holds for each call of
-    the engine.
+    ``provider``: what engines that can choose run on. ``limits``: those of a process that opens an artifact; in a
+    process for timing, the timeout holds for each call of the engine.
     """
 
     plan: Plan
     targets: tuple[str, ...] = ()
     batch: int | None = None
     inputs: Path | None = None
+    provider: str = ""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -99,6 +100,7 @@ def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Pr
     bundle.verify_integrity()
     golden = Golden.load(bundle.golden) if bundle.golden else None
     chosen = bundle.chosen(wanted.targets)
+    check_provider(bundle, wanted.targets, wanted.provider)
     arrays, fed = _arrays(bundle, golden, wanted)
     prepared = _Prepared(bundle, fed)
     for record in chosen:
@@ -111,7 +113,7 @@ def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Pr
         except UlsamError as error:
             prepared.left_out[label] = error
             continue
-        prepared.subjects.append(_subject(bundle, record, runtime, feed, parity, wanted.limits))
+        prepared.subjects.append(_subject(bundle, record, runtime, feed, parity, wanted))
     return prepared
 
 
@@ -121,10 +123,12 @@ def _subject(
     runtime: str,
     feed: Mapping[str, Array],
     parity: Parity | None,
-    limits: Limits,
+    wanted: Wanted,
 ) -> Subject:
     digests = "".join(file.sha256 for file in record.files)
     one = len(record.files) == 1
+    engine = runtime_for(record.target)
+    provider = provider_of(engine, wanted.provider)
     return Subject(
         model=bundle.manifest.model.name,
         target=record.target,
@@ -137,7 +141,8 @@ def _subject(
         sha256=digests if one else hashlib.sha256(digests.encode()).hexdigest(),
         size=sum(file.size for file in record.files),
         parity=parity,
-        limits=bounds(runtime_for(record.target), limits),
+        limits=bounds(engine, wanted.limits, provider),
+        provider=provider,
     )
 
 
@@ -148,7 +153,9 @@ def _entry_point(target: str) -> str:
 
 
 def _parity(bundle: Bundle, record: ArtifactRecord, wanted: Wanted) -> Parity:
-    evidence = execute_elsewhere(bundle, record, wanted.limits, timed=False, threads=wanted.plan.threads)
+    evidence = execute_elsewhere(
+        bundle, record, wanted.limits, timed=False, threads=wanted.plan.threads, provider=wanted.provider
+    )
     found = evidence.parity
     alive = found.retentions if found else ()
     return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None))

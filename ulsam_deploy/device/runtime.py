@@ -28,6 +28,9 @@ class Runtime(abc.ABC):
     An entry point of the group ``ulsam_deploy.runtimes`` names a subclass. Subclasses implement ``available``,
     ``_load``, ``_run``, ``_close`` and ``facts``. This class checks names, shapes and dtypes and converts layouts, so
     that a wrong batch for a static artifact is an error with every engine.
+
+    ``threads``: how many the engine may use; ``None``: as many as it chooses. ``provider``: one of :attr:`providers`;
+    empty: the engine's usual one.
     """
 
     name: ClassVar[str]
@@ -43,6 +46,8 @@ class Runtime(abc.ABC):
     #: Code for bug reports: an import, and statements that compute ``outputs`` from ``inputs`` (arrays by port) and the
     #: file ``PATH`` with the engine's public API alone.
     script: ClassVar[str] = ""
+    #: What it can run on, where the caller may choose; empty: it runs on one thing.
+    providers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -50,10 +55,13 @@ class Runtime(abc.ABC):
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
         *,
-        threads: int | None = None,
+        threads: int | None = 1,
+        provider: str = "",
     ) -> None:
+        if provider and provider not in self.providers:
+            raise unknown(f"{self.name} has no provider '{provider}'", provider, self.providers)
         self.files, self.inputs, self.outputs = tuple(files), tuple(inputs), tuple(outputs)
-        self.threads = threads
+        self.threads, self.provider = threads, provider
 
     @classmethod
     def script_for(cls, facts: EngineFacts) -> str:  # noqa: ARG003

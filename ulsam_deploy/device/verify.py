@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bu
 from ulsam_deploy.device.bundle.judged import CODES
 from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.limits import Limits
-from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError
+from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Latency
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
@@ -78,12 +78,15 @@ def execute(
     *,
     precision: str = "fp32",
     timed: bool = True,
-    threads: int | None = None,
+    threads: int | None = 1,
+    provider: str = "",
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] | None = None,
 ) -> Evidence:
     """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: also time single runs.
 
+    ``threads``: of the engine; ``None``: as many as it chooses. One is never slower than this program's share of a busy
+    machine, and gives the same values on every machine. ``provider``: what the engine runs on, if it can choose.
     ``artifact_ablations``: the outputs of its ablations, one for each block, and ``inside``: the retention of each
     block as read inside it; both by default from the golden set.
     """
@@ -93,7 +96,7 @@ def execute(
         golden.artifact_ablations.get(label(target, precision)) if artifact_ablations is None else artifact_ablations
     )
     seen = golden.inside.get(label(target, precision), ()) if inside is None else inside
-    with engine(files, inputs, outputs, threads=threads) as runtime:
+    with engine(files, inputs, outputs, threads=threads, provider=provider) as runtime:
         report = check(
             judged,
             produce(runtime, judged.inputs),
@@ -154,27 +157,31 @@ def verdict_code(evidence: Evidence) -> Exit:
     return CODES[evidence.verdict]
 
 
-def verify_bundle(bundle: Bundle, targets: Sequence[str] = (), limits: Limits | None = None) -> list[Checked]:
+def verify_bundle(
+    bundle: Bundle, targets: Sequence[str] = (), limits: Limits | None = None, provider: str = ""
+) -> list[Checked]:
     """Check the integrity of ``bundle``, then run every artifact (of ``targets``, if given) that can run here.
 
     If this machine proves to be a known board, the evidence is measured-on-device and names the board.
     Each artifact is opened in a process of its own within ``limits``: hashes show that a bundle is complete and
-    unaltered, not that its author can be trusted. Raises :class:`~ulsam_deploy.device.errors.RefusedError` before any
-    engine opens anything if a byte is not as recorded.
+    unaltered, not that its author can be trusted. Artifacts whose engine has the ``provider`` run on it. Raises
+    :class:`~ulsam_deploy.device.errors.RefusedError` before any engine opens anything if a byte is not as recorded,
+    :class:`~ulsam_deploy.device.errors.UsageError` if no engine has the provider.
     """
     bundle.verify_integrity()
+    check_provider(bundle, targets, provider)
     golden = Golden.load(bundle.golden) if bundle.golden else None
     here = proof()
-    return [_verify(bundle, record, golden, limits or Limits(), here) for record in bundle.chosen(targets)]
+    return [_verify(bundle, record, golden, limits or Limits(), here, provider) for record in bundle.chosen(targets)]
 
 
 def _verify(
-    bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits, here: DeviceProof
+    bundle: Bundle, record: ArtifactRecord, golden: Golden | None, limits: Limits, here: DeviceProof, provider: str
 ) -> Checked:
     if golden is None:
         return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
     try:
-        return Checked(record, measured(execute_elsewhere(bundle, record, limits), here))
+        return Checked(record, measured(execute_elsewhere(bundle, record, limits, provider=provider), here))
     except UlsamError as error:
         return Checked(record, None, error)
 
@@ -196,24 +203,51 @@ class Execution:
     precision: str
     timed: bool
     threads: int | None
+    provider: str
 
 
 def execute_elsewhere(
-    bundle: Bundle, record: ArtifactRecord, limits: Limits, *, timed: bool = True, threads: int | None = None
+    bundle: Bundle,
+    record: ArtifactRecord,
+    limits: Limits,
+    *,
+    timed: bool = True,
+    threads: int | None = 1,
+    provider: str = "",
 ) -> Evidence:
     """:func:`execute` one artifact of ``bundle``, which has a golden set, in a process of its own within ``limits``.
 
-    Raises the :class:`UlsamError` of the engine, and :class:`~ulsam_deploy.device.errors.ExportError` if the process
-    crashed or exceeded its limits.
+    It runs on ``provider`` if its engine has that. Raises the :class:`UlsamError` of the engine, and
+    :class:`~ulsam_deploy.device.errors.ExportError` if the process crashed or exceeded its limits.
     """
-    asked = Execution(bundle.root, record.target, record.precision, timed, threads)
     engine = runtime_for(record.target)
-    return job.do(_executed, asked, bounds(engine, limits), f"{engine.name} on {record.files[0].path}")
+    chosen = provider_of(engine, provider)
+    asked = Execution(bundle.root, record.target, record.precision, timed, threads, chosen)
+    return job.do(_executed, asked, bounds(engine, limits, chosen), f"{engine.name} on {record.files[0].path}")
 
 
-def bounds(engine: type[Runtime], limits: Limits) -> Limits:
+def bounds(engine: type[Runtime], limits: Limits, provider: str) -> Limits:
     """``limits`` for ``engine``: address space is not limited for an engine that maps all memory of a GPU."""
-    return replace(limits, memory=None) if engine.native else limits
+    return replace(limits, memory=None) if engine.native or provider not in ("", "cpu") else limits
+
+
+def provider_of(engine: type[Runtime], asked: str) -> str:
+    """The provider that ``engine`` is opened with where ``asked`` is requested for a whole bundle."""
+    return asked if asked in engine.providers else ""
+
+
+def check_provider(bundle: Bundle, targets: Sequence[str], asked: str) -> None:
+    """Raise :class:`UsageError` if ``asked`` is a provider of no engine for the chosen artifacts of ``bundle``."""
+    if asked and not any(record.target in targets_on(asked) for record in bundle.chosen(targets)):
+        engines: Iterable[type[Runtime]] = plugins.loaded(plugins.RUNTIMES).values()
+        known = [f"{name} for {engine.target} artifacts" for engine in engines for name in engine.providers]
+        raise UsageError(f"no artifact here runs on provider '{asked}'", expected=", ".join(known))
+
+
+def targets_on(provider: str) -> set[str]:
+    """The targets whose engine has ``provider``, available or not."""
+    engines: Iterable[type[Runtime]] = plugins.loaded(plugins.RUNTIMES).values()
+    return {engine.target for engine in engines if provider in engine.providers}
 
 
 def _executed(asked: Execution) -> Evidence:
@@ -223,5 +257,5 @@ def _executed(asked: Execution) -> Evidence:
     assert bundle.golden is not None
     return execute(
         record.target, bundle.files(record), record.inputs, record.outputs, Golden.load(bundle.golden),
-        precision=record.precision, timed=asked.timed, threads=asked.threads,
+        precision=record.precision, timed=asked.timed, threads=asked.threads, provider=asked.provider,
     )  # fmt: skip

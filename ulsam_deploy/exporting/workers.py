@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
+from ulsam_deploy.device import share
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.elsewhere.message import received
 from ulsam_deploy.device.elsewhere.worker import DiedError, Worker
@@ -52,7 +52,7 @@ class LocalPool:
         self._lock = threading.Lock()  # so that no process is started while the pool shuts down, or later
         self._workers: set[Worker] = set()
         self._closed = False
-        self._environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
+        self._environment = share.for_children(workers)
 
     def submit(self, function: Callable[[Q], A], request: Q, /) -> Future[A]:
         """Run ``function`` in one of the processes."""
@@ -124,16 +124,5 @@ def ending(pool: Executor | LocalPool) -> Iterator[None]:
 
 def local_workers(asked: int | None, memory: int) -> int:
     """The number of local processes: ``asked``, or one for each core, but no more than ``memory`` allows."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    room = max(1, _free() // memory)
-    return asked or max(1, min(cores, room))
-
-
-def _free() -> int:
-    """The memory available here, in bytes: the smaller of the machine's and the control group's."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/meminfo") as lines:  # noqa: PTH123
-        found.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")))
-    with contextlib.suppress(OSError, ValueError), open("/sys/fs/cgroup/memory.max") as limit:  # noqa: PTH123
-        found.append(int(limit.read()))
-    return min(found)
+    room = max(1, share.memory() // memory)
+    return asked or max(1, min(share.cores(), room))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ulsam_deploy.graph.control_runs import measure_floors
-    from ulsam_deploy.graph.evaluate import Evaluator, batches
+    from ulsam_deploy.graph.evaluate import Evaluator, batches, of_each
     from ulsam_deploy.graph.fusion import fuse_attention
     from ulsam_deploy.graph.lowering import Lowering, lower
     from ulsam_deploy.graph.points import module_points
@@ -33,6 +33,7 @@ __all__ = [
     "make_golden",
     "measure_floors",
     "module_points",
+    "of_each",
     "prove",
     "signature",
 ]
@@ -46,6 +47,7 @@ _PLACES = {
     "Proof": "proof",
     "Signature": "program",
     "batches": "evaluate",
+    "of_each": "evaluate",
     "capture": "program",
     "lower": "lowering",
     "make_golden": "reference",

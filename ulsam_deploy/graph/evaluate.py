@@ -6,17 +6,27 @@ reference up to its block, so only what follows the block is computed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.fx import Node
 
+from ulsam_deploy.device import share
+from ulsam_deploy.device.bench.measure import peak_rss
 from ulsam_deploy.graph.editing import call, constant_leaves
 from ulsam_deploy.graph.operator import SUBSPACE_ATTENTION
 from ulsam_deploy.graph.program import Program
+
+R = TypeVar("R")
+
+#: In a batch of fewer seconds of CPU, operators are so short that Python threads wait for each other.
+LONG = 0.2
 
 
 def removed(x: Tensor) -> Tensor:
@@ -131,3 +141,32 @@ def batches(inputs: Mapping[str, Tensor], size: int) -> Iterator[list[Tensor]]:
     total = len(next(iter(inputs.values())))
     for start in range(0, total, size):
         yield [tensor[start : start + size] for tensor in inputs.values()]
+
+
+def of_each(function: Callable[[list[Tensor]], R], parts: Iterable[list[Tensor]]) -> list[R]:
+    """The result of ``function`` for each batch; where a batch takes long, several are computed at once.
+
+    Each is computed in one thread of torch, because sums are split among threads: no result depends on the cores or on
+    the load of the machine.
+    """
+    first, *others = parts
+    with _one_thread():
+        began = time.thread_time()
+        found = [function(first)]
+        workers = min(share.at_once(), len(others)) if time.thread_time() - began > LONG else 1
+        if workers > 1:  # each needs at most as much memory as this process has ever needed
+            workers = min(workers, 1 + share.memory() // (peak_rss() or 1))
+        if workers < 2:
+            return found + [function(part) for part in others]
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            return found + list(pool.map(function, others))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

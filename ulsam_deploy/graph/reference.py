@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.parity import Golden
-from ulsam_deploy.graph.evaluate import Evaluator, batches, removed, uniform
+from ulsam_deploy.graph.evaluate import Evaluator, batches, of_each, removed, uniform
 from ulsam_deploy.graph.program import Program
 
 _TOGETHER = 4  # probes in one evaluation; more would need much memory, as float64 ablations hold many activations
@@ -39,12 +39,12 @@ def make_golden(captured: Program, fused: Program, probes: Mapping[str, Array], 
 
 
 def _ways(captured: Program, fused: Program) -> list[tuple[Program, int, Callable[[], AbstractContextManager[Any]]]]:
-    """The control runs: correct float32 evaluations that differ in batch size, kernels, threads and operation order."""
+    """The control runs: correct float32 evaluations that differ in batch size, kernels and operation order."""
     size = captured.batch or _TOGETHER
     return [
         (captured, size, nullcontext),
         (captured, captured.batch or 1, _plain_kernels),
-        (fused, size, _one_thread),
+        (fused, size, nullcontext),
     ]
 
 
@@ -57,17 +57,6 @@ def _plain_kernels() -> Iterator[None]:
             yield
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Use one thread: sums are split among threads, so another thread count means another order of summation."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _run(
     evaluator: Evaluator,
     inputs: Mapping[str, Tensor],
@@ -75,13 +64,13 @@ def _run(
     way: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, Array]:
     with way():
-        return _joined([evaluator.run(batch) for batch in batches(inputs, size)])
+        return _joined(of_each(evaluator.run, batches(inputs, size)))
 
 
 def _ablations(fused: Program, inputs: Mapping[str, Tensor], size: int) -> list[list[dict[str, Array]]]:
     """Outputs without each block's attention, and outputs with each block's attention uniform."""
     evaluator = Evaluator(fused)
-    parts = [evaluator.ablations(batch, removed, uniform)[1:] for batch in batches(inputs, size)]
+    parts = of_each(lambda batch: evaluator.ablations(batch, removed, uniform)[1:], batches(inputs, size))
     blocks = range(len(fused.blocks))
     return [[_joined([part[kind][block] for part in parts]) for block in blocks] for kind in (0, 1)]
 

@@ -86,7 +86,7 @@ def test_an_fp16_artifact_is_held_against_fp16s_rounding(monkeypatch: pytest.Mon
         error = 0.0
         inputs = (TensorSpec("x", (None, 5)),)
 
-        def __init__(self, *_, threads):
+        def __init__(self, *_, **__):
             pass
 
         def __enter__(self):

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.device import share
 from ulsam_deploy.device.errors import DefectError, Exit, ExportError, UsageError
-from ulsam_deploy.exporting import workers
 from ulsam_deploy.exporting.workers import LIVES, LocalPool, LostError, local, local_workers
 
 
@@ -158,8 +158,8 @@ def test_a_script_of_the_caller_runs_once_and_owns_stdout(tmp_path: Path, monkey
 
 
 def test_no_more_workers_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "_free", lambda: 10 << 30)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(share, "memory", lambda: 10 << 30)
+    monkeypatch.setattr(share, "cores", lambda: 8)
     assert local_workers(None, 3 << 30) == 3
     assert local_workers(None, 1 << 30) == 8
     assert local_workers(None, 64 << 30) == 1

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from ulsam_deploy.device import share
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bench import worker
 from ulsam_deploy.device.bench.result import Parity
@@ -44,6 +45,7 @@ class Subject:
     size: int
     parity: Parity | None = None
     limits: Limits = field(default_factory=Limits)
+    provider: str = ""
 
     @property
     def label(self) -> str:
@@ -69,11 +71,11 @@ class FreshProcess:
         self._subject = subject
         self._load = worker.Load(
             subject.runtime, subject.files, subject.inputs, subject.outputs, subject.feed,
-            threads, tuple(cpus), warmup, warmup_seconds,
+            threads, subject.provider, tuple(cpus), warmup, warmup_seconds,
         )  # fmt: skip
 
     def __enter__(self) -> FreshProcess:
-        self._worker = Worker(self._subject.limits, quiet=True)
+        self._worker = Worker(self._subject.limits, quiet=True, environment=share.unclaimed())
         try:
             self.ready = self._ask(worker.load, self._load, self._load.warmup + 2, self._load.warmup_seconds)
         except BaseException:

@@ -55,6 +55,7 @@ class Load:
     outputs: tuple[TensorSpec, ...]
     feed: ArrayMap
     threads: int | None
+    provider: str
     cpus: tuple[int, ...]
     warmup: int
     warmup_seconds: float
@@ -118,7 +119,8 @@ def load(asked: Load) -> Ready:
         os.sched_setaffinity(0, asked.cpus)
     engine: type[Runtime] = plugins.load(plugins.RUNTIMES, asked.runtime)
     began = perf_counter()
-    runtime = _Timed.opened.enter_context(engine(asked.files, asked.inputs, asked.outputs, threads=asked.threads))
+    opened = engine(asked.files, asked.inputs, asked.outputs, threads=asked.threads, provider=asked.provider)
+    runtime = _Timed.opened.enter_context(opened)
     took = perf_counter() - began
     _Timed.run = runtime.prepared(asked.feed)
     first = warm_up(_Timed.run, asked.warmup, asked.warmup_seconds)

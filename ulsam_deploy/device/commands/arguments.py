@@ -47,6 +47,16 @@ def targets_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     return parse_targets(arguments.target or ())
 
 
+def add_provider(words: Group) -> None:
+    """Declare ``--provider``."""
+    words.add(
+        "--provider",
+        default="",
+        metavar="NAME",
+        help="what ONNX Runtime runs on: cpu, cuda or tensorrt, with the package onnxruntime-gpu (default: cpu)",
+    )
+
+
 def add_preprocessing(words: Group) -> None:
     """Declare ``--preprocessing``: shared by every command that reads inputs."""
     words.add(

@@ -5,12 +5,20 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.commands.answer import Answer, Part, Table
-from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_target, limits, targets_of, value
+from ulsam_deploy.device.commands.arguments import (
+    add_ci_options,
+    add_limits,
+    add_provider,
+    add_target,
+    limits,
+    targets_of,
+    value,
+)
 from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.device.printing import say
@@ -42,6 +50,7 @@ def add_words(parser: Parser) -> None:
         "--rounds", type=value(count), metavar="N", help="fresh processes for each artifact (default: the profile's)"
     )
     how.add("--threads", type=value(count), metavar="N", help="of each engine (default: its own choice)")
+    add_provider(how)
     how.add("--batch", type=value(count), metavar="N", help="inputs per call, for artifacts with a dynamic batch")
     how.add("--cpus", type=value(cpus), default=(), metavar="0-3,6", help="pin the processes to these")
     how.add("--inputs", type=Path, metavar="FILE.npz", help="feed these arrays (default: the bundle's probes)")
@@ -80,6 +89,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     from ulsam_deploy.device.bundle import read_bundle
     from ulsam_deploy.device.commands import timings
     from ulsam_deploy.device.commands.ci import handover
+    from ulsam_deploy.device.verify import targets_on
 
     outputs = [_output(arguments, path) for path in (arguments.output, arguments.beside_output)]
     with handover(arguments, arguments.bundle.name, *filter(None, outputs)) as told:
@@ -93,17 +103,18 @@ def run(arguments: argparse.Namespace) -> Answer:
         told.columns, told.rows = timings.COLUMNS, timings.rows(named)
         told.sentence = timings.sentence(results[0])
         told.checks += [check for result in results for check in timings.checks(result)]
+    named_targets = {*targets_of(arguments), *targets_on(arguments.provider)}
     text: list[Part] = [Table(told.columns, told.rows)]
     for name, result in named.items():
         text += timings.remarks(result, name)
-    return Answer(results[0], text, combine(_code(each, targets_of(arguments)) for each in benched))
+    return Answer(results[0], text, combine(_code(each, named_targets) for each in benched))
 
 
 def _tell(text: str) -> None:
     say(*text.splitlines(), error=True)
 
 
-def _code(each: Benched, named: Sequence[str]) -> Exit:
+def _code(each: Benched, named: Collection[str]) -> Exit:
     """An artifact that couldn't be timed counts as well; one without an engine only if it was requested by name."""
     from ulsam_deploy.device.commands import timings
 
@@ -129,7 +140,8 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
     profile = PROFILES[arguments.profile]
     profile = dataclasses.replace(profile, rounds=arguments.rounds) if arguments.rounds else profile
     plan = Plan(profile, arguments.threads, arguments.cpus)
-    return Wanted(plan, targets_of(arguments), arguments.batch, arguments.inputs, limits(arguments))
+    targets = targets_of(arguments)
+    return Wanted(plan, targets, arguments.batch, arguments.inputs, arguments.provider, limits(arguments))
 
 
 def _output(arguments: argparse.Namespace, path: Path | None) -> Output | None:

@@ -48,7 +48,7 @@ _LIMITS = ("time_limit", "memory_limit")
 _ANY_HOST = Rule(
     ("host_python", "host_time_limit", "ssh_config"), _without("host"), "needs --host", "--host USER@NAME as well"
 )
-_TIMING = ("profile", "rounds", "threads", "batch", "cpus", "inputs", "output", *_LIMITS)
+_TIMING = ("profile", "rounds", "threads", "batch", "provider", "cpus", "inputs", "output", *_LIMITS)
 _BESIDE = ("beside", "beside_output")
 
 
@@ -69,7 +69,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "ulsam-deploy verify --against MODEL ARTIFACT",
         ),
         Rule(_AGAINST, _beside("data"), "is about one artifact, and --data about those of a bundle", "no --data"),
-        Rule(("target", "device"), _one_artifact, "is for bundles", "a BUNDLE, without --against"),
+        Rule(("target", "device", "provider"), _one_artifact, "is for bundles", "a BUNDLE, without --against"),
         Rule(_SIGNER, _one_artifact, "is about who made a bundle", "a BUNDLE, without --against"),
         Rule(("identity",), _without("issuer"), "needs --issuer", "--identity WHO --issuer URL"),
         Rule(("issuer",), _without("identity"), "needs --identity", "--identity WHO --issuer URL"),
@@ -78,7 +78,10 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             ("preprocessing",), _without("calibration", "probes"), "needs pictures",
             "--calibration or --probes as well",
         ),
-        Rule(("data", *_LIMITS), _beside("device"), "is for this machine, not for an emulated board", "no --device"),
+        Rule(
+            ("data", "provider", *_LIMITS), _beside("device"), "is for this machine, not for an emulated board",
+            "no --device",
+        ),
     ),
     "bench": (
         _ANY_HOST,

@@ -14,7 +14,7 @@ from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.verify import Checked, bounds, runtime_for
+from ulsam_deploy.device.verify import Checked, bounds, provider_of, runtime_for
 
 Key = tuple[str, str]
 #: What artifacts are compared with: its name, and the samples it classifies correctly; ``"", None`` for nothing.
@@ -34,6 +34,7 @@ class Labels:
     target: str
     precision: str
     data: Path
+    provider: str
 
 
 @dataclass(frozen=True)
@@ -44,15 +45,17 @@ class Right:
 
 
 def accuracies(
-    bundle: Bundle, checked: Sequence[Checked], data: Path, partner: Partner, limits: Limits
+    bundle: Bundle, checked: Sequence[Checked], data: Path, partner: Partner, limits: Limits, provider: str = ""
 ) -> tuple[list[Checked], dict[Key, Accuracy]]:
     """The accuracy of every artifact that could run here, in a process of its own and compared with ``partner``.
+
+    Artifacts whose engine has the ``provider`` run on it.
 
     Returns:
         ``checked``, with the errors of artifacts that could not run on the data; the accuracy by target and precision.
     """
     samples = _samples(bundle, data)
-    seen = [_seen(bundle, item, data, samples.count, limits) for item in checked]
+    seen = [_seen(bundle, item, data, samples.count, limits, provider) for item in checked]
     name, other = partner(bundle, seen, samples)
     found = {_key(item): own for item, own in seen if own is not None}
     right = {key: judged(own, name, other if own is not other else None) for key, own in found.items()}
@@ -76,15 +79,18 @@ def _key(item: Checked) -> Key:
     return item.record.target, item.record.precision
 
 
-def _seen(bundle: Bundle, item: Checked, data: Path, count: int, limits: Limits) -> tuple[Checked, Hits | None]:
+def _seen(
+    bundle: Bundle, item: Checked, data: Path, count: int, limits: Limits, asked: str
+) -> tuple[Checked, Hits | None]:
     """The artifact and what it gets right; the timeout of a run applies to each of ``count`` samples."""
     if item.evidence is None:
         return item, None
     record, engine = item.record, runtime_for(item.record.target)
-    limits = replace(bounds(engine, limits), seconds=limits.seconds * count)
-    asked = Labels(bundle.root, record.target, record.precision, data.absolute())
+    provider = provider_of(engine, asked)
+    limits = replace(bounds(engine, limits, provider), seconds=limits.seconds * count)
+    labels = Labels(bundle.root, record.target, record.precision, data.absolute(), provider)
     try:
-        found = job.do(_right, asked, limits, f"{engine.name} on {record.files[0].path} with the labelled data").hits
+        found = job.do(_right, labels, limits, f"{engine.name} on {record.files[0].path} with the labelled data").hits
     except UlsamError as error:
         return replace(item, error=error), None
     return item, Hits(found["top1"], found.get("top5"))
@@ -94,7 +100,8 @@ def _right(asked: Labels) -> Right:
     """The part of :func:`_seen` that runs in the other process."""
     bundle = read_bundle(asked.bundle)
     record = bundle.artifact(asked.target, asked.precision)
-    with runtime_for(record.target)(bundle.files(record), record.inputs, record.outputs) as runtime:
+    engine = runtime_for(record.target)
+    with engine(bundle.files(record), record.inputs, record.outputs, provider=asked.provider) as runtime:
         found = hits(runtime.run, record.inputs, record.outputs, _samples(bundle, asked.data))
     return Right({"top1": found.top1, **({} if found.top5 is None else {"top5": found.top5})})
 

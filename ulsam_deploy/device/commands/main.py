@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from ulsam_deploy.device import share
 from ulsam_deploy.device.commands.combinations import check_typed, check_words
 from ulsam_deploy.device.commands.console import Console, abandon_stdout
 from ulsam_deploy.device.commands.parser import command_of, overview, parser_of
@@ -41,6 +42,7 @@ def run_command(
     console, arguments = Console(words), None
     _show_anything()
     try:
+        share.claim()
         arguments = _read(packages, words)
         console.check(arguments)
         command = command_of(packages, arguments.command)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ulsam_deploy.device.commands.answer import Answer
-from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_target, value
+from ulsam_deploy.device.commands.arguments import add_ci_options, add_limits, add_provider, add_target, value
 from ulsam_deploy.device.commands.reading import Group, Parser
 from ulsam_deploy.device.types import EvidenceLevel
 
@@ -23,6 +23,7 @@ def add_bundle_words(parser: Parser) -> Group:
     """Declare the options that a board and the host have in common; returns the group about the signer of a bundle."""
     words = parser.words
     add_target(words, "check these targets only")
+    add_provider(words)
     words.add(
         "--require",
         type=value(EvidenceLevel.from_label),

@@ -23,7 +23,7 @@ from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.shortfall import Shortfall, shortfall
 from ulsam_deploy.device.this_machine import proof
 from ulsam_deploy.device.types import EvidenceLevel
-from ulsam_deploy.device.verify import Checked, verify_bundle
+from ulsam_deploy.device.verify import Checked, targets_on, verify_bundle
 
 __all__ = ["Means", "here", "key_owner", "verify"]
 
@@ -48,7 +48,7 @@ class Means:
 def here(arguments: argparse.Namespace, bundle: Bundle) -> list[Checked]:
     """Verify every artifact on this machine."""
     with Progress(beat=not arguments.json).waiting("verify"):
-        return verify_bundle(bundle, targets_of(arguments), limits(arguments))
+        return verify_bundle(bundle, targets_of(arguments), limits(arguments), arguments.provider)
 
 
 def key_owner(arguments: argparse.Namespace, bundle: Bundle) -> str | None:
@@ -81,7 +81,8 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Answ
     missed = _missed(checked, arguments, means)
     right: Mapping[labelled.Key, Accuracy] = {}
     if arguments.data:
-        checked, right = labelled.accuracies(bundle, checked, arguments.data, means.partner, limits(arguments))
+        bounds, provider = limits(arguments), arguments.provider
+        checked, right = labelled.accuracies(bundle, checked, arguments.data, means.partner, bounds, provider)
     code = combine([*(_code(item, arguments) for item in checked), Exit.UNAVAILABLE if missed else Exit.OK])
     if not any(item.evidence for item in checked) and code is Exit.OK:
         code = Exit.UNAVAILABLE  # nothing ran, so nothing was verified
@@ -180,10 +181,11 @@ def _tell(
 
 
 def _code(item: Checked, arguments: argparse.Namespace) -> Exit:
-    """The exit code of one artifact; a missing engine counts only if its target, or a run, was requested."""
+    """The exit code of one artifact; a missing engine counts only if it, its target, or a run was requested."""
     if (
         isinstance(item.error, UnavailableError)
         and not arguments.target
+        and item.record.target not in targets_on(arguments.provider)
         and arguments.require <= EvidenceLevel.COMPILED
     ):
         return Exit.OK

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ulsam_deploy.device import share
 from ulsam_deploy.device.elsewhere.limits import Limits, crash, is_out_of_memory, limit, too_long, too_much
 from ulsam_deploy.device.elsewhere.message import Reply, asked, perform, replied
 from ulsam_deploy.device.elsewhere.process import ChildProcess, python
@@ -43,7 +44,7 @@ def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
         UlsamError: The error that ``function`` raised, with the same class.
     """
     # With an arena for each thread, malloc reserves address space that grows with the cores; RLIMIT_AS counts that.
-    environment = {**os.environ, "MALLOC_ARENA_MAX": "2"}
+    environment = {**share.for_children(), "MALLOC_ARENA_MAX": "2"}
     with scratch() as folder:
         with (folder / QUESTION).open("wb") as question:
             asked(function, request, question)

@@ -171,7 +171,7 @@ class Trials:
             name: array[: self._builder.prepared.batch] for name, array in self._builder.prepared.golden.inputs.items()
         }
         (ours, here), (theirs, there) = self._made(recipe), self._made(beside)
-        with self._runtime(ours.artifact, here, 1) as one, self._runtime(theirs.artifact, there, 1) as other:
+        with self._runtime(ours.artifact, here) as one, self._runtime(theirs.artifact, there) as other:
             runs = one.prepared(feed), other.prepared(feed)
             for run in runs:
                 warm_up(run, 3, SECONDS)
@@ -181,10 +181,10 @@ class Trials:
                     times[side].append(collect(runs[side], SECONDS, 5))
         return intervals.paired(intervals.log_times(times[0]) - intervals.log_times(times[1]))
 
-    def _runtime(self, artifact: Artifact, folder: Path, threads: int | None = None) -> Runtime:
+    def _runtime(self, artifact: Artifact, folder: Path) -> Runtime:
         engine = runtime_for(self._exporter.target)
         files = [folder / name for name in artifact.files]
-        return engine(files, artifact.inputs, artifact.outputs, threads=threads)
+        return engine(files, artifact.inputs, artifact.outputs)
 
 
 def interval_words(ratio: Interval | None) -> str:
