@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.data_files import opened
 
 __all__ = [
     "DAMAGE",
@@ -92,7 +93,8 @@ class ArrayFile:
 
     def __init__(self, source: _Source) -> None:
         with _in_words(), ExitStack() as stack:
-            self._archive = stack.enter_context(zipfile.ZipFile(source))
+            plain = stack.enter_context(opened(source)) if isinstance(source, Path) else source
+            self._archive = stack.enter_context(zipfile.ZipFile(plain))
             self._members = self._checked()
             self._stack = stack.pop_all()
 
@@ -181,7 +183,7 @@ def read_arrays(source: _Source, *, own: bool = False) -> dict[str, Array]:
 
 def read_array(path: Path, *, own: bool = False) -> Array:
     """The array of an ``.npy``; ``own`` and exceptions as in :func:`read_arrays`."""
-    with _in_words(), path.open("rb") as stream:
+    with _in_words(), opened(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         _check_size(size, _most(path, own))
         return _array(stream, size)

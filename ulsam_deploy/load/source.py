@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.graph.interfaces import Network
@@ -127,7 +128,7 @@ def _from_memory(options: LoadOptions, given: InMemory) -> Source:
 def check_readable(path: Path) -> None:
     """Raise :class:`UsageError` if the model is not a file or cannot be read, before anything else is done."""
     try:
-        with path.open("rb"):
+        with opened(path):
             return
     except OSError as error:
         raise _unreadable(path, error) from error

@@ -9,7 +9,7 @@ import pytest
 
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import build_parser
-from ulsam_deploy.device.commands.combinations import RULES
+from ulsam_deploy.device.commands.combinations import CONFIG, RULES
 from ulsam_deploy.device.commands.reading import DeclaredOption
 
 #: Of bench, what --count has a use for.
@@ -39,7 +39,7 @@ def test_no_word_is_forgotten(command: str, used: set[str], beside: set[str]) ->
     for word in declared(command):
         refused = any(
             word.dest in rule.words and rule.idle({word.dest, *beside} | {"against", "calibration"} - {word.dest})
-            for rule in RULES[command]
+            for rule in (*RULES[command], CONFIG)
         )
         assert refused or word.dest in used, word.dest
 

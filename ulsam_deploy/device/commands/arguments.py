@@ -23,6 +23,9 @@ def add_common(words: Group, name: str) -> None:
     """Declare the options of every command; ``name`` is that of the command."""
     words.add("--json", action="store_true", help="print one JSON document on stdout and nothing else")
     words.add("--config", type=Path, metavar="FILE.toml", help=f"read options from its table [{name}] as well")
+    words.add(
+        "--trust-config", action="store_true", help="its options may give trust, name code and machines, replace files"
+    )
 
 
 def value(parse: Callable[[str], T]) -> Callable[[str], T]:

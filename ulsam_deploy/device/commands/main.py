@@ -48,6 +48,12 @@ def run_command(
             with console.kept_clean():
                 answer = command.run(arguments)
             return console.give(answer)
+    except SystemExit:  # of --help and --version, which print by themselves
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            return console.failed(ended(error, words))
+        raise
     except BrokenPipeError:  # the reader of the output is gone (| head), which is no error of this program
         abandon_stdout()
         return int(Exit.OK)
