@@ -63,6 +63,7 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     found += ["--cpus", ",".join(map(str, arguments.cpus))] if arguments.cpus else []
     found += ["--inputs", "inputs.npz"] if arguments.inputs else []
     found += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
+    found += ["--jail", arguments.jail]
     return found
 
 

@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     asked = [word for target in arguments.target or () for word in ("--target", target)]
     asked += ["--require", arguments.require.label]
     asked += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
+    asked += ["--jail", arguments.jail]
     with handover(arguments, arguments.path.name) as told:
         wanted = {(each.target, each.precision) for each in read_bundle(arguments.path).chosen(targets_of(arguments))}
         with sent({"bundle": arguments.path}) as folder:

@@ -16,6 +16,7 @@ from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bundle
 from ulsam_deploy.device.bundle.judged import CODES
 from ulsam_deploy.device.elsewhere import job
+from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Latency
@@ -107,7 +108,7 @@ def execute(
             reasons=report.reasons,
             parity=report,
             latency=latency(runtime, golden) if timed else None,
-            engine=runtime.facts(),
+            engine=noted(runtime.facts()),
         )
 
 
@@ -212,8 +213,14 @@ def execute_elsewhere(
 
 
 def bounds(engine: type[Runtime], limits: Limits) -> Limits:
-    """``limits`` for ``engine``: address space is not limited for an engine that maps all memory of a GPU."""
-    return replace(limits, memory=None) if engine.native else limits
+    """``limits`` for ``engine``.
+
+    Neither address space nor what it may write is limited for an engine that maps all memory of a GPU and runs native
+    code, unless the jail is required.
+    """
+    return (
+        replace(limits, memory=None, jail="off" if limits.jail == "auto" else limits.jail) if engine.native else limits
+    )
 
 
 def _executed(asked: Execution) -> Evidence:

@@ -17,7 +17,7 @@ COUNTED = {"bundle", "target", "junit", "markdown", "json", "config", "device", 
 #: Of verify, what --host has a use for.
 SENT = {
     "path", "target", "require", "force", "junit", "markdown", "json", "config", "help", "host", "host_python",
-    "ssh_config", "host_time_limit", "time_limit", "memory_limit",
+    "ssh_config", "host_time_limit", "time_limit", "memory_limit", "jail",
 }  # fmt: skip
 
 

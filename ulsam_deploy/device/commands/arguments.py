@@ -95,11 +95,18 @@ def add_limits(parser: Parser) -> None:
     bounds.add(
         "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
     )
+    bounds.add(
+        "--jail",
+        choices=("auto", "require", "off"),
+        default="auto",
+        metavar="MODE",
+        help="whether it may only read: auto (default) where Linux can, require: or nothing is opened, off",
+    )
     bounds.add("--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)")
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
-    """The limits from ``--time-limit`` and ``--memory-limit``."""
+    """The limits from ``--time-limit``, ``--memory-limit`` and ``--jail``."""
     from ulsam_deploy.device.elsewhere.limits import Limits
 
-    return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30))
+    return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30), arguments.jail)

@@ -44,7 +44,7 @@ _MODEL = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
 #: How one artifact is checked against a checkpoint.
 _AGAINST = ("layout", "precision", "calibration", "reproduce", "probes", "trust_native", "preprocessing", "no_cache")
 _SIGNER = ("key", "identity", "issuer")
-_LIMITS = ("time_limit", "memory_limit")
+_LIMITS = ("time_limit", "memory_limit", "jail")
 #: Of every command.
 CONFIG = Rule(("trust_config",), _without("config"), "needs --config", "--config FILE.toml as well")
 _ANY_HOST = Rule(
