@@ -67,9 +67,7 @@ def inputs(stock: Path) -> Iterator[Input]:
     for name, text in TABLES.items():
         yield Input("configuration", name, partial(_config, bundle, text), frozenset({2, 6}))
     for name, text in PROFILES.items():
-        whole = text if "like" in text and text.startswith("like") else LIKE + text
-        whole = f"[x]\n{text}" if text.startswith(("like", "title")) else whole
-        yield Input("device profile", name, partial(_profile, whole), frozenset({2}), environment=_OWN)
+        yield Input("device profile", name, partial(_profile, profile(text)), frozenset({2}), environment=_OWN)
     for name, value in {"nan": "nan", "inf": "inf", "-1": "-1.0"}.items():
         yield Input("budget", f"compare: {name}", partial(_budget, f"[[budget]]\nmax_p90_ms = {value}"), _NUMBERS)
     for key in ("drop", "error", "retention"):
@@ -80,6 +78,12 @@ def inputs(stock: Path) -> Iterator[Input]:
 
 _OWN = {"ULSAM_DEPLOY_DEVICES": "own.toml"}
 _NUMBERS = frozenset({2, 6})
+
+
+def profile(text: str) -> str:
+    """A whole profile that says ``text``."""
+    whole = '[x]\nlike = "rpi4"\n' if text.startswith("title") else "[x]\n" if text.startswith("like") else LIKE
+    return f"{whole}{text}\n"
 
 
 def _config(bundle: Path, text: str, folder: Path) -> list[str]:
@@ -106,7 +110,7 @@ def known_weights(path: Path) -> None:
 
 
 def _profile(text: str, folder: Path) -> list[str]:
-    (folder / "own.toml").write_text(text + "\n")
+    (folder / "own.toml").write_text(text)
     known_weights(folder / "small.pt")
     return ["export", "small.pt", "--target", "onnx", "--device", "x", "--dry-run"]
 

@@ -215,7 +215,9 @@ def _is_folder(path: Any) -> bool:
 
 
 def _is_worker(event: str, arguments: tuple[Any, ...]) -> bool:
-    """Whether it is an engine that is started."""
+    """Whether it is an engine that is started, or what Python's ``platform`` asks for the processor's name."""
+    if event == "subprocess.Popen" and arguments[1] == ["uname", "-p"]:
+        return True
     return event == "subprocess.Popen" and arguments[1][:1] == [sys.executable] and arguments[1][3] in WORKERS
 
 
