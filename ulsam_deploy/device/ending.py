@@ -78,6 +78,8 @@ def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | N
             "there is not enough memory for this",
             todo="end other programs, or ask for less: a smaller --input or --batch, one --target at a time",
         )
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # Path.resolve, before Python 3.13
+        return UsageError(f"{str(error)[:300]}", expected="a file or folder that is there")
     if isinstance(error, shutil.Error):
         error = _of_files(error)
     if not isinstance(error, OSError) or error.errno is None:
