@@ -99,6 +99,8 @@ def inputs(stock: Path) -> Iterator[Input]:
             )
     for reader, words in PICTURES.items():
         for name, make in STAND_INS.items():
+            if name == "a sparse giant":
+                continue
             yield Input(
                 "a picture that is none",
                 f"{reader}: {name}",
@@ -111,7 +113,13 @@ def inputs(stock: Path) -> Iterator[Input]:
     for name, data in ARRAYS.items():
         for reader in ("verify --data", "bench --inputs", "export --calibration", "lint --probes"):
             words = READERS[reader]
-            yield Input("arrays", f"{reader}: {name}", partial(_arrays, bundle, small, words, data), WORDS, SECONDS)
+            yield Input(
+                "arrays",
+                f"{reader}: {name}",
+                partial(_arrays, bundle, small, words, data),
+                WORDS | ODD.get(name, frozenset()),
+                SECONDS,
+            )
 
 
 _OWN = {"ULSAM_DEPLOY_DEVICES": "own.toml"}
@@ -240,3 +248,6 @@ ARRAYS: dict[str, Callable[[], bytes]] = {
     "a wrong checksum": lambda: _flipped(_both(_WHOLE)),
     "cut": lambda: _both(_WHOLE)[:-60],
 }
+
+#: Arrays that are as good as others to some commands: one input may have any name, and time does not depend on numbers.
+ODD = {"a name with escapes": frozenset({0, 1, 5}), "no numbers": frozenset({0, 5})}

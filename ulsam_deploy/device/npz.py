@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ MAX_BYTES = 2**31  # unpacked; a larger file is refused before anything is read
 #: What damaged or hostile bytes can raise in zip, zlib, npy, JSON and the checks of their contents.
 DAMAGE = (
     OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, EOFError, MemoryError,
-    NotImplementedError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, SyntaxError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 _Source: TypeAlias = "Path | IO[bytes]"

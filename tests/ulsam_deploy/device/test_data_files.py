@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from ulsam_deploy.device import toml
 from ulsam_deploy.device.data_files import contents, opened
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.npz import UnsoundArraysError, read_array, read_arrays
+
+from ...hostile import data_files
 
 ENDLESS: dict[str, Callable[[Path], object]] = {
     "pipe": lambda path: os.mkfifo(path),
@@ -51,6 +54,13 @@ def test_a_size_is_looked_at_before_the_bytes(tmp_path: Path) -> None:
 def test_a_name_with_a_nul_is_no_name() -> None:
     with pytest.raises(OSError, match="null"):
         opened(Path("a\0b"))
+
+
+@pytest.mark.parametrize("name", [name for name in data_files.ARRAYS if "GiB" not in name])
+def test_arrays_that_lie_are_read_or_refused_in_words(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.npz").write_bytes(data_files.ARRAYS[name]())
+    with contextlib.suppress(UnsoundArraysError):
+        read_arrays(tmp_path / "x.npz")
 
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
