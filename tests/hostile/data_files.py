@@ -250,4 +250,8 @@ ARRAYS: dict[str, Callable[[], bytes]] = {
 }
 
 #: Arrays that are as good as others to some commands: one input may have any name, and time does not depend on numbers.
-ODD = {"a name with escapes": frozenset({0, 1, 5}), "no numbers": frozenset({0, 5})}
+ODD = {
+    "a name with escapes": frozenset({0, 1, 5}),
+    "no numbers": frozenset({0, 5}),
+    "lzma": frozenset({0, 1, 5}),
+}
