@@ -16,12 +16,15 @@ from types import ModuleType
 
 from ulsam_deploy.device.bundle.kinds import ENGINE
 from ulsam_deploy.device.bundle.output import Output
+from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import RefusedError, UnavailableError, UsageError
 
 from . import builder
 from .cuda import GpuMachine
 
 SCHEMA = "ulsam-deploy/trt-engine/1"
+#: Bytes of a model or an engine, and of the texts beside it; far more than any real one has.
+_LARGEST, _LARGEST_TEXT = 4 << 30, 4 << 20
 #: The JetPack that contains each TensorRT version, because users know a board by its JetPack.
 JETPACKS = {"8.5": "JetPack 5.1", "10.3": "JetPack 6.1-6.2", "10.13": "JetPack 7.0-7.1", "10.16": "JetPack 7.2"}
 
@@ -94,10 +97,10 @@ def checked_plan(plan: Path, trt: ModuleType, here: GpuMachine) -> tuple[bytes, 
 
     Without a sidecar, the caller has decided to trust the plan, and the precision is ``unknown``.
     """
-    content, side = plan.read_bytes(), sidecar_path(plan)
+    content, side = contents(plan, _LARGEST), sidecar_path(plan)
     if not side.is_file():
         return content, "unknown"
-    sidecar = Sidecar.from_json(side.read_text(encoding="utf-8"))
+    sidecar = Sidecar.from_json(contents(side, _LARGEST_TEXT).decode())
     sidecar.check(content, name_of(trt), here)
     return content, sidecar.precision
 
@@ -111,8 +114,8 @@ def build_kit(kit: Path, output: Path, trt: ModuleType, here: GpuMachine, *, for
     The sidecar is written last and holds the plan's hash, so an interrupted run leaves no plan with a matching sidecar.
     """
     try:
-        recipe = builder.EngineRecipe.from_json((kit / "build.json").read_text(encoding="utf-8"))
-        onnx = (kit / recipe.onnx).read_bytes()
+        recipe = builder.EngineRecipe.from_json(contents(kit / "build.json", _LARGEST_TEXT).decode())
+        onnx = contents(kit / recipe.onnx, _LARGEST)
     except OSError as error:
         raise UsageError(
             f"'{kit}' is not a TensorRT kit: {error.strerror}", expected="model.onnx, build.json"

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from onnx import ModelProto
 
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
-from ulsam_deploy.device import external_data
+from ulsam_deploy.device import external_data, toml
 from ulsam_deploy.device.bench import result
 from ulsam_deploy.device.bundle import Manifest, read_bundle
 from ulsam_deploy.device.bundle.ecdsa import CURVES, PublicKey
@@ -126,7 +126,7 @@ def settings(data: bytes) -> None:
 
 def devices(data: bytes) -> None:
     """A file of device profiles."""
-    read_profiles(data.decode("utf-8", "replace"), "devices.toml")
+    read_profiles(toml.parse(data.decode("utf-8", "replace"), "devices.toml"), "devices.toml")
 
 
 CURVE = CURVES[0]

@@ -54,6 +54,7 @@ def _chosen(inputs: Iterable[Input], every: int, kinds: Sequence[str] | None) ->
 
 def _import_everything() -> None:
     """What the commands import, so that each fork finds it there; not the engines, which run elsewhere."""
+    import matplotlib.font_manager  # noqa: F401 - which lists the system's fonts when it is first imported
     import numpy  # noqa: F401
     import onnx  # noqa: F401
     import torch

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.arrays import ArrayMap
+from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
@@ -98,7 +99,7 @@ def open_file(file: File) -> Ports:
 def run(fed: Fed) -> Outputs:
     """Run a file."""
     with fed.file.runtime()(fed.files(), fed.inputs, fed.outputs) as runtime:
-        return Outputs(produce(runtime, fed.feed), runtime.facts())
+        return Outputs(produce(runtime, fed.feed), noted(runtime.facts()))
 
 
 def values(fed: Fed) -> Values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ulsam_deploy.boards.remote import check_host
@@ -17,7 +17,7 @@ from ulsam_deploy.device.commands import timings
 from ulsam_deploy.device.commands.answer import Answer, Part, Table
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import handover
-from ulsam_deploy.device.errors import Exit, RefusedError
+from ulsam_deploy.device.errors import Exit, RefusedError, UnavailableError, combine
 from ulsam_deploy.device.findings import Verdict
 
 _RESULT = "result.json"
@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     with handover(arguments, arguments.bundle.name, *outputs.values()) as told:
         with sent({"bundle": arguments.bundle}, files) as folder:
             replies = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
-        results = {reply.host: result for reply in replies if (result := _result(reply))}
+        results = {reply.host: result for reply in replies if (result := _result(reply, targets_of(arguments)))}
         _keep(outputs, results)
         told.columns, told.rows = ("host", *timings.COLUMNS), _rows(results)
         told.sentence = " ".join(f"{host}: {timings.sentence(result)}" for host, result in results.items())
@@ -63,10 +63,11 @@ def _words(arguments: argparse.Namespace) -> list[str]:
     found += ["--cpus", ",".join(map(str, arguments.cpus))] if arguments.cpus else []
     found += ["--inputs", "inputs.npz"] if arguments.inputs else []
     found += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
+    found += ["--jail", arguments.jail]
     return found
 
 
-def _result(reply: HostReply) -> Result | None:
+def _result(reply: HostReply, targets: Sequence[str]) -> Result | None:
     """The received result; ``None``, with ``reply.error`` set, if there is none. What a board sends is not trusted."""
     if reply.finished is None:
         return None
@@ -76,10 +77,14 @@ def _result(reply: HostReply) -> Result | None:
         reply.code = Exit.UNAVAILABLE if reply.code is Exit.OK else reply.code
         return None
     try:
-        return Result.from_json(text, f"the result of {reply.host}")
+        found = Result.from_json(text, f"the result of {reply.host}")
     except RefusedError as error:
         reply.error, reply.code = error, Exit.REFUSED
         return None
+    if silent := sorted(set(targets) - {each.target for each in found.measured}):
+        reply.error = reply.error or UnavailableError(f"{reply.host} said nothing about {silent[0]}")
+        reply.code = combine([reply.code, Exit.UNAVAILABLE])
+    return found
 
 
 def _outputs(arguments: argparse.Namespace) -> dict[str, Output]:

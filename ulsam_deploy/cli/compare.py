@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ulsam_deploy.device.commands.answer import Answer, Part, Table
 from ulsam_deploy.device.commands.arguments import add_ci_options
 from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import Exit, UsageError, combine
 
 if TYPE_CHECKING:
@@ -77,9 +78,7 @@ def read_result(path: Path) -> Result:
     from ulsam_deploy.device.bench.result import Result
 
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UsageError(f"{path} is larger than 1 GiB", expected="a result file of 'ulsam-deploy bench -o'")
-        data = path.read_bytes()
+        data = contents(path, MOST_BYTES)
     except OSError as error:
         todo = "make one with 'ulsam-deploy bench BUNDLE -o FILE'"
         raise UsageError(f"{path} can't be read: {error.strerror}", expected="a result file", todo=todo) from error

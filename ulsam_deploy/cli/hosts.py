@@ -19,6 +19,7 @@ from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.commands.answer import Aside, ErrorDocument
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
@@ -54,7 +55,8 @@ def sent(bundles: Mapping[str, Path], files: Mapping[str, Path] | None = None) -
             shutil.copytree(bundle.root, folder / word)
         for word, path in (files or {}).items():
             try:
-                shutil.copyfile(path, folder / word)
+                with opened(path) as source, (folder / word).open("wb") as sink:
+                    shutil.copyfileobj(source, sink)
             except OSError as error:
                 raise UsageError(f"{path} can't be read: {error.strerror}") from error
         yield folder

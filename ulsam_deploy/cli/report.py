@@ -91,13 +91,13 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _part(path: Path, name: str) -> Part:
-    from ulsam_deploy.device.bench.result import Result
+    from ulsam_deploy.cli.compare import read_result
     from ulsam_deploy.device.bundle import read_bundle
     from ulsam_deploy.report.subject import of_bundle
     from ulsam_deploy.report.timed import TimedPart
 
     if path.suffix == ".json" and path.is_file():
-        return TimedPart(name, Result.from_json(path.read_bytes(), path.name))
+        return TimedPart(name, read_result(path))
     if path.is_file() and path.suffix != ".zip":
         raise UsageError(
             f"'{path}' is neither a bundle nor a result file",

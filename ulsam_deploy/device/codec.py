@@ -188,6 +188,8 @@ class _Decoder:
             return self.path(value, where)
         if "pattern" in rules and not re.fullmatch(rules["pattern"], value):
             self.fail(where, f"{_show(value)} isn't allowed here", rules.get("words", rules["pattern"]))
+        if kind is float and not math.isfinite(value):  # TOML has these, JSON has not
+            self.fail(where, f"{value} isn't a finite number", "a number")
         if "minimum" in rules and value < rules["minimum"]:
             self.fail(where, f"{value} is too small", f"at least {rules['minimum']}")
         if "maximum" in rules and value > rules["maximum"]:

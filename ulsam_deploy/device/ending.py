@@ -35,6 +35,8 @@ _MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.EACCES, errno.EPERM}
     | {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 )
+#: Errors of a name that somebody gave.
+_NAMES = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
 #: How allocators of native code report what is a :class:`MemoryError` in Python.
 NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
 
@@ -76,6 +78,8 @@ def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | N
             "there is not enough memory for this",
             todo="end other programs, or ask for less: a smaller --input or --batch, one --target at a time",
         )
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # Path.resolve, before Python 3.13
+        return UsageError(f"{str(error)[:300]}", expected="a file or folder that is there")
     if isinstance(error, shutil.Error):
         error = _of_files(error)
     if not isinstance(error, OSError) or error.errno is None:
@@ -83,6 +87,8 @@ def in_words(error: BaseException, typed: Sequence[Path] = ()) -> UlsamError | N
     why = error.strerror or os.strerror(error.errno)
     if error.filename is not None and any(_is_in(str(error.filename), path) for path in typed):
         return UsageError(f"'{error.filename}' can't be used: {why}", expected="a file or folder that is there")
+    if error.errno in _NAMES:
+        return UsageError(f"'{str(error.filename)[:200]}' can't be used: {why}", expected="another name or place")
     if error.errno in _MACHINE:
         what = f"'{error.filename}' can't be read or written" if error.filename else "this machine refused"
         return ExportError(f"{what}: {why}", todo="free some space, or give another folder that can be written to")

@@ -9,6 +9,8 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
+from ulsam_deploy.device.data_files import opened
+
 __all__ = ["digest", "digest_of"]
 
 _CHUNK = 1 << 20
@@ -36,5 +38,5 @@ def digest(stream: BinaryIO, limit: int | None = None) -> tuple[str, int]:
 
 def digest_of(path: Path) -> str:
     """SHA-256 of the file at ``path``, in hexadecimal; raises :class:`OSError` where it cannot be read."""
-    with path.open("rb") as stream:
+    with opened(path) as stream:
         return digest(stream)[0]

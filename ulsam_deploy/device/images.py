@@ -15,6 +15,7 @@ import numpy as np
 
 from ulsam_deploy.device import codec, toml
 from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.shapes import shape_text
@@ -78,7 +79,7 @@ def read_image(file: Path, shape: tuple[int, ...], preprocessing: Preprocessing)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
+            with opened(file) as stream, Image.open(stream) as picture:
                 if picture.mode not in EIGHT_BITS:
                     raise UsageError(f"'{file.name}' has pixels of mode {picture.mode}", expected="8 bits a channel")
                 plain = picture.convert("L" if preprocessing.channels == "L" else "RGB")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.data_files import opened
 
 __all__ = [
     "DAMAGE",
@@ -36,7 +38,7 @@ MAX_BYTES = 2**31  # unpacked; a larger file is refused before anything is read
 #: What damaged or hostile bytes can raise in zip, zlib, npy, JSON and the checks of their contents.
 DAMAGE = (
     OSError, ValueError, ArithmeticError, LookupError, TypeError, AttributeError, EOFError, MemoryError,
-    NotImplementedError, SyntaxError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, SyntaxError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 
 _Source: TypeAlias = "Path | IO[bytes]"
@@ -92,7 +94,8 @@ class ArrayFile:
 
     def __init__(self, source: _Source) -> None:
         with _in_words(), ExitStack() as stack:
-            self._archive = stack.enter_context(zipfile.ZipFile(source))
+            plain = stack.enter_context(opened(source)) if isinstance(source, Path) else source
+            self._archive = stack.enter_context(zipfile.ZipFile(plain))
             self._members = self._checked()
             self._stack = stack.pop_all()
 
@@ -181,7 +184,7 @@ def read_arrays(source: _Source, *, own: bool = False) -> dict[str, Array]:
 
 def read_array(path: Path, *, own: bool = False) -> Array:
     """The array of an ``.npy``; ``own`` and exceptions as in :func:`read_arrays`."""
-    with _in_words(), path.open("rb") as stream:
+    with _in_words(), opened(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         _check_size(size, _most(path, own))
         return _array(stream, size)

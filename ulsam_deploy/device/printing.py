@@ -6,6 +6,7 @@ Standard library only; device-safe.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import unicodedata
 
@@ -21,14 +22,18 @@ def shown(text: str) -> str:
 
 
 def shown_lines(text: str) -> str:
-    """Apply :func:`shown` to each line of ``text``."""
-    return "\n".join(map(shown, text.split("\n")))
+    """Apply :func:`shown` to each line of ``text``, and change those that the CI service would read as a command."""
+    return "\n".join(_inert(shown(line)) for line in text.split("\n"))
 
 
 def say(*lines: object, error: bool = False) -> None:
-    """Print each of ``lines`` as one line, whatever it contains: on stdout, or with ``error`` on stderr."""
-    stream = sys.stderr if error else sys.stdout
-    stream.write("".join(f"{_inert(shown(str(line)))}\n" for line in lines))
+    """Print each of ``lines`` as one line, whatever it contains: on stdout, or with ``error`` on stderr.
+
+    Nothing depends on what stderr takes: if its disk is full, the command goes on, and its exit code says how it ended.
+    """
+    text = "".join(f"{_inert(shown(str(line)))}\n" for line in lines)
+    with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+        (sys.stderr if error else sys.stdout).write(text)
 
 
 def complain(error: object, about: str = "error") -> None:

@@ -5,11 +5,11 @@ Python 3.10 has no TOML parser and uses ``tomli`` if it is installed; nothing th
 
 from __future__ import annotations
 
-import stat
 import sys
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import UsageError
 
 __all__ = ["parse", "read"]
@@ -22,7 +22,7 @@ def read(path: Path, what: str = "", *, expected: str = "", todo: str = "") -> d
     """The tables of the TOML file at ``path``.
 
     Args:
-        path: A regular file; a pipe or a device, which may never end, is refused.
+        path: A regular file.
         what: Its name in errors; by default its path.
         expected: The field ``expected`` of an error.
         todo: The field ``todo`` of an error.
@@ -32,16 +32,11 @@ def read(path: Path, what: str = "", *, expected: str = "", todo: str = "") -> d
     """
     what = what or f"{path}"
     try:
-        state = path.stat()
-        if not stat.S_ISREG(state.st_mode):
-            raise UsageError(f"{what} can't be read: it is no regular file", expected=expected or "a file", todo=todo)
-        if state.st_size > LARGEST:
-            raise UsageError(f"{what} has {state.st_size} bytes", expected=f"at most {LARGEST}", todo=todo)
-        text = path.read_text(encoding="utf-8")
+        text = contents(path, LARGEST).decode()
     except OSError as error:
         why = error.strerror or str(error)
         raise UsageError(f"{what} can't be read: {why}", expected=expected, todo=todo) from error
-    except ValueError as error:  # not UTF-8, or an invalid path
+    except ValueError as error:  # not UTF-8
         raise UsageError(f"{what} can't be read: {error}", expected=expected, todo=todo) from error
     return parse(text, what, expected=expected, todo=todo)
 

@@ -16,6 +16,7 @@ from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bundle
 from ulsam_deploy.device.bundle.judged import CODES
 from ulsam_deploy.device.elsewhere import job
+from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Latency
@@ -110,7 +111,7 @@ def execute(
             reasons=report.reasons,
             parity=report,
             latency=latency(runtime, golden) if timed else None,
-            engine=runtime.facts(),
+            engine=noted(runtime.facts()),
         )
 
 
@@ -226,9 +227,15 @@ def execute_elsewhere(
     return job.do(_executed, asked, bounds(engine, limits, chosen), f"{engine.name} on {record.files[0].path}")
 
 
-def bounds(engine: type[Runtime], limits: Limits, provider: str) -> Limits:
-    """``limits`` for ``engine``: address space is not limited for an engine that maps all memory of a GPU."""
-    return replace(limits, memory=None) if engine.native or provider not in ("", "cpu") else limits
+def bounds(engine: type[Runtime], limits: Limits, provider: str = "") -> Limits:
+    """``limits`` for ``engine`` on ``provider``.
+
+    Neither address space nor what it may write is limited for an engine that maps all memory of a GPU, unless the jail
+    is required.
+    """
+    if not engine.native and provider in ("", "cpu"):
+        return limits
+    return replace(limits, memory=None, jail="off" if limits.jail == "auto" else limits.jail)
 
 
 def provider_of(engine: type[Runtime], asked: str) -> str:

@@ -27,7 +27,7 @@ A = TypeVar("A")
 #: How many workers may die with a task before it is given up (Dask's ``allowed-failures`` has the same default).
 LIVES = 4
 #: No limits on time and memory: a conversion is of the user's own network.
-_ANY = Limits(math.inf, None)
+_ANY = Limits(math.inf, None, "off")
 
 
 class LostError(UlsamError):

@@ -15,7 +15,9 @@ import numpy as np
 
 from ulsam_deploy.device import images
 from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.npz import UnsoundArraysError, read_array, read_arrays
 from ulsam_deploy.device.parity import make_probes
 from ulsam_deploy.device.preprocessing import Preprocessing
@@ -107,7 +109,7 @@ def digest(path: Path) -> str:
     sha = hashlib.sha256()
     for file in _files(path) if path.is_dir() else [path]:
         try:
-            sha.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+            sha.update(f"{file.name}\0{digest_of(file)}\n".encode())
         except OSError as error:
             raise _unreadable(file, error) from error
     return sha.hexdigest()
@@ -116,7 +118,7 @@ def digest(path: Path) -> str:
 def _from_npz(
     path: Path, shapes: Shapes, preprocessing: Preprocessing | None
 ) -> tuple[dict[str, Array], tuple[str, ...]]:
-    arrays = _load(path, read_arrays) if zipfile.is_zipfile(path) else {"": _load(path, read_array)}
+    arrays = _load(path, read_arrays) if _is_zip(path) else {"": _load(path, read_array)}
     if len(shapes) == len(arrays) == 1:
         arrays = dict(zip(shapes, arrays.values()))
     if set(arrays) != set(shapes):
@@ -131,6 +133,14 @@ def _from_npz(
     if len(counts) > 1:
         raise UsageError(f"'{path.name}' holds {sorted(counts)} samples", expected="as many for each input", todo=_TODO)
     return probes, tuple(f"yours-{i}" for i in range(counts.pop()))
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with opened(path) as stream:
+            return zipfile.is_zipfile(stream)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _load(path: Path, read: Callable[..., _Read]) -> _Read:

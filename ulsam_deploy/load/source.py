@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.graph.interfaces import Network
@@ -16,6 +18,9 @@ from ulsam_deploy.load.options import LoadOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+#: Bytes of the largest model that is read.
+_LARGEST = 4 << 30
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,14 @@ def _from_memory(options: LoadOptions, given: InMemory) -> Source:
 
 
 def check_readable(path: Path) -> None:
-    """Raise :class:`UsageError` if the model is not a file or cannot be read, before anything else is done."""
+    """Raise :class:`UsageError` if the model is no file, is too large or cannot be read, before any other work."""
     try:
-        with path.open("rb"):
-            return
+        with opened(path) as stream:
+            size = os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise _unreadable(path, error) from error
+    if size > _LARGEST:
+        raise UsageError(f"'{path}' has {size} bytes", expected=f"a compact CNN of at most {_LARGEST >> 30} GiB")
 
 
 def file_digest(options: LoadOptions) -> str:

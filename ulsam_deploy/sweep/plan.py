@@ -29,6 +29,7 @@ from ulsam_deploy.sweep.store import fetched, is_url
 #: The memory limit of one export: MobileNetV2 at 224 x 224 with all its ablations stays below 3 GiB
 #: (docs/performance.md).
 MEMORY_GIB = 3.0
+_MOST_GIB = 1 << 20
 #: The keys of the file, with their type and default.
 _KEYS: Mapping[str, tuple[type, Any]] = {
     "checkpoints": (list, None),
@@ -192,7 +193,7 @@ def _table(path: Path) -> dict[str, Any]:
         if not number and type(value) is not kind:
             raise UsageError(f"{path}: {key} is {value!r}", expected=f"a {kind.__name__}")
         table[key] = value
-    if table["memory"] <= 0:
+    if not 0 < table["memory"] <= _MOST_GIB:  # which NaN isn't either
         raise UsageError(f"{path}: memory is {table['memory']}", expected="GiB that one task may take")
     return table
 
@@ -239,4 +240,6 @@ def _file_digest(place: str) -> str:
 def _output(said: str, path: Path, folder: Path) -> str:
     if is_url(said):
         return said
+    if "\0" in said:
+        raise UsageError(f"{path}: output is {said!r}", expected="the name of a folder")
     return str(folder / said) if said else str(path.resolve().with_suffix(".sweep"))

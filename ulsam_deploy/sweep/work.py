@@ -23,6 +23,7 @@ from ulsam_deploy.device.bench.measure import peak_rss
 from ulsam_deploy.device.bundle import Bundle, Evidence, pack
 from ulsam_deploy.device.commands.labelled import accuracies, first_float
 from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.ending import in_words
 from ulsam_deploy.device.errors import Exit, ExportError, RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.findings import Verdict
@@ -140,10 +141,9 @@ def do_cell(task: CellTask) -> CellResult:
                 return done
             _mark(store, cell.key)
             result = _made(cell, store, started)
-        except UlsamError as error:
-            reason = str(error) if error.todo else error.found
-            return _without(cell, started, error.exit_code, reason)
         except Exception as error:  # a defect of ours or of a tool must not end the other cells, and must be reported
+            if told := in_words(error):
+                return _without(cell, started, told.exit_code, str(told) if told.todo else told.found)
             return _without(cell, started, Exit.DEFECT, _defect(cell, output, error))
         if result.code in SETTLED:
             text = codec.dumps(codec.encode(result, RESULT))

@@ -58,6 +58,28 @@ def test_missing_file(run: Run) -> None:
     assert "do this:" in error
 
 
+def test_a_giant_is_not_even_hashed(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "giant.pt").touch()
+    os.truncate(tmp_path / "giant.pt", 5 << 30)
+    started = time.process_time()
+    code, error = run("export", "giant.pt")
+    assert code == 2
+    assert "at most 4 GiB" in error
+    assert time.process_time() - started < 2
+
+
+def test_a_link_to_itself_is_no_file(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    for words in (
+        ["report", "loop.json", "-o", "page.html"],
+        ["inspect", "loop.json"],
+        ["compare", "loop.json", "loop.json"],
+    ):
+        code, error = run(*words)
+        assert code == 2
+        assert "loop.json" in error
+
+
 def test_a_folder_is_no_checkpoint(run: Run, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     assert run("export", "folder")[0] == 2

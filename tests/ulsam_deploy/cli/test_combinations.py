@@ -9,7 +9,7 @@ import pytest
 
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import build_parser
-from ulsam_deploy.device.commands.combinations import RULES
+from ulsam_deploy.device.commands.combinations import CONFIG, RULES
 from ulsam_deploy.device.commands.reading import DeclaredOption
 
 #: Of bench, what --count has a use for.
@@ -17,7 +17,7 @@ COUNTED = {"bundle", "target", "junit", "markdown", "json", "config", "device", 
 #: Of verify, what --host has a use for.
 SENT = {
     "path", "target", "require", "force", "junit", "markdown", "json", "config", "help", "host", "host_python",
-    "ssh_config", "host_time_limit", "time_limit", "memory_limit",
+    "ssh_config", "host_time_limit", "time_limit", "memory_limit", "jail",
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_no_word_is_forgotten(command: str, used: set[str], beside: set[str]) ->
     for word in declared(command):
         refused = any(
             word.dest in rule.words and rule.idle({word.dest, *beside} | {"against", "calibration"} - {word.dest})
-            for rule in RULES[command]
+            for rule in (*RULES[command], CONFIG)
         )
         assert refused or word.dest in used, word.dest
 

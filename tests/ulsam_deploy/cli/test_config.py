@@ -10,7 +10,7 @@ import pytest
 from ulsam_deploy.cli import main
 from ulsam_deploy.cli.parser import build_parser
 from ulsam_deploy.device.commands import config
-from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.errors import RefusedError, UsageError
 
 
 @pytest.fixture
@@ -88,6 +88,53 @@ def test_what_a_file_may_not_say(write: Path, text: str, found: str, todo: str) 
         read("export", "m.pt", "--config", str(write))
     assert found in caught.value.found
     assert todo in str(caught.value)
+
+
+#: What a stranger's file could say, and what the command line would be if it were believed.
+TRUST = {
+    "export": ("trust-pickle = true", "model = 'evil:build'", "allow-global = ['os.system']", "junit = '../x.xml'"),
+    "verify": (
+        *(
+            "trust-native = true",
+            "key = 'k.pem'",
+            "identity = 'x'",
+            "issuer = 'y'",
+            "host = ['h']",
+            "junit = 'there.xml'",
+        ),
+        *("host-python = 'sh -c x'", "ssh-config = 'x'", "reproduce = 'there.xml'", "markdown = 'link/new.md'"),
+    ),
+    "sweep": ("scheduler = 'tcp://x:1'", "output = 's3://evil/x'"),
+    "sign": ("online = true",),
+    "cache": ("clear = true",),
+    "bench": ("output = '/dev/null'", "beside-output = 'there.xml'"),
+}
+
+
+@pytest.mark.parametrize(("command", "text"), [(name, text) for name, texts in TRUST.items() for text in texts])
+def test_trust_is_said_on_the_command_line(write: Path, command: str, text: str) -> None:
+    (write.parent / "there.xml").write_text("")
+    (write.parent / "link").symlink_to(write.parent.parent, target_is_directory=True)
+    write.write_text(f"[{command}]\n{text}\n")
+    with pytest.raises(RefusedError, match="--trust-config"):
+        config.merged(build_parser(), [command, "--config", str(write)])
+    option = "--" + text.partition(" =")[0]
+    believed = config.merged(build_parser(), [command, "--config", str(write), "--trust-config"])
+    assert any(word.startswith(option) for word in believed)
+
+
+def test_what_was_typed_needs_no_trust(write: Path) -> None:
+    write.write_text("[export]\nMODEL = 'a.pt'\nmodel = 'evil:build'\njunit = 'new.xml'\ntrust-pickle = false\n")
+    words = ["export", "--config", str(write), "--model", "mine:build"]
+    assert read(*words).factory == "mine:build"
+    assert read(*words).junit == write.parent / "new.xml"
+
+
+def test_a_file_cannot_trust_itself(write: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write.write_text("[inspect]\nMODEL = 'a.pt'\ntrust-config = true\n")
+    assert main(["inspect", "--config", str(write)]) == 2
+    assert main(["inspect", "a.pt", "--trust-config"]) == 2
+    assert "--trust-config needs --config" in capsys.readouterr().err
 
 
 def test_a_missing_file_is_wrong_usage(write: Path, capsys: pytest.CaptureFixture[str]) -> None:

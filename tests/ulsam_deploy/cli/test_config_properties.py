@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ulsam_deploy.cli.parser import COMMANDS, build_parser
 from ulsam_deploy.device.commands import config
-from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.errors import RefusedError, UsageError
 from ulsam_deploy.device.profiles.profile import decode_profile, read_profiles
 
 shared = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -42,7 +42,7 @@ def test_words_from_a_file_are_words_or_refused_in_words(tmp_path: Path, table: 
     path.write_text(toml({"export": table}), encoding="utf-8")
     try:
         words = config.merged(build_parser(COMMANDS), ["export", "--config", str(path)])
-    except UsageError:
+    except (UsageError, RefusedError):
         return
     assert all(isinstance(word, str) for word in words)
     assert set(table) <= set(KNOWN), "an unknown key is an error"

@@ -135,7 +135,8 @@ def test_every_exit_code_is_documented_and_a_defect_is_no_failed_check(page: str
     assert "check" not in rows["70"]
 
 
-def test_sigterm_in_the_middle_puts_everything_away_as_ctrl_c_does() -> None:
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_an_end_from_outside_puts_everything_away_as_ctrl_c_does(name: str) -> None:
     """In a process of its own: libraries that other tests load may have put handlers of theirs in place."""
     code = """
 import os, signal, sys, time
@@ -149,7 +150,7 @@ lint.run = terminated
 code = main(["lint", "m.pt"])
 assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 sys.exit(code)
-"""
+""".replace("SIGTERM", name)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == Exit.INTERRUPTED, done.stderr
     assert "interrupted: nothing was left half-written" in done.stderr

@@ -11,6 +11,8 @@ from ulsam_deploy.cli import main
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.profiles import check_dla, device, devices
 
+from ...hostile import trust
+
 
 def test_the_designs_names_are_there_and_jetsons_have_tensorrt() -> None:
     assert {"rpi4", "rpi5", "x86-64", "jetson-orin-jp6", "jetson-orin-jp7", "jetson-thor-jp7"} <= set(devices())
@@ -133,4 +135,18 @@ def test_a_wrong_profile_of_a_user_is_named_by_file_and_key(text: str, words: st
 def test_a_file_that_was_named_and_is_not_there_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(tmp_path / "absent.toml"))
     with pytest.raises(UsageError, match=r"absent\.toml can't be read"):
+        devices()
+
+
+@pytest.mark.parametrize("name", [name for name in trust.PROFILES if name != "like itself"])
+def test_names_are_no_options_and_limits_are_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """What stands in a profile ends in the command lines of apt, pip and qemu."""
+    own = tmp_path / "own.toml"
+    own.write_text(trust.LIKE)
+    monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(own))
+    assert devices()["x"].arm
+    own.write_text(trust.profile(trust.PROFILES[name]))
+    with pytest.raises(UsageError, match=r"own\.toml \[x\]: at \$"):
         devices()

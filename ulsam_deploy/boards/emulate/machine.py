@@ -72,7 +72,7 @@ class EmulatedMachine:
 
         Raises the :class:`UlsamError` that ``function`` raised, and :class:`TrapError` if the processor stopped it.
         """
-        doing, limits = f"the emulated {self.board}", Limits(PATIENCE, None)
+        doing, limits = f"the emulated {self.board}", Limits(PATIENCE, None, "off")
         with scratch() as folder:
             with (folder / job.QUESTION).open("wb") as question:
                 asked(function, request, question)

@@ -6,12 +6,13 @@ import getpass
 import platform
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.boards.remote.link import Link
+from ulsam_deploy.device import codec
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
 from ulsam_deploy.device.printing import shown, shown_lines
 
@@ -43,12 +44,22 @@ class Finished:
     machine: str
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """The last answer of a board whose job was done: what it must hold, and nothing else."""
+
+    state: str
+    exit: int
+    out: str | None
+    files: Mapping[str, str | None]
+
+
 def run_job(link: Link, order: Order, tell: Callable[[str], None]) -> Finished:
     """Execute ``order`` on the board of ``link``; ``tell`` gets its stderr as it arrives.
 
     Raises:
         UnavailableError: Unreachable, busy, no Python, disk full, time limit, link lost.
-        RefusedError: A host key that isn't known.
+        RefusedError: A host key that isn't known, or an answer that makes no sense.
         StoppedError: ``link.stop`` was set. However it ends, the board is cleaned.
     """
     begun, last, err = dict[str, Any](), dict[str, Any](), list[str]()
@@ -68,11 +79,12 @@ def run_job(link: Link, order: Order, tell: Callable[[str], None]) -> Finished:
         link.talk({**asked, "size": packed.tell()}, packed, hear, order.seconds + 120.0 + packed.tell() / 100e3)
     if last.get("state") != "done":
         raise _obstacle(link.host, last, order)
+    ended = codec.decode(_Ended, last, f"the answer of {link.host}")
     return Finished(
-        exit_code=int(last["exit"]),
-        out=str(last["out"]),
+        exit_code=ended.exit,
+        out=ended.out or "",
         err="".join(err),
-        files={name: str(text) for name, text in last["files"].items() if text is not None},
+        files={name: text for name in order.results if (text := ended.files.get(name)) is not None},
         python=shown(str(begun.get("python"))),
         machine=shown(str(begun.get("machine"))),
     )
@@ -110,4 +122,5 @@ def _obstacle(host: str, answer: dict[str, Any], order: Order) -> UlsamError:
             todo="give it longer with --host-time-limit",
         ),
     }
-    return errors.get(answer.get("state")) or UnavailableError(f"{host} said {answer.get('state')!a}")
+    state = str(answer.get("state"))
+    return errors.get(state) or UnavailableError(f"{host} said {state[:200]!a}")

@@ -37,15 +37,19 @@ _FIRST = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1])))"
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
+#: Bytes of one answer, the largest of which holds a result file, and of all together.
+LONGEST, MOST = 128 << 20, 512 << 20
+
+
 class StoppedError(UlsamError):
     """The user stopped the command."""
 
 
 def check_host(host: str) -> str:
     """Return ``host`` if it is a plain destination; raises :class:`UsageError` otherwise."""
-    if not _HOST.fullmatch(host):
+    if len(host) > 255 or not _HOST.fullmatch(host):
         raise UsageError(
-            f"{host!a} is no host",
+            f"{host[:80]!a} is no host",
             expected="[user@]name, as in pi@kitchen",
             todo="put ports, IPv6 addresses and jump hosts into ~/.ssh/config under a Host name of their own",
         )
@@ -174,8 +178,13 @@ class _Hearer(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        total = 0
         with self._stream:
-            for raw in self._stream:
+            while raw := self._stream.readline(LONGEST + 1):
+                total += len(raw)
+                if len(raw) > LONGEST or total > MOST:  # closing the stream ends the link
+                    self.problem = UnavailableError(f"{self._host} said more than {LONGEST >> 20} MiB at once")
+                    return
                 text = raw.decode("utf-8", "replace")
                 if text.startswith(board.MARK) and self.problem is None:
                     self.heard = True

@@ -18,6 +18,7 @@ from ulsam_deploy.device import plugins
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bench.measure import collect, peak_rss, warm_up
 from ulsam_deploy.device.bench.result import pack_samples
+from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.elsewhere.worker import meanwhile
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
@@ -124,7 +125,7 @@ def load(asked: Load) -> Ready:
     took = perf_counter() - began
     _Timed.run = runtime.prepared(asked.feed)
     first = warm_up(_Timed.run, asked.warmup, asked.warmup_seconds)
-    return Ready(took * 1e3, first / 1e6, runtime.facts())
+    return Ready(took * 1e3, first / 1e6, noted(runtime.facts()))
 
 
 def measure(asked: Measure) -> Taken:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ulsam_deploy.device.bundle.manifest import MANIFEST, SIGNATURE, Manifest
 from ulsam_deploy.device.bundle.members import MAX_MANIFEST, MAX_SIGNATURE, check_members
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.errors import RefusedError, UsageError
 
 __all__ = ["extract", "write_archive"]
@@ -46,7 +47,7 @@ def extract(path: Path, folder: Path) -> Manifest:
     altered; :class:`UsageError` if ``path`` can't be read. The caller must remove ``folder`` then.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as stream, zipfile.ZipFile(stream) as archive:
             entries = _entries(archive, path)
             manifest = Manifest.from_json(archive.read(entries[MANIFEST]))
             listed = {record.path for record in manifest.members()} | {MANIFEST}

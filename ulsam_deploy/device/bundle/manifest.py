@@ -43,6 +43,8 @@ _ANY_VERSION = re.compile(r"ulsam-deploy\.bundle/\d{1,6}")
 # Names that mean the same file on every system and in every archive: no '..', no leading dot, drive or backslash.
 _SEGMENT = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
 MEMBER_NAME = f"{_SEGMENT}(?:/{_SEGMENT}){{0,7}}"
+#: Windows opens a device under these names, whatever follows the first dot, and drops a dot at the end of a name.
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?|.*\.", re.IGNORECASE)
 _NAME_WORDS = "a relative path of letters, digits, '_', '-' and '.', with '/' between its parts"
 _SHA256 = {"pattern": "[0-9a-f]{64}", "words": "a SHA-256 in 64 small hexadecimal digits"}
 
@@ -74,6 +76,10 @@ class FileRecord:
     path: str = field(metadata={"pattern": MEMBER_NAME, "words": _NAME_WORDS})
     sha256: str = field(metadata=_SHA256)
     size: int = field(metadata={"minimum": 0})
+
+    def __post_init__(self) -> None:
+        if reserved := next(filter(_RESERVED.fullmatch, self.path.split("/")), None):
+            raise ValueError(f"{reserved!a} is no file name on Windows, and a bundle is the same on every system")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pathlib import Path
 from ulsam_deploy.device.bundle.kinds import Kind
 from ulsam_deploy.device.bundle.manifest import MANIFEST
 from ulsam_deploy.device.bundle.members import MAX_MANIFEST
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.errors import ExportError, UsageError
 from ulsam_deploy.device.files import scratch, staging, sync
 
@@ -192,7 +193,7 @@ def bundle_around(folder: Path) -> Path | None:
     """The bundle that ``folder`` is or is inside of, with links resolved; ``None`` if there is none."""
     real = folder.resolve()
     for place in (real, *real.parents):
-        with contextlib.suppress(OSError), (place / MANIFEST).open("rb") as stream:
+        with contextlib.suppress(OSError), opened(place / MANIFEST) as stream:
             if _BUNDLE in stream.read(MAX_MANIFEST):
                 return place
     return None

@@ -20,6 +20,7 @@ from ulsam_deploy.device.bundle.ecdsa import PublicKey
 from ulsam_deploy.device.bundle.manifest import MANIFEST, SIGNATURE
 from ulsam_deploy.device.bundle.members import MAX_SIGNATURE, load_manifest
 from ulsam_deploy.device.bundle.read import Bundle
+from ulsam_deploy.device.data_files import opened
 from ulsam_deploy.device.errors import RefusedError, UsageError
 
 __all__ = ["check_signature", "read_public_key", "signed_files"]
@@ -54,7 +55,7 @@ def check_signature(bundle: Bundle, key: PublicKey) -> None:
 def read_public_key(path: Path) -> PublicKey:
     """The public key in the PEM file ``path``; raises :class:`UsageError` if the file contains none."""
     try:
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             text = stream.read(_LARGEST_KEY).decode("ascii", "replace")
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}", expected="a public key in PEM") from error

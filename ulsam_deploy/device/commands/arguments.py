@@ -23,6 +23,9 @@ def add_common(words: Group, name: str) -> None:
     """Declare the options of every command; ``name`` is that of the command."""
     words.add("--json", action="store_true", help="print one JSON document on stdout and nothing else")
     words.add("--config", type=Path, metavar="FILE.toml", help=f"read options from its table [{name}] as well")
+    words.add(
+        "--trust-config", action="store_true", help="its options may give trust, name code and machines, replace files"
+    )
 
 
 def value(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -102,11 +105,18 @@ def add_limits(parser: Parser) -> None:
     bounds.add(
         "--time-limit", type=value(positive), default=300.0, metavar="SECONDS", help="for each run (default 300)"
     )
+    bounds.add(
+        "--jail",
+        choices=("auto", "require", "off"),
+        default="auto",
+        metavar="MODE",
+        help="whether it may only read: auto (default) where Linux can, require: or nothing is opened, off",
+    )
     bounds.add("--memory-limit", type=value(positive), default=8.0, metavar="GIB", help="of address space (default 8)")
 
 
 def limits(arguments: argparse.Namespace) -> Limits:
-    """The limits from ``--time-limit`` and ``--memory-limit``."""
+    """The limits from ``--time-limit``, ``--memory-limit`` and ``--jail``."""
     from ulsam_deploy.device.elsewhere.limits import Limits
 
-    return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30))
+    return Limits(arguments.time_limit, int(arguments.memory_limit * 2**30), arguments.jail)

@@ -44,7 +44,9 @@ _MODEL = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
 #: How one artifact is checked against a checkpoint.
 _AGAINST = ("layout", "precision", "calibration", "reproduce", "probes", "trust_native", "preprocessing", "no_cache")
 _SIGNER = ("key", "identity", "issuer")
-_LIMITS = ("time_limit", "memory_limit")
+_LIMITS = ("time_limit", "memory_limit", "jail")
+#: Of every command.
+CONFIG = Rule(("trust_config",), _without("config"), "needs --config", "--config FILE.toml as well")
 _ANY_HOST = Rule(
     ("host_python", "host_time_limit", "ssh_config"), _without("host"), "needs --host", "--host USER@NAME as well"
 )
@@ -130,7 +132,7 @@ def check_typed(name: str, command: Parser, words: Sequence[str]) -> None:
     """
     typed = command.typed(words)
     shown = {word.dest: word.shown for word in command.declared}
-    for rule in RULES.get(name, ()):
+    for rule in (CONFIG, *RULES.get(name, ())):
         for dest in rule.words:
             if dest in typed and rule.idle(typed.keys()):
                 raise UsageError(f"{shown[dest]} {rule.why}", expected=rule.expected)

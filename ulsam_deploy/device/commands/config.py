@@ -3,6 +3,10 @@
 There is one table for each command (``[export]``), and one key for each option as in the help, without its dashes:
 ``batch = "dynamic"``. A positional argument has its name in capitals: ``MODEL = "model.pt"``. The command line takes
 precedence over the file. Paths are relative to the file's folder. An unknown key, or table, is an error.
+
+A file may come with a checkpoint from somebody else. What gives trust, names code or another machine, or writes to a
+place that is not a new file beside the configuration is therefore accepted only on the command line, unless the command
+line says ``--trust-config`` as well.
 """
 
 from __future__ import annotations
@@ -17,19 +21,27 @@ from ulsam_deploy.device.bundle.kinds import CONFIG
 from ulsam_deploy.device.bundle.output import Output
 from ulsam_deploy.device.commands.parser import NAMES
 from ulsam_deploy.device.commands.reading import DeclaredOption, Parser, Typed, in_either_number
-from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.errors import RefusedError, UsageError
 from ulsam_deploy.device.spelling import unknown
 
 __all__ = ["keys", "merged", "save"]
 
 #: Options about the file itself, which can't be in it.
-_OWN = frozenset({"help", "config", "save_config", "force"})
+_OWN = frozenset({"help", "config", "trust_config", "save_config", "force"})
+#: Options that give trust, or name code, a signer or a machine on which something runs.
+_TRUST = frozenset(
+    {"trust_pickle", "trust_native", "allow_global", "factory", "key", "identity", "issuer", "online", "clear"}
+    | {"host", "host_python", "ssh_config", "scheduler"}
+)
+#: Options that name a file or a folder to be written.
+_WRITTEN = frozenset({"output", "junit", "markdown", "beside_output", "reproduce"})
 
 
 def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
     """``argv`` followed by the options of the file that its ``--config`` names, parsed like typed ones afterwards.
 
-    Raises :class:`UsageError` for a file that is missing, not TOML, or has a key that the command does not know.
+    Raises :class:`UsageError` for a file that is missing, not TOML, or has a key that the command does not know, and
+    :class:`RefusedError` for a key that only a trusted file may have.
     """
     name, *words = argv or [""]
     command = parser.commands.get(name)
@@ -38,6 +50,7 @@ def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
         return list(argv)
     path = Path(str(typed["config"]))
     where, known = f"{path}: [{name}]", keys(command)
+    trusted = "trust_config" in typed
     said = dict[str, str]()
     options, positionals = list[str](), list[str]()
     for key, value in _table(path, name).items():
@@ -46,6 +59,8 @@ def merged(parser: Parser, argv: Sequence[str]) -> list[str]:
             raise UsageError(f"{where} has '{said[word.dest]}' and '{key}', which are the same", expected="one of them")
         said[word.dest] = key
         if word.dest not in typed:
+            if not trusted and value is not False:
+                _check_harmless(word, value, f"{where} {key}", path)
             into = options if word.option else positionals
             into.extend(_words(word, value, f"{where} {key}", path.parent))
     return [name, *command.spelled(words), *options, *(["--", *positionals] if positionals else [])]
@@ -82,6 +97,20 @@ def _kept(value: Typed, folder: Path) -> Typed:
     if isinstance(value, list):
         return [os.path.relpath(one, folder) for one in value]
     return os.path.relpath(str(value), folder)
+
+
+def _check_harmless(word: DeclaredOption, value: object, where: str, path: Path) -> None:
+    """Raise :class:`RefusedError` for what a file that is not trusted may not say."""
+    todo = f"give {word.option} on the command line, or, only if you trust whoever made '{path}', add --trust-config"
+    if word.dest in _TRUST:
+        raise RefusedError(f"{where} decides what is trusted, or what runs where", expected="no such key", todo=todo)
+    if word.dest in _WRITTEN:
+        place = path.parent.resolve() / str(value)
+        inside = place.parent.resolve().is_relative_to(path.parent.resolve())
+        if "://" in str(value) or os.path.lexists(place) or not inside:
+            raise RefusedError(
+                f"{where} would write to '{value}'", expected=f"a new file or folder inside '{path.parent}'", todo=todo
+            )
 
 
 def _known(key: str, known: Mapping[str, DeclaredOption], where: str) -> str:

@@ -67,7 +67,8 @@ class Console:
 
 
 def _document(document: Document) -> None:
-    sys.stdout.write(codec.dumps(codec.encode(document, document.schema)))
+    text = codec.dumps(codec.encode(document, document.schema))
+    sys.stdout.write(text.replace("##[", r"\u0023#["))  # the same JSON, in which GitHub's runner reads no command
 
 
 def _show(part: str | Table) -> None:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 from ulsam_deploy.device.bundle.kinds import GENERATOR
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.printing import shown_lines
 
 #: Characters that XML 1.0 cannot represent, not even escaped; a converter's log may contain them.
 _ILLEGAL = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
@@ -30,7 +31,7 @@ def junit(suite: str, checks: Sequence[Check]) -> bytes:
         if check.verdict in _KINDS:
             first = check.text.splitlines()[0] if check.text else check.verdict.value
             told = ET.SubElement(case, _KINDS[check.verdict], type=check.verdict.value, message=_legal(first))
-            told.text = _legal(check.text)
+            told.text = shown_lines(check.text)
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"

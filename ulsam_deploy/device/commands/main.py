@@ -50,6 +50,12 @@ def run_command(
             with console.kept_clean():
                 answer = command.run(arguments)
             return console.give(answer)
+    except SystemExit:  # of --help and --version, which print by themselves
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            return console.failed(ended(error, words))
+        raise
     except BrokenPipeError:  # the reader of the output is gone (| head), which is no error of this program
         abandon_stdout()
         return int(Exit.OK)
@@ -61,20 +67,23 @@ def run_command(
 
 @contextlib.contextmanager
 def _terminated_is_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, with all cleanup; an existing handler is not replaced."""
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, with all cleanup; an existing handler is not replaced.
+
+    SIGHUP is what a closed terminal or a lost SSH connection sends; ``nohup`` ignores it, and so does the block then.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     of_main = threading.current_thread() is threading.main_thread()  # Python can set handlers only there
-    if not of_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, interrupt)
+    ends = [one for one in (signal.SIGTERM, signal.SIGHUP) if of_main and signal.getsignal(one) is signal.SIG_DFL]
+    for one in ends:
+        signal.signal(one, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for one in ends:
+            signal.signal(one, signal.SIG_DFL)
 
 
 def _show_anything() -> None:

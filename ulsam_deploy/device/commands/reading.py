@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from ulsam_deploy.device.spelling import other_number, unknown
 
 if TYPE_CHECKING:
     from typing import Unpack
+
+    from _typeshed import SupportsWrite
 
 __all__ = ["EXIT_CODES", "DeclaredOption", "Group", "Parser", "Typed", "in_either_number"]
 
@@ -241,6 +244,10 @@ class Parser(argparse.ArgumentParser):
         if self.commands:
             todo = "put it after the command: ulsam-deploy COMMAND"
         raise unknown(f"there is no option '{name}'", name, options, expected="", todo=todo)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Print the help or the version; argparse itself would hide that it could not be written."""
+        (file or sys.stdout).write(message)
 
     def _refused(self, error: argparse.ArgumentError) -> UsageError:
         """The original error of the function that parsed the option's value, or else argparse's message."""

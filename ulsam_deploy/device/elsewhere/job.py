@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,9 +47,10 @@ def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
     # With an arena for each thread, malloc reserves address space that grows with the cores; RLIMIT_AS counts that.
     environment = {**share.for_children(), "MALLOC_ARENA_MAX": "2"}
     with scratch() as folder:
+        environment["TMPDIR"] = str(folder)
         with (folder / QUESTION).open("wb") as question:
             asked(function, request, question)
-        command = python(__name__, str(limits.memory or ""))
+        command = python(__name__, *limits.words)
         code, words = run(command, folder, environment, limits, doing)
         if code:
             raise crash(code, words, limits, doing)
@@ -98,15 +100,14 @@ def value_of(reply: Reply[A], limits: Limits, doing: str) -> A:
     return reply.value  # type: ignore[return-value]
 
 
-def main(memory: str) -> None:
+def main(memory: str, jail: str) -> None:
     """Entry point of the process: answer the job in the working directory."""
-    limit(int(memory) if memory else None)
-    serve()
+    serve(partial(limit, memory, jail))
 
 
-def serve() -> None:
-    """Answer the request in the working directory; the answer is written completely or not at all."""
+def serve(prepare: Callable[[], None] = lambda: None) -> None:
+    """Answer the request in the working directory after ``prepare``; the answer is written whole or not at all."""
     half = Path(f"{ANSWER}.half")
     with Path(QUESTION).open("rb") as question, half.open("wb") as told:
-        perform(question, told)
+        perform(question, told, prepare)
     half.rename(ANSWER)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import contextlib
 import resource
 import signal
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
+from ulsam_deploy.device.elsewhere.jail import enter
 from ulsam_deploy.device.ending import NO_MEMORY
 from ulsam_deploy.device.errors import ExportError, OutOfMemoryError
 
@@ -21,20 +24,34 @@ LARGEST_FILE = 8 << 30
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one process: ``seconds`` of wall clock, ``memory`` bytes of address space (``None``: unlimited)."""
+    """Limits of one process: ``seconds`` of wall clock, ``memory`` bytes of address space (``None``: unlimited).
+
+    ``jail``: whether it may only read; one of :data:`~ulsam_deploy.device.elsewhere.jail.MODES`.
+    """
 
     seconds: float = 300.0
     memory: int | None = 8 << 30
+    jail: str = "auto"
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The arguments of :func:`limit` in the process itself."""
+        return str(self.memory or ""), self.jail
 
 
-def limit(memory: int | None) -> None:
-    """Limit this process to ``memory`` bytes of address space, no core dumps, and files of bounded size."""
+def limit(most_memory: str, jail: str) -> None:
+    """Limit this process: address space, no core dumps, files of bounded size; then let it only read.
+
+    Raises :class:`UnavailableError` as :func:`~ulsam_deploy.device.elsewhere.jail.enter` does.
+    """
+    memory = int(most_memory) if most_memory else None
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: LARGEST_FILE}
     if memory is not None:
         limits[resource.RLIMIT_AS] = memory
     for what, most in limits.items():
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(what, (most, most))
+    enter(jail, Path(tempfile.gettempdir()))
 
 
 def crash(code: int | None, words: str, limits: Limits, doing: str) -> ExportError:

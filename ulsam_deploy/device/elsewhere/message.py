@@ -70,9 +70,10 @@ def asked(function: Callable[[Q], A], request: Q, into: IO[bytes]) -> None:
     _write(_Call(f"{function.__module__}:{function.__qualname__}", plain, names), arrays, into)
 
 
-def perform(call: IO[bytes], answer: IO[bytes]) -> None:
-    """In the other process: execute ``call`` and write the answer; an exception is an answer too."""
+def perform(call: IO[bytes], answer: IO[bytes], prepare: Callable[[], None] = lambda: None) -> None:
+    """In the other process: execute ``call`` after ``prepare``, write the answer; an exception is an answer too."""
     try:
+        prepare()
         words, arrays = _read(call)
         wanted = codec.decode(_Call, words, "a call", ExportError)
         module, _, name = wanted.function.partition(":")
@@ -92,10 +93,10 @@ def packed(function: Callable[[Q], A], request: Q) -> bytes:
     return call.getvalue()
 
 
-def performed(call: bytes) -> bytes:
+def performed(call: bytes, prepare: Callable[[], None] = lambda: None) -> bytes:
     """The bytes that :func:`perform` writes for ``call``."""
     answer = io.BytesIO()
-    perform(io.BytesIO(call), answer)
+    perform(io.BytesIO(call), answer, prepare)
     return answer.getvalue()
 
 

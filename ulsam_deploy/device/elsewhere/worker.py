@@ -6,11 +6,14 @@ in files.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 import select
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from multiprocessing.connection import Connection, Pipe
 from typing import TypeVar
 
@@ -18,6 +21,7 @@ from ulsam_deploy.device.elsewhere.limits import Limits, crash, limit, too_long
 from ulsam_deploy.device.elsewhere.message import MOST, Reply, packed, performed, replied
 from ulsam_deploy.device.elsewhere.process import ChildProcess, python
 from ulsam_deploy.device.errors import ExportError
+from ulsam_deploy.device.files import scratch
 
 __all__ = ["DiedError", "Worker", "main", "meanwhile"]
 
@@ -48,8 +52,12 @@ class Worker:
         """
         self._limits = limits
         self._said = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115 - closed in __exit__
+        self._held = contextlib.ExitStack()
+        if limits.jail != "off":  # the one place where it may write
+            place = self._held.enter_context(scratch())
+            environment = {**(os.environ if environment is None else environment), "TMPDIR": str(place)}
         self._line, there = Pipe()
-        words = str(there.fileno()), str(limits.memory or "")
+        words = str(there.fileno()), *limits.words
         with there:
             self._process = ChildProcess(
                 python(__name__, *words),
@@ -122,6 +130,7 @@ class Worker:
         self._line.close()
         if self._said:
             self._said.close()
+        self._held.close()
 
 
 def meanwhile(work: Callable[[Callable[[], bool]], None]) -> None:
@@ -129,13 +138,19 @@ def meanwhile(work: Callable[[Callable[[], bool]], None]) -> None:
     _meanwhile.append(work)
 
 
-def main(descriptor: str, memory: str) -> None:
+def main(descriptor: str, memory: str, jail: str) -> None:
     """Entry point of a worker: answer requests until the connection is closed."""
-    limit(int(memory) if memory else None)
+    left = [partial(limit, memory, jail)]
+
+    def prepare() -> None:
+        while left:
+            left[0]()
+            left.pop()  # not if it failed: then each request is answered with that error
+
     with Connection(int(descriptor)) as line:
         while question := _next(line):
             try:
-                line.send_bytes(performed(question))
+                line.send_bytes(performed(question, prepare))
             except OSError:
                 return
             while _meanwhile:

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.device import toml
 from ulsam_deploy.device.bench.identity import Identity
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.profiles.profile import (
@@ -20,7 +21,6 @@ from ulsam_deploy.device.profiles.profile import (
     Release,
     TensorRTProfile,
     decode_profile,
-    read_file,
     read_profiles,
 )
 from ulsam_deploy.device.spelling import unknown
@@ -62,7 +62,7 @@ def devices() -> dict[str, Device]:
     own = own_profiles()
     if "ULSAM_DEPLOY_DEVICES" not in os.environ and not own.is_file():
         return dict(known)
-    tables = read_profiles(read_file(own), str(own), shipped)
+    tables = read_profiles(toml.read(own), str(own), shipped)
     added = {name: table for name, table in tables.items() if name not in shipped}
     return {**known, **{name: decode_profile(name, table, str(own)) for name, table in added.items()}}
 
@@ -70,7 +70,8 @@ def devices() -> dict[str, Device]:
 @cache
 def _shipped() -> tuple[dict[str, Any], dict[str, Device]]:
     """The shipped profiles as tables and as objects."""
-    tables = read_profiles(files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8"), _SHIPPED)
+    text = files(__package__).joinpath(_SHIPPED).read_text(encoding="utf-8")
+    tables = read_profiles(toml.parse(text, _SHIPPED), _SHIPPED)
     return tables, {name: decode_profile(name, table, _SHIPPED) for name, table in tables.items()}
 
 

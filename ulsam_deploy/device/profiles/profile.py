@@ -5,14 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from ulsam_deploy.device import codec, toml
+from ulsam_deploy.device import codec
 from ulsam_deploy.device.bench.identity import Identity
 from ulsam_deploy.device.errors import UsageError
 
 _HEX = {"pattern": "0x[0-9a-f]{1,3}", "words": "a small hexadecimal number such as 0xd08"}
+#: These end as arguments of apt, pip and qemu: each must be a name, and no option of theirs.
+_NAME = {"pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*", "words": "a name: letters, digits, '.', '_' and '-'"}
+_PACKAGE = {"pattern": r"[a-z0-9][a-z0-9.+-]*[a-z0-9+]", "words": "the name of a package of the distribution"}
+_WHEEL = {"pattern": r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][A-Za-z0-9.!+]*", "words": "name==version"}
+_PYTHON = {"pattern": r"3\.[0-9]{1,2}", "words": "major.minor, such as 3.11"}
+_VERSION = {"pattern": r"[0-9]+(\.[0-9]+)*", "words": "a version such as 10.3"}
+_TEXT = {"pattern": r"[ -~]{1,100}", "words": "one short line of plain text"}
+_LIMIT = {"minimum": 0}
 
 
 @dataclass(frozen=True)
@@ -23,9 +30,9 @@ class TensorRTProfile:
     ``dla_note`` says why there is no DLA if ``dla`` is false.
     """
 
-    version: str
-    generation: str
-    capability: str
+    version: str = field(metadata=_VERSION)
+    generation: str = field(metadata=_NAME)
+    capability: str = field(metadata={"pattern": r"([0-9]+\.[0-9]+)?", "words": "such as 8.7, or nothing"})
     opsets: tuple[int, int]
     bf16: bool
     dla: bool
@@ -40,10 +47,10 @@ class Release:
     ``wheels`` the exact requirements of each target's engine, ``tflite`` or ``onnx`` to ``name==version``.
     """
 
-    python: str
-    packages: tuple[str, ...]
-    tags: tuple[str, ...]
-    wheels: Mapping[str, tuple[str, ...]]
+    python: str = field(metadata=_PYTHON)
+    packages: tuple[str, ...] = field(metadata=_PACKAGE)
+    tags: tuple[str, ...] = field(metadata=_NAME)
+    wheels: Mapping[str, tuple[str, ...]] = field(metadata=_WHEEL)
 
 
 @dataclass(frozen=True)
@@ -56,15 +63,15 @@ class ArmProfile:
     """
 
     machine: str = field(metadata={"pattern": "aarch64|armv7l", "words": "aarch64 or armv7l"})
-    cpu: str
-    core: str
-    model: str
+    cpu: str = field(metadata=_NAME)
+    core: str = field(metadata=_TEXT)
+    model: str = field(metadata=_TEXT)
     implementer: str = field(metadata=_HEX)
     variant: str = field(metadata=_HEX)
     part: str = field(metadata=_HEX)
     revision: int = field(metadata={"minimum": 0})
-    features: tuple[str, ...]
-    cores: int = field(metadata={"minimum": 1})
+    features: tuple[str, ...] = field(metadata=_NAME)
+    cores: int = field(metadata={"minimum": 1, "maximum": 1024})
     memory_mib: int = field(metadata={"minimum": 1})
     page_kib: int = field(metadata={"minimum": 4})
     releases: Mapping[str, Release]
@@ -74,8 +81,8 @@ class ArmProfile:
 class BoardLimits:
     """Budgets of one artifact on the device; ``None``: no limit. Size in MB, instructions in millions per run."""
 
-    size_mb: float | None = None
-    instructions_m: float | None = None
+    size_mb: float | None = field(default=None, metadata=_LIMIT)
+    instructions_m: float | None = field(default=None, metadata=_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -86,8 +93,8 @@ class Device:
     prove to be one.
     """
 
-    name: str
-    title: str
+    name: str = field(metadata=_NAME)
+    title: str = field(metadata=_TEXT)
     tensorrt: TensorRTProfile | None = None
     arm: ArmProfile | None = None
     budget: BoardLimits = BoardLimits()
@@ -99,13 +106,12 @@ _PARTS: Mapping[str, type[Any]] = {
 }  # fmt: skip
 
 
-def read_profiles(text: str, source: str, base: Mapping[str, object] | None = None) -> dict[str, Any]:
-    """The tables of a TOML ``text`` by name; ``like = "NAME"`` inherits from that table, here or in ``base``.
+def read_profiles(tables: Mapping[str, Any], source: str, base: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """The profiles in the TOML ``tables`` by name; ``like = "NAME"`` inherits from that table, here or in ``base``.
 
-    Raises a :class:`UsageError` that names ``source`` if it isn't TOML, repeats a name of ``base``, or inherits from a
-    table that is not above it.
+    Raises a :class:`UsageError` that names ``source`` if it repeats a name of ``base``, or inherits from a table that
+    is not above it.
     """
-    tables = toml.parse(text, source)
     known: dict[str, Any] = dict(base or {})
     for name, table in tables.items():
         if not isinstance(table, dict):
@@ -126,14 +132,6 @@ def decode_profile(name: str, table: Mapping[str, object], source: str) -> Devic
         if isinstance(whole[part], dict):
             whole[part] = _filled(kind, whole[part])
     return codec.decode(Device, whole, f"{source} [{name}]", UsageError)
-
-
-def read_file(path: Path) -> str:
-    """The text of the user's own profiles; raises :class:`UsageError` if they can't be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _merged(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:

@@ -125,9 +125,21 @@ def _check_archive(data: bytes, name: str, *, trust: bool) -> None:
     top = min(tops)
     odd = [entry for entry in names if not (entry.startswith(top) and _MEMBER.fullmatch(entry[len(top) :]))]
     odd += [entry for entry, count in Counter(names).items() if count > 1]
+    _check_sums(data, name)
     if odd and not trust:
         told = ", ".join(odd[:5])
         raise refused(name, f"it has members that torch.save does not write: {told}", "--trust-pickle")
+
+
+def _check_sums(data: bytes, name: str) -> None:
+    """Compare each member with its checksum: torch does not, and a flipped bit in a weight is a plausible weight."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            wrong = archive.testzip()
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, EOFError, RuntimeError) as error:
+        raise broken(name, error) from error
+    if wrong:
+        raise broken(name, f"its member {wrong} is not what its checksum says (or torch was told to write none)")
 
 
 def _refuse_programs(names: list[str], name: str, *, trust: bool) -> None:
@@ -176,9 +188,14 @@ def _legacy_globals(data: bytes, name: str) -> frozenset[str]:
             )
         raise ExportError(f"'{name}' is a plain pickle, not written by torch.save", expected=EXPECTED)
     try:
-        return frozenset().union(*(pickles.scan(stream).globals for _ in range(4)))
+        parts = [pickles.scan(stream) for _ in range(4)]
     except ValueError as error:
         raise broken(name, error) from error
+    # The last one lists the storages whose values follow; torch leaves any other with whatever the memory held.
+    stored = parts[-1].strings
+    if sorted(stored) != sorted({parts_of[2] for parts_of in parts[-2].persistent if len(parts_of) > 2}):
+        raise broken(name, "the storages of its tensors are not those whose values it holds")
+    return frozenset().union(*(part.globals for part in parts))
 
 
 # --- torch.load -------------------------------------------------------------------------------------------------------

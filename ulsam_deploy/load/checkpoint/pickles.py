@@ -18,6 +18,10 @@ MAX_DEPTH = 200
 #: A tensor takes about 60 instructions (its numbers are stored outside the pickle); an optimizer triples that.
 MAX_INSTRUCTIONS = 1_000_000
 
+#: The id of a storage is a tuple of five or six parts; longer ones are not kept.
+_PARTS = 8
+
+_TEXTS = ([pickletools.pyunicode], [pickletools.pybytes_or_str])
 _MARK = object()
 _FILLS = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
 
@@ -43,6 +47,8 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, _Value] = {}
         self.globals: set[str] = set()
+        self.persistent: list[tuple[Any, ...]] = []
+        self.strings: list[str] = []
         self.result: Any = None
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
@@ -68,6 +74,12 @@ class _Machine:
             self.globals.add(_modern(*(str(value.literal) for value in used)))
         elif opcode.name in ("EXT1", "EXT2", "EXT4"):
             self.globals.add(f"copyreg extension {argument}")
+        elif opcode.name == "BINPERSID":
+            self.persistent.append(used[0].literal if isinstance(used[0].literal, tuple) else ())
+        if opcode.stack_after in _TEXTS and isinstance(argument, str):
+            self.strings.append(argument)
+        if opcode.name.startswith("TUPLE"):
+            argument = tuple(value.literal for value in used) if len(used) <= _PARTS else ()
         fills = opcode.name in _FILLS  # a container filled piece by piece does not get deeper with each piece
         depth = max([used[0].depth if fills else 0, *(1 + value.depth for value in used[fills:])])
         if depth > MAX_DEPTH:
@@ -93,10 +105,15 @@ class _Machine:
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pickle would import (``module.name``), and its value if that is a plain number or string."""
+    """What one pickle would import (``module.name``), and its value if that is a plain number or string.
+
+    ``persistent`` are the ids of what is stored outside the pickle, ``strings`` all texts in it.
+    """
 
     globals: frozenset[str]
     value: Any
+    persistent: tuple[tuple[Any, ...], ...] = ()
+    strings: tuple[str, ...] = ()
 
 
 def scan(stream: io.BytesIO) -> Scan:
@@ -118,4 +135,4 @@ def scan(stream: io.BytesIO) -> Scan:
     except (IndexError, KeyError, AttributeError, TypeError) as error:
         # a pop from an empty stack, an unknown memo entry, a mark where STACK_GLOBAL takes a name
         raise ValueError("its instructions do not fit together") from error
-    return Scan(frozenset(machine.globals), machine.result)
+    return Scan(frozenset(machine.globals), machine.result, tuple(machine.persistent), tuple(machine.strings))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
 from ulsam_deploy.load.checkpoint.formats import EXPECTED, broken, decode
 
@@ -22,6 +23,14 @@ WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
 #: This tool is for compact networks; the file is read into memory once, so that the bytes hashed are the bytes parsed.
 MAX_BYTES = 4 << 30
 MAX_NAME = 500
+#: Types of numbers that can be copied, compared and converted. Newer ones, such as ``uint3``, have hardly any operator.
+_DTYPES = frozenset(
+    {"bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"}
+    | {"float16", "bfloat16", "float32", "float64"}
+    | {"float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"}
+)
+#: Copying a tensor with more axes fails in torch.
+_AXES = 64
 _PREFIX = re.compile(r"(?:module\.|_orig_mod\.)+")
 
 
@@ -79,15 +88,10 @@ def _contents(path: Path) -> bytes:
         raise UsageError(f"'{path}' is a folder", expected=EXPECTED, todo="name the checkpoint file in it")
     if not path.exists():
         raise UsageError(f"'{path}' does not exist", expected=EXPECTED)
-    if not path.is_file():
-        raise UsageError(f"'{path}' is not a regular file", expected=EXPECTED)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        data = contents(path, MAX_BYTES)
     except OSError as error:
         raise UsageError(f"'{path}' cannot be opened: {error.strerror}", expected=EXPECTED) from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"'{path.name}' is larger than {MAX_BYTES >> 30} GiB", expected="the weights of a compact CNN")
     if not data:
         raise broken(path.name, "it is empty")
     return data
@@ -147,9 +151,10 @@ def check_tensors(weights: Mapping[str, Tensor], name: str, size: int) -> None:
     import torch
 
     for key, tensor in weights.items():
-        odd = tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized
-        if odd or tensor.is_complex() or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-            kind = f"{tensor.dtype} {type(tensor).__name__} on {tensor.device.type}, {tensor.layout}"
+        odd = tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.ndim > _AXES
+        named = str(tensor.dtype).removeprefix("torch.")
+        if odd or named not in _DTYPES or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+            kind = f"{named} {type(tensor).__name__} of {tensor.ndim} axes on {tensor.device.type}, {tensor.layout}"
             raise ExportError(
                 f"'{key}' in '{name}' is a {kind}",
                 expected="ordinary dense tensors",

@@ -18,6 +18,8 @@ from ulsam_deploy.device.arrays import Array
 
 #: No real shape arithmetic is longer, but a ConstantOfShape in an untrusted file may be.
 MOST = 1 << 20
+#: Whole numbers have 64 bits in ONNX; those of Python grow without end.
+_BITS = 64
 
 
 def of(values: object) -> Array:
@@ -30,8 +32,18 @@ def ints(array: Array) -> list[Any]:
     return [int(value) if isinstance(value, float | bool) else value for value in array.reshape(-1)]
 
 
+def run(op: str, attributes: Mapping[str, Any], *arrays: Array) -> Array | tuple[Array, ...]:
+    """The result of the operator ``op``; raises :class:`ValueError` for whole numbers that ONNX can't hold."""
+    found = OPERATORS[op](attributes, *arrays)
+    for result in found if isinstance(found, tuple) else (found,):
+        if any(isinstance(value, int) and value.bit_length() > _BITS for value in result.flat):
+            raise ValueError(f"a whole number of more than {_BITS} bits")
+    return found
+
+
 def _each(function: Callable[..., object]) -> Callable[..., Array]:
     def run(_: Mapping[str, object], *arrays: Array) -> Array:
+        _check_count(math.prod(np.broadcast_shapes(*(array.shape for array in arrays))))
         return of(np.frompyfunc(function, len(arrays), 1)(*arrays))
 
     return run
@@ -88,8 +100,7 @@ def _filled(a: Mapping[str, Any], shape: Array) -> Array:
     from onnx import numpy_helper
 
     sizes = ints(shape)
-    if math.prod(sizes) > MOST:
-        raise ValueError(f"a constant of {math.prod(sizes)} elements")
+    _check_count(math.prod(sizes))
     value = numpy_helper.to_array(a["value"]).item() if "value" in a else 0.0
     return np.full(sizes, value, dtype=object)
 
@@ -112,12 +123,28 @@ def _prod(a: Mapping[str, object], x: Array, axes: Array | None = None) -> Array
 
 def _expand(_: Mapping[str, object], x: Array, shape: Array) -> Array:
     sizes = np.broadcast_shapes(x.shape, tuple(ints(shape)))
-    if math.prod(sizes) > MOST:
-        raise ValueError(f"a constant of {math.prod(sizes)} elements")
+    _check_count(math.prod(sizes))
     return np.broadcast_to(x, sizes)
 
 
+def _tile(_: Mapping[str, object], x: Array, repeats: Array) -> Array:
+    _check_count(x.size * math.prod(ints(repeats)))
+    return np.tile(x, ints(repeats))
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if isinstance(exponent, int) and exponent > _BITS:
+        raise ValueError(f"a power of {exponent}")
+    return base**exponent
+
+
+def _check_count(count: int) -> None:
+    if count > MOST:
+        raise ValueError(f"a constant of {count} elements")
+
+
 def _concat(a: Mapping[str, Any], *parts: Array) -> Array:
+    _check_count(sum(part.size for part in parts))
     return np.concatenate(parts, a["axis"])
 
 
@@ -144,7 +171,7 @@ OPERATORS: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = {
     "Floor": _each(math.floor),
     "Ceil": _each(math.ceil),
     "Sqrt": _each(math.sqrt),
-    "Pow": _each(operator.pow),
+    "Pow": _each(_power),
     "Equal": _each(lambda left, right: bool(left == right)),
     "LessOrEqual": _each(lambda left, right: bool(left <= right)),
     "GreaterOrEqual": _each(lambda left, right: bool(left >= right)),
@@ -164,7 +191,7 @@ OPERATORS: Mapping[str, Callable[..., Array | tuple[Array, ...]]] = {
     "Concat": _concat,
     "Split": _split,
     "Transpose": _transpose,
-    "Tile": lambda _, x, repeats: np.tile(x, ints(repeats)),
+    "Tile": _tile,
     "ConstantOfShape": _filled,
     "Range": _range,
     "Reshape": _reshape,

@@ -13,6 +13,8 @@ from typing import Any
 SCOPES = "pkg.torch.onnx.name_scopes"
 #: Longer names are not written by people, but may occur in untrusted files.
 _MOST = 200
+#: Deeper than any network; what is between is left out.
+_DEEPEST = 32
 
 
 def path_of(node: Any) -> tuple[str, ...]:
@@ -24,7 +26,8 @@ def path_of(node: Any) -> tuple[str, ...]:
     else:
         parts = list(_unfolded(node.name.strip("/").split("/")))
     plain = [_plain(piece) for part in parts for piece in part.split(".")]
-    return tuple(piece for piece in plain if piece) or (node.op_type,)
+    path = tuple(piece for piece in plain if piece) or (node.op_type,)
+    return path if len(path) <= _DEEPEST else (*path[: _DEEPEST - 1], path[-1])
 
 
 def _unfolded(parts: Sequence[str]) -> Iterator[str]:

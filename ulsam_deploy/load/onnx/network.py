@@ -19,8 +19,9 @@ from ulsam_deploy.load.onnx.errors import NotReadError
 from ulsam_deploy.load.onnx.operators import OPERATORS
 from ulsam_deploy.load.onnx.reading import Graph, Node
 
-#: More than the result of any layer of a compact CNN (4 GiB as float32): an untrusted file must not fill the memory.
-MOST_ELEMENTS = 1 << 30
+#: More than the result of any layer of a compact CNN (4 GiB as float32), and more than that for one image: an untrusted
+#: file must not fill the memory.
+MOST_ELEMENTS, MOST_OF_ONE = 1 << 30, 1 << 27
 #: The operators that read only the shape of a tensor.
 _OF_SHAPES = ("Shape", "Size")
 #: Operators for which a weight of one element stays a tensor; elsewhere it becomes a number.
@@ -99,10 +100,15 @@ class OnnxNetwork(Scope):
         numbers = {name: array for name, array in graph.weights.items() if array.size == 1 or name not in tensors}
         self._known = {name: known.of(array) for name, array in numbers.items()}
         self._weights = frozenset(tensors.keys() - numbers.keys())
-        self._paths = [self._place(node, tensors) for node in graph.nodes]
+        self.most = MOST_ELEMENTS
+        self._paths: list[tuple[str, ...]] = []  # from now on no node can be called so
+        used: dict[tuple[nn.Module, str], int] = {}
+        self._paths += [self._place(node, tensors, used) for node in graph.nodes]
 
-    def _place(self, node: Node, tensors: Mapping[str, nn.Parameter]) -> tuple[str, ...]:
-        """Add a module for ``node`` to the tree of scopes; returns its path."""
+    def _place(
+        self, node: Node, tensors: Mapping[str, nn.Parameter], used: dict[tuple[nn.Module, str], int]
+    ) -> tuple[str, ...]:
+        """Add a module for ``node`` to the tree of scopes; returns its path. ``used``: how often each name is taken."""
         if node.op not in OPERATORS:
             return ()  # works on known values, or is reported as unsupported later
         scope: nn.Module = self
@@ -113,7 +119,8 @@ class OnnxNetwork(Scope):
                 scope.add_module(name, Scope())
             scope = scope.get_submodule(name)
             path.append(name)
-        leaf = _free(scope, node.path[-1], None)
+        leaf = _free(scope, node.path[-1], None, used.get((scope, node.path[-1]), 1))
+        used[scope, node.path[-1]] = used.get((scope, node.path[-1]), 0) + 1
         scope.add_module(leaf, NetworkStep(node, self.graph.opset, tensors))
         return (*path, leaf)
 
@@ -138,14 +145,14 @@ class OnnxNetwork(Scope):
                 return sizes if node.op == "Shape" else known.of(sizes.prod())
             if on_tensors:
                 results = super().forward(path, *given)
-                _check_size(results)
+                _check_size(results, self.most)
                 return results
-            return known.OPERATORS[node.op]({**node.attributes, "results": len(node.outputs)}, *given)
+            return known.run(node.op, {**node.attributes, "results": len(node.outputs)}, *given)
         except UlsamError:
             raise
         except NotReadError as error:
             raise _unread(node, f"it is {error}") from error
-        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, ZeroDivisionError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, KeyError, ArithmeticError) as error:
             raise _unread(node, f"{type(error).__name__}: {(str(error) or '?').splitlines()[0]}") from error
 
 
@@ -158,18 +165,18 @@ def _parameters(arrays: Mapping[str, Array]) -> dict[str, nn.Parameter]:
     return {name: made[id(array)] for name, array in arrays.items()}
 
 
-def _free(scope: nn.Module, name: str, kind: type[nn.Module] | None) -> str:
-    """``name``, with a number if ``scope`` uses that name for something else."""
-    found, count = name, 1
+def _free(scope: nn.Module, name: str, kind: type[nn.Module] | None, count: int = 1) -> str:
+    """``name``, with a number above ``count`` if ``scope`` uses that name for something else."""
+    found = name
     while hasattr(scope, found) and not (kind and type(scope._modules.get(found)) is kind):
         count += 1
         found = f"{name}_{count}"
     return found
 
 
-def _check_size(results: object) -> None:
+def _check_size(results: object, most: int) -> None:
     for result in results if isinstance(results, tuple | list) else (results,):
-        if isinstance(result, Tensor) and result.numel() > MOST_ELEMENTS:
+        if isinstance(result, Tensor) and result.numel() > most:
             raise NotReadError(f"a tensor of {result.numel():,} elements, more than a compact CNN has")
 
 
@@ -193,5 +200,6 @@ def unknown_operators(graph: Graph) -> list[str]:
 def sized(network: OnnxNetwork, shapes: Sequence[Sequence[int]]) -> None:
     """Run ``network`` on inputs of ``shapes`` without data, which takes no memory; raises what a real run would."""
     copy = OnnxNetwork(network.graph).to("meta")
+    copy.most = min(copy.most, MOST_OF_ONE * max(shape[0] for shape in shapes))
     with torch.no_grad(), torch.device("meta"):
         copy(*(torch.empty(*shape) for shape in shapes))

@@ -15,10 +15,13 @@ import numpy as np
 
 from ulsam_deploy.device import external_data
 from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.printing import shown
 from ulsam_deploy.device.third_party import installed, words_of
 from ulsam_deploy.load.onnx import names
+from ulsam_deploy.load.onnx.budget import MAX_NODES, check_functions, check_outputs
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 EXPECTED = "an ONNX model of a compact CNN"
-#: The largest file that protobuf reads, and a limit on nodes far above that of any compact CNN.
-MAX_BYTES, MAX_NODES = 2 << 30, 50_000
+#: The largest file that protobuf reads; also the limit on all weights in other files together.
+MAX_BYTES = 2 << 30
 #: Before opset 11, these operators take their arguments in other places.
 OLDEST = 11
 _FLOATS = ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
@@ -82,7 +85,7 @@ def digest(path: Path) -> str:
     files = [external_data.inside(path, location) for location in external_data.locations(_parse(path, data))]
     sha = hashlib.sha256(data)
     for file in files:
-        sha.update(f"{file.name}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+        sha.update(f"{file.name}\0{digest_of(file)}\n".encode())
     return sha.hexdigest()
 
 
@@ -101,6 +104,11 @@ def read(path: Path) -> Graph:
 
 def _read(path: Path) -> Graph:
     model = _parse(path, _contents(path))
+    try:
+        check_functions(model)
+        check_outputs(model)
+    except ValueError as error:
+        raise _broken(path, str(error)) from error
     _load_external(model, path)
     with words_of("the ONNX checker", f"accept {path.name}"):
         model = _checked(model)
@@ -128,17 +136,10 @@ def _read(path: Path) -> Graph:
 
 
 def _contents(path: Path) -> bytes:
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "is not a regular file" if path.exists() else "does not exist"
-        raise UsageError(f"'{path}' {what}", expected=EXPECTED)
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        return contents(path, MAX_BYTES)
     except OSError as error:
         raise UsageError(f"'{path}' cannot be opened: {error.strerror}", expected=EXPECTED) from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"'{path.name}' is larger than {MAX_BYTES >> 30} GiB", expected=EXPECTED)
-    return data
 
 
 def _parse(path: Path, data: bytes) -> ModelProto:
@@ -175,6 +176,7 @@ def _load_external(model: ModelProto, path: Path) -> None:
 
     for location in external_data.locations(model):
         external_data.inside(path, location)  # checks all of them before any is opened
+    total = 0
     for tensor in external_data.tensors(model):
         if not uses_external_data(tensor):
             continue
@@ -185,6 +187,9 @@ def _load_external(model: ModelProto, path: Path) -> None:
         length = size - start if length is None else length
         if start < 0 or length < 0 or start + length > size:
             raise _broken(path, f"'{tensor.name}' lies beyond the end of '{file.name}'")
+        total += length
+        if total > MAX_BYTES:
+            raise _broken(path, f"its weights have more than {MAX_BYTES >> 30} GiB")
         with file.open("rb") as stream:
             stream.seek(start)
             tensor.raw_data = stream.read(length)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ulsam_deploy.device import codec
-from ulsam_deploy.device.bundle import SCHEMA, Bundle, Manifest, json_schema
+from ulsam_deploy.device.bundle import SCHEMA, Bundle, FileRecord, Manifest, json_schema
 from ulsam_deploy.device.bundle.manifest import MEMBER_NAME
 from ulsam_deploy.device.errors import RefusedError, UlsamError
 
@@ -199,6 +199,17 @@ def _is_scalar(value: Any, kind: str, rule: dict[str, Any]) -> bool:
     if fits and "pattern" in rule:
         fits = re.search(rule["pattern"].replace("$", r"\Z"), value) is not None
     return fits and rule.get("minimum", value) <= value <= rule.get("maximum", value) if kind in NUMBERS else fits
+
+
+@pytest.mark.parametrize("name", ["CON", "aux.npz", "nul", "COM1.txt", "onnx/lpt9.bin", "prn.a.b", "a.", "onnx./x"])
+def test_a_name_that_windows_reserves_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="Windows"):
+        FileRecord(name, "0" * 64, 1)
+
+
+@pytest.mark.parametrize("name", ["console", "auxiliary.npz", "com10", "a.con", "onnx/nuls.bin", "x.y"])
+def test_a_name_that_only_begins_so_is_fine(name: str) -> None:
+    assert FileRecord(name, "0" * 64, 1).path == name
 
 
 def test_the_name_pattern_is_not_slow() -> None:
