@@ -71,6 +71,7 @@ class _Prepared:
 
     bundle: Bundle
     fed: str
+    probes: str
     subjects: list[Subject] = field(default_factory=list)
     left_out: dict[str, UlsamError] = field(default_factory=dict)
 
@@ -100,7 +101,7 @@ def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Pr
     golden = Golden.load(bundle.golden) if bundle.golden else None
     chosen = bundle.chosen(wanted.targets)
     arrays, fed = _arrays(bundle, golden, wanted)
-    prepared = _Prepared(bundle, fed)
+    prepared = _Prepared(bundle, fed, golden.digest if golden else "")
     for record in chosen:
         label = f"{record.target} {record.precision}"
         feed = _feed(record.inputs, arrays, wanted.batch)
@@ -151,7 +152,7 @@ def _parity(bundle: Bundle, record: ArtifactRecord, wanted: Wanted) -> Parity:
     evidence = execute_elsewhere(bundle, record, wanted.limits, timed=False, threads=wanted.plan.threads)
     found = evidence.parity
     alive = found.retentions if found else ()
-    return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None))
+    return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None), found)
 
 
 def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapping[str, Array], str]:
@@ -216,6 +217,7 @@ def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, boar
         condition=worst(one.condition for one in measured),
         reasons=_reasons(measured),
         left_out={label: error.found for label, error in left_out.items()},
+        probes=each.probes,
     )
     return Benched(result, left_out)
 
