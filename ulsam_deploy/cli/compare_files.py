@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ulsam_deploy.cli.bench_count import CountDocument
     from ulsam_deploy.gate import Build
 
-__all__ = ["read_builds"]
+__all__ = ["read_build", "read_builds"]
 
 #: Larger than a result of a day with the fastest network.
 MOST_BYTES = 1 << 30
@@ -28,7 +28,7 @@ def read_builds(baseline: Path, current: Path) -> tuple[Build, Build]:
         UsageError: One can't be read, is of no such kind, or the two are of different kinds.
         RefusedError: One is damaged.
     """
-    (kind, old), (other, new) = _read(baseline), _read(current)
+    (kind, old), (other, new) = read_build(baseline), read_build(current)
     if kind != other:
         raise UsageError(
             f"{baseline} is the {kind} and {current} the {other}: these have few figures in common",
@@ -37,8 +37,8 @@ def read_builds(baseline: Path, current: Path) -> tuple[Build, Build]:
     return old, new
 
 
-def _read(path: Path) -> tuple[str, Build]:
-    """The kind of the file, and the build that it describes."""
+def read_build(path: Path) -> tuple[str, Build]:
+    """The kind of the file, and the build that it describes; errors as of :func:`read_builds`."""
     from ulsam_deploy.cli.bench_count import CountDocument
     from ulsam_deploy.device import codec
     from ulsam_deploy.device.bench.result import SCHEMA, Result

@@ -6,6 +6,7 @@ Standard library, numpy and the engines only; device-safe.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,8 @@ __all__ = ["Benched", "Wanted", "bench_bundles", "compared"]
 
 #: Of the intervals between engines: both bounds hold together in 95 % of runs.
 CONFIDENCE = 0.95
+#: Where GitHub, GitLab and Jenkins tell the commit.
+_COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
 
 
 @dataclass(frozen=True)
@@ -218,6 +221,7 @@ def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, boar
         reasons=_reasons(measured),
         left_out={label: error.found for label, error in left_out.items()},
         probes=each.probes,
+        commit=next((os.environ[name] for name in _COMMITS if name in os.environ), ""),
     )
     return Benched(result, left_out)
 

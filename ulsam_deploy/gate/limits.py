@@ -39,23 +39,27 @@ class LimitFinding:
 
 
 def limits(one: ArtifactFigures, budget: DeviceBudget, allow_unknown: bool) -> Iterator[LimitFinding]:
-    """Decide every absolute limit of ``budget`` for an artifact to which it applies."""
+    """Decide every absolute limit of ``budget`` for an artifact to which it applies.
+
+    A limit on what this kind of file never has (times in a bundle, a size in an answer of ``verify``) is none here.
+    """
     measured = one.measured
-    if budget.max_error is not None:
+    if budget.max_error is not None and one.level is not None:
         yield _plain(one, "largest error", one.error, budget.max_error, "noise floors")
-    if budget.min_retention is not None:
+    if budget.min_retention is not None and one.level is not None:
         yield _plain(one, "least retention", one.retention, budget.min_retention, "", least=True)
-    if budget.max_size_mb is not None:
-        yield _plain(one, "size", None if one.size is None else one.size / 1e6, budget.max_size_mb, "MB")
+    if budget.max_size_mb is not None and one.size is not None:
+        yield _plain(one, "size", one.size / 1e6, budget.max_size_mb, "MB")
+    if measured is None:
+        return
     if budget.max_rss_mb is not None:
-        memory = measured.peak_rss / 1e6 if measured and measured.peak_rss is not None else None
+        memory = measured.peak_rss / 1e6 if measured.peak_rss is not None else None
         yield _plain(one, "memory", memory, budget.max_rss_mb, "MB")
     if budget.max_energy_mj is not None:
-        used = measured.energy.joules_per_inference * 1e3 if measured and measured.energy else None
+        used = measured.energy.joules_per_inference * 1e3 if measured.energy else None
         yield _doubted(_plain(one, "energy", used, budget.max_energy_mj, "mJ"), measured, allow_unknown)
     if budget.max_p90_ms is not None:
-        found = _p90(measured, budget.max_p90_ms) if measured else _plain(one, "p90", None, budget.max_p90_ms, "ms")
-        yield _doubted(found, measured, allow_unknown)
+        yield _doubted(_p90(measured, budget.max_p90_ms), measured, allow_unknown)
 
 
 def _plain(
@@ -103,9 +107,9 @@ def interval_text(interval: Interval) -> str:
     return f"[{interval.low:.4g}, {interval.high:.4g}] ({_BOTH:.0%})"
 
 
-def _doubted(finding: LimitFinding, one: Measured | None, allow_unknown: bool) -> LimitFinding:
+def _doubted(finding: LimitFinding, one: Measured, allow_unknown: bool) -> LimitFinding:
     """Make a failure on a disturbed machine inconclusive: a disturbed machine is slower, so only a pass is reliable."""
-    in_the_way = disturbances(one, allow_unknown) if one else []
+    in_the_way = disturbances(one, allow_unknown)
     if finding.verdict is not Verdict.FAIL or not in_the_way:
         return finding
     text = f"{finding.text} But the conditions were not clean: {' '.join(in_the_way)}"

@@ -47,13 +47,13 @@ def unusable(found: DoctorDocument) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("missing", "lost", "todo"),
     [
-        ("nncf", {"openvino int8"}, "pip install 'ulsam-deploy[openvino]'"),
-        ("ai_edge_quantizer", {"tflite fp16", "tflite int8", "tflite int8-dynamic"}, "'ulsam-deploy[tflite]'"),
-        ("onnxsim", {"onnx fp32", "onnx fp16", "onnx int8", "onnx auto"}, "pip install 'ulsam-deploy[onnx]'"),
-        ("jinja2", {"write report.html"}, "pip install 'ulsam-deploy[report]'"),
-        ("matplotlib", {"write report.html"}, "pip install 'ulsam-deploy[report]'"),
-        ("model_signing", {"sign bundles"}, "pip install 'ulsam-deploy[sign]'"),
-        ("distributed", {"sweep on a cluster"}, "pip install 'ulsam-deploy[dask]'"),
+        ("nncf", {"openvino int8"}, "pip install 'ulsam-deploy[openvino]"),
+        ("ai_edge_quantizer", {"tflite fp16", "tflite int8", "tflite int8-dynamic"}, "'ulsam-deploy[tflite]"),
+        ("onnxsim", {"onnx fp32", "onnx fp16", "onnx int8", "onnx auto"}, "pip install 'ulsam-deploy[onnx]"),
+        ("jinja2", {"write report.html"}, "pip install 'ulsam-deploy[report]"),
+        ("matplotlib", {"write report.html"}, "pip install 'ulsam-deploy[report]"),
+        ("model_signing", {"sign bundles"}, "pip install 'ulsam-deploy[sign]"),
+        ("distributed", {"sweep on a cluster"}, "pip install 'ulsam-deploy[dask]"),
         ("PIL", {"read pictures"}, "pip install pillow"),
         ("ssh", {"use boards by --host"}, "apt-get install openssh-client"),
         ("qemu-aarch64", {"emulate rpi4", "emulate rpi5", "emulate rpi3", "count instructions"}, "install qemu-user"),
@@ -124,7 +124,7 @@ def test_a_precision_whose_package_is_missing_is_exit_4_before_anything_is_read(
     assert main([*map(str, words), "--calibration", str(tmp_path / "real.npz"), "--no-cache"]) == 4
     said = capsys.readouterr().err
     assert "not installed: nncf" in said
-    assert "pip install 'ulsam-deploy[openvino]'" in said
+    assert "pip install 'ulsam-deploy[openvino]" in said
     assert "  load " not in said, "the network was loaded although nothing could be made of it"
 
 

@@ -250,7 +250,8 @@ class Result:
 
     ``session`` is an id shared by all that was measured in turns: the rounds of two results of one session alternated.
     ``fastest`` is ``None`` if no artifact is significantly the fastest. ``probes`` identifies those of the parity check
-    (:attr:`~ulsam_deploy.device.parity.Golden.digest`), empty without a golden set.
+    (:attr:`~ulsam_deploy.device.parity.Golden.digest`), empty without a golden set. ``commit``: that of
+    the build that CI runs for, empty elsewhere.
     """
 
     model: str
@@ -266,6 +267,7 @@ class Result:
     reasons: tuple[Disturbance, ...]
     left_out: Mapping[str, str]
     probes: str = ""
+    commit: str = ""
     schema: str = field(
         default=SCHEMA,
         metadata={"pattern": re.escape(SCHEMA), "words": f"{SCHEMA} (another version wants another ulsam-deploy)"},
