@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
-from ulsam_deploy.gate.decide import UNDISTURBED
+from ulsam_deploy.gate.figures import UNDISTURBED
 
 
 def deal(times: np.ndarray[Any, Any], rounds: int, runs: int, seed: int = 0) -> Iterator[Interval]:

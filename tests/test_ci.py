@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,8 @@ import junitparser
 import pytest
 import yaml
 
-from ulsam_deploy.cli.parser import COMMANDS, build_parser
+from ulsam_deploy import __version__
+from ulsam_deploy.cli.parser import build_parser
 from ulsam_deploy.device.bundle import read_bundle
 
 ROOT = Path(__file__).parents[1]
@@ -43,43 +45,111 @@ def test_no_input_is_ever_part_of_a_script() -> None:
         assert "${{" not in step.get("run", "")
 
 
+def test_nothing_promises_a_package_that_is_not_published() -> None:
+    """Recipes install from the repository's address and the tag of this version."""
+    pages = [ROOT / "README.md", ROOT / "action.yml", ROOT / "Dockerfile", *(ROOT / "docs").glob("*.md")]
+    for page in [*pages, *(ROOT / "examples/ci").iterdir()]:
+        text = page.read_text()
+        assert not re.search(r"pip install (--\S+ \S+ )*[\"']?ulsam-deploy\b(?! @)", text), page
+        tags = re.findall(r"ulsam-deploy/ulsam-deploy(?:\.git)?[@#]([\w.]+)", text)
+        assert set(tags) <= {f"v{__version__}"}, page
+
+
 def test_the_example_gives_inputs_that_there_are() -> None:
     workflow = yaml.safe_load((ROOT / "examples/ci/github.yml").read_text())
     (step,) = [step for step in workflow["jobs"]["deploy"]["steps"] if "ulsam-deploy/" in step.get("uses", "")]
     assert set(step["with"]) <= set(ACTION["inputs"])
+    assert step["uses"].endswith(f"@v{__version__}")
     used = set(re.findall(r"inputs\.(\w+)", (ROOT / "action.yml").read_text()))
     assert used == set(ACTION["inputs"])
 
 
-class Runner:
-    """Runs a composite action's steps as GitHub's runner does: ``bash --noprofile --norc -e -o pipefail``."""
+#: Steps of other people's actions, and what this project's steps need of them: nothing.
+OTHERS = ("actions/cache@v4", "github/codeql-action/upload-sarif@v3", "actions/upload-artifact@v4")
 
-    def __init__(self, folder: Path, **given: str) -> None:
+
+class Runner:
+    """Runs a composite action's steps as GitHub's runner does: ``bash --noprofile --norc -e -o pipefail``.
+
+    Like ``act``, but in a few lines: of the expressions it knows those that ``action.yml`` has, and other people's
+    actions are not run; what they would be given is in ``given``.
+    """
+
+    def __init__(self, folder: Path, **inputs: str) -> None:
         self.folder = folder
-        self.inputs = {name: spec.get("default", "") for name, spec in ACTION["inputs"].items()} | given
+        self.inputs = {name: spec.get("default", "") for name, spec in ACTION["inputs"].items()} | inputs
         self.summary = folder / "summary.md"
+        self.context = {
+            "github.action_path": str(ROOT), "github.action_ref": "v0", "github.token": "secret", "github.sha": "abc",
+            "github.job": "deploy", "strategy.job-index": "2", "runner.os": "Linux", "runner.arch": "X64",
+            "env.ULSAM_DEPLOY_CACHE": "", "github.event.pull_request.number": "",
+        }  # fmt: skip
+        self.given: dict[str, dict[str, str]] = {}
+
+    def value(self, expression: str) -> str:
+        """The value of an expression: ``||``, ``&&``, ``==``, ``!=``, a format, a name or a quoted text."""
+        for word, joined in ((" || ", lambda a, b: a or b()), (" && ", lambda a, b: a and b())):
+            first, found, rest = expression.partition(word)
+            if found:
+                return str(joined(self.value(first), lambda rest=rest: self.value(rest)))
+        for word in (" == ", " != "):
+            first, found, rest = expression.partition(word)
+            if found:
+                return "true" if (self.value(first) == self.value(rest)) == (word == " == ") else ""
+        expression = expression.strip()
+        if expression.startswith("format("):
+            form, *words = expression.removeprefix("format(").removesuffix(")").split(", ")
+            return self.value(form).format(*map(self.value, words))
+        if expression.startswith("'"):
+            return expression.strip("'")
+        if expression == "always()":
+            return "true"
+        name = expression.removeprefix("inputs.")
+        return self.filled(self.inputs[name]) if name != expression else self.context[name]
 
     def filled(self, text: str) -> str:
-        text = re.sub(r"\$\{\{ inputs\.(\w+) \}\}", lambda found: self.inputs[found[1]], text)
-        return text.replace("${{ github.action_path }}", str(ROOT))
+        return re.sub(r"\$\{\{ (.*?) \}\}", lambda found: self.value(found[1]), text)
 
     def wanted(self, step: dict[str, Any]) -> bool:
-        condition = re.fullmatch(r"inputs\.(\w+) != ''", step.get("if", "inputs.model != ''"))
-        assert condition, f"this test does not know the condition {step['if']!r}"
-        return self.inputs[condition[1]] != ""
+        return self.value(step.get("if", "'true'")) != ""
 
     def run(self, name: str) -> subprocess.CompletedProcess[str]:
         step = STEPS[name]
         assert self.wanted(step)
-        environment = {key: self.filled(value) for key, value in step["env"].items()}
-        return bash(self.filled(step["run"]), self.folder, GITHUB_STEP_SUMMARY=str(self.summary), **environment)
+        environment = {key: self.filled(value) for key, value in step.get("env", {}).items()}
+        places = {"GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_OUTPUT": str(self.folder / "outputs")}
+        return bash(self.filled(step["run"]), self.folder, GITHUB_REPOSITORY="me/mine", **places, **environment)
+
+    def everything(self) -> tuple[int, str]:
+        """Every step in order, with what the runner does after a failure: the exit code, and the log."""
+        code, log = 0, ""
+        for name, step in STEPS.items():
+            if not self.wanted(step) or (code and "always()" not in step.get("if", "")):
+                continue
+            if "uses" in step:
+                assert step["uses"] in OTHERS
+                self.given[step["uses"]] = {key: self.filled(value) for key, value in step["with"].items()}
+                continue
+            done = self.run(name)
+            code, log = code or done.returncode, log + done.stdout + done.stderr
+        return code, log
+
+    def output(self) -> str:
+        """The action's ``verdict``."""
+        assert ACTION["outputs"]["verdict"]["value"] == "${{ steps.verdict.outputs.verdict }}"
+        assert STEPS["Verdict"]["id"] == "verdict"
+        return (self.folder / "outputs").read_text().splitlines()[-1].removeprefix("verdict=")
+
+
+#: Folders before all others.
+FIRST = ""
 
 
 def bash(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     words = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script]
     whole = {
         **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{FIRST}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "GITHUB_ACTIONS": "true",
         **environment,
     }
@@ -99,6 +169,7 @@ def exported(folder: Path) -> Runner:
     runner = Runner(folder, model="my model.pt", target="onnx", options="--batch 2 --require executed", install="")
     done = runner.run("Export")
     assert done.returncode == 0, done.stderr
+    assert runner.run("Verdict").returncode == 0
     return runner
 
 
@@ -125,14 +196,72 @@ def test_verify_passes_and_refuses_what_was_altered(exported: Runner) -> None:
         model.write_bytes(whole)
 
 
-def test_a_failing_export_fails_the_step_and_still_writes_the_summary(folder: Path) -> None:
-    (folder / "broken.pt").write_bytes(b"no checkpoint")
-    runner = Runner(folder, model="broken.pt", target="onnx", bundle="broken.bundle", install="")
-    runner.summary = folder / "broken.md"
-    done = runner.run("Export")
-    assert done.returncode == 3
-    assert "::error" in done.stderr
+def test_a_failing_export_fails_the_step_and_the_rest_still_tells(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
+    runner = Runner(tmp_path, model="broken.pt", target="onnx", bundle="broken.bundle", install="", sarif="true")
+    code, log = runner.everything()
+    assert code == 3
+    assert "::error" in log
     assert "broken.pt" in runner.summary.read_text()
+    assert runner.output() == "error"
+    assert runner.given["actions/upload-artifact@v4"]["name"] == "ulsam-deploy-deploy-2"
+    (run,) = json.loads((tmp_path / "ulsam-deploy/sarif/export.sarif").read_text())["runs"]
+    assert [found["level"] for found in run["results"]] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "verdict"),
+    [
+        ("export 0\nverify 0\n", "pass"),
+        ("export 0\ngate-times 5\n", "inconclusive"),
+        ("gate-bundles 1\ngate-times 5\n", "fail"),
+        ("export 0\nrpi4 4\n", "error"),
+        ("export 1\nverify 70\n", "error"),
+        ("", "error"),
+    ],
+)
+def test_the_verdict_is_that_of_the_worst_step(codes: str, verdict: str, tmp_path: Path) -> None:
+    (tmp_path / "ulsam-deploy").mkdir()
+    (tmp_path / "ulsam-deploy" / "codes").write_text(codes)
+    runner = Runner(tmp_path, model="m.pt")
+    assert runner.run("Verdict").returncode == 0
+    assert runner.output() == verdict
+
+
+def test_what_is_installed_keeps_to_the_constraints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said(tmp_path, monkeypatch, "python")
+    assert Runner(tmp_path, model="m.pt").run("Install").returncode == 0
+    words = (tmp_path / "said").read_text().split()
+    assert words == ["-m", "pip", "install", "--constraint", str(ROOT / "constraints.txt"), f"{ROOT}[all]"]
+    assert (ROOT / "constraints.txt").is_file()
+
+
+@pytest.mark.parametrize("old", ["", "17"])
+def test_one_comment_on_the_pull_request_is_made_or_renewed(
+    old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said(tmp_path, monkeypatch, "gh", f"case $2 in *comments) echo {old};; esac")
+    (tmp_path / "ulsam-deploy").mkdir()
+    (tmp_path / "ulsam-deploy" / "summary.md").write_text("All is well.")
+    runner = Runner(tmp_path, model="m.pt", comment="true")
+    assert not runner.wanted(STEPS["Comment on the pull request"]), "this is no pull request"
+    runner.context["github.event.pull_request.number"] = "5"
+    done = runner.run("Comment on the pull request")
+    assert done.returncode == 0, done.stderr
+    last = (tmp_path / "said").read_text().splitlines()[-1]
+    at = f"api --method PATCH repos/me/mine/issues/comments/{old}" if old else "api repos/me/mine/issues/5/comments"
+    assert last == f"{at} --field body=@ulsam-deploy/comment.txt --silent"
+    assert (tmp_path / "ulsam-deploy" / "comment.txt").read_text().splitlines() == [
+        "<!-- ulsam-deploy deploy-2 -->", "All is well.",
+    ]  # fmt: skip
+
+
+def said(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, more: str = "") -> None:
+    """A program called ``name`` that writes its words to ``said``."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / name).write_text(f'#!/bin/sh\necho "$@" >> {folder}/said\n{more}\n')
+    (folder / "bin" / name).chmod(0o755)
+    monkeypatch.setitem(globals(), "FIRST", f"{folder / 'bin'}{os.pathsep}")
 
 
 def test_an_option_is_never_run_as_code(folder: Path) -> None:
@@ -149,14 +278,23 @@ def test_without_a_bundle_of_main_nothing_is_gated(exported: Runner) -> None:
 
 
 @pytest.mark.slow
-def test_the_gate_times_both_bundles_in_turns(exported: Runner) -> None:
-    if not {"bench", "compare"} <= set(COMMANDS):
-        pytest.skip("the commands 'bench' and 'compare' are not here")
-    exported.inputs["baseline"] = "model.bundle"
-    done = exported.run("Gate against main")
-    assert done.returncode == 0, done.stderr + done.stdout
-    for name in ("result.json", "baseline.json", "gate.xml"):
-        assert (exported.folder / "ulsam-deploy" / name).is_file()
+def test_every_step_in_an_empty_folder(exported: Runner, tmp_path: Path) -> None:
+    """The whole action, with itself as the baseline: all pass, and what is worse than the baseline fails."""
+    (tmp_path / "main.bundle").symlink_to(exported.folder / "model.bundle")
+    model = str(exported.folder / "my model.pt")
+    settings = {"model": model, "target": "onnx", "options": "--batch 2", "baseline": "main.bundle", "install": ""}
+    runner = Runner(tmp_path, profile="quick", sarif="true", **settings)
+    code, log = runner.everything()
+    assert code == 0, log
+    assert runner.output() in ("pass", "inconclusive")
+    for name in ("result.json", "baseline.json", "gate-bundles.xml", "gate-times.xml", "verify.json", "summary.md"):
+        assert (tmp_path / "ulsam-deploy" / name).is_file()
+    assert "presence" in runner.summary.read_text()
+    manifest = tmp_path / "model.bundle" / "manifest.json"
+    document = json.loads(manifest.read_text())
+    document["artifacts"][0]["evidence"]["verdict"] = "fail"
+    manifest.write_text(json.dumps(document))
+    assert runner.run("Gate against main").returncode == 1
 
 
 @pytest.mark.slow
@@ -180,3 +318,23 @@ def test_gitlab_s_script_leaves_a_packed_bundle_and_its_reports(exported: Runner
     assert done.returncode == 0, done.stderr
     assert read_bundle(tmp_path / "model.zip").manifest.model.name == "my model"
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"export.xml", "verify.xml"}
+
+
+@pytest.mark.slow
+def test_jenkins_shell_steps_leave_a_packed_bundle_its_reports_and_a_gate(exported: Runner, tmp_path: Path) -> None:
+    text = (ROOT / "examples/ci/Jenkinsfile").read_text().replace("onnx,tflite", "onnx")
+    _, make, gate = re.findall(r"sh \'\'\'\n(.*?)\'\'\'", text, re.DOTALL)
+    done = bash(make, tmp_path, MODEL=str(exported.folder / "my model.pt"))
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "main").mkdir()
+    (tmp_path / "main" / "model.zip").write_bytes((tmp_path / "model.zip").read_bytes())
+    done = bash(gate, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.stem for path in (tmp_path / "results").iterdir()} == {"export", "verify", "gate"}
+
+
+def test_the_hook_for_pre_commit_verifies_the_bundle_that_it_is_given(exported: Runner) -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    assert (hook["language"], hook["pass_filenames"]) == ("python", False)
+    assert bash(f"{hook['entry']} model.bundle", exported.folder).returncode == 0
+    assert bash(f"{hook['entry']} main.bundle", exported.folder).returncode == 2

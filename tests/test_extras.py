@@ -108,11 +108,11 @@ def test_an_extra_alone_does_what_it_promises(extra: str, small_model: Path, tmp
     assert verified[0] == (0 if executed else 4), verified
     assert benched[0] in ((0, 5) if executed else (4,)), benched  # 5: something else ran here meanwhile
     assert ("pass" if executed else "unverified") in exported[1]
-    assert "note: no report.html was written, it needs matplotlib: pip install 'ulsam-deploy[report]'" in exported[2]
+    assert "note: no report.html was written, it needs matplotlib: pip install 'ulsam-deploy[report]" in exported[2]
     assert not (bundle / "report.html").exists()
     assert "report.html" not in exported[1], "it tells people to look at a page that isn't there"
     assert paged[0] == 4, "a page needs 'report'"
-    assert "pip install 'ulsam-deploy[report]'" in paged[2]
+    assert "pip install 'ulsam-deploy[report]" in paged[2]
 
 
 @pytest.mark.long
@@ -142,4 +142,4 @@ def test_where_nothing_can_be_made_all_is_not_success(dry: str, small_model: Pat
     """``export`` is the extra that the others build on: it reads networks and has no target."""
     ((code, out, err),) = run(("export",), f"export {small_model} -o {tmp_path}/m.bundle{dry}")
     assert code == 4, (out, err)
-    assert "pip install 'ulsam-deploy[onnx]'" in out + err
+    assert "pip install 'ulsam-deploy[onnx]" in out + err

@@ -66,7 +66,7 @@ sys.exit(main(["doctor"]))
         [tmp_path / "bare" / "bin" / "python", "-c", code], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "pip install 'ulsam-deploy[onnx]'" in done.stdout
+    assert "pip install 'ulsam-deploy[onnx]" in done.stdout
 
 
 @pytest.fixture(scope="module")

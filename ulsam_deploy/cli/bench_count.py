@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ulsam_deploy.boards import emulate
-from ulsam_deploy.boards.emulate import Counted
-from ulsam_deploy.cli.documents import CountDocument, CountedArtifact
+from ulsam_deploy.boards.emulate import Counted, Counts
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.checks import Check
-from ulsam_deploy.device.commands.answer import Answer, Aside, Part, Table
+from ulsam_deploy.device.commands.answer import Answer, Aside, Part, Table, schema_field
 from ulsam_deploy.device.commands.arguments import targets_of
 from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import Exit, UnavailableError, combine
@@ -21,6 +21,27 @@ from ulsam_deploy.device.progress import Progress
 COLUMNS = ("target", "precision", "instructions", "load/store", "SIMD", "of it FMA", "of it dot", "branch", "first run")
 _NAME = 90
 _CLASSES = ("load_store", "simd", "fma", "dot_product", "branch")
+
+
+@dataclass(frozen=True)
+class CountedArtifact:
+    """One artifact on an emulated board; ``error`` says why it was not counted."""
+
+    target: str
+    precision: str
+    counts: Counts | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class CountDocument:
+    """``bench --device NAME --count``: instructions, which are not a latency, as ``note`` explains."""
+
+    device: str
+    note: str
+    artifacts: tuple[CountedArtifact, ...]
+    exit_code: int
+    schema: str = schema_field("count", 2)
 
 
 def run(arguments: argparse.Namespace) -> Answer:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ulsam_deploy.boards.emulate import Counts
+from ulsam_deploy.cli.bench_count import CountDocument
 from ulsam_deploy.cli.cache import CacheDocument
 from ulsam_deploy.cli.new import NewDocument, NewListDocument
 from ulsam_deploy.cli.pack import PackDocument
@@ -86,27 +86,6 @@ class LintDocument:
 
 
 @dataclass(frozen=True)
-class CountedArtifact:
-    """One artifact on an emulated board; ``error`` says why it was not counted."""
-
-    target: str
-    precision: str
-    counts: Counts | None
-    error: str | None
-
-
-@dataclass(frozen=True)
-class CountDocument:
-    """``bench --device NAME --count``: instructions, which are not a latency, as ``note`` explains."""
-
-    device: str
-    note: str
-    artifacts: tuple[CountedArtifact, ...]
-    exit_code: int
-    schema: str = schema_field("count", 2)
-
-
-@dataclass(frozen=True)
 class Timed:
     """One host's result of ``bench``, as in ``docs/bench.schema.json``."""
 
@@ -121,7 +100,7 @@ class BenchHostsDocument:
 
     hosts: Mapping[str, Timed]
     exit_code: int
-    schema: str = schema_field("bench-hosts", 2)
+    schema: str = schema_field("bench-hosts", 3)
 
 
 @dataclass(frozen=True)
@@ -185,7 +164,7 @@ class VerifyHostsDocument:
 
     hosts: Mapping[str, VerifiedThere]
     exit_code: int
-    schema: str = schema_field("verify-hosts", 2)
+    schema: str = schema_field("verify-hosts", 3)
 
 
 @dataclass(frozen=True)

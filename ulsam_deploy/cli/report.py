@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ulsam_deploy.cli.history import is_history, page_of
 from ulsam_deploy.device.commands.answer import Answer, path_text, schema_field
 from ulsam_deploy.device.commands.arguments import add_force
 from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.invocation import extra
 
 if TYPE_CHECKING:
     from ulsam_deploy.report.part import Part
@@ -47,7 +49,8 @@ def add_words(parser: Parser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="bundles (folders or .zip) and result files of 'ulsam-deploy bench' (.json), oldest first",
+        help="bundles (folders or .zip) and result files of 'ulsam-deploy bench' (.json), oldest first; "
+        "or one folder of builds, for the trend of every figure",
     )
     words.add(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="FILE.html", help="default: report.html"
@@ -63,11 +66,17 @@ def run(arguments: argparse.Namespace) -> Answer:
     from ulsam_deploy.report import page
 
     if lacking := page.lacking():
-        raise UnavailableError(f"a report needs {lacking}", todo="pip install 'ulsam-deploy[report]'")
+        raise UnavailableError(f"a report needs {lacking}", todo=extra("report"))
     from ulsam_deploy.report.comparison import comparison
 
     output = Output(arguments.output, PAGE, arguments.force)
     output.check()
+    if is_history(arguments.files):
+        text_of_page, verdict, words = page_of(arguments.files[0])
+        output.write(text_of_page.encode())
+        told = (Reported(arguments.files[0].name, verdict, words),)
+        document = ReportDocument(path_text(output.path), len(text_of_page.encode()), told)
+        return Answer(document, [words, "", f"Made:   {output.path}, one file that fetches nothing"])
     names = _names(arguments.files)
     parts = [_part(path, name) for path, name in zip(arguments.files, names)]
     held = comparison([(part.name, part.figures()) for part in parts]) if len(parts) > 1 else None
@@ -91,13 +100,14 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _part(path: Path, name: str) -> Part:
-    from ulsam_deploy.cli.compare import read_result
+    from ulsam_deploy.cli.compare_files import read_bytes
+    from ulsam_deploy.device.bench.result import Result
     from ulsam_deploy.device.bundle import read_bundle
     from ulsam_deploy.report.subject import of_bundle
     from ulsam_deploy.report.timed import TimedPart
 
     if path.suffix == ".json" and path.is_file():
-        return TimedPart(name, read_result(path))
+        return TimedPart(name, Result.from_json(read_bytes(path), path.name))
     if path.is_file() and path.suffix != ".zip":
         raise UsageError(
             f"'{path}' is neither a bundle nor a result file",

@@ -6,6 +6,7 @@ Standard library, numpy and the engines only; device-safe.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,8 @@ __all__ = ["Benched", "Wanted", "bench_bundles", "compared"]
 
 #: Of the intervals between engines: both bounds hold together in 95 % of runs.
 CONFIDENCE = 0.95
+#: Where GitHub, GitLab and Jenkins tell the commit.
+_COMMITS = ("GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class _Prepared:
 
     bundle: Bundle
     fed: str
+    probes: str
     subjects: list[Subject] = field(default_factory=list)
     left_out: dict[str, UlsamError] = field(default_factory=dict)
 
@@ -102,7 +106,7 @@ def _prepare(bundle: Bundle, wanted: Wanted, tell: Callable[[str], None]) -> _Pr
     chosen = bundle.chosen(wanted.targets)
     check_provider(bundle, wanted.targets, wanted.provider)
     arrays, fed = _arrays(bundle, golden, wanted)
-    prepared = _Prepared(bundle, fed)
+    prepared = _Prepared(bundle, fed, golden.digest if golden else "")
     for record in chosen:
         label = f"{record.target} {record.precision}"
         feed = _feed(record.inputs, arrays, wanted.batch)
@@ -158,7 +162,7 @@ def _parity(bundle: Bundle, record: ArtifactRecord, wanted: Wanted) -> Parity:
     )
     found = evidence.parity
     alive = found.retentions if found else ()
-    return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None))
+    return Parity(evidence.verdict, found.finite_error if found else None, min(alive, default=None), found)
 
 
 def _arrays(bundle: Bundle, golden: Golden | None, wanted: Wanted) -> tuple[Mapping[str, Array], str]:
@@ -223,6 +227,8 @@ def _result(each: _Prepared, timed: Sequence[TimedSubject], wanted: Wanted, boar
         condition=worst(one.condition for one in measured),
         reasons=_reasons(measured),
         left_out={label: error.found for label, error in left_out.items()},
+        probes=each.probes,
+        commit=next((os.environ[name] for name in _COMMITS if name in os.environ), ""),
     )
     return Benched(result, left_out)
 

@@ -11,7 +11,12 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["OURS", "command", "in_runner", "typed"]
+from ulsam_deploy._version import __version__
+
+__all__ = ["OURS", "command", "extra", "in_runner", "typed"]
+
+#: The package is not published: it is installed from its repository and a tag.
+ADDRESS = "git+https://github.com/ulsam-deploy/ulsam-deploy.git"
 
 #: The command of an installed package; :func:`typed` replaces it as the first word by the command that works here.
 OURS = "ulsam-deploy"
@@ -35,6 +40,11 @@ def typed(*words: object, on_host: bool = False) -> str:
     """
     own = _program() if words[:1] == (OURS,) and not on_host else words[:1]
     return shlex.join(_word(word) for word in (*own, *words[1:]))
+
+
+def extra(name: str) -> str:
+    """The command line that installs this version with the optional packages ``name``."""
+    return f"pip install 'ulsam-deploy[{name}] @ {ADDRESS}@v{__version__}'"
 
 
 def command(*words: object) -> str:

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import IO
 
+from ulsam_deploy.device import invocation
 from ulsam_deploy.device.errors import ToolError, UlsamError
 from ulsam_deploy.device.types import Availability
 
@@ -51,7 +52,7 @@ def installed(*packages: str, extra: str = "", todo: str = "") -> Availability:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         found = f"not installed: {', '.join(missing)}"
-        return Availability(False, found, todo or f"pip install 'ulsam-deploy[{extra}]'")
+        return Availability(False, found, todo or invocation.extra(extra))
     return Availability(True, ", ".join(f"{package} {version(package)}".strip() for package in packages))
 
 

@@ -12,6 +12,7 @@ from ulsam_deploy.device.bundle import Manifest
 from ulsam_deploy.device.bundle.members import record_file
 from ulsam_deploy.device.cache import Cache, key, source_digest
 from ulsam_deploy.device.files import scratch
+from ulsam_deploy.device.invocation import extra
 from ulsam_deploy.device.third_party import version
 from ulsam_deploy.exporting.bom import write_bom
 from ulsam_deploy.report import REPORT, page
@@ -35,7 +36,7 @@ def attach(
         if name:
             manifest = dataclasses.replace(manifest, extras=(*manifest.extras, record_file(folder, name)))
     if lacking := page.lacking():
-        say(f"  note: no {REPORT} was written, it needs {lacking}: pip install 'ulsam-deploy[report]'")
+        say(f"  note: no {REPORT} was written, it needs {lacking}: {extra('report')}")
     return manifest
 
 

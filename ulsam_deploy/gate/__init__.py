@@ -1,15 +1,23 @@
-"""The gate: compares two results of ``bench`` under a file of budgets; pass, fail or inconclusive."""
+"""The gate: holds a build against an earlier one, figure by figure; pass, fail or inconclusive."""
 
-from ulsam_deploy.gate.budgets import DEFAULT, DeviceBudget, budgets_for, read_budgets
-from ulsam_deploy.gate.decide import CompareDocument, LimitFinding, decide, obstacles
+from ulsam_deploy.gate.budgets import DeviceBudget, budgets_for, read_budgets
+from ulsam_deploy.gate.build import ArtifactFigures, Build, of_bundle, of_result, of_verified
+from ulsam_deploy.gate.decide import CompareDocument, decide
+from ulsam_deploy.gate.figures import FIGURES, Figure
+from ulsam_deploy.gate.limits import LimitFinding
 
 __all__ = [
-    "DEFAULT",
+    "FIGURES",
+    "ArtifactFigures",
+    "Build",
     "CompareDocument",
     "DeviceBudget",
+    "Figure",
     "LimitFinding",
     "budgets_for",
     "decide",
-    "obstacles",
+    "of_bundle",
+    "of_result",
+    "of_verified",
     "read_budgets",
 ]

@@ -1,30 +1,35 @@
-"""Budgets for the cost of an artifact on a device, read from TOML; an unknown key is an error."""
+"""Budgets of an artifact on a device, read from TOML: limits, and what may be lost against the baseline.
+
+An unknown key is an error.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device import codec, toml
-from ulsam_deploy.device.bench.result import Machine, Measured
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.precisions import parse_precision
-from ulsam_deploy.device.spelling import unknown
+from ulsam_deploy.device.spelling import nearest, unknown
 from ulsam_deploy.device.targets import canonical
+from ulsam_deploy.gate.build import ArtifactFigures
+from ulsam_deploy.gate.figures import BY_KEY, Figure
 
-__all__ = ["DEFAULT", "LIMITS", "DeviceBudget", "budgets_for", "read_budgets"]
+__all__ = ["LIMITS", "DeviceBudget", "allowance", "budgets_for", "read_budgets"]
 
 #: The characters that make a name a shell pattern.
 _PATTERN = frozenset("*?[")
 _NOT_NEGATIVE: dict[str, Any] = {"minimum": 0}
-#: The keys that are limits.
-LIMITS = (
-    "max_error", "min_retention", "max_p90_ms", "max_size_mb", "max_rss_mb", "max_energy_mj", "max_regression_percent"
-)  # fmt: skip
+#: The keys that are limits whatever the baseline.
+LIMITS = ("max_error", "min_retention", "max_p90_ms", "max_size_mb", "max_rss_mb", "max_energy_mj")
+
+_WHERE = ("target", "precision", "device")
+_KEYS = (*LIMITS, *BY_KEY)
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,9 @@ class DeviceBudget:
 
     ``target``, ``precision`` and ``device`` are shell patterns (``*``, ``?``, ``[...]``); the device's is matched with
     the board's own name, or the processor's if the board has none. ``max_error`` is in noise floors, ``max_p90_ms`` in
-    milliseconds, sizes are in MB (10^6 bytes), ``max_energy_mj`` in millijoules for each inference, and
-    ``max_regression_percent`` is how much longer it may take than in the baseline.
+    milliseconds, sizes are in MB (10^6 bytes), ``max_energy_mj`` in millijoules for each inference. ``losses``: how
+    much worse than in the baseline a figure may be, by the key of :data:`~ulsam_deploy.gate.figures.FIGURES`; in a file
+    these keys stand beside the others.
     """
 
     target: str = "*"
@@ -46,22 +52,18 @@ class DeviceBudget:
     max_size_mb: float | None = field(default=None, metadata=_NOT_NEGATIVE)
     max_rss_mb: float | None = field(default=None, metadata=_NOT_NEGATIVE)
     max_energy_mj: float | None = field(default=None, metadata=_NOT_NEGATIVE)
-    max_regression_percent: float | None = field(default=None, metadata=_NOT_NEGATIVE)
+    losses: Mapping[str, float] = field(default_factory=dict, metadata=_NOT_NEGATIVE)
 
-    def is_for(self, measured: Measured, machine: Machine) -> bool:
-        """Whether this budget applies to that artifact on that machine."""
-        return self.on(machine) and all(
+    def is_for(self, one: ArtifactFigures, board: str) -> bool:
+        """Whether this budget applies to that artifact on the machine called ``board``."""
+        return self.on(board) and all(
             fnmatch.fnmatchcase(name, pattern)
-            for name, pattern in ((measured.target, self.target), (measured.precision, self.precision))
+            for name, pattern in ((one.target, self.target), (one.precision, self.precision))
         )
 
-    def on(self, machine: Machine) -> bool:
-        """Whether this budget applies to that machine."""
-        return fnmatch.fnmatchcase(machine.board or machine.cpu or "", self.device)
-
-
-#: The budget if no file is given.
-DEFAULT = (DeviceBudget(max_regression_percent=5.0),)
+    def on(self, board: str) -> bool:
+        """Whether this budget applies to the machine called ``board``."""
+        return fnmatch.fnmatchcase(board, self.device)
 
 
 def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
@@ -80,7 +82,7 @@ def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(
             f"{path}: 'budget' is not a list of tables",
-            expected="[[budget]], in two brackets, with any of " + ", ".join(LIMITS),
+            expected="[[budget]], in two brackets, with any of " + ", ".join(_KEYS),
             todo="write such tables: a single [budget] is what 'export --precision auto' takes",
         )
     if not tables:
@@ -89,11 +91,17 @@ def read_budgets(path: Path) -> tuple[DeviceBudget, ...]:
 
 
 def _budget(table: dict[str, object], source: str) -> DeviceBudget:
+    for key in table:
+        if key not in (*_WHERE, *_KEYS):
+            near = nearest(key, (*_WHERE, *_KEYS), cutoff=0.0)
+            expected = f"{', '.join((*_WHERE, *_KEYS))} (nearest: '{near}')"
+            raise UsageError(f"{source}: unknown key '{key}'", expected=expected)
+    if not any(key in _KEYS for key in table):
+        raise UsageError(f"{source} limits nothing", expected=", ".join(_KEYS))
+    losses = {key: value for key, value in table.items() if key in BY_KEY}
     defaults = {each.name: each.default for each in dataclasses.fields(DeviceBudget)}
-    budget = _canonical(codec.decode(DeviceBudget, {**defaults, **table}, source, UsageError))
-    if all(getattr(budget, name) is None for name in LIMITS):
-        raise UsageError(f"{source} limits nothing", expected=", ".join(LIMITS))
-    return budget
+    plain = {**defaults, **{key: value for key, value in table.items() if key not in BY_KEY}, "losses": losses}
+    return _canonical(codec.decode(DeviceBudget, plain, source, UsageError))
 
 
 def _canonical(budget: DeviceBudget) -> DeviceBudget:
@@ -103,6 +111,11 @@ def _canonical(budget: DeviceBudget) -> DeviceBudget:
     return dataclasses.replace(budget, target=target, precision=precision)
 
 
-def budgets_for(budgets: Sequence[DeviceBudget], measured: Measured, machine: Machine) -> list[DeviceBudget]:
-    """The budgets that apply to ``measured``; all of them must hold, so the strictest decides."""
-    return [budget for budget in budgets if budget.is_for(measured, machine)]
+def budgets_for(budgets: Sequence[DeviceBudget], one: ArtifactFigures, board: str) -> list[DeviceBudget]:
+    """The budgets that apply to ``one``; all of them must hold, so the strictest decides."""
+    return [budget for budget in budgets if budget.is_for(one, board)]
+
+
+def allowance(budgets: Sequence[DeviceBudget], figure: Figure) -> float:
+    """How much worse ``figure`` may be: the least that ``budgets`` state, its default if none does."""
+    return min((each.losses[figure.key] for each in budgets if figure.key in each.losses), default=figure.default)

@@ -39,19 +39,31 @@ def write(manifest: Manifest, folder: Path) -> str:
     return REPORT
 
 
-def page(title: str, subjects: Sequence[Part], comparison: Mapping[str, object] | None = None) -> str:
-    """The page, below :data:`LIMIT` bytes: if it is too large, maps are omitted, those of the last subject first."""
+def page(
+    title: str,
+    subjects: Sequence[Part],
+    comparison: Mapping[str, object] | None = None,
+    outcome: tuple[Verdict, str] | None = None,
+) -> str:
+    """The page, below :data:`LIMIT` bytes: if it is too large, maps are omitted, those of the last subject first.
+
+    ``outcome``: the verdict and the sentence at the top; by default those of the subjects.
+    """
     shown = list(subjects)
-    text = _rendered(title, shown, comparison)
+    comparison = {"title": "Side by side", **comparison} if comparison else None
+    outcome = outcome or (_worst(shown), shown[0].sentence if len(shown) == 1 else _together(shown))
+    text = _rendered(title, shown, comparison, outcome)
     for i in range(len(shown) - 1, -1, -1):
         if len(text.encode()) < LIMIT:
             break
         shown[i] = shown[i].without_maps()
-        text = _rendered(title, shown, comparison)
+        text = _rendered(title, shown, comparison, outcome)
     return text
 
 
-def _rendered(title: str, subjects: Sequence[Part], comparison: Mapping[str, object] | None) -> str:
+def _rendered(
+    title: str, subjects: Sequence[Part], comparison: Mapping[str, object] | None, outcome: tuple[Verdict, str]
+) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -66,8 +78,8 @@ def _rendered(title: str, subjects: Sequence[Part], comparison: Mapping[str, obj
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subjects[0].subtitle if len(subjects) == 1 else "",
-        verdict=_worst(subjects).value,
-        sentence=subjects[0].sentence if len(subjects) == 1 else _together(subjects),
+        verdict=outcome[0].value,
+        sentence=outcome[1],
         sections=_sections(subjects, comparison),
         subjects=[subject.context(i if comparison else None) for i, subject in enumerate(subjects)],
         comparison=comparison,
@@ -103,5 +115,7 @@ def _together(subjects: Sequence[Part]) -> str:
 
 def _sections(subjects: Sequence[Part], comparison: Mapping[str, object] | None) -> list[tuple[str, str]]:
     if comparison:
-        return [("side-by-side", "Side by side")] + [(f"s{i}", subject.name) for i, subject in enumerate(subjects)]
+        return [("side-by-side", str(comparison["title"]))] + [
+            (f"s{i}", subject.name) for i, subject in enumerate(subjects)
+        ]
     return subjects[0].sections()

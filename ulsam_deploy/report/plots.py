@@ -33,6 +33,8 @@ _DASHES = ("-", "--", "-.", ":")
 _SMALLEST, _LARGEST = 1e-30, 1e30
 #: The maximum length of a label; a longer one would leave no space for the plot.
 _LONGEST = 36
+#: The number of labels below a trend.
+_TICKS = 10
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,11 @@ def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str
         for i, (label, values) in enumerate(series.items()):
             numbers = [float("nan") if value is None else value for value in values]
             axes.plot(range(len(files)), numbers, marker="o", **_look(i), label=_label(label))
-        axes.set_xticks(range(len(files)), [_label(file[-18:]) for file in files], rotation=20, ha="right")
+        marked = range(len(files) - 1, -1, -(-len(files) // _TICKS))  # more labels could not be read
+        axes.set_xticks(marked, [_label(files[i][-18:]) for i in marked], rotation=20, ha="right")
         axes.set(ylabel=what)
-        axes.set_ylim(bottom=0)
+        highest = max(value for values in series.values() for value in values if value is not None)
+        axes.set_ylim(0, 1.08 * highest or 1)  # the marks of the highest values are whole
         axes.legend(fontsize=10)
 
     return _svg(draw, f"{what} over {', '.join(files)}", name)

@@ -10,6 +10,7 @@ import pytest
 
 from ulsam_deploy.device import maps
 from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.invocation import extra
 from ulsam_deploy.device.maps import Maps
 from ulsam_deploy.exporting import attachments
 from ulsam_deploy.report import page
@@ -64,4 +65,4 @@ def test_without_its_libraries_a_bundle_has_no_page_and_a_note_says_so(
             (tmp_path / file.path).write_bytes((bundle.root / file.path).read_bytes())
     made = attachments.attach(replace(bundle.manifest, extras=()), tmp_path, cached=False, say=said.append)
     assert [record.path for record in made.extras] == ["maps.npz", "bom.cdx.json"]
-    assert said == ["  note: no report.html was written, it needs no_such_library: pip install 'ulsam-deploy[report]'"]
+    assert said == [f"  note: no report.html was written, it needs no_such_library: {extra('report')}"]

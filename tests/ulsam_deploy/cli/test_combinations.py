@@ -13,10 +13,10 @@ from ulsam_deploy.device.commands.combinations import CONFIG, RULES
 from ulsam_deploy.device.commands.reading import DeclaredOption
 
 #: Of bench, what --count has a use for.
-COUNTED = {"bundle", "target", "junit", "markdown", "json", "config", "device", "count", "help", "force"}
+COUNTED = {"bundle", "target", "junit", "markdown", "sarif", "json", "config", "device", "count", "help", "force"}
 #: Of verify, what --host has a use for.
 SENT = {
-    "path", "target", "require", "force", "junit", "markdown", "json", "config", "help", "host", "host_python",
+    "path", "target", "require", "force", "junit", "markdown", "sarif", "json", "config", "help", "host", "host_python",
     "ssh_config", "host_time_limit", "time_limit", "memory_limit", "jail",
 }  # fmt: skip
 

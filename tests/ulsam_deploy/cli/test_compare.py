@@ -40,16 +40,18 @@ def test_the_exit_code_is_the_verdict(files: Path, current: str, code: int, caps
     assert "limits hold" in out
     assert compare(files, current, *budget, "--json") == code
     found = json.loads(capsys.readouterr().out)
-    assert (found["schema"], found["exit_code"]) == ("ulsam-deploy.compare/1", code)
-    assert [each["limit"] for each in found["findings"]] == ["size", "regression"]
-    assert found["findings"][0]["verdict"] == "pass"
+    assert (found["schema"], found["exit_code"]) == ("ulsam-deploy.compare/2", code)
+    limits = {each["limit"].split(",")[0]: each["verdict"] for each in found["findings"]}
+    assert limits["size"] == "pass"
+    assert limits["time"] == {0: "pass", 1: "fail", 5: "inconclusive"}[code]
     assert compare(files, current) == code, "without a file: at most 5 % longer"
 
 
 def test_ci_is_handed_what_failed(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compare(files, "slow", "--junit", str(files / "j.xml"), "--markdown", str(files / "m.md")) == 1
     (suite,) = JUnitXml.fromfile(str(files / "j.xml"))
-    assert (suite.tests, suite.failures) == (1, 1)
+    assert suite.tests > 10
+    assert suite.failures == 1
     assert "times as long" in (files / "m.md").read_text()
     assert compare(files, "hot", "--junit", str(files / "j.xml")) == 5
     (suite,) = JUnitXml.fromfile(str(files / "j.xml"))
@@ -85,7 +87,7 @@ def test_a_result_from_anywhere_can_not_write_to_the_terminal(files: Path, capsy
     evil = measured(noisy(12, 1), dataclasses.replace(THROTTLED, text="\x1b]0;gone\x07"), target="\x1b[2Jonnx")
     (files / "evil.json").write_text(result(evil, session="9" * 16).to_json())
     (files / "budgets.toml").write_text("[[budget]]\nmax_p90_ms = 0.1\n")
-    assert compare(files, "evil", "--budget", str(files / "budgets.toml")) == 5
+    assert compare(files, "evil", "--budget", str(files / "budgets.toml")) == 1
     out = capsys.readouterr().out
     assert r"\x1b[2Jonnx" in out
     assert "\x1b" not in out

@@ -47,13 +47,13 @@ def unusable(found: DoctorDocument) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("missing", "lost", "todo"),
     [
-        ("nncf", {"openvino int8"}, "pip install 'ulsam-deploy[openvino]'"),
-        ("ai_edge_quantizer", {"tflite fp16", "tflite int8", "tflite int8-dynamic"}, "'ulsam-deploy[tflite]'"),
-        ("onnxsim", {"onnx fp32", "onnx fp16", "onnx int8", "onnx auto"}, "pip install 'ulsam-deploy[onnx]'"),
-        ("jinja2", {"write report.html"}, "pip install 'ulsam-deploy[report]'"),
-        ("matplotlib", {"write report.html"}, "pip install 'ulsam-deploy[report]'"),
-        ("model_signing", {"sign bundles"}, "pip install 'ulsam-deploy[sign]'"),
-        ("distributed", {"sweep on a cluster"}, "pip install 'ulsam-deploy[dask]'"),
+        ("nncf", {"openvino int8"}, "pip install 'ulsam-deploy[openvino]"),
+        ("ai_edge_quantizer", {"tflite fp16", "tflite int8", "tflite int8-dynamic"}, "'ulsam-deploy[tflite]"),
+        ("onnxsim", {"onnx fp32", "onnx fp16", "onnx int8", "onnx auto"}, "pip install 'ulsam-deploy[onnx]"),
+        ("jinja2", {"write report.html"}, "pip install 'ulsam-deploy[report]"),
+        ("matplotlib", {"write report.html"}, "pip install 'ulsam-deploy[report]"),
+        ("model_signing", {"sign bundles"}, "pip install 'ulsam-deploy[sign]"),
+        ("distributed", {"sweep on a cluster"}, "pip install 'ulsam-deploy[dask]"),
         ("PIL", {"read pictures"}, "pip install pillow"),
         ("ssh", {"use boards by --host"}, "apt-get install openssh-client"),
         ("qemu-aarch64", {"emulate rpi4", "emulate rpi5", "emulate rpi3", "count instructions"}, "install qemu-user"),
@@ -68,6 +68,7 @@ def test_what_is_missing_is_named_with_what_to_type(
     monkeypatch.setattr(available, "release_for", lambda *_: ("bookworm", None))
     monkeypatch.setattr(available, "entry_of", lambda *_: Path("nowhere"))
     monkeypatch.setattr(tools, "qemu_version", lambda _: (7, 2))
+    monkeypatch.setattr(tools, "check_model", lambda *_: None)
     monkeypatch.setattr(plugin, "check", lambda _: None)
     monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else f"/bin/{name}")
     without(missing)
@@ -94,13 +95,12 @@ def metadata_without_pip(name: str) -> None:
     raise PackageNotFoundError(name)
 
 
-def test_a_distribution_that_cannot_be_emulated_on_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ulsam_deploy.boards.emulate import tools
-
-    monkeypatch.setattr(tools, "codename", lambda: "somebody")
-    emulation = [tool for tool in diagnosis.diagnosis().tools if tool.does == "emulate"]
-    assert emulation
-    assert all("somebody" in tool.detail and tool.todo for tool in emulation)
+def test_a_profile_of_a_release_without_an_archive_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own.toml").write_text('[odd]\ntitle = "odd"\nlike = "rpi4"\n[odd.arm]\nrelease = "potato"\n')
+    monkeypatch.setenv("ULSAM_DEPLOY_DEVICES", str(tmp_path / "own.toml"))
+    (found,) = (tool for tool in diagnosis.diagnosis().tools if tool.name == "odd" and tool.does == "emulate")
+    assert "the profile's release is 'potato'" in found.detail
+    assert found.todo == "set 'release' of [odd.arm]"
 
 
 def test_the_precisions_that_are_possible_here_are_one_line(
@@ -124,7 +124,7 @@ def test_a_precision_whose_package_is_missing_is_exit_4_before_anything_is_read(
     assert main([*map(str, words), "--calibration", str(tmp_path / "real.npz"), "--no-cache"]) == 4
     said = capsys.readouterr().err
     assert "not installed: nncf" in said
-    assert "pip install 'ulsam-deploy[openvino]'" in said
+    assert "pip install 'ulsam-deploy[openvino]" in said
     assert "  load " not in said, "the network was loaded although nothing could be made of it"
 
 

@@ -21,6 +21,7 @@ WRITERS = {
     "report": "report {bundle} -o {out}",
     "pack": "pack {bundle} -o {out}",
     "runner": "pack --runner -o {out}",
+    "verify sarif": "verify {bundle} --target onnx --sarif {out}",
     "verify junit": "verify {bundle} --target onnx --junit {out}",
     "verify markdown": "verify {bundle} --target onnx --markdown {out}",
     "compare junit": "compare {result} {result} --allow-unknown --junit {out}",

@@ -49,7 +49,7 @@ def odd(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.Fixture
         (("ulsam-deploy", "ulsam_deploy.runtimes.tflite:Odd"), "the installed ulsam-deploy 0.0.9", f"'{ROOT}'"),
         (("toy", "toy.odd:Odd"), "toy.odd:Odd by toy 0.0.9, and isn't there", "install toy again"),
         (("toy", "odd_needs:Odd"), "needs the package 'no_such_library'", "install what has 'no_such_library'"),
-        (("ulsam-deploy", "odd_needs:Odd"), "needs the package 'no_such_library'", "'ulsam-deploy[export]'"),
+        (("ulsam-deploy", "odd_needs:Odd"), "needs the package 'no_such_library'", "'ulsam-deploy[export]"),
         (("toy", "odd_names:Odd"), "of toy 0.0.9 cannot be imported", f"fits ulsam-deploy {__version__}"),
     ],
     indirect=["odd"],

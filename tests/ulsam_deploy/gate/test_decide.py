@@ -12,21 +12,45 @@ import pytest
 from ulsam_deploy.device.bench.result import Condition, Energy, Parity
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.gate import DEFAULT, DeviceBudget, LimitFinding, decide, read_budgets
+from ulsam_deploy.gate import FIGURES, DeviceBudget, LimitFinding, decide, of_result, read_budgets
 
 from ..device.bench.results import BUSY, NO_CLOCKS, PI, THROTTLED, measured, noisy, result
 
 OLD = noisy(16, 0)
 
 
+#: The name of the finding of each key; a comparison of times that is not possible names all of them together.
+NAMES = {
+    "max_error": "largest error",
+    "min_retention": "least retention",
+    "max_size_mb": "size",
+    "max_rss_mb": "memory",
+    "max_energy_mj": "energy",
+    "max_p90_ms": "p90",
+}
+
+
+def decided(old: Any, new: Any, *budgets: DeviceBudget, **more: Any) -> list[LimitFinding]:
+    return decide(of_result(old), of_result(new), budgets, **more)
+
+
 def one(old: Any, new: Any, budget: DeviceBudget, **more: Any) -> LimitFinding:
-    (finding,) = decide(old, new, [budget], **more)
+    """What the one limit of ``budget`` gave."""
+    (name,) = (name for key, name in NAMES.items() if getattr(budget, key) is not None)
+    found = decided(old, new, budget, **more)
+    (finding,) = (each for each in found if each.limit in (name, "measured") and not each.baseline)
+    return finding
+
+
+def time(old: Any, new: Any, percent: float = 5.0, **more: Any) -> LimitFinding:
+    found = decided(old, new, DeviceBudget(losses={"max_regression_percent": percent}), **more)
+    (finding,) = (each for each in found if each.limit.split(",")[0] == "time")
     return finding
 
 
 def regression(scale: float, percent: float = 5.0, rounds: int = 16) -> LimitFinding:
     old, new = result(measured(noisy(rounds, 0))), result(measured(noisy(rounds, 1, scale)), session="1" * 16)
-    return one(old, new, DeviceBudget(max_regression_percent=percent))
+    return time(old, new, percent)
 
 
 def test_a_regression_fails_an_equal_build_passes_and_between_nobody_knows() -> None:
@@ -51,9 +75,8 @@ def test_rounds_in_turns_cancel_what_hits_both() -> None:
     drift = [1 + 0.3 * turn / 15 for turn in range(16)]
     old = [(times * d).astype("int64") for times, d in zip(noisy(16, 0), drift)]
     new = [(times * d).astype("int64") for times, d in zip(noisy(16, 1, 1.06), drift)]
-    budget = DeviceBudget(max_regression_percent=1.0)
-    apart = one(result(measured(old)), result(measured(new), session="1" * 16), budget)
-    in_turns = one(result(measured(old)), result(measured(new)), budget)
+    apart = time(result(measured(old)), result(measured(new), session="1" * 16), 1.0)
+    in_turns = time(result(measured(old)), result(measured(new)), 1.0)
     assert apart.verdict is Verdict.INCONCLUSIVE
     assert in_turns.verdict is Verdict.FAIL
     assert in_turns.found.endswith("in turns")
@@ -71,7 +94,7 @@ def test_rounds_in_turns_cancel_what_hits_both() -> None:
 )
 def test_another_device_or_other_settings_are_not_comparable(change: dict[str, Any], words: str) -> None:
     new = result(measured(OLD), session="1" * 16, **change)
-    finding = one(result(measured(OLD)), new, DEFAULT[0])
+    finding = time(result(measured(OLD)), new)
     assert (finding.verdict, finding.found) == (Verdict.INCONCLUSIVE, "not comparable")
     assert words in finding.text
 
@@ -81,7 +104,7 @@ def test_another_device_or_other_settings_are_not_comparable(change: dict[str, A
 def test_what_the_watchers_saw_is_an_obstacle_on_either_side(side: str, reason: Any) -> None:
     clean, seen = measured(OLD), measured(OLD, reason)
     old, new = (seen, clean) if side == "Baseline" else (clean, seen)
-    finding = one(result(old), result(new, session="1" * 16), DEFAULT[0])
+    finding = time(result(old), result(new, session="1" * 16))
     assert finding.found == "not comparable"
     assert f"{side}: {reason.text}" in finding.text
 
@@ -89,14 +112,14 @@ def test_what_the_watchers_saw_is_an_obstacle_on_either_side(side: str, reason: 
 def test_unknown_clocks_can_be_waived_and_throttling_can_not() -> None:
     for reason, verdict in ((NO_CLOCKS, Verdict.PASS), (THROTTLED, Verdict.INCONCLUSIVE)):
         old, new = result(measured(OLD, reason)), result(measured(OLD, reason), session="1" * 16)
-        assert one(old, new, DEFAULT[0], allow_unknown=True).verdict is verdict
+        assert time(old, new, allow_unknown=True).verdict is verdict
 
 
 def test_load_is_no_obstacle_in_turns_because_it_hits_both() -> None:
     busy = result(measured(OLD, BUSY))
-    assert one(busy, busy, DEFAULT[0]).verdict is Verdict.PASS
+    assert time(busy, busy).verdict is Verdict.PASS
     throttled = result(measured(OLD, THROTTLED))
-    assert one(throttled, throttled, DEFAULT[0]).found == "not comparable"
+    assert time(throttled, throttled).found == "not comparable"
 
 
 def test_another_governor_is_not_comparable() -> None:
@@ -104,14 +127,15 @@ def test_another_governor_is_not_comparable() -> None:
     other = dataclasses.replace(new.processes[0].watch, governors={"policy0": "powersave"})
     processes = tuple(dataclasses.replace(process, watch=other) for process in new.processes)
     changed = dataclasses.replace(new, processes=processes)
-    finding = one(result(measured(OLD)), result(changed, session="1" * 16), DEFAULT[0])
+    finding = time(result(measured(OLD)), result(changed, session="1" * 16))
     assert "The governor differs" in finding.text
 
 
 def test_an_artifact_that_the_baseline_lacks() -> None:
-    finding = one(result(measured(OLD, target="tflite")), result(measured(OLD)), DEFAULT[0])
-    assert finding.verdict is Verdict.INCONCLUSIVE
-    assert "baseline has no such artifact" in finding.text
+    gone, new = decided(result(measured(OLD, target="tflite")), result(measured(OLD)))
+    assert (gone.label, gone.verdict) == ("tflite fp32", Verdict.FAIL)
+    assert (new.label, new.verdict) == ("onnx fp32", Verdict.INCONCLUSIVE)
+    assert "baseline has no such artifact" in new.text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +144,7 @@ def test_an_artifact_that_the_baseline_lacks() -> None:
         ({"max_error": 3.0}, True, ""),
         ({"max_error": 2.0}, False, "largest error is 2.5 noise floors; at most 2 noise floors is allowed"),
         ({"min_retention": 0.9}, True, ""),
-        ({"min_retention": 0.995}, False, "retention is 0.99; at least 0.995 is allowed"),
+        ({"min_retention": 0.995}, False, "least retention is 0.99; at least 0.995 is allowed"),
         ({"max_size_mb": 1.5}, True, ""),
         ({"max_size_mb": 1.49}, False, "size is 1.5 MB"),
         ({"max_rss_mb": 50}, True, ""),
@@ -175,7 +199,7 @@ def test_budgets_choose_by_target_precision_and_device() -> None:
         DeviceBudget(device="*Orin*", target="trt", max_p90_ms=1),
         DeviceBudget(precision="int8", device="*Orin*", max_error=1),
     ]
-    found = [(finding.label, finding.limit) for finding in decide(now, now, chosen)]
+    found = [(each.label, each.limit) for each in decided(now, now, *chosen) if not each.baseline]
     assert found == [
         ("onnx fp32", "size"), ("onnx fp32", "energy"), ("tflite fp32", "memory"), ("tflite fp32", "energy"),
     ]  # fmt: skip
@@ -201,11 +225,35 @@ def test_budgets_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_of_the_budgets_that_fit_the_strictest_decides_what_may_be_lost() -> None:
+    old, new = result(measured(OLD)), result(measured(OLD, size=1_560_000))  # 4 % more
+
+    def size(*budgets: DeviceBudget) -> Verdict:
+        (found,) = (each.verdict for each in decided(old, new, *budgets) if each.limit == "size")
+        return found
+
+    loose, strict = (DeviceBudget(losses={"max_size_percent": percent}) for percent in (5, 3))
+    assert size() is Verdict.FAIL, "2 % by default"
+    assert size(loose) is Verdict.PASS
+    assert size(loose, strict) is Verdict.FAIL
+    assert size(DeviceBudget(target="tflite", losses={"max_size_percent": 5})) is Verdict.FAIL
+
+
+def test_a_figure_can_be_left_out(tmp_path: Path) -> None:
+    (budget,) = read_budgets(write(tmp_path, "[[budget]]\nmax_size_percent = inf\n"))
+    found = decided(result(measured(OLD)), result(measured(OLD, size=10**9)), budget)
+    assert "size" not in [each.limit for each in found]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[[budget]]\nmax_p9_ms = 1\n", "unknown key 'max_p9_ms'"),
         ("[[budget]]\nmax_p9_ms = 1\n", "nearest: 'max_p90_ms'"),
+        ("[[budget]]\nmax_size_prcent = 1\n", "nearest: 'max_size_percent'"),
+        ("[[budget]]\nmax_size_percent = 'little'\n", "a number"),
+        ("[[budget]]\nmax_size_percent = -1\n", "too small"),
+        ("[[budget]]\nlosses = {}\n", "unknown key 'losses'"),
         ("[[budgets]]\nmax_p90_ms = 1\n", "did you mean 'budget'"),
         ("[other]\nx = 1\n", "unknown key 'other'"),
         ("[[budget]]\nmax_p90_ms = 'fast'\n", "a number"),
@@ -230,6 +278,13 @@ def test_the_documented_budget_is_one_and_names_every_key(tmp_path: Path) -> Non
     text = page.partition("```toml\n")[2].partition("```")[0]
     (budget,) = read_budgets(write(tmp_path, text))
     assert None not in dataclasses.astuple(budget)
+    assert set(budget.losses) == {figure.key for figure in FIGURES}
+
+
+def test_the_documented_table_is_that_of_the_figures() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
+    rows = [f"| {figure.name} | {figure.allowed(figure.default)} | `{figure.key}` |" for figure in FIGURES]
+    assert "\n".join(rows) in page
 
 
 def test_a_missing_file_of_budgets(tmp_path: Path) -> None:

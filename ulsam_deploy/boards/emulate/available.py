@@ -9,7 +9,7 @@ from importlib import metadata
 from ulsam_deploy.boards.emulate import plugin, tools
 from ulsam_deploy.boards.emulate.machine import profile_of
 from ulsam_deploy.boards.emulate.sysroot import entry_of, release_for
-from ulsam_deploy.device.errors import UnavailableError
+from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.types import Availability
 
 __all__ = ["counting", "verifying"]
@@ -27,7 +27,7 @@ def verifying(board: str) -> Availability:
     profile = profile_of(board)
     try:
         name, _ = release_for(profile, board)
-    except UnavailableError as error:
+    except UsageError as error:
         return Availability(False, error.found, error.todo)
     made = entry_of(profile, board).is_dir()
     # The programs that fetch the board's software are only needed once.
@@ -36,6 +36,10 @@ def verifying(board: str) -> Availability:
         return missing
     if not made and not _has_pip():
         return Availability(False, "this Python has no pip", f"{sys.executable} -m ensurepip")
+    try:
+        tools.check_model(tools.qemu(profile.machine), profile.cpu, board)
+    except UnavailableError as error:
+        return Availability(False, error.found, error.todo)
     version = ".".join(map(str, tools.qemu_version(tools.qemu(profile.machine))))
     software = "software in the cache" if made else "software is fetched on first use (about 250 MB)"
     return Availability(True, f"qemu {version}, {name}: {software}")

@@ -128,7 +128,7 @@ def emulated(board: str, progress: Progress) -> Iterator[EmulatedMachine]:
     Raises :class:`UsageError` for an unknown one, :class:`UnavailableError` if emulation isn't possible here.
     """
     profile = profile_of(board)
-    tools.qemu(profile.machine)
+    tools.check_model(tools.qemu(profile.machine), profile.cpu, board)
     software = sysroot(profile, board, progress)
     _, release = release_for(profile, board)
     with in_use(software), tempfile.TemporaryDirectory(prefix="ulsam-deploy-") as scratch:

@@ -67,7 +67,8 @@ def check(qemu: str) -> None:
     if "-plugin" not in subprocess.run([qemu, "-help"], capture_output=True, text=True).stdout:
         raise UnavailableError(
             f"{qemu} was built without plugins, and counting needs one",
-            todo="use qemu-user of Debian or Ubuntu (qemu-user-static has none)",
+            expected="qemu-user of Debian (that of Ubuntu 24.04, and qemu-user-static, have none)",
+            todo=f"{tools.CONTAINER} bench BUNDLE --device BOARD --count",
         )
 
 

@@ -1,8 +1,8 @@
 """A board's software in a folder of the cache: the distribution's packages and the engines' wheels, made once.
 
-Nothing changes on the host and root is not needed: apt works in private folders (its indices, its list of installed
-packages), packages are unpacked and never installed, wheels go to a folder. What apt fetches is signed by the
-distribution, as on the board itself.
+Nothing changes on the host and root is not needed: apt works in private folders (its sources, indices, and list of
+installed packages), packages are unpacked and never installed, wheels go to a folder. The packages are of the board's
+own distribution, not of the host's; what apt fetches is signed with the key in ``archives/``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import fcntl
 import os
 import shutil
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +28,11 @@ from ulsam_deploy.device.progress import Progress
 __all__ = ["Sysroot", "entry_of", "in_use", "publish", "release_for", "sysroot"]
 
 #: Part of the cache key; increased when the contents of a sysroot change for the same profile.
-_LAYOUT = 2
+_LAYOUT = 3
+#: For each release its archive and the key that signs it, as a file of apt's.
+_ARCHIVES = Path(__file__).with_name("archives")
+#: Names another copy of Debian's archive; as everything is signed, it need not be trusted.
+_MIRROR, _DEBIAN = "ULSAM_DEPLOY_DEBIAN", "http://deb.debian.org/debian"
 _ONLINE = "connect to the network once; afterwards no network is needed"
 #: Configuration of apt in private folders. The host's hooks (some remove its package files) must not run for it.
 _APT = """\
@@ -42,7 +45,10 @@ _APT = """\
 APT::Architecture "{architecture}";
 APT::Architectures {{ "{architecture}"; }};
 APT::Sandbox::User "{user}";
+APT::Update::Error-Mode "any";
 Acquire::Languages "none";
+Dir::Etc::sourcelist "{work}/board.sources";
+Dir::Etc::sourceparts "-";
 Debug::NoLocking "1";
 Dir::State "{work}/state";
 Dir::State::status "{work}/status";
@@ -77,14 +83,18 @@ def in_use(found: Sysroot) -> Iterator[None]:
 
 
 def release_for(profile: ArmProfile, board: str) -> tuple[str, Release]:
-    """The release whose packages this host can fetch: its own. Raises :class:`UnavailableError` if there is none."""
-    name = tools.codename()
-    if name not in profile.releases:
-        raise UnavailableError(
-            f"{board} can't be emulated here: its software is taken from the packages of the host's own release, and "
-            f"the profile has none for '{name or 'unknown'}'",
-            expected=", ".join(profile.releases),
-            todo="run on one of these (a container will do), or add the release to a profile of your own",
+    """The release that the board has: the profile's ``release``, or its first one.
+
+    Raises :class:`UsageError` for one that the profile does not describe, or of which there is no archive.
+    """
+    name = profile.release or next(iter(profile.releases), "")
+    known = [path.stem for path in sorted(_ARCHIVES.glob("*.sources"))]
+    if name not in profile.releases or name not in known:
+        there = [each for each in profile.releases if each in known]
+        raise UsageError(
+            f"{board}: the profile's release is '{name}'",
+            expected=f"one that the profile describes and whose archive is known: {', '.join(there) or 'none'}",
+            todo=f"set 'release' of [{board}.arm]",
         )
     return name, profile.releases[name]
 
@@ -92,14 +102,14 @@ def release_for(profile: ArmProfile, board: str) -> tuple[str, Release]:
 def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
     """The board's software, from the cache or made now (some seconds, about 250 MB).
 
-    Raises :class:`UnavailableError` if packages or wheels are not available.
+    Raises :class:`UnavailableError` if packages or wheels are not available, and as :func:`release_for`.
     """
     name, release = release_for(profile, board)
     _home()
     entry = entry_of(profile, board)
     if not entry.is_dir():
         with progress.stage("board software") as said, staging(entry) as partial:
-            _unpack_packages(partial, profile.machine, release)
+            _unpack_packages(partial, profile.machine, name, release)
             _install_wheels(partial / "site", release)
             said.append(
                 f"{name} {tools.DEBIAN[profile.machine]}, {len(list((partial / 'site').glob('*.dist-info')))} wheels"
@@ -111,7 +121,7 @@ def sysroot(profile: ArmProfile, board: str, progress: Progress) -> Sysroot:
 
 
 def entry_of(profile: ArmProfile, board: str) -> Path:
-    """The path of the board's software, made or not; raises :class:`UnavailableError` as :func:`release_for` does."""
+    """The path of the board's software, made or not; raises :class:`UsageError` as :func:`release_for` does."""
     name, release = release_for(profile, board)
     parts = [_LAYOUT, profile.machine, name, release.python, release.packages, release.tags, release.wheels]
     return cache_root() / BOARDS / f"{name}-{profile.machine}-{key(*parts)[:16]}"
@@ -139,25 +149,25 @@ def publish(partial: Path, entry: Path) -> None:
             raise
 
 
-def _unpack_packages(partial: Path, machine: str, release: Release) -> None:
+def _unpack_packages(partial: Path, machine: str, name: str, release: Release) -> None:
     """Fetch the packages with their dependencies, by a private apt, and unpack them into ``root``."""
     apt, dpkg = tools.find("apt-get", "apt"), tools.find("dpkg-deb", "dpkg")
     work = partial / "apt"
     for folder in ("state/lists/partial", "cache/archives/partial", "log"):
         (work / folder).mkdir(parents=True)
     (work / "status").touch()
+    sources = (_ARCHIVES / f"{name}.sources").read_text(encoding="utf-8")
+    (work / "board.sources").write_text(sources.replace("@MIRROR@", os.environ.get(_MIRROR, _DEBIAN)))
     user = "root" if os.geteuid() == 0 else ""
     config = work / "apt.conf"
     config.write_text(_APT.format(architecture=tools.DEBIAN[machine], work=work, user=user))
     private = [apt, "-c", str(config), "-q", "-y"]
-    # The exit code is ignored: another index of this host may lack the architecture, and missing packages fail below.
-    subprocess.run([*private, "update"], capture_output=True, timeout=tools.PATIENCE)
-    architecture = tools.DEBIAN[machine]
-    tools.fetch(
-        [*private, "--no-install-recommends", "--download-only", "install", *release.packages],
-        f"fetching the distribution's {architecture} packages",
-        f"{_ONLINE}; the host's package sources must have {architecture} (where they name [arch=...], add a line)",
+    doing, todo = (
+        f"fetching {name}'s {tools.DEBIAN[machine]} packages",
+        f"{_ONLINE}; ${_MIRROR} names a mirror of Debian",
     )
+    tools.fetch([*private, "update"], doing, todo)
+    tools.fetch([*private, "--no-install-recommends", "--download-only", "install", *release.packages], doing, todo)
     root = partial / "root"
     root.mkdir()
     for package in sorted((work / "cache/archives").glob("*.deb")):
@@ -178,6 +188,8 @@ def _install_wheels(site: Path, release: Release) -> None:
     """Install the wheels of all engines, chosen for the board and not for this host, into ``site``."""
     wanted = sorted({requirement for wheels in release.wheels.values() for requirement in wheels})
     chosen = ["--python-version", release.python, "--implementation", "cp", "--only-binary", ":all:", "--no-deps"]
+    # Older releases of pip (22.0, of Ubuntu 22.04) hold the host's Python against what a wheel requires of the board's.
+    chosen.append("--ignore-requires-python")
     platforms = [word for tag in release.tags for word in ("--platform", tag)]
     tools.fetch(
         [

@@ -16,6 +16,8 @@ DEBIAN = {"aarch64": "arm64", "armv7l": "armhf"}
 QEMU = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm"}
 TRIPLET = {"aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
 
+#: Runs this tool in the container of ``Dockerfile``, which has everything that emulation needs.
+CONTAINER = 'docker run --rm --volume "$PWD:/work" ulsam-deploy'
 #: The timeout of a program that fetches something, in seconds.
 PATIENCE = 900
 
@@ -47,14 +49,16 @@ def qemu_version(program: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def codename(release: Path = Path("/etc/os-release")) -> str:
-    """The code name of this host's distribution (``bookworm``), or an empty string if there is none."""
-    try:
-        lines = release.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    values = dict(line.split("=", 1) for line in lines if "=" in line)
-    return values.get("VERSION_CODENAME", "").strip('"')
+def check_model(program: str, cpu: str, board: str) -> None:
+    """Raise :class:`UnavailableError` for a qemu that does not know the processor: that of Ubuntu 22.04 lacks some."""
+    known = subprocess.run([program, "-cpu", "help"], capture_output=True, text=True).stdout.split()
+    if cpu not in known:
+        version = ".".join(map(str, qemu_version(program)))
+        raise UnavailableError(
+            f"{board} can't be emulated here: qemu {version} has no model of the {cpu}",
+            expected="a newer qemu-user, such as that of Debian 12 or Ubuntu 24.04",
+            todo=f"{CONTAINER} verify BUNDLE --device {board}",
+        )
 
 
 def fetch(command: Sequence[str | Path], doing: str, todo: str, env: Mapping[str, str] | None = None) -> str:

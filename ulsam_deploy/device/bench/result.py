@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.errors import RefusedError
-from ulsam_deploy.device.findings import EngineFacts, Summary, Verdict
+from ulsam_deploy.device.findings import EngineFacts, Report, Summary, Verdict
 
 __all__ = [
     "SCHEMA",
@@ -42,7 +42,7 @@ __all__ = [
     "unpack_samples",
 ]  # fmt: skip
 
-SCHEMA = "ulsam-deploy.bench/3"
+SCHEMA = "ulsam-deploy.bench/4"
 SCHEMA_ID = "urn:ulsam-deploy:bench:2"
 #: More samples than a day with the fastest network gives; a file that declares more is refused unread.
 MOST_SAMPLES = 10**8
@@ -144,12 +144,13 @@ class Energy:
 class Parity:
     """The parity check before timing: ``error`` in noise floors, ``retention`` of the block with the lowest one.
 
-    ``None``: the error is not finite, or no block's retention is known.
+    ``None``: the error is not finite, or no block's retention is known. ``report``: each output and each block.
     """
 
     verdict: Verdict
     error: float | None
     retention: float | None
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,9 @@ class Result:
     """A whole result file. ``sha256`` is the checkpoint's, as in the bundle's model card.
 
     ``session`` is an id shared by all that was measured in turns: the rounds of two results of one session alternated.
-    ``fastest`` is ``None`` if no artifact is significantly the fastest.
+    ``fastest`` is ``None`` if no artifact is significantly the fastest. ``probes`` identifies those of the parity check
+    (:attr:`~ulsam_deploy.device.parity.Golden.digest`), empty without a golden set. ``commit``: that of
+    the build that CI runs for, empty elsewhere.
     """
 
     model: str
@@ -263,6 +266,8 @@ class Result:
     condition: Condition
     reasons: tuple[Disturbance, ...]
     left_out: Mapping[str, str]
+    probes: str = ""
+    commit: str = ""
     schema: str = field(
         default=SCHEMA,
         metadata={"pattern": re.escape(SCHEMA), "words": f"{SCHEMA} (another version wants another ulsam-deploy)"},

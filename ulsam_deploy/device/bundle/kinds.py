@@ -25,6 +25,7 @@ __all__ = [
     "PAGE",
     "RESULT",
     "RUNNER",
+    "SARIF",
     "SWEEP",
     "Kind",
 ]
@@ -35,6 +36,7 @@ _HEAD = 1 << 13
 _MOST_JSON = 1 << 30
 #: How a report and a job summary name the tool that wrote them.
 GENERATOR = "ulsam-deploy"
+SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 MARKDOWN_MARK = f"<!-- written by {GENERATOR} -->"
 
 
@@ -84,6 +86,7 @@ RESULT = Kind("a result of bench", _json("ulsam-deploy.bench"))
 SWEEP = Kind("a sweep's table", _json("ulsam-deploy.sweep"))
 PAGE = Kind("a report", _head(rf'<meta name="generator" content="{GENERATOR}[ "]'))
 JUNIT = Kind("a JUnit file", _head(rf'<testsuites\b[^>]*\sname="{GENERATOR}"'))
+SARIF = Kind("a SARIF file", _head(rf'"{re.escape(SARIF_SCHEMA)}"[^\[]*\[[^\[]*"name": "{GENERATOR}"'))
 MARKDOWN = Kind("a job summary", _head(f"^{re.escape(MARKDOWN_MARK)}"))
 ENGINE = Kind("an engine")
 CHECKPOINT = Kind("a checkpoint")

@@ -79,6 +79,7 @@ def _preprocessing(text: str) -> Preprocessing:
 def add_ci_options(words: Group) -> None:
     """Declare the output files for CI, which :func:`ulsam_deploy.device.commands.ci.handover` writes."""
     words.add("--junit", type=Path, metavar="FILE", help="write JUnit XML: one test case for each check")
+    words.add("--sarif", type=Path, metavar="FILE", help="write SARIF, for code scanning: what did not pass")
     words.add("--markdown", type=Path, metavar="FILE", help="write a job summary in Markdown, below 1 MiB")
     add_force(words)
 

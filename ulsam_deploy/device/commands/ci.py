@@ -1,4 +1,4 @@
-"""Output for CI besides stdout: ``--junit``, ``--markdown`` and GitHub annotations, the same for every command."""
+"""Output for CI besides stdout: JUnit, SARIF, Markdown and GitHub annotations, the same for every command."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ulsam_deploy.device.bundle.kinds import JUNIT, MARKDOWN, Kind
+from ulsam_deploy.device.bundle.kinds import JUNIT, MARKDOWN, SARIF, Kind
 from ulsam_deploy.device.bundle.output import Output, check_outputs
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands import annotations as github
 from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
+from ulsam_deploy.device.commands.sarif import sarif
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
 
@@ -69,7 +70,7 @@ def check_places(arguments: argparse.Namespace, apart_from: Path | None = None) 
 
 def _outputs(arguments: argparse.Namespace) -> dict[Kind, Output]:
     """The requested files, by their kind."""
-    asked = {JUNIT: arguments.junit, MARKDOWN: arguments.markdown}
+    asked = {JUNIT: arguments.junit, MARKDOWN: arguments.markdown, SARIF: arguments.sarif}
     return {kind: Output(path, kind, arguments.force) for kind, path in asked.items() if path is not None}
 
 
@@ -77,6 +78,8 @@ def _write(arguments: argparse.Namespace, told: Handover) -> None:
     outputs = _outputs(arguments)
     if JUNIT in outputs:
         outputs[JUNIT].write(junit(told.title, told.checks))
+    if SARIF in outputs:
+        outputs[SARIF].write(sarif(told.title, told.checks))
     if MARKDOWN in outputs:
         text = markdown(told.title, told.sentence, told.columns, told.rows, told.checks)
         outputs[MARKDOWN].write(text.encode())

@@ -28,13 +28,17 @@ class Verified:
 
 @dataclass(frozen=True)
 class VerifyDocument:
-    """``verify BUNDLE``: every artifact, those below ``--require``, and who signed the bundle if that was checked."""
+    """``verify BUNDLE``: every artifact, those below ``--require``, and who signed the bundle if that was checked.
+
+    ``probes`` identifies those of the parity check, as in a result of ``bench``.
+    """
 
     artifacts: tuple[Verified, ...]
     missed: tuple[Shortfall, ...]
     signed_by: str | None
     exit_code: int
-    schema: str = schema_field("verify", 2)
+    probes: str = ""
+    schema: str = schema_field("verify", 3)
 
 
 @dataclass(frozen=True)

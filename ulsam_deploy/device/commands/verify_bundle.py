@@ -19,6 +19,7 @@ from ulsam_deploy.device.commands.documents import Verified, VerifyDocument
 from ulsam_deploy.device.errors import Exit, UnavailableError, UsageError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import OURS, command, in_runner, typed
+from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.shortfall import Shortfall, shortfall
 from ulsam_deploy.device.this_machine import proof
@@ -92,6 +93,7 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Answ
         missed=tuple(missed.values()),
         signed_by=signed,
         exit_code=int(code),
+        probes=Golden.load(bundle.golden).digest if bundle.golden else "",
     )
     text: list[Part] = [Table(told.columns, told.rows), *([f"signed by {signed}"] if signed else [])]
     for item in checked:

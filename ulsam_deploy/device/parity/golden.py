@@ -5,6 +5,7 @@ numpy only; device-safe. To verify an artifact, a device needs this file, numpy 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -148,6 +149,14 @@ class Golden:
             )
         found = self.precision_floors[precision]
         return replace(self.take(found.kept), floors=found.floors)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the probes and their names: equal for two builds that were checked on the same ones."""
+        found = hashlib.sha256(json.dumps([self.probes, list(self.inputs)]).encode())
+        for array in self.inputs.values():
+            found.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write one npz; the bytes are deterministic (members in order, no dates; names are in ``meta``)."""

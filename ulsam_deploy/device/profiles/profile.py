@@ -59,7 +59,8 @@ class ArmProfile:
 
     ``machine`` is ``uname -m``; ``cpu`` is qemu's name of the processor, ``core`` its usual name; ``model`` is the
     board's own name. ``features`` are those that Linux lists on the *real* board. ``memory_mib`` is the smallest memory
-    that is sold. ``releases`` maps the distribution's code name to what is installed there.
+    that is sold. ``releases`` maps the distribution's code name to what is installed there; ``release`` is the one that
+    the board has, empty for the first.
     """
 
     machine: str = field(metadata={"pattern": "aarch64|armv7l", "words": "aarch64 or armv7l"})
@@ -75,6 +76,7 @@ class ArmProfile:
     memory_mib: int = field(metadata={"minimum": 1})
     page_kib: int = field(metadata={"minimum": 4})
     releases: Mapping[str, Release]
+    release: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
-from ulsam_deploy.device.invocation import typed
+from ulsam_deploy.device.invocation import extra, typed
 from ulsam_deploy.device.printing import shown
 from ulsam_deploy.load.checkpoint import pickles
 
@@ -284,7 +284,7 @@ def _load_safetensors(data: bytes, name: str) -> tuple[Any, dict[str, str]]:
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"'{name}' is a safetensors file, and the package 'safetensors' is not installed",
-            todo="pip install 'ulsam-deploy[export]'",
+            todo=extra("export"),
         ) from error
     try:
         tensors = safetensors.torch.load(data)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.invocation import extra
 from ulsam_deploy.load.checkpoint.formats import EXPECTED, broken, decode
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def read(path: str | Path, *, trust_pickle: bool = False, allow_globals: Collect
     path = Path(path)
     data = _contents(path)
     if importlib.util.find_spec("torch") is None:
-        raise UnavailableError(
-            "reading a checkpoint needs PyTorch, which is not installed", todo="pip install 'ulsam-deploy[export]'"
-        )
+        raise UnavailableError("reading a checkpoint needs PyTorch, which is not installed", todo=extra("export"))
     found, strings = decode(data, path.name, trust=trust_pickle, allow=frozenset(allow_globals))
     weights, beside, notes = _unwrap(found, path.name)
     check_tensors(weights, path.name, len(data))

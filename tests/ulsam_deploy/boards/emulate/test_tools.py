@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import ulsam_deploy as ud
-from ulsam_deploy.boards.emulate import sysroot, tools
+from ulsam_deploy.boards.emulate import available, sysroot, tools
 from ulsam_deploy.boards.emulate.machine import profile_of
 from ulsam_deploy.cli import main
 from ulsam_deploy.device.errors import UnavailableError, UsageError
@@ -66,17 +69,74 @@ def test_a_damaged_bundle_is_refused_before_qemu_is_looked_for(
         assert "model.onnx" in capsys.readouterr().err
 
 
-def test_a_host_of_another_release_is_told_which_ones_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tools, "codename", lambda: "noble")
-    with pytest.raises(UnavailableError, match="has none for 'noble'") as error:
-        sysroot.release_for(profile_of("rpi4"), "rpi4")
-    assert error.value.expected == "bookworm, trixie"
+OS_RELEASE = {
+    "debian 12": 'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n',
+    "debian 13": 'ID=debian\nVERSION_ID="13"\nVERSION_CODENAME=trixie\n',
+    "ubuntu 22.04": 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="22.04"\nVERSION_CODENAME=jammy\n',
+    "ubuntu 24.04": 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n',
+}
+ASK = (
+    "from ulsam_deploy.boards.emulate.available import verifying\n"
+    "print(open('/etc/os-release').read().split('VERSION_CODENAME=')[1].strip(), verifying('rpi4'))"
+)
 
 
-def test_code_name_of_a_distribution(tmp_path: Path) -> None:
-    (tmp_path / "os-release").write_text('NAME="Debian"\nVERSION_CODENAME="bookworm"\n')
-    assert tools.codename(tmp_path / "os-release") == "bookworm"
-    assert tools.codename(tmp_path / "absent") == ""
+def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, models: str = "cortex-a53 cortex-a72 cortex-a76") -> None:
+    """What emulation needs, as programs that only say their version and the processors they know."""
+    for name in ("qemu-aarch64", "apt-get", "dpkg-deb"):
+        (folder / name).write_text(f"#!/bin/sh\necho 'version 8.2'; echo '{models}'\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("ULSAM_DEPLOY_CACHE", str(folder / "cache"))
+
+
+@pytest.mark.parametrize("host", OS_RELEASE)
+def test_a_host_of_any_release_emulates_the_board_with_the_board_s_own(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path, monkeypatch)
+    (tmp_path / "os-release").write_text(OS_RELEASE[host])
+    inside = f'mount --bind {tmp_path}/os-release /etc/os-release && exec "$@"'
+    apart = ["unshare", "--map-root-user", "--mount", "sh", "-c", inside, "sh"]
+    if subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("this machine allows no mounts of its own: unshare --map-root-user --mount")
+    done = subprocess.run([*apart, sys.executable, "-c", ASK], capture_output=True, text=True)
+    assert done.stdout.startswith(OS_RELEASE[host].split("CODENAME=")[1].strip()), done.stderr
+    assert "usable=True" in done.stdout
+    assert "bookworm: software is fetched on first use" in done.stdout
+
+
+def test_a_qemu_without_the_processor_is_told_with_the_container_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path, monkeypatch, "cortex-a53 cortex-a72")  # those of qemu 6.2, which Ubuntu 22.04 has
+    assert available.verifying("rpi4").usable
+    found = available.verifying("rpi5")
+    assert not found.usable
+    assert "no model of the cortex-a76" in found.detail
+    assert found.todo.startswith("docker run")
+    assert found.todo.endswith("verify BUNDLE --device rpi5")
+
+
+def test_a_profile_chooses_among_the_releases_that_it_describes() -> None:
+    profile = profile_of("rpi4")
+    assert sysroot.release_for(profile, "rpi4")[0] == "bookworm"
+    later = dataclasses.replace(profile, release="trixie")
+    assert sysroot.release_for(later, "rpi4") == ("trixie", profile.releases["trixie"])
+    with pytest.raises(UsageError, match="the profile's release is 'noble'") as error:
+        sysroot.release_for(dataclasses.replace(profile, release="noble"), "rpi4")
+    assert error.value.expected.endswith("bookworm, trixie")
+
+
+@pytest.mark.arm
+def test_an_archive_that_is_signed_with_another_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    other = (sysroot._ARCHIVES / "trixie.sources").read_text()
+    (archives / "bookworm.sources").write_text(other.replace("Suites: trixie", "Suites: bookworm"))
+    monkeypatch.setattr(sysroot, "_ARCHIVES", archives)
+    with pytest.raises(UnavailableError, match="is not signed"):
+        sysroot._unpack_packages(tmp_path, "aarch64", "bookworm", profile_of("rpi4").releases["bookworm"])
 
 
 def test_a_program_that_fails_is_quoted_by_its_own_last_error(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_several_hosts_give_one_table_and_one_that_is_away_hurts_nobody(
     code = main(["bench", str(bundle), *names, *words, *QUICK, "--targets", "onnx", "-o", f"{tmp_path}/r/b.json", "--json"])  # fmt: skip  # noqa: E501
     told = capsys.readouterr()
     found = json.loads(told.out)
-    assert (found["schema"], found["exit_code"], code) == ("ulsam-deploy.bench-hosts/2", 4, 4)
+    assert (found["schema"], found["exit_code"], code) == ("ulsam-deploy.bench-hosts/3", 4, 4)
     assert list(found["hosts"]) == ["away", "far", "near"]
     assert found["hosts"]["away"]["result"] is None
     assert "can't be reached" in found["hosts"]["away"]["error"]

@@ -18,6 +18,7 @@ from ulsam_deploy.device.bundle.output import Output, check_outputs
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
+from ulsam_deploy.device.commands.sarif import sarif
 from ulsam_deploy.device.errors import ExportError, UsageError
 from ulsam_deploy.device.findings import Verdict
 
@@ -26,6 +27,7 @@ from ..bench.results import measured, noisy, result
 THEIRS = b"years of work"
 KNOWN_AGAIN = {
     "result": (kinds.RESULT, lambda: result(measured(noisy(12, 1))).to_json().encode()),
+    "SARIF": (kinds.SARIF, lambda: sarif("net", [Check("onnx", "run", Verdict.FAIL)])),
     "JUnit": (kinds.JUNIT, lambda: junit("net", [Check("onnx", "run", Verdict.PASS)])),
     "summary": (kinds.MARKDOWN, lambda: markdown("net", "All holds.", ("a",), [("b",)], []).encode()),
     "runner": (kinds.RUNNER, runner_bytes),

@@ -1,0 +1,38 @@
+"""SARIF 2.1.0: every check that did not pass, for GitHub's and other services' code scanning. Standard library only.
+
+A finding has no line of code: its place is the file that the run was about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from urllib.parse import quote
+
+from ulsam_deploy._version import __version__
+from ulsam_deploy.device.bundle.kinds import GENERATOR, SARIF_SCHEMA
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.printing import shown_lines
+
+_LEVELS = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning", Verdict.UNVERIFIED: "note"}
+
+
+def sarif(place: str, checks: Sequence[Check]) -> bytes:
+    """The document, UTF-8; ``place`` is the path of what was checked, relative to the repository."""
+    location = {"physicalLocation": {"artifactLocation": {"uri": quote(place)}, "region": {"startLine": 1}}}
+    results = [
+        {
+            "ruleId": check.name,
+            "level": _LEVELS[check.verdict],
+            "message": {"text": shown_lines(check.text or f"{check.subject}: {check.name}: {check.verdict.value}")},
+            "locations": [location],
+            "partialFingerprints": {"check": f"{check.subject}/{check.name}"},
+        }
+        for check in checks
+        if check.verdict in _LEVELS
+    ]
+    rules = [{"id": name} for name in dict.fromkeys(check.name for check in checks if check.verdict in _LEVELS)]
+    driver = {"name": GENERATOR, "version": __version__, "rules": rules}
+    document = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
+    return json.dumps(document, indent=1).encode() + b"\n"
