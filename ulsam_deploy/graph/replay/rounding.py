@@ -49,6 +49,8 @@ _ELEMENTWISE = {
     "hardsigmoid", "elu", "softplus", "pow", "sqrt", "rsqrt", "reciprocal", "leaky_relu", "prelu", "log",
     "mish", "_native_batch_norm_legit_no_training",
 }  # fmt: skip
+#: Divide by a sum of many values.
+_NORMS = {"group_norm", "native_group_norm", "instance_norm", "layer_norm", "native_layer_norm", "softmax", "_softmax"}
 #: Sums or means of many values, which may have one sign.
 _SUMS = frozenset(["mean", "sum", "avg_pool2d", "adaptive_avg_pool2d"])
 
@@ -120,7 +122,7 @@ class Propagation:
         elif name in _SUMS and isinstance(result, Tensor):
             found = self._sum(node, values, known, result)
         else:
-            found = self._drawn(node, values, known, result)
+            found = self._drawn(node, values, known, result, _normalized(node, values) ** 0.5)
         if isinstance(result, Tensor):
             return found + self._own(result)
         return type(result)(f + self._own(r) if isinstance(f, Tensor) else f for f, r in zip(found, result))
@@ -229,7 +231,9 @@ class Propagation:
         total = _of_amounts(node, rounded) * max(1.0, math.sqrt(count / 3))
         return total + _of_amounts(node, other) if isinstance(other, Tensor) else total
 
-    def _drawn(self, node: Node, values: Mapping[Node, Any], known: Mapping[Node, tuple[Any, Any]], result: Any) -> Any:
+    def _drawn(
+        self, node: Node, values: Mapping[Node, Any], known: Mapping[Node, tuple[Any, Any]], result: Any, grows: float
+    ) -> Any:
         """The root mean square change when every input moves by its uncertainty in a random direction."""
         inputs = [used for used in node.all_input_nodes if isinstance(known[used][0], Tensor)]
         alone = operation(node) in _ELEMENTWISE  # then one move of one input at a time gives the exact figure
@@ -241,11 +245,26 @@ class Propagation:
                 if used not in moving:
                     return value
                 signs = torch.randint(0, 2, value.shape, generator=self._generator) * 2 - 1
-                return value + (rounded + other) * signs
+                return value + (rounded * grows + other) * signs
 
             return call(node, moved, torch.float64)
 
         return _spread([changed(moving) for moving in moves], result, 1 if alone else _DRAWS)
+
+
+def _normalized(node: Node, values: Mapping[Node, Any]) -> float:
+    """A third of the number of values whose sum normalizes one element of the result, as for sums; at least 1."""
+    name = operation(node)
+    if name not in _NORMS:
+        return 1.0
+    value = values[node.all_input_nodes[0]]
+    if "softmax" in name:
+        count = value.shape[node.args[1]]
+    elif "instance" in name:
+        count = value[0, 0].numel()
+    else:
+        count = value[0].numel() / (node.args[1] if name == "group_norm" else 1)
+    return max(1.0, float(count) / 3)
 
 
 def _weight(node: Node) -> Node:
