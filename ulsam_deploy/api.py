@@ -11,6 +11,7 @@ from ulsam_deploy.device import verify as evidence
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bundle import Bundle, read_bundle
 from ulsam_deploy.device.errors import CheckFailedError, ExportError, UnavailableError, UsageError
+from ulsam_deploy.device.findings import ReplayDepth
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import EvidenceLevel
@@ -50,6 +51,7 @@ def export(
     device: str = "",
     dla: bool = False,
     require: EvidenceLevel | str = EvidenceLevel.EXPORTED,
+    replay: ReplayDepth | str = ReplayDepth.FAST,
     trust_pickle: bool = False,
     allow_globals: Words = (),
     cache: bool = True,
@@ -88,6 +90,8 @@ def export(
         device: A device profile, such as ``"jetson-orin-jp6"``.
         dla: Export for that device's deep learning accelerator.
         require: The lowest evidence level that counts as success, such as ``"executed"``.
+        replay: On how many batches every module is checked by itself inside each artifact: ``"off"``, ``"fast"`` (two)
+            or ``"full"`` (all probes).
         trust_pickle: Allow the checkpoint's pickle to run any code.
         allow_globals: Globals, as ``module.name``, that the checkpoint's pickle may use.
         cache: Reuse cached results, and add new ones to the cache.
@@ -127,6 +131,7 @@ def export(
         device=device,
         dla=dla,
         require=conversions.level(require),
+        replay=conversions.depth(replay),
         trust_pickle=trust_pickle,
         allow_globals=conversions.words(allow_globals, "allow_globals"),
         cache=cache,

@@ -31,6 +31,7 @@ from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.pipeline import cache_of
 from ulsam_deploy.exporting.prepare import Prepared, prepare
+from ulsam_deploy.exporting.replayed import replayed
 from ulsam_deploy.exporting.workspace import Workspace
 
 
@@ -97,13 +98,13 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
         mapped = ports.map_inputs(inputs, wanted.inputs, question.layout)
         named = dict(zip((spec.name for spec in wanted.inputs), mapped))
         case = Case(guarded, stated.files, named, ports.map_outputs(outputs, wanted.outputs, question.layout))
-        evidence, reproduced = _judge(prepared, case, precision, question.reproduce, progress)
+        evidence, reproduced = _judge(prepared, case, precision, judged, question.reproduce, progress)
         notes = (*prepared.notes, *_notes(case, len(outputs), precision, question))
     return Foreign(engine.target, precision, case, evidence, notes, reproduced)
 
 
 def _judge(
-    prepared: Prepared, case: Case, precision: str, folder: Path | None, progress: Progress
+    prepared: Prepared, case: Case, precision: str, options: ExportOptions, folder: Path | None, progress: Progress
 ) -> tuple[Evidence, bool]:
     """Run and check; for a failure, find where it goes wrong and write a reproduction to ``folder``."""
     golden = prepared.golden.at(precision)
@@ -123,12 +124,19 @@ def _judge(
             inside=ablations.inside,
         )
     evidence = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report, engine=facts)
+    with progress.stage("replay") as said:
+        captured = prepared.network.captured()
+        evidence = replayed(
+            evidence, captured, golden, precision, lambda feed: case.values(feed, prepared.batch)[0],
+            lambda feed: case.run(feed)[0], options.replay,
+        )  # fmt: skip
+        said.append(evidence.verdict.value)
     batch = worst_batch(evidence, golden, next(iter(case.inputs.values())).shape[0])
     inputs = {name: array[batch] for name, array in golden.inputs.items()}
-    if report.verdict is Verdict.FAIL:
+    if evidence.verdict is Verdict.FAIL:
         rows = batch.stop - batch.start
         evidence = located(prepared, evidence, inputs, lambda feed: case.values(feed, rows)[0], precision, progress)
-    if folder is None or report.verdict is Verdict.PASS:
+    if folder is None or evidence.verdict is Verdict.PASS:
         return evidence, False
     found = {name: array[batch] for name, array in produced.items()}
     reproduction.write(folder, case, inputs, _truth(prepared, inputs), found, facts)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from ulsam_deploy.device.commands.arguments import positive, value
-from ulsam_deploy.device.commands.reading import Parser
+from ulsam_deploy.device.commands.reading import Group, Parser
+from ulsam_deploy.device.findings import ReplayDepth
 from ulsam_deploy.device.shapes import parse_shape
 
 
@@ -27,6 +28,16 @@ def add_model_options(parser: Parser) -> None:
     )
     words.add("--trust-pickle", action="store_true", help="let the checkpoint run code while it is read")
     words.add("--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this global")
+
+
+def add_replay(words: Group) -> None:
+    """Declare on how many batches every module is checked by itself."""
+    words.add(
+        "--replay",
+        choices=tuple(depth.value for depth in ReplayDepth),
+        default=ReplayDepth.FAST.value,
+        help="check every module by itself inside the artifact: on no batch, on two, or on all probes (default fast)",
+    )
 
 
 class ModelOptions(TypedDict):

@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from ulsam_deploy.cli.arguments import add_model_options, model_options
+from ulsam_deploy.cli.arguments import add_model_options, add_replay, model_options
 from ulsam_deploy.device import precisions
 from ulsam_deploy.device.commands.answer import Answer, Part, Table
 from ulsam_deploy.device.commands.arguments import add_ci_options, add_preprocessing, add_target, targets_of, value
 from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import Exit, UsageError
+from ulsam_deploy.device.findings import ReplayDepth
 from ulsam_deploy.device.printing import say
 from ulsam_deploy.device.targets import ALL
 from ulsam_deploy.device.types import EvidenceLevel
@@ -76,6 +77,7 @@ def add_words(parser: Parser) -> None:
         metavar="LEVEL",
         help="lowest evidence level that counts as success: " + ", ".join(level.label for level in options.REACHABLE),
     )
+    add_replay(words)
     words.add("--save-config", type=Path, metavar="FILE.toml", help="write these options to a file, and go on")
     words.add("--dry-run", action="store_true", help="print what would be done, or refused; write nothing")
     words.add("--no-cache", action="store_true", help="neither read nor write the cache")
@@ -119,6 +121,7 @@ def options_from(arguments: argparse.Namespace) -> options.ExportOptions:
         device=arguments.device,
         dla=arguments.dla,
         require=arguments.require,
+        replay=ReplayDepth(arguments.replay),
         **model_options(arguments),
         cache=not arguments.no_cache,
     )

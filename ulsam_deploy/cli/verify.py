@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulsam_deploy.cli.arguments import add_host_options, add_model_options, model_options
+from ulsam_deploy.cli.arguments import add_host_options, add_model_options, add_replay, model_options
 from ulsam_deploy.device.commands.answer import Answer
 from ulsam_deploy.device.commands.arguments import add_preprocessing, targets_of, value
 from ulsam_deploy.device.commands.reading import Parser
@@ -48,6 +48,7 @@ def add_words(parser: Parser) -> None:
         help="inputs like the real ones, for the control runs of int8 and as probes",
     )
     against.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked in addition")
+    add_replay(against)
     against.add("--reproduce", type=Path, metavar="DIR", help="write a failure here: inputs, outputs, script")
     against.add("--trust-native", action="store_true", help="let a TensorRT engine, which is code, run")
     against.add("--no-cache", action="store_true", help="neither read nor write the cache")

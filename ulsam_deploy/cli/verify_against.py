@@ -13,7 +13,7 @@ from ulsam_deploy.device.commands.answer import Answer, Part, Table, path_text
 from ulsam_deploy.device.commands.arguments import limits
 from ulsam_deploy.device.commands.ci import Handover, handover
 from ulsam_deploy.device.errors import UsageError
-from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.findings import ReplayDepth, Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import EvidenceLevel
@@ -28,6 +28,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         calibration=arguments.calibration,
         preprocessing=arguments.preprocessing,
         **model_options(arguments),
+        replay=ReplayDepth(arguments.replay),
         cache=not arguments.no_cache,
     )
     question = Question(

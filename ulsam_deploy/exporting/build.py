@@ -15,7 +15,7 @@ from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.cache import key
 from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
-from ulsam_deploy.device.findings import AttentionState, CalibrationSet, Reason, ReasonKind, Verdict
+from ulsam_deploy.device.findings import AttentionState, CalibrationSet, Reason, ReasonKind, ReplayDepth, Verdict
 from ulsam_deploy.device.npz import read_arrays, write_arrays
 from ulsam_deploy.device.parity import Reading
 from ulsam_deploy.device.precisions import CALIBRATED
@@ -25,6 +25,7 @@ from ulsam_deploy.device.verify import execute, latency, runtime_for, worst_batc
 from ulsam_deploy.exporting.ablation import Ablations, ablate, opened
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
 from ulsam_deploy.exporting.prepare import Prepared
+from ulsam_deploy.exporting.replayed import replayed
 from ulsam_deploy.exporting.requests import ArtifactRequest
 from ulsam_deploy.exporting.workspace import Workspace
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
@@ -65,7 +66,7 @@ class _Kept:
 
 def artifact_key(prepared: str, exporter: Exporter, recipe: Recipe, options: ExportOptions) -> str:
     """The cache key of one artifact of the network whose key is ``prepared``."""
-    about = [exporter.target, dataclasses.asdict(recipe), options.device, options.dla]
+    about = [exporter.target, dataclasses.asdict(recipe), options.device, options.dla, options.replay.value]
     return key(prepared, about, exporter.available_in(recipe.precision).detail, _engine(exporter))
 
 
@@ -113,6 +114,7 @@ def build(
     artifact = _export(prepared, exporter, recipe, options, folder)
     try:
         evidence, ablations = _executed(prepared, exporter, artifact, folder)
+        evidence = _replayed(prepared, exporter, recipe, options, artifact, folder, evidence)
         return BuiltArtifact(
             annotated(artifact, evidence, prepared.resolutions), evidence, ablations.outputs, ablations.inside
         )
@@ -191,20 +193,44 @@ def located(
     return dataclasses.replace(evidence, reasons=(*evidence.reasons, place))
 
 
+def _request(prepared: Prepared, recipe: Recipe, options: ExportOptions) -> ExportRequest:
+    split = prepared.network.fused().split
+    ranges = split.ranges if recipe.precision in CALIBRATED and split else None
+    return ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep, recipe.lowerings)
+
+
 def _export(prepared: Prepared, exporter: Exporter, recipe: Recipe, options: ExportOptions, folder: Path) -> Artifact:
     from ulsam_deploy.graph.views import first_block
 
-    fused = prepared.network.fused()
-    ranges = fused.split.ranges if recipe.precision in CALIBRATED and fused.split else None
-    request = ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep, recipe.lowerings)
-    lowered = fused.lowered(exporter.target, exporter.lowering(request))
+    request = _request(prepared, recipe, options)
+    lowered = prepared.network.fused().lowered(exporter.target, exporter.lowering(request))
     artifact = exporter.export(lowered, request, folder)
     facts = dataclasses.replace(artifact.facts, block=first_block(lowered))
     if recipe.precision != "fp32":
         facts = dataclasses.replace(facts, keep=recipe.keep)
-    if ranges:
+    if ranges := request.calibration:
         facts = dataclasses.replace(facts, calibration=CalibrationSet(ranges.digest, ranges.count))
     return dataclasses.replace(artifact, facts=facts)
+
+
+def _replayed(
+    prepared: Prepared,
+    exporter: Exporter,
+    recipe: Recipe,
+    options: ExportOptions,
+    artifact: Artifact,
+    folder: Path,
+    evidence: Evidence,
+) -> Evidence:
+    """``evidence`` with what local replay of the lowered network shows about ``artifact``."""
+    if options.replay is ReplayDepth.OFF:
+        return evidence
+    fused, request = prepared.network.fused(), _request(prepared, recipe, options)
+    lowered = fused.lowered(exporter.target, exporter.lowering(request))
+    golden = prepared.golden.at(artifact.precision)
+    files = [folder / name for name in artifact.files]
+    with opened(runtime_for(artifact.target), files, artifact) as runtime:
+        return replayed(evidence, lowered, golden, artifact.precision, runtime.values, runtime.run, options.replay)
 
 
 def _executed(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Ablations]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import ReplayDepth
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.shapes import parse_shape
 from ulsam_deploy.device.types import EvidenceLevel
@@ -130,6 +131,14 @@ def recipes(value: object) -> Mapping[str, Recipe]:
     from ulsam_deploy.exporting.search import read_recipes
 
     return read_recipes(path(value, "recipes")).targets
+
+
+def depth(value: ReplayDepth | str) -> ReplayDepth:
+    """Convert ``"off"``, ``"fast"`` or ``"full"`` to a depth of the replay."""
+    try:
+        return ReplayDepth(value)
+    except ValueError:
+        raise UsageError(f"replay is {value!r:.200}", expected=", ".join(one.value for one in ReplayDepth)) from None
 
 
 def level(value: EvidenceLevel | str) -> EvidenceLevel:

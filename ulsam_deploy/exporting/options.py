@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import ReplayDepth
 from ulsam_deploy.device.precisions import AUTO, PRECISIONS
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.types import EvidenceLevel
@@ -55,6 +56,7 @@ class ExportOptions(LoadOptions):
         device: The name of a device profile, or empty.
         dla: Export for the deep learning accelerator of ``device``.
         require: The evidence level that every artifact must reach.
+        replay: On how many batches every module is checked by itself inside each artifact.
         cache: Whether results may be cached and reused.
 
     Raises:
@@ -75,6 +77,7 @@ class ExportOptions(LoadOptions):
     device: str = ""
     dla: bool = False
     require: EvidenceLevel = EvidenceLevel.EXPORTED
+    replay: ReplayDepth = ReplayDepth.FAST
     cache: bool = True
 
     def __post_init__(self) -> None:
@@ -155,6 +158,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "device": ("the name of a device profile, or an empty string", lambda value: isinstance(value, str)),
     "require": ("an EvidenceLevel", lambda value: isinstance(value, EvidenceLevel)),
     "allow_globals": ("a tuple of names", _texts),
+    "replay": ("a ReplayDepth", lambda value: isinstance(value, ReplayDepth)),
     **dict.fromkeys(("tune", "dla", "trust_pickle", "cache"), ("True or False", _flag)),
 }
 

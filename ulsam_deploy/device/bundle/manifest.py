@@ -14,7 +14,7 @@ from typing import Any
 
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.errors import RefusedError
-from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Latency, Reason, Report, Scalar, Verdict
+from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Latency, Reason, Replay, Report, Scalar, Verdict
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.types import Block, EvidenceLevel, Refusal, TensorSpec
 
@@ -86,7 +86,8 @@ class FileRecord:
 class Evidence:
     """What was shown about an artifact: its evidence level, what the checks concluded, and what they measured.
 
-    ``parity``, ``latency`` and ``engine`` (the runtime's ``facts()``) are ``None`` if nothing was executed.
+    ``parity``, ``latency`` and ``engine`` (the runtime's ``facts()``) are ``None`` if nothing was executed; ``replay``
+    also if the engine shows no inner values, or it was left out.
     """
 
     level: EvidenceLevel
@@ -95,6 +96,7 @@ class Evidence:
     parity: Report | None = None
     latency: Latency | None = None
     engine: EngineFacts | None = None
+    replay: Replay | None = None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,17 @@ def _beside(*others: str) -> Callable[[Typed], bool]:
 #: How a checkpoint is read.
 _MODEL = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
 #: How one artifact is checked against a checkpoint.
-_AGAINST = ("layout", "precision", "calibration", "reproduce", "probes", "trust_native", "preprocessing", "no_cache")
+_AGAINST = (
+    "layout",
+    "precision",
+    "calibration",
+    "reproduce",
+    "probes",
+    "trust_native",
+    "preprocessing",
+    "replay",
+    "no_cache",
+)
 _SIGNER = ("key", "identity", "issuer")
 _LIMITS = ("time_limit", "memory_limit", "jail")
 #: Of every command.

@@ -36,9 +36,11 @@ from ulsam_deploy.device.findings.parity import (
     Statistic,
     Verdict,
 )
+from ulsam_deploy.device.findings.replay import COVERED, Replay, ReplayDepth, ReplayedModule
 from ulsam_deploy.device.findings.statistics import Interval, Latency, Paired, Summary
 
 __all__ = [
+    "COVERED",
     "ArtifactFacts",
     "AttentionState",
     "AutoFacts",
@@ -58,6 +60,9 @@ __all__ = [
     "Quantized",
     "Reason",
     "ReasonKind",
+    "Replay",
+    "ReplayDepth",
+    "ReplayedModule",
     "Report",
     "ResolutionRow",
     "Retention",

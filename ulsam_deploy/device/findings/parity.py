@@ -51,15 +51,19 @@ class ReasonKind(str, enum.Enum):
     """Which check a reason belongs to, and its severity.
 
     ``output``: an output of the network. ``attention``: an attention block. ``place``: the first module that differs.
+    ``module``: a module by itself, replayed inside the artifact; ``output-note``: an error that is rounding alone.
     ``study``: what was shown without an engine. ``not-run``: why no engine ran it.
     """
 
     OUTPUT_FAULT = "output-fault"
     OUTPUT_DOUBT = "output-doubt"
+    OUTPUT_NOTE = "output-note"
     ATTENTION_FAULT = "attention-fault"
     ATTENTION_DOUBT = "attention-doubt"
     ATTENTION_NOTE = "attention-note"
     PLACE_FAULT = "place-fault"
+    MODULE_FAULT = "module-fault"
+    MODULE_NOTE = "module-note"
     STUDY_FAULT = "study-fault"
     STUDY_NOTE = "study-note"
     NOT_RUN_NOTE = "not-run-note"
@@ -72,7 +76,13 @@ class ReasonKind(str, enum.Enum):
         return Severity.DOUBT if self in _DOUBTS else Severity.NOTE
 
 
-_FAULTS = (ReasonKind.OUTPUT_FAULT, ReasonKind.ATTENTION_FAULT, ReasonKind.PLACE_FAULT, ReasonKind.STUDY_FAULT)
+_FAULTS = (
+    ReasonKind.OUTPUT_FAULT,
+    ReasonKind.ATTENTION_FAULT,
+    ReasonKind.PLACE_FAULT,
+    ReasonKind.MODULE_FAULT,
+    ReasonKind.STUDY_FAULT,
+)
 _DOUBTS = (ReasonKind.OUTPUT_DOUBT, ReasonKind.ATTENTION_DOUBT)
 
 

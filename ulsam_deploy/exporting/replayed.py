@@ -1,0 +1,136 @@
+"""Local replay of an artifact that runs here, and what it means for the verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.errors import UlsamError
+from ulsam_deploy.device.findings import (
+    Reason,
+    ReasonKind,
+    Replay,
+    ReplayDepth,
+    ReplayedModule,
+    Severity,
+    Verdict,
+)
+from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.verify import worst_batch
+
+if TYPE_CHECKING:
+    from ulsam_deploy.graph import Program
+
+__all__ = ["replayed"]
+
+#: An output may be this many times as far off as the same artifact was while every module of it was proven right.
+TWICE = 2.0
+
+Values = Callable[[ArrayMap], ArrayMap]
+
+
+def replayed(
+    evidence: Evidence,
+    program: Program,
+    golden: Golden,
+    precision: str,
+    values: Values,
+    run: Values,
+    depth: ReplayDepth,
+) -> Evidence:
+    """Replay an artifact, and add to its ``evidence`` what was found; the verdict follows.
+
+    A module that is wrong is a fault. Where every module is right, an output's error is rounding that has added up, if
+    the artifact was as far off while its modules were proven; and a comparison of outputs that could not have failed is
+    no doubt any more.
+
+    Args:
+        evidence: What the outputs showed.
+        program: The network, in the form that is nearest to the artifact's.
+        golden: The golden set of the artifact's precision.
+        precision: The artifact's precision.
+        values: Gives every tensor inside the artifact for a batch.
+        run: Gives its outputs for a batch.
+        depth: On how many batches.
+
+    Returns:
+        The evidence; unchanged if nothing is to be replayed, and with a note if it cannot be.
+    """
+    from ulsam_deploy.graph.replay.replaying import Batch, replay
+
+    if depth is ReplayDepth.OFF or evidence.parity is None:
+        return evidence
+    chosen = list(_chosen(evidence, golden, program.batch or 1, depth))
+    feeds = [{name: array[rows] for name, array in golden.inputs.items()} for rows in chosen]
+    try:
+        produced = [run(feed) for feed in feeds]
+        found, shown = replay(
+            program, precision, (Batch(feed, values(feed), out) for feed, out in zip(feeds, produced))
+        )
+    except UlsamError as error:  # not every engine shows its inner values
+        note = Reason(
+            "", ReasonKind.MODULE_NOTE, f"Note: no module was replayed by itself: {error.found.splitlines()[0]}."
+        )
+        return dataclasses.replace(evidence, reasons=(*evidence.reasons, note))
+    honest = [_is_rounding(golden, rows, one.outputs, out) for rows, one, out in zip(chosen, shown, produced)]
+    return _judged(dataclasses.replace(evidence, replay=found), found, honest[0])
+
+
+def _chosen(evidence: Evidence, golden: Golden, size: int, depth: ReplayDepth) -> Iterator[slice]:
+    """The batch with the worst probe, and then one other or all others."""
+    first = worst_batch(evidence, golden, size).start // size * size
+    starts = range(0, len(golden.probes) - size + 1, size)
+    others = [start for start in starts if start != first]
+    yield slice(first, first + size)
+    for start in others if depth is ReplayDepth.FULL else others[len(others) // 2 :][:1]:
+        yield slice(start, start + size)
+
+
+def _is_rounding(golden: Golden, rows: slice, shown: ArrayMap, produced: ArrayMap) -> frozenset[str]:
+    """The outputs that are no farther from the reference than twice the proven run of the same artifact."""
+    return frozenset(
+        name
+        for name, reference in golden.outputs.items()
+        if name in shown and _size(produced[name] - reference[rows]) <= TWICE * _size(shown[name] - reference[rows])
+    )
+
+
+def _size(error: Array) -> float:
+    return float(np.sqrt(np.mean(np.square(error, dtype=np.float64)))) if error.size else 0.0
+
+
+def _judged(evidence: Evidence, replay: Replay, honest: frozenset[str]) -> Evidence:
+    """``evidence`` with the reasons and the verdict that ``replay`` leaves."""
+    reasons: list[Reason] = [_wrong(module, replay) for module in replay.wrong]
+    reasons += [_eased(reason, honest) if replay.proves else reason for reason in evidence.reasons]
+    severities = {reason.kind.severity for reason in reasons}
+    verdict = Verdict.PASS
+    if Severity.FAULT in severities:
+        verdict = Verdict.FAIL
+    elif Severity.DOUBT in severities:
+        verdict = Verdict.INCONCLUSIVE
+    return dataclasses.replace(evidence, verdict=verdict, reasons=tuple(reasons))
+
+
+def _wrong(module: ReplayedModule, replay: Replay) -> Reason:
+    size = "far more than" if module.ratio is None else f"{module.ratio:.3g} times"
+    sentence = (
+        f"Module '{module.module or 'forward'}' ({module.operator}) does not give what PyTorch gives for the inputs "
+        f"that the artifact itself fed into it: it is off by {size} its rounding; {replay.allowed:g} times are allowed."
+    )
+    return Reason(module.module, ReasonKind.MODULE_FAULT, sentence)
+
+
+def _eased(reason: Reason, honest: frozenset[str]) -> Reason:
+    """A note in place of an output's fault or doubt that a proven artifact explains."""
+    if reason.kind is ReasonKind.OUTPUT_DOUBT:
+        return Reason(reason.subject, ReasonKind.OUTPUT_NOTE, f"Note: every module was proven by itself. {reason.text}")
+    if reason.kind is ReasonKind.OUTPUT_FAULT and reason.subject in honest:
+        why = "Every module is right, and their rounding alone adds up to this"
+        return Reason(reason.subject, ReasonKind.OUTPUT_NOTE, f"Note: {why}: {reason.text}")
+    return reason
