@@ -178,7 +178,7 @@ class Walk(Evaluator):
         """Compute ``node`` from what was found before it, and see whether the artifact has its result."""
         values = state.values()
         result = self._value(node, values)
-        if node not in self._varying or isinstance(result, (int, float, bool)):
+        if node not in self._varying or not isinstance(result, (Tensor, tuple, list)):  # sizes, assertions
             return _Found(result)
         exact = is_within(module_of(node) or "", self._floating)
         bound = self._propagation.tolerance(node, values, state.bounds(), result, exact=exact)

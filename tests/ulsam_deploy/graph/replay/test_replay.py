@@ -1,0 +1,173 @@
+"""Local replay: an honest artifact agrees in every form that engines show, and a wrong module is named, in any precision.
+
+The artifact here is torch itself, in the precision and with the fault in question; it shows what an engine would show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.findings import Replay
+from ulsam_deploy.graph import Evaluator, Program, capture
+from ulsam_deploy.graph.modules import module_of
+from ulsam_deploy.graph.replay.replaying import Batch, replay
+from ulsam_deploy.graph.replay.walk import ALLOWED
+
+SHAPE = (3, 16, 16)
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
+Fault = Callable[[str, Any], Any]
+
+
+class Gated(nn.Module):
+    """A convolution, a pool, a softmax over space that weights the features, and a head with a mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
+        self.pool = nn.MaxPool2d(3, 1, 1)
+        self.score = nn.Conv2d(8, 1, 1)
+        self.body = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        scores = self.score(self.pool(x))
+        a = scores.flatten(2).mul(3).softmax(2).view_as(scores)
+        return torch.as_tensor(self.head(torch.relu(self.body(x * (1 + 20 * a))).mean((2, 3))))
+
+
+@pytest.fixture(scope="module")
+def program() -> Program:
+    torch.manual_seed(0)
+    model = Gated().train()
+    with torch.no_grad():
+        for _ in range(20):
+            model(torch.randn(8, *SHAPE))
+    return capture(model.eval(), [SHAPE])
+
+
+class Engine(Evaluator):
+    """Shows every value; ``fault`` changes the result of any module before it goes on."""
+
+    def __init__(self, program: Program, precision: str, fault: Fault) -> None:
+        super().__init__(program, DTYPES[precision])
+        self._fault = fault
+
+    def _value(self, node: Any, values: Any) -> Any:
+        value = super()._value(node, values)
+        name = str(node.target).split(".")[1] if "." in str(node.target) else ""
+        return self._fault(f"{module_of(node)}:{name}", value) if isinstance(value, Tensor) else value
+
+
+def shown(program: Program, precision: str, fault: Fault, number: int) -> Batch:
+    """One batch as the faulty engine computes it."""
+    given = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(number))
+    engine = Engine(program, precision, fault)
+    inside = {
+        f"{node.name}": value.float().numpy()
+        for node, value in engine.every([given])
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    outputs = {name: value.float().numpy() for name, value in engine.run([given]).items()}
+    return Batch({program.inputs[0].name: given.numpy()}, inside, outputs)
+
+
+def found(program: Program, precision: str, fault: Fault, see: Callable[[Batch], Batch] = lambda batch: batch) -> Replay:
+    return replay(program, precision, [see(shown(program, precision, fault, number)) for number in range(2)])[0]
+
+
+def honest(_: str, value: Tensor) -> Tensor:
+    return value
+
+
+def at(place: str, change: Callable[[Tensor], Tensor]) -> Fault:
+    return lambda where, value: change(value) if where == place else value
+
+
+FAULTS = {
+    "relu6 is relu of nothing": ("stem.2", at("stem.2:hardtanh", lambda y: y - 0.3)),
+    "a pool left out": ("pool", at("pool:max_pool2d", lambda y: nn.functional.avg_pool2d(y, 3, 1, 1))),
+    "a map moved by a column": ("", at(":softmax", lambda a: a.roll(1, -1))),
+    "attention uniform": ("", at(":softmax", lambda a: torch.full_like(a, 1 / a.shape[-1]))),
+    "attention gone": ("", at(":softmax", lambda a: a * 0)),
+    "a channel scaled": ("body", at("body:conv2d", lambda y: y * torch.tensor([1.5, *[1] * 7]).view(1, 8, 1, 1).to(y))),
+    "a class score off": ("head", at("head:linear", lambda y: y + torch.tensor([0, 0, 0.5, 0, 0]).to(y))),
+}
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_wrong_module_is_named_in_any_precision(program: Program, name: str, precision: str) -> None:
+    module, fault = FAULTS[name]
+    result = found(program, precision, fault)
+    assert [each.module for each in result.wrong] == [module]
+    assert result.wrong[0].ratio is not None
+    assert result.wrong[0].ratio > 2 * ALLOWED
+    assert not result.proves
+
+
+def fused(batch: Batch) -> Batch:
+    """An engine that folds batch norms and activations shows neither a convolution's own result nor its norm's."""
+    kept = {name: v for name, v in batch.inside.items() if not name.startswith(("conv2d", "getitem", "add", "mul_1"))}
+    return Batch(batch.inputs, kept, batch.outputs)
+
+
+def channels_last(batch: Batch) -> Batch:
+    moved = {name: np.moveaxis(v, 1, -1) if v.ndim == 4 else v for name, v in batch.inside.items()}
+    return Batch(batch.inputs, moved, batch.outputs)
+
+
+def nameless(batch: Batch) -> Batch:
+    """No name helps, and the order says nothing."""
+    names = sorted(batch.inside, key=lambda name: hash(name) % 97)
+    return Batch(batch.inputs, {str(i): batch.inside[name] for i, name in enumerate(names)}, batch.outputs)
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("see", [lambda batch: batch, fused, channels_last, nameless])
+def test_an_honest_artifact_is_proven_whatever_is_shown(
+    program: Program, precision: str, see: Callable[[Batch], Batch]
+) -> None:
+    result = found(program, precision, honest, see)
+    assert result.wrong == ()
+    assert result.proves
+    assert result.worst is not None
+    assert result.worst.ratio is not None
+    assert result.worst.ratio < ALLOWED / 2
+
+
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("name", ["a pool left out", "attention gone", "a class score off"])
+def test_a_wrong_module_is_found_behind_what_is_fused(program: Program, name: str, precision: str) -> None:
+    assert found(program, precision, FAULTS[name][1], fused).wrong
+
+
+def test_what_is_not_shown_is_no_proof(program: Program) -> None:
+    """Without any inner value nothing is known, and nothing is wrong."""
+    result = found(program, "fp32", honest, lambda batch: Batch(batch.inputs, {}, batch.outputs))
+    assert result.wrong == ()
+    assert not result.proves
+    assert not result.outputs
+
+
+def quantized(value: Array, step: float) -> Array:
+    return np.round(value / step) * step
+
+
+@pytest.mark.parametrize(("step", "is_rounding"), [(6 / 255, True), (3.0, False)])
+def test_a_quantized_tensor_is_off_by_half_a_step(program: Program, step: float, is_rounding: bool) -> None:
+    def stored(where: str, value: Tensor) -> Tensor:
+        if where != "stem.2:hardtanh":
+            return value
+        array = quantized(value.numpy(), step) + (0 if is_rounding else 1.0)
+        return torch.from_numpy(array.astype(np.float32))
+
+    batches = [shown(program, "fp32", stored, number) for number in range(2)]
+    assert bool(replay(program, "int8", batches)[0].wrong) is not is_rounding
