@@ -90,8 +90,8 @@ def export(
         device: A device profile, such as ``"jetson-orin-jp6"``.
         dla: Export for that device's deep learning accelerator.
         require: The lowest evidence level that counts as success, such as ``"executed"``.
-        replay: On how many batches every module is checked by itself inside each artifact: ``"off"``, ``"fast"`` (two)
-            or ``"full"`` (all probes).
+        replay: On how many batches every module is checked by itself inside each artifact: ``"off"``, ``"fast"`` (the
+            worst one) or ``"full"`` (all).
         trust_pickle: Allow the checkpoint's pickle to run any code.
         allow_globals: Globals, as ``module.name``, that the checkpoint's pickle may use.
         cache: Reuse cached results, and add new ones to the cache.

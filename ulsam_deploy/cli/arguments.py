@@ -36,7 +36,7 @@ def add_replay(words: Group) -> None:
         "--replay",
         choices=tuple(depth.value for depth in ReplayDepth),
         default=ReplayDepth.FAST.value,
-        help="check every module by itself inside the artifact: on no batch, on two, or on all probes (default fast)",
+        help="check every module by itself in the artifact: on no batch, the worst one, or all (default fast)",
     )
 
 

@@ -15,7 +15,7 @@ COVERED = 0.95
 
 
 class ReplayDepth(str, enum.Enum):
-    """On how many batches modules are replayed: none, two, or all."""
+    """On how many batches modules are replayed: none, the one with the worst probe, or all."""
 
     OFF = "off"
     FAST = "fast"

@@ -223,7 +223,8 @@ class Walk(Evaluator):
             if node in self._ends and not any(_resembles(form.array, end) for end in self._ends[node]):
                 continue
             found.append((form, distance(value, tolerance, form, UNIFORM)))
-            if len(found) > _CANDIDATES and found[-1][1].ratio > ALLOWED:
+            near = found[-1][1].ratio
+            if (near < FITS and not self._quantized) or (len(found) > _CANDIDATES and near > ALLOWED):
                 break
         return sorted(found, key=lambda one: (not (one[0].step and one[1].ratio <= ROUNDED), one[1].ratio))
 

@@ -1,4 +1,4 @@
-"""Local replay: an honest artifact agrees in every form that engines show, and a wrong module is named, in any precision.
+"""Local replay: an honest artifact agrees in every form that engines show; a wrong module is named in any precision.
 
 The artifact here is torch itself, in the precision and with the fault in question; it shows what an engine would show.
 """
@@ -79,7 +79,9 @@ def shown(program: Program, precision: str, fault: Fault, number: int) -> Batch:
     return Batch({program.inputs[0].name: given.numpy()}, inside, outputs)
 
 
-def found(program: Program, precision: str, fault: Fault, see: Callable[[Batch], Batch] = lambda batch: batch) -> Replay:
+def found(
+    program: Program, precision: str, fault: Fault, see: Callable[[Batch], Batch] = lambda batch: batch
+) -> Replay:
     return replay(program, precision, [see(shown(program, precision, fault, number)) for number in range(2)])[0]
 
 
