@@ -19,7 +19,7 @@ MADE = {"PKG-INFO", "setup.cfg"}
 #: Fast tests that read what lies outside the package: every module, every page, the examples, and each kind of data.
 TESTS = (
     *("tests/test_house.py", "tests/test_docs.py", "tests/test_needs.py", "tests/fuzz/test_seeds.py"),
-    *("tests/ulsam_deploy/bundle", "tests/ulsam_deploy/gate", "tests/ulsam_deploy/device/test_profiles.py"),
+    *("tests/ulsam_deploy/device/bundle", "tests/ulsam_deploy/gate", "tests/ulsam_deploy/device/test_profiles.py"),
     *(
         "tests/ulsam_deploy/device/test_errors.py",
         "tests/ulsam_deploy/device/test_plugins.py",

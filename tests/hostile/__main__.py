@@ -120,6 +120,8 @@ def _totals(seen: Sequence[Seen]) -> dict[str, int]:
         "refused": sum(one.code == Exit.REFUSED for one in seen),
         "called broken": sum(one.code == Exit.EXPORT_FAILED for one in seen),
         "failed a check": sum(one.code == Exit.CHECK_FAILED for one in seen),
+        "misused": sum(one.code == Exit.USAGE for one in seen),
+        "not available": sum(one.code == Exit.UNAVAILABLE for one in seen),
         "harmless": sum(one.code in (0, 5) and not one.problems for one in seen),
         "engine crashes contained": sum("crashed (signal" in one.said for one in seen),
         "crashes": sum(one.crashed for one in seen),

@@ -31,9 +31,8 @@ def test_a_part_of_every_kind_is_refused_in_words() -> None:
     assert found["problems"] == {}
     assert {name: found[name] for name in HARM} == dict.fromkeys(HARM, 0)
     assert found["inputs tried"] >= 25
-    assert (
-        found["refused"] + found["called broken"] + found["failed a check"] + found["harmless"] == found["inputs tried"]
-    )
+    ends = ("refused", "called broken", "failed a check", "misused", "not available", "harmless")
+    assert sum(found[name] for name in ends) == found["inputs tried"]
     assert code == 0
 
 

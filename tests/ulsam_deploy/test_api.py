@@ -15,7 +15,7 @@ import pytest
 import ulsam_deploy as ud
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, FileRecord, Manifest, ModelCard
 from ulsam_deploy.device.errors import ExportError, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.device.findings import ArtifactFacts, Reason, ReasonKind, Verdict
+from ulsam_deploy.device.findings import ArtifactFacts, Reason, ReasonKind, ReplayDepth, Verdict
 from ulsam_deploy.device.types import EvidenceLevel, TensorSpec
 from ulsam_deploy.device.verify import Checked
 from ulsam_deploy.exporting import conversions, pipeline
@@ -70,6 +70,7 @@ def test_every_option_is_documented_and_passed_on(asked: Any) -> None:
         "budget": ({"drop": 0.25}, Budget(drop=0.25)), "data": ("d.npz", Path("d.npz")), "tune": (True, True),
         "preprocessing": ("unit", conversions.preprocessing("unit")), "probes": ("p.npz", Path("p.npz")),
         "device": ("rpi4", "rpi4"), "dla": (True, True), "require": ("executed", EvidenceLevel.EXECUTED),
+        "replay": ("full", ReplayDepth.FULL),
         "trust_pickle": (True, True), "allow_globals": ("m.n", ("m.n",)), "cache": (False, False),
         "targets": ("onnx", ("onnx",)),
     }  # fmt: skip

@@ -14,6 +14,8 @@ from typing import BinaryIO
 
 __all__ = ["contents", "opened"]
 
+_CHUNK = 1 << 20
+
 
 def opened(path: Path) -> BinaryIO:
     """Open the regular file at ``path`` for reading bytes, without ever waiting for it; links are followed.
@@ -40,7 +42,9 @@ def contents(path: Path, most: int) -> bytes:
     """The bytes of a regular file; raises :class:`OSError` as :func:`opened`, and for more than ``most`` bytes."""
     with opened(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        data = stream.read(most + 1) if size <= most else b""
+        data = stream.read(size + 1) if size <= most else b""  # a buffer for ``most`` could itself be too large
+        while len(data) > size and len(data) <= most and (more := stream.read(_CHUNK)):  # one that grows, as in /proc
+            data += more
     if size > most or len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes, which no such file has", str(path))
     return data

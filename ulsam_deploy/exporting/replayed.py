@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import (
+    OutputCheck,
     Reason,
     ReasonKind,
     Replay,
     ReplayDepth,
     ReplayedModule,
     Severity,
+    Statistic,
     Verdict,
 )
 from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.parity.noise import relative, scales
+from ulsam_deploy.device.parity.sketch import compact
 from ulsam_deploy.device.verify import worst_batch
 
 if TYPE_CHECKING:
@@ -31,6 +35,8 @@ __all__ = ["replayed"]
 #: The precisions in which a replayed module decides. In int8 honest artifacts were up to 16 times their rounding off,
 #: because a value before and behind a quantizer are two tensors that cannot always be told apart.
 DECIDES = ("fp32", "fp16")
+#: The share of an error that the same batch has to show again: some faults show beside certain images only.
+REPEATED = 0.9
 #: An output may be this many times as far off as the same artifact was while every module of it was proven right.
 TWICE = 2.0
 
@@ -68,7 +74,9 @@ def replayed(
 
     if depth is ReplayDepth.OFF or evidence.parity is None:
         return evidence
-    chosen = list(_chosen(evidence, golden, program.batch or 1, depth))
+    if any(output.statistic is None for output in evidence.parity.outputs):  # nothing of that shape can be compared
+        return evidence
+    chosen = list(_chosen(evidence, golden, program.batch, depth))
     feeds = [{name: array[rows] for name, array in golden.inputs.items()} for rows in chosen]
     try:
         produced = [run(feed) for feed in feeds]
@@ -80,32 +88,43 @@ def replayed(
             "", ReasonKind.MODULE_NOTE, f"Note: no module was replayed by itself: {error.found.splitlines()[0]}."
         )
         return dataclasses.replace(evidence, reasons=(*evidence.reasons, note))
-    honest = [_is_rounding(golden, rows, one.outputs, out) for rows, one, out in zip(chosen, shown, produced)]
+    honest = _is_rounding(evidence, golden, chosen[0], shown[0].outputs, produced[0])
     decides = precision in DECIDES
-    return _judged(dataclasses.replace(evidence, replay=found), found, honest[0], decides=decides)
+    return _judged(dataclasses.replace(evidence, replay=found), found, honest, decides=decides)
 
 
-def _chosen(evidence: Evidence, golden: Golden, size: int, depth: ReplayDepth) -> Iterator[slice]:
-    """The batch with the worst probe, and all others if that was asked for."""
-    first = worst_batch(evidence, golden, size).start // size * size
-    starts = range(0, len(golden.probes) - size + 1, size)
-    others = [start for start in starts if start != first]
-    yield slice(first, first + size)
-    for start in others if depth is ReplayDepth.FULL else []:
-        yield slice(start, start + size)
+def _chosen(evidence: Evidence, golden: Golden, size: int | None, depth: ReplayDepth) -> Iterator[slice]:
+    """The batch with the worst probe as it was run, and all others if that was asked for."""
+    first = worst_batch(evidence, golden, size)
+    yield first
+    if depth is ReplayDepth.FULL:
+        step = size or 1
+        for start in range(0, len(golden.probes) - step + 1, step):
+            if not first.start <= start < first.stop:
+                yield slice(start, start + step)
 
 
-def _is_rounding(golden: Golden, rows: slice, shown: ArrayMap, produced: ArrayMap) -> frozenset[str]:
-    """The outputs that are no farther from the reference than twice the proven run of the same artifact."""
+def _is_rounding(
+    evidence: Evidence, golden: Golden, rows: slice, shown: ArrayMap, produced: ArrayMap
+) -> frozenset[str]:
+    """The outputs whose error this run repeats, and the proven run of the same artifact reaches at least half of."""
+    assert evidence.parity is not None
     return frozenset(
-        name
-        for name, reference in golden.outputs.items()
-        if name in shown and _size(produced[name] - reference[rows]) <= TWICE * _size(shown[name] - reference[rows])
+        check.output
+        for check in evidence.parity.outputs
+        if check.error is not None
+        and _error(check, golden, rows, produced) >= REPEATED * check.error
+        and _error(check, golden, rows, shown) >= check.error / TWICE
     )
 
 
-def _size(error: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(error, dtype=np.float64)))) if error.size else 0.0
+def _error(check: OutputCheck, golden: Golden, rows: slice, outputs: ArrayMap) -> float:
+    """The error of ``outputs`` by the statistic of ``check``, in noise floors; 0 where that is over all probes."""
+    reference = compact(golden.outputs[check.output])
+    delta = compact(np.asarray(outputs[check.output])) - reference[rows]
+    l2, peak = relative(delta, scales(reference)[rows])
+    found = {Statistic.L2: l2 / check.floor.l2, Statistic.PEAK: peak / check.floor.peak}
+    return float(np.max(found[check.statistic])) if check.statistic in found else 0.0
 
 
 def _judged(evidence: Evidence, replay: Replay, honest: frozenset[str], *, decides: bool) -> Evidence:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,8 +101,11 @@ def _budget(table: dict[str, object], source: str) -> DeviceBudget:
         raise UsageError(f"{source} limits nothing", expected=", ".join(_KEYS))
     losses = {key: value for key, value in table.items() if key in BY_KEY}
     defaults = {each.name: each.default for each in dataclasses.fields(DeviceBudget)}
-    plain = {**defaults, **{key: value for key, value in table.items() if key not in BY_KEY}, "losses": losses}
-    return _canonical(codec.decode(DeviceBudget, plain, source, UsageError))
+    endless = {key: value for key, value in losses.items() if value == math.inf}  # how a figure is left out
+    plain = {**defaults, **{key: value for key, value in table.items() if key not in BY_KEY}}
+    plain["losses"] = {**losses, **dict.fromkeys(endless, 0.0)}
+    budget = codec.decode(DeviceBudget, plain, source, UsageError)
+    return _canonical(dataclasses.replace(budget, losses={**budget.losses, **dict.fromkeys(endless, math.inf)}))
 
 
 def _canonical(budget: DeviceBudget) -> DeviceBudget:

@@ -14,6 +14,7 @@ from ulsam_deploy.cli.parser import COMMANDS, build_parser
 from ulsam_deploy.device.commands import config
 from ulsam_deploy.device.errors import RefusedError, UsageError
 from ulsam_deploy.device.profiles.profile import decode_profile, read_profiles
+from ulsam_deploy.device.toml import parse
 
 shared = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x7f", min_codepoint=32), max_size=8)
@@ -55,7 +56,7 @@ def test_words_from_a_file_are_words_or_refused_in_words(tmp_path: Path, table: 
 )
 def test_a_device_profile_is_one_or_refused_in_words(name: str, table: dict[str, Any]) -> None:
     def read() -> None:
-        (found,) = read_profiles(toml({name: table}), "mine.toml").values()
+        (found,) = read_profiles(parse(toml({name: table}), "mine.toml"), "mine.toml").values()
         decode_profile(name, found, "mine.toml")
 
     with pytest.raises(UsageError, match=r"mine\.toml"):  # so little is no profile, however it reads

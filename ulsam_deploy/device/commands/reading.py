@@ -18,9 +18,7 @@ from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.spelling import other_number, unknown
 
 if TYPE_CHECKING:
-    from typing import Unpack
-
-    from _typeshed import SupportsWrite
+    from typing import IO, Unpack
 
 __all__ = ["EXIT_CODES", "DeclaredOption", "Group", "Parser", "Typed", "in_either_number"]
 
@@ -245,7 +243,7 @@ class Parser(argparse.ArgumentParser):
             todo = "put it after the command: ulsam-deploy COMMAND"
         raise unknown(f"there is no option '{name}'", name, options, expected="", todo=todo)
 
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:  # type: ignore[override]
         """Print the help or the version; argparse itself would hide that it could not be written."""
         (file or sys.stdout).write(message)
 

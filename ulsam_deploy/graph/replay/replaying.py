@@ -11,7 +11,7 @@ import torch
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.findings import Replay, ReplayedModule
 from ulsam_deploy.graph.program import Program
-from ulsam_deploy.graph.replay.walk import ALLOWED, Step, Walk
+from ulsam_deploy.graph.replay.walk import ALLOWED, ReplayStep, Walk
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownOutputs:
     """The outputs of one batch as the engine computed them while it showed its inner values."""
 
     outputs: ArrayMap
 
 
-def replay(program: Program, precision: str, batches: Iterable[Batch]) -> tuple[Replay, list[Shown]]:
+def replay(program: Program, precision: str, batches: Iterable[Batch]) -> tuple[Replay, list[ShownOutputs]]:
     """Replay every module of ``program`` inside an artifact of it.
 
     Args:
@@ -42,16 +42,16 @@ def replay(program: Program, precision: str, batches: Iterable[Batch]) -> tuple[
         What was found, and for each batch the outputs that belong to the values shown.
     """
     walk = Walk(program, precision)
-    runs, shown = list[list[Step]](), list[Shown]()
+    runs, shown = list[list[ReplayStep]](), list[ShownOutputs]()
     for batch in batches:
         given = [torch.from_numpy(np.ascontiguousarray(batch.inputs[spec.name])) for spec in program.inputs]
         runs.append(walk.steps(given, batch.inside, batch.outputs))
-        shown.append(Shown(walk.ends))
+        shown.append(ShownOutputs(walk.ends))
     return _summed(runs), shown
 
 
-def _summed(runs: Sequence[Sequence[Step]]) -> Replay:
-    worst: dict[str, Step] = {}
+def _summed(runs: Sequence[Sequence[ReplayStep]]) -> Replay:
+    worst: dict[str, ReplayStep] = {}
     for steps in runs:
         for step in steps:
             if step.module not in worst or _rank(step) > _rank(worst[step.module]):
@@ -71,11 +71,11 @@ def _summed(runs: Sequence[Sequence[Step]]) -> Replay:
     )
 
 
-def _rank(step: Step) -> tuple[bool, float]:
+def _rank(step: ReplayStep) -> tuple[bool, float]:
     return step.wrong, -1.0 if step.ratio is None else step.ratio
 
 
-def _module(step: Step) -> ReplayedModule:
+def _module(step: ReplayStep) -> ReplayedModule:
     ratio = None if step.ratio is None or not np.isfinite(step.ratio) else float(f"{step.ratio:.4g}")
     relative = float(f"{step.relative:.4g}")
     return ReplayedModule(step.module, step.operator, ratio, relative, step.clipped, step.region, step.wrong)

@@ -63,7 +63,7 @@ def operation(node: Node) -> str:
 
 
 @dataclass(frozen=True)
-class Rounding:
+class FormatRounding:
     """What one precision does to values.
 
     Attributes:
@@ -80,18 +80,18 @@ class Rounding:
 
 
 #: What each precision does. In int8, everything between quantizers is float32.
-ROUNDINGS: Mapping[str, Rounding] = {
-    "fp32": Rounding(2.0**-24),
-    "fp16": Rounding(2.0**-11, smallest=2.0**-25),
-    "int8": Rounding(2.0**-24, int8_weights=True),
-    "int8-dynamic": Rounding(2.0**-24, int8_weights=True, int8_inputs=True),
+ROUNDINGS: Mapping[str, FormatRounding] = {
+    "fp32": FormatRounding(2.0**-24),
+    "fp16": FormatRounding(2.0**-11, smallest=2.0**-25),
+    "int8": FormatRounding(2.0**-24, int8_weights=True),
+    "int8-dynamic": FormatRounding(2.0**-24, int8_weights=True, int8_inputs=True),
 }
 
 
 class Propagation:
     """The tolerance of each operator's result, from its inputs and what is already uncertain about them."""
 
-    def __init__(self, rounding: Rounding, constant: Callable[[Node], bool]) -> None:
+    def __init__(self, rounding: FormatRounding, constant: Callable[[Node], bool]) -> None:
         """``constant``: whether a node is a weight, or computed from weights alone."""
         self._rounding, self._constant = rounding, constant
         self._generator = torch.Generator().manual_seed(0)

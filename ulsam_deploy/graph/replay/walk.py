@@ -27,7 +27,7 @@ from ulsam_deploy.graph.replay.tensors import Distance, Form, Inner, distance
 
 #: An honest result is off by at most this many tolerances: 4.1 was the most on real engines.
 ALLOWED = 8.0
-#: Rounding to steps is off by its tolerance, hardly more: such a tensor is the one behind the quantizer, which goes on.
+#: Rounding to steps is off by its tolerance, hardly more: such a tensor is the one behind the quantizer and goes on.
 ROUNDED = 2.0
 #: A run of hidden operators that ends farther off than this is looked into; one that went on with a wrong result fits
 #: better than this with it.
@@ -42,7 +42,7 @@ _CANDIDATES = 4
 
 
 @dataclass(frozen=True)
-class Step:
+class ReplayStep:
     """One operator of the network in one run.
 
     Attributes:
@@ -147,7 +147,7 @@ class Walk(Evaluator):
         return varying
 
     @torch.no_grad()
-    def steps(self, inputs: Sequence[Tensor], inside: ArrayMap, outputs: ArrayMap) -> list[Step]:
+    def steps(self, inputs: Sequence[Tensor], inside: ArrayMap, outputs: ArrayMap) -> list[ReplayStep]:
         """Replay one batch.
 
         Args:
@@ -294,7 +294,7 @@ class Walk(Evaluator):
         seen = found.form is not None or operation(node) not in MOVES
         return isinstance(found.value, Tensor) and found.value.is_floating_point() and (seen or node in self._ends)
 
-    def _row(self, node: Node, state: _State, closed: Mapping[Node, int]) -> Step:
+    def _row(self, node: Node, state: _State, closed: Mapping[Node, int]) -> ReplayStep:
         found = state.found[node]
         ratio, wrong, reached = found.distance.ratio if found.distance else None, found.wrong, True
         if node in self._ends and found.form is None:  # an output that agrees with nothing
@@ -302,7 +302,7 @@ class Walk(Evaluator):
             reached = False
             if seen:
                 ratio, wrong = seen[0][1].ratio, True
-        return Step(
+        return ReplayStep(
             module_of(node) or "",
             operation(node),
             found.form.name if found.form else "",

@@ -193,7 +193,8 @@ def _legacy_globals(data: bytes, name: str) -> frozenset[str]:
         raise broken(name, error) from error
     # The last one lists the storages whose values follow; torch leaves any other with whatever the memory held.
     stored = parts[-1].strings
-    if sorted(stored) != sorted({parts_of[2] for parts_of in parts[-2].persistent if len(parts_of) > 2}):
+    named = {str(parts_of[2]) for parts_of in parts[-2].persistent if len(parts_of) > 2}
+    if sorted(map(str, stored)) != sorted(named):
         raise broken(name, "the storages of its tensors are not those whose values it holds")
     return frozenset().union(*(part.globals for part in parts))
 
