@@ -22,6 +22,7 @@ from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, Usage
 from ulsam_deploy.device.findings import Latency
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
+from ulsam_deploy.device.proven import as_recorded
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.this_machine import proof
 from ulsam_deploy.device.types import Availability, EvidenceLevel, TensorSpec
@@ -262,7 +263,8 @@ def _executed(asked: Execution) -> Evidence:
     bundle = read_bundle(asked.bundle)
     record = bundle.artifact(asked.target, asked.precision)
     assert bundle.golden is not None
-    return execute(
+    found = execute(
         record.target, bundle.files(record), record.inputs, record.outputs, Golden.load(bundle.golden),
         precision=record.precision, timed=asked.timed, threads=asked.threads, provider=asked.provider,
     )  # fmt: skip
+    return as_recorded(found, record.evidence, record.precision)

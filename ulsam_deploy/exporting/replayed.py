@@ -18,13 +18,12 @@ from ulsam_deploy.device.findings import (
     Replay,
     ReplayDepth,
     ReplayedModule,
-    Severity,
     Statistic,
-    Verdict,
 )
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.parity.noise import relative, scales
 from ulsam_deploy.device.parity.sketch import compact
+from ulsam_deploy.device.proven import DECIDES, TWICE, concluded, eased
 from ulsam_deploy.device.verify import worst_batch
 
 if TYPE_CHECKING:
@@ -32,13 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["replayed"]
 
-#: The precisions in which a replayed module decides. In int8 honest artifacts were up to 16 times their rounding off,
-#: because a value before and behind a quantizer are two tensors that cannot always be told apart.
-DECIDES = ("fp32", "fp16")
 #: The share of an error that the same batch has to show again: some faults show beside certain images only.
 REPEATED = 0.9
-#: An output may be this many times as far off as the same artifact was while every module of it was proven right.
-TWICE = 2.0
 
 Values = Callable[[ArrayMap], ArrayMap]
 
@@ -129,15 +123,8 @@ def _error(check: OutputCheck, golden: Golden, rows: slice, outputs: ArrayMap) -
 
 def _judged(evidence: Evidence, replay: Replay, honest: frozenset[str], *, decides: bool) -> Evidence:
     """``evidence`` with the reasons and the verdict that ``replay`` leaves; only notes if it does not decide."""
-    reasons: list[Reason] = [_wrong(module, replay, decides=decides) for module in replay.wrong]
-    reasons += [_eased(reason, honest) if replay.proves and decides else reason for reason in evidence.reasons]
-    severities = {reason.kind.severity for reason in reasons}
-    verdict = Verdict.PASS
-    if Severity.FAULT in severities:
-        verdict = Verdict.FAIL
-    elif Severity.DOUBT in severities:
-        verdict = Verdict.INCONCLUSIVE
-    return dataclasses.replace(evidence, verdict=verdict, reasons=tuple(reasons))
+    reasons = eased(evidence.reasons, honest) if replay.proves and decides else evidence.reasons
+    return concluded(evidence, (*(_wrong(module, replay, decides=decides) for module in replay.wrong), *reasons))
 
 
 def _wrong(module: ReplayedModule, replay: Replay, *, decides: bool) -> Reason:
@@ -149,13 +136,3 @@ def _wrong(module: ReplayedModule, replay: Replay, *, decides: bool) -> Reason:
     if not decides:
         sentence += " In this precision that is a hint: it is not always clear which tensor a quantizer left behind."
     return Reason(module.module, ReasonKind.MODULE_FAULT if decides else ReasonKind.MODULE_NOTE, sentence)
-
-
-def _eased(reason: Reason, honest: frozenset[str]) -> Reason:
-    """A note in place of an output's fault or doubt that a proven artifact explains."""
-    if reason.kind is ReasonKind.OUTPUT_DOUBT:
-        return Reason(reason.subject, ReasonKind.OUTPUT_NOTE, f"Note: every module was proven by itself. {reason.text}")
-    if reason.kind is ReasonKind.OUTPUT_FAULT and reason.subject in honest:
-        why = "Every module is right, and their rounding alone adds up to this"
-        return Reason(reason.subject, ReasonKind.OUTPUT_NOTE, f"Note: {why}: {reason.text}")
-    return reason

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import ulsam_deploy as ud
 from ulsam_deploy.against import Foreign, Question, verify_against
+from ulsam_deploy.cli import main
 from ulsam_deploy.device.findings import ReasonKind, ReplayDepth, Verdict
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.exporting.options import ExportOptions
@@ -100,8 +101,10 @@ def test_rounding_that_adds_up_is_no_fault(norm: Callable[[int], nn.Module], tar
     with torch.no_grad():
         for _ in range(20):
             model(torch.randn(8, *SHAPE))
-    bundle = ud.export(model.eval(), [SHAPE], target, output=tmp_path / "b", cache=False, replay="full")
+    bundle = ud.export(model.eval(), (SHAPE,), target, output=tmp_path / "b", cache=False, replay="full")
     (record,) = bundle.manifest.artifacts
     assert record.evidence.verdict is Verdict.PASS
     assert record.evidence.replay is not None
     assert record.evidence.replay.proves
+    code = main(["verify", str(bundle.root)])
+    assert code == 0, "without PyTorch, what was recorded about the same bytes holds"

@@ -25,6 +25,7 @@ from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.proven import as_recorded
 
 #: The name of this module on the host.
 NAME = "ulsam_deploy.boards.emulate.guest"
@@ -104,7 +105,7 @@ def main() -> None:
 def verify(chosen: Chosen) -> Evidence:
     """The evidence of one artifact."""
     bundle, record, golden = chosen.opened()
-    return evidence.execute(
+    found = evidence.execute(
         record.target,
         bundle.files(record),
         record.inputs,
@@ -114,6 +115,7 @@ def verify(chosen: Chosen) -> Evidence:
         timed=False,
         threads=1,
     )
+    return as_recorded(found, record.evidence, record.precision)
 
 
 def count(chosen: Chosen) -> CountedRun:

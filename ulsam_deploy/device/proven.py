@@ -1,0 +1,67 @@
+"""What local replay means for a verdict: where it is made, and where the same bytes are verified again. Device-safe.
+
+Replay needs the network in PyTorch. A bundle is verified without it, so that the record of its artifact speaks: its
+bytes are the same, and what was proven about them holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from ulsam_deploy.device.bundle import Evidence
+from ulsam_deploy.device.findings import Reason, ReasonKind, Severity, Verdict
+
+__all__ = ["DECIDES", "TWICE", "as_recorded", "concluded", "eased"]
+
+#: The precisions in which a replayed module decides. In int8 honest artifacts were up to 16 times their rounding off,
+#: because a value before and behind a quantizer are two tensors that cannot always be told apart.
+DECIDES = ("fp32", "fp16")
+#: An output may be this many times as far off as the same artifact was while every module of it was proven right.
+TWICE = 2.0
+
+
+def eased(reasons: Sequence[Reason], honest: Collection[str]) -> tuple[Reason, ...]:
+    """``reasons`` about a proven artifact: notes in place of doubts about outputs, and of faults of ``honest`` ones."""
+    return tuple(_eased(reason, honest) for reason in reasons)
+
+
+def _eased(reason: Reason, honest: Collection[str]) -> Reason:
+    if reason.kind is ReasonKind.OUTPUT_DOUBT:
+        return Reason(reason.subject, ReasonKind.OUTPUT_NOTE, f"Note: every module was proven by itself. {reason.text}")
+    if reason.kind is ReasonKind.OUTPUT_FAULT and reason.subject in honest:
+        why = "Every module is right, and their rounding alone adds up to this"
+        return Reason(reason.subject, ReasonKind.OUTPUT_NOTE, f"Note: {why}: {reason.text}")
+    return reason
+
+
+def concluded(evidence: Evidence, reasons: Sequence[Reason]) -> Evidence:
+    """``evidence`` with ``reasons`` in place of its own, and the verdict that they leave."""
+    severities = {reason.kind.severity for reason in reasons}
+    verdict = Verdict.PASS
+    if Severity.FAULT in severities:
+        verdict = Verdict.FAIL
+    elif Severity.DOUBT in severities:
+        verdict = Verdict.INCONCLUSIVE
+    return replace(evidence, verdict=verdict, reasons=tuple(reasons))
+
+
+def as_recorded(evidence: Evidence, recorded: Evidence, precision: str) -> Evidence:
+    """The ``evidence`` of an artifact of a bundle, whose modules may have been proven when it was made.
+
+    Args:
+        evidence: What its outputs show here.
+        recorded: What the bundle records about it.
+        precision: Its precision.
+    """
+    if recorded.replay is None or not recorded.replay.proves or precision not in DECIDES:
+        return evidence
+    before = {one.output: one.error for one in recorded.parity.outputs} if recorded.parity else {}
+    here = {one.output: one.error for one in evidence.parity.outputs} if evidence.parity else {}
+    noted = {reason.subject for reason in recorded.reasons if reason.kind is ReasonKind.OUTPUT_NOTE}
+    honest = {name for name in noted if _is_as_before(here.get(name), before.get(name))}
+    return concluded(evidence, eased(evidence.reasons, honest))
+
+
+def _is_as_before(error: float | None, before: float | None) -> bool:
+    return error is not None and before is not None and error <= TWICE * before
