@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ulsam_deploy.device.commands import words
@@ -87,6 +87,7 @@ def test_a_row_that_has_no_more_to_say_is_left_out_below() -> None:
 CELL = st.text("abc -", max_size=30)
 
 
+@example([["aaaaaaaaa", "", "", ""], ["", "", "", "aaaaaaa"], ["", "a", "", ""]], 20)
 @given(st.integers(1, 7).flatmap(lambda n: st.lists(st.lists(CELL, min_size=n, max_size=n), min_size=1, max_size=4)),
        st.integers(20, 90))  # fmt: skip
 def test_any_table_keeps_all_its_words_within_the_width(rows: list[list[str]], width: int) -> None:

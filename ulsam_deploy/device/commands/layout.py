@@ -48,7 +48,7 @@ def laid_out(columns: Sequence[str], rows: Rows, width: int, gap: int = 2, frame
         return sum(least[i] + gap for i in chosen) <= room
 
     groups, keys = [list[int]()], _keys(rows, len(columns))
-    if not fits(range(min(keys + 1, len(columns)))):
+    if not all(fits([*range(keys), i]) for i in range(keys, len(columns))):  # each may be the first of a further table
         keys = 1
     for i in range(len(columns)):
         if groups[-1] and not fits([*groups[-1], i]) and i >= keys:
