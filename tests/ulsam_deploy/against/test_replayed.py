@@ -101,7 +101,7 @@ def test_rounding_that_adds_up_is_no_fault(norm: Callable[[int], nn.Module], tar
     with torch.no_grad():
         for _ in range(20):
             model(torch.randn(8, *SHAPE))
-    bundle = ud.export(model.eval(), (SHAPE,), target, output=tmp_path / "b", cache=False, replay="full")
+    bundle = ud.export(model.eval(), target, inputs=(SHAPE,), output=tmp_path / "b", cache=False, replay="full")
     (record,) = bundle.manifest.artifacts
     assert record.evidence.verdict is Verdict.PASS
     assert record.evidence.replay is not None
