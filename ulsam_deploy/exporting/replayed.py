@@ -128,11 +128,17 @@ def _judged(evidence: Evidence, replay: Replay, honest: frozenset[str], *, decid
 
 
 def _wrong(module: ReplayedModule, replay: Replay, *, decides: bool) -> Reason:
+    name = f"'{module.module or 'forward'}' ({module.operator})"
     size = "far more than" if module.ratio is None else f"{module.ratio:.3g} times"
-    sentence = ("" if decides else "Note: ") + (
-        f"Module '{module.module or 'forward'}' ({module.operator}) does not give what PyTorch gives for the inputs "
-        f"that the artifact itself fed into it: it is off by {size} its rounding; {replay.allowed:g} times are allowed."
+    off = f"off by {size} its rounding; {replay.allowed:g} times are allowed."
+    if decides:
+        sentence = (
+            f"Module {name} does not give what PyTorch gives for the inputs that the artifact itself fed into it: "
+            f"it is {off}"
+        )
+        return Reason(module.module, ReasonKind.MODULE_FAULT, sentence)
+    sentence = (
+        f"Note: the tensors of module {name} could be told apart in the artifact only so that it is {off} It may be "
+        f"wrong, or a tensor before a quantizer was taken for the one behind it."
     )
-    if not decides:
-        sentence += " In this precision that is a hint: it is not always clear which tensor a quantizer left behind."
-    return Reason(module.module, ReasonKind.MODULE_FAULT if decides else ReasonKind.MODULE_NOTE, sentence)
+    return Reason(module.module, ReasonKind.MODULE_NOTE, sentence)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx import Node
-from torch.fx.node import map_arg
 
 from ulsam_deploy.graph.editing import call
 
@@ -97,9 +96,7 @@ class Propagation:
         self._generator = torch.Generator().manual_seed(0)
 
     @torch.no_grad()
-    def tolerance(
-        self, node: Node, values: Mapping[Node, Any], bounds: Mapping[Node, Any], result: Any, *, exact: bool
-    ) -> Any:
+    def tolerance(self, node: Node, values: Mapping[Node, Any], bounds: Mapping[Node, Any], result: Any) -> Any:
         """Root mean square of what an honest result may be off by; shaped as ``result``.
 
         Args:
@@ -107,15 +104,14 @@ class Propagation:
             values: The values of its inputs, float64.
             bounds: What of them is uncertain: root mean squares, shaped as they are; absent where nothing is.
             result: The operator's float64 result.
-            exact: Whether its weights are left in floating point in any precision.
         """
         name = operation(node)
         if name in MOVES:
             return self._moved(node, values, bounds)
-        known = {used: self._uncertain(node, used, values, bounds, exact) for used in node.all_input_nodes}
+        known = {used: self._uncertain(node, used, values, bounds) for used in node.all_input_nodes}
         if name in _PRODUCTS and isinstance(result, Tensor):
             found = self._product(node, values, known, result)
-            if self._rounding.int8_weights and not exact and self._constant(_weight(node)):
+            if self._rounding.int8_weights and self._constant(_weight(node)):
                 found = (found.square() + self._rounded_weights(node, values).square()).sqrt()
         elif name in _CONTRACTIONS:
             found = self._contraction(node, values, bounds, result)
@@ -137,7 +133,7 @@ class Propagation:
         return self._rounding.unit * (size + rms) + self._rounding.smallest
 
     def _uncertain(
-        self, node: Node, used: Node, values: Mapping[Node, Any], bounds: Mapping[Node, Any], exact: bool
+        self, node: Node, used: Node, values: Mapping[Node, Any], bounds: Mapping[Node, Any]
     ) -> tuple[Any, Any]:
         """What ``used`` may be off by when ``node`` reads it: by rounding to the float format, and otherwise."""
         value = values[used]
@@ -146,7 +142,7 @@ class Propagation:
         other = bounds.get(used, 0.0)
         rounded = self._rounding.unit * value.abs() + self._rounding.smallest
         places = _PRODUCTS.get(operation(node))
-        if places and not exact:
+        if places:
             if self._rounding.int8_weights and used is node.args[places[1]] and self._constant(used):
                 axes = tuple(range(1, value.ndim))
                 step = value.abs().amax(axes, keepdim=True) / _INT8 if axes else value.abs() / _INT8
@@ -315,10 +311,3 @@ def products(node: Node, values: Mapping[Node, Any], result: Any) -> int:
         return 0
     left, right = (values[node.args[place]] for place in places)  # type: ignore[index]
     return result.numel() * _summands(operation(node), left, right)
-
-
-def inputs_of(node: Node) -> list[Node]:
-    """Every node that ``node`` reads."""
-    found: list[Node] = []
-    map_arg((node.args, node.kwargs), lambda used: found.append(used))
-    return found
