@@ -174,10 +174,11 @@ def _inputs(signature: Signature, options: ExportOptions, note: Callable[[str], 
 
 
 def _captured(loaded: source.Source, options: ExportOptions, progress: Progress) -> Program:
-    from ulsam_deploy.graph import capture
+    from ulsam_deploy.graph import capture, check_repeatable
 
     with progress.stage("capture") as said:
         program = capture(loaded.model, loaded.input_shapes, options.batch)
+        check_repeatable(loaded.model, program, loaded.again)
         said.append(", ".join(f"{spec.name} {shape_text(spec.shape)}" for spec in program.inputs))
     return program
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ulsam_deploy.graph.control_runs import measure_floors
+    from ulsam_deploy.graph.determinism import check_repeatable
     from ulsam_deploy.graph.evaluate import Evaluator, batches, of_each
     from ulsam_deploy.graph.fusion import fuse_attention
     from ulsam_deploy.graph.lowering import Lowering, lower
@@ -28,6 +29,7 @@ __all__ = [
     "Signature",
     "batches",
     "capture",
+    "check_repeatable",
     "fuse_attention",
     "lower",
     "make_golden",
@@ -49,6 +51,7 @@ _PLACES = {
     "batches": "evaluate",
     "of_each": "evaluate",
     "capture": "program",
+    "check_repeatable": "determinism",
     "lower": "lowering",
     "make_golden": "reference",
     "module_points": "points",

@@ -147,6 +147,11 @@ def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int 
     return Program(_without_mutations(exported), ports.inputs, ports.outputs)
 
 
+def flat_outputs(model: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """All tensors that ``model`` returns for ``inputs``, in the order of a program's outputs."""
+    return [tensor for _, tensor in _named_outputs(model(*inputs), "")]
+
+
 def _examples(input_shapes: Sequence[Sequence[int]], batch: int | None) -> tuple[Tensor, ...]:
     return tuple(torch.zeros(TRACED_BATCH if batch is None else batch, *shape) for shape in input_shapes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ class Source:
     """A network in ``eval`` mode and what is known about it. ``expected_blocks`` is ``None`` if unknown.
 
     ``reference``, for a network that was converted from something else, is what it must equal in float64: a function
-    from one batch of inputs, in order, to the outputs by name.
+    from one batch of inputs, in order, to the outputs by name. ``again`` builds the network anew, with the same
+    weights, if it comes from a factory.
     """
 
     model: nn.Module
@@ -38,6 +40,7 @@ class Source:
     expected_blocks: int | None
     notes: tuple[str, ...]
     reference: Callable[[Sequence[Tensor]], Mapping[str, Tensor]] | None = None
+    again: Callable[[], nn.Module] | None = None
 
     @property
     def parameters(self) -> int:
@@ -107,8 +110,8 @@ def _from_factory(options: LoadOptions, weights: checkpoint.Checkpoint) -> Sourc
             expected="--input CxHxW, once for each input",
             todo="add, for example, --input 3x224x224",
         )
-    model = checkpoint.from_factory(options.factory, weights).eval()
-    return Source(model, options.factory, {}, options.inputs, None, weights.notes)
+    build = partial(checkpoint.from_factory, options.factory, weights)
+    return Source(build(), options.factory, {}, options.inputs, None, weights.notes, again=build)
 
 
 def _from_memory(options: LoadOptions, given: InMemory) -> Source:
