@@ -5,6 +5,8 @@ A tensor minus itself is zero in any type: models from other tools mix float16 a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import onnx
 from onnx import helper
 
@@ -14,11 +16,12 @@ def softmaxes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return [node for node in model.graph.node if node.op_type == "Softmax"]
 
 
-def ablated(model: onnx.ModelProto, chosen: range) -> onnx.ModelProto:
+def ablated(model: onnx.ModelProto, chosen: Sequence[int]) -> onnx.ModelProto:
     """``model`` with the results of the softmaxes numbered ``chosen`` replaced by zero."""
     edited = onnx.ModelProto()
     edited.CopyFrom(model)
-    for node in softmaxes(edited)[chosen.start : chosen.stop]:
+    found = softmaxes(edited)
+    for node in (found[number] for number in chosen):
         name = node.output[0]
         node.output[0] = alive = f"{name}_alive"
         place = list(edited.graph.node).index(node) + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,21 +70,21 @@ class OnnxExporter(Exporter):
             facts=dataclasses.replace(onnx_model.with_graph(said, model), lowerings=forms),
         )
 
-    def softmaxes(self, model: Path) -> int:
-        """The ``Softmax`` nodes of the graph."""
+    def softmaxes(self, model: Path) -> tuple[str, ...]:
+        """The results of the ``Softmax`` nodes of the graph."""
         import onnx
 
         from . import ablation
 
-        return len(ablation.softmaxes(onnx.load(model, load_external_data=False)))
+        return tuple(node.output[0] for node in ablation.softmaxes(onnx.load(model, load_external_data=False)))
 
-    def ablate(self, model: Path, chosen: range, into: Path) -> bool:
+    def ablate(self, model: Path, chosen: Sequence[int], into: Path) -> bool:
         """Write the same model with the ``chosen`` softmaxes replaced by zero; False if it does not have them."""
         import onnx
 
         from . import ablation
 
-        if self.softmaxes(model) < chosen.stop:
+        if len(self.softmaxes(model)) <= max(chosen):
             return False
         onnx.save(ablation.ablated(onnx.load(model), chosen), into / model.name)
         return True

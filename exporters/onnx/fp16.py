@@ -6,6 +6,8 @@ operator has operands of one type, as strongly typed engines require.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -28,13 +30,57 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     half.CopyFrom(model)
     graph = half.graph
     del graph.value_info[:]
+    kept = _kept_in_float32(graph, {opset.domain: opset.version for opset in half.opset_import})
     for tensor in graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(_half(tensor))
     for node in graph.node:
-        _retype(node)
+        if not kept.intersection(node.output):
+            _retype(node)
     _cast_ends(graph)
     return onnx_model.check(half)
+
+
+def _kept_in_float32(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> set[str]:
+    """Give every input that ONNX defines as float32 only (the scales of Resize) a value of its own that stays so.
+
+    Returns:
+        The names of these values: neither they nor what casts to them must be converted.
+    """
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    constants = (node for node in graph.node if node.op_type == "Constant")
+    weights |= {node.output[0]: node.attribute[0].t for node in constants}
+    kept: set[str] = set()
+    nodes = []
+    for node in graph.node:
+        for place in _only_float32(node, opsets):
+            name, own = node.input[place], f"{node.input[place]}_float32"
+            node.input[place] = own
+            if own in kept:
+                continue
+            kept.add(own)
+            if name in weights:
+                graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(weights[name]), own))
+            else:
+                nodes.append(_cast(name, own, TensorProto.FLOAT))
+        nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return kept
+
+
+def _only_float32(node: onnx.NodeProto, opsets: Mapping[str, int]) -> list[int]:
+    """The inputs of ``node`` that are float32 in every model, by ONNX's own definition of the operator."""
+    if not onnx.defs.has(node.op_type, node.domain):
+        return []
+    schema = onnx.defs.get_schema(node.op_type, opsets.get(node.domain, 1), node.domain)
+    formal = list(schema.inputs)
+    return [
+        place for place, (name, port) in enumerate(zip(node.input, formal)) if name and port.type_str == "tensor(float)"
+    ]
 
 
 def _half(tensor: onnx.TensorProto) -> onnx.TensorProto:

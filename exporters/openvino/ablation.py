@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def softmaxes(model: Any) -> list[Any]:
     return [op for op in model.get_ordered_ops() if op.get_type_name() == "Softmax"]
 
 
-def write_ablated(model: Path, chosen: range, into: Path) -> bool:
+def write_ablated(model: Path, chosen: Sequence[int], into: Path) -> bool:
     """Write ``model`` (``.xml``) to ``into`` with the softmaxes numbered ``chosen``, in execution order, set to zero.
 
     Returns False, and writes nothing, if the model does not have these softmaxes.
@@ -28,9 +29,9 @@ def write_ablated(model: Path, chosen: range, into: Path) -> bool:
     openvino = load_openvino()
     edited = read(model)
     found = softmaxes(edited)
-    if len(found) < chosen.stop:
+    if len(found) <= max(chosen):
         return False
-    for softmax in found[chosen.start : chosen.stop]:
+    for softmax in (found[number] for number in chosen):
         alive = softmax.output(0)
         readers = alive.get_target_inputs()
         zero = openvino.opset13.constant(np.zeros((), alive.get_element_type().to_dtype()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,14 +79,14 @@ class OpenVinoExporter(Exporter):
             ),
         )
 
-    def softmaxes(self, model: Path) -> int:
+    def softmaxes(self, model: Path) -> tuple[str, ...]:
         """The ``Softmax`` operations of the model."""
         from . import ablation
 
         with words_of("OpenVINO", "read the model"), quiet():
-            return len(ablation.softmaxes(ablation.read(model)))
+            return tuple(op.get_friendly_name() for op in ablation.softmaxes(ablation.read(model)))
 
-    def ablate(self, model: Path, chosen: range, into: Path) -> bool:
+    def ablate(self, model: Path, chosen: Sequence[int], into: Path) -> bool:
         """Write the same model with the ``chosen`` softmaxes multiplied by zero; False if it does not have them."""
         from . import ablation
 

@@ -6,6 +6,7 @@ its input minus itself, which is zero in any type.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,16 +31,16 @@ def softmaxes(model: Any) -> list[Any]:
     return [op for op, kind in kinds if kind == "SOFTMAX" or (kind == "DIV" and of_exponentials(op))]
 
 
-def ablated(content: bytes, chosen: range) -> bytes | None:
+def ablated(content: bytes, chosen: Sequence[int]) -> bytes | None:
     """``content`` with the softmaxes numbered ``chosen``, in execution order, set to zero; ``None`` without them."""
     from ai_edge_litert import schema_py_generated as schema
 
     model = tflite_model.read(content)
     found = softmaxes(model)
-    if len(found) < chosen.stop:
+    if len(found) <= max(chosen):
         return None
     model.operatorCodes.append(_difference())
-    for operator in found[chosen.start : chosen.stop]:
+    for operator in (found[number] for number in chosen):
         operator.inputs = np.array([operator.inputs[0]] * 2, np.int32)
         operator.opcodeIndex = len(model.operatorCodes) - 1
         operator.builtinOptionsType = schema.BuiltinOptions.SubOptions

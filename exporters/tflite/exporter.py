@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,14 +79,14 @@ class TFLiteExporter(Exporter):
             ),
         )
 
-    def softmaxes(self, model: Path) -> int:
-        """The number of softmaxes in the model, including those written as ``exp / sum``."""
+    def softmaxes(self, model: Path) -> tuple[str, ...]:
+        """The results of the softmaxes in the model, including those written as ``exp / sum``."""
         from . import ablation
         from . import model as tflite_model
 
-        return len(ablation.softmaxes(tflite_model.read(model.read_bytes())))
+        return tuple(str(op.outputs[0]) for op in ablation.softmaxes(tflite_model.read(model.read_bytes())))
 
-    def ablate(self, model: Path, chosen: range, into: Path) -> bool:
+    def ablate(self, model: Path, chosen: Sequence[int], into: Path) -> bool:
         """Write the same model with the ``chosen`` softmaxes replaced by zero; False if it does not have them."""
         from . import ablation
 

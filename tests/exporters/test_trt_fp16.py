@@ -170,3 +170,29 @@ def test_sums_are_rounded_after_each_chunk_only_where_asked() -> None:
     rounded = rounding.product(ones, column, 16)[0, 0]
     assert abs(exact - 4096 * 0.3) < 0.1
     assert 1 < abs(rounded - exact) < 40
+
+
+def test_what_onnx_defines_as_float32_stays_so() -> None:
+    """The scales of Resize: as a weight of its own, one that a product reads too, a constant node, and computed."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, *name * 2]) for name in ("x", "y"))
+    scales = np.array([1, 1, 1.7, 1.7], np.float32)
+    nodes = [
+        helper.make_node("Constant", [], ["own"], value=numpy_helper.from_array(scales)),
+        helper.make_node("Resize", ["x", "", "weight"], ["a"], name="r0"),
+        helper.make_node("Resize", ["a", "", "own"], ["b"], name="r1"),
+        helper.make_node("Mul", ["weight", "weight"], ["computed"]),
+        helper.make_node("Resize", ["b", "", "computed"], ["y"], name="r2"),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(scales, "weight")])
+    plain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    half = to_fp16(plain)
+    image = np.random.default_rng(0).normal(size=(1, 2, 10, 10)).astype(np.float32)
+    run = [onnxruntime.InferenceSession(m.SerializeToString()).run(None, {"x": image})[0] for m in (plain, half)]
+    assert run[0].shape == run[1].shape
+    np.testing.assert_allclose(run[0], run[1], atol=0.01)
+    held = {tensor.name: tensor.data_type for tensor in half.graph.initializer}
+    assert held == {
+        "weight": TensorProto.FLOAT16,
+        "weight_float32": TensorProto.FLOAT,
+        "own_float32": TensorProto.FLOAT,
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class Case:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
 
-    def run(self, inputs: ArrayMap, without: range | None = None) -> tuple[dict[str, Array], EngineFacts]:
+    def run(self, inputs: ArrayMap, without: Sequence[int] = ()) -> tuple[dict[str, Array], EngineFacts]:
         """Run the artifact; returns its outputs, (P, ...) by the network's names, and the engine's facts.
 
         With ``without``, run its ablation in which the softmaxes of these numbers, in execution order, give zero.
@@ -32,7 +32,7 @@ class Case:
         found = self.guarded.run(*ports, self.feed(inputs), without)
         return {name: found.arrays[port.name] for name, port in self.outputs.items()}, found.facts
 
-    def values(self, inputs: ArrayMap, size: int, without: range | None = None) -> list[dict[str, Array]]:
+    def values(self, inputs: ArrayMap, size: int, without: Sequence[int] = ()) -> list[dict[str, Array]]:
         """Every inner tensor of the artifact, or of such an ablation, for each batch of ``size`` rows of ``inputs``."""
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
         return self.guarded.values(*ports, self.feed(inputs), size, without)

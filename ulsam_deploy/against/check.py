@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,13 @@ from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.parity import AttentionState, Golden, check, is_mixed_up, tolerance_of
+from ulsam_deploy.device.parity import AttentionState, Golden, check, tolerance_of
 from ulsam_deploy.device.precisions import CALIBRATED, NO_CALIBRATION
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Block, EvidenceLevel, TensorSpec
+from ulsam_deploy.device.types import EvidenceLevel, TensorSpec
 from ulsam_deploy.device.verify import verdict_code, worst_batch
+from ulsam_deploy.exporting import identity
 from ulsam_deploy.exporting.ablation import Ablations, Shown, gathered
 from ulsam_deploy.exporting.build import located
 from ulsam_deploy.exporting.network import network_stages
@@ -114,7 +114,7 @@ def _judge(
         said.append(report.verdict.value)
     if (
         any(block.state is AttentionState.INCONCLUSIVE for block in report.blocks)
-        and (ablations := _ablations(prepared, case, golden, produced, progress)).outputs
+        and (ablations := _ablations(prepared, case, golden, progress)).outputs
     ):
         report = check(
             golden,
@@ -122,6 +122,7 @@ def _judge(
             tolerance=tolerance_of(precision),
             artifact_ablations=ablations.outputs,
             inside=ablations.inside,
+            outputs_decide=precision == "fp32",
         )
     evidence = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report, engine=facts)
     with progress.stage("replay") as said:
@@ -143,19 +144,17 @@ def _judge(
     return evidence, True
 
 
-def _ablations(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMap, progress: Progress) -> Ablations:
+def _ablations(prepared: Prepared, case: Case, golden: Golden, progress: Progress) -> Ablations:
     """The results of the artifact's ablations; empty if its softmaxes cannot be matched with the network's blocks."""
     with progress.stage("ablations") as said:
         try:
-            shares = _shares(case.guarded.softmaxes(), prepared.card.blocks)
+            seen = _inside(prepared, case)
+            shares = identity.shares(case.guarded.softmaxes(), seen, [blocks for _, blocks in prepared.watched()])
             if not shares:
-                said.append("none: the softmaxes of this file are not one for each block or subspace")
+                said.append("none: it is not certain which softmaxes of this file are the attention of the blocks")
                 return Ablations()
             found = (Shown(case.run(golden.inputs, share)[0], _inside(prepared, case, share)) for share in shares)
-            ablations = gathered(prepared, _inside(prepared, case), found)
-            if is_mixed_up(golden, produced, ablations.outputs, golden.floors):
-                said.append("none: the softmaxes of this file are in another order than the network's blocks")
-                return Ablations()
+            ablations = gathered(prepared, seen, found)
         except UlsamError as error:  # an ablation is additional evidence, if it can be made
             said.append(f"none: {error.found.splitlines()[0]}")
             return Ablations()
@@ -163,22 +162,13 @@ def _ablations(prepared: Prepared, case: Case, golden: Golden, produced: ArrayMa
     return ablations
 
 
-def _inside(prepared: Prepared, case: Case, without: range | None = None) -> Sequence[ArrayMap]:
+def _inside(prepared: Prepared, case: Case, without: Sequence[int] = ()) -> Sequence[ArrayMap]:
     """All inner values of the artifact, or of an ablation, on each watched batch; empty if they cannot be read."""
     feeds = [feed for feed, _ in prepared.watched()]
     try:
         return case.values({n: np.concatenate([f[n] for f in feeds]) for n in feeds[0]}, prepared.batch, without)
     except UlsamError:  # the outputs of the ablations alone are evidence, too
         return []
-
-
-def _shares(count: int, blocks: Sequence[Block]) -> list[range]:
-    """The softmaxes of each block, in execution order: one, or one for each subspace; empty if there are others."""
-    for sizes in ([1] * len(blocks), [block.subspaces for block in blocks]):
-        if blocks and sum(sizes) == count:
-            ends = list(accumulate(sizes))
-            return [range(end - size, end) for end, size in zip(ends, sizes)]
-    return []
 
 
 def _engine(question: Question) -> type[Runtime]:

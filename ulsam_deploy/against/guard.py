@@ -5,7 +5,7 @@ Standard library and numpy. The process's answer is not trusted either: strict J
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -39,30 +39,30 @@ class Guarded:
         """The inputs and outputs that the artifact declares."""
         return self._do(worker.open_file, self._file)
 
-    def run(self, inputs: Specs, outputs: Specs, feed: ArrayMap, without: range | None = None) -> Outputs:
+    def run(self, inputs: Specs, outputs: Specs, feed: ArrayMap, without: Sequence[int] = ()) -> Outputs:
         """Run all of ``feed``; returns the outputs in PyTorch's layout, and the engine's facts.
 
         With ``without``, run the artifact's ablation in which the softmaxes of these numbers give zero.
         """
-        return self._do(worker.run, Fed(self._file, inputs, outputs, feed, tuple(without or ())))
+        return self._do(worker.run, Fed(self._file, inputs, outputs, feed, tuple(without)))
 
     def values(
-        self, inputs: Specs, outputs: Specs, feed: ArrayMap, size: int, without: range | None = None
+        self, inputs: Specs, outputs: Specs, feed: ArrayMap, size: int, without: Sequence[int] = ()
     ) -> list[dict[str, Array]]:
         """Every inner floating-point tensor of the artifact, or of its ablation, for each batch of ``size`` rows.
 
         The tensors are in the artifact's own layout.
         """
-        found = self._do(worker.values, Fed(self._file, inputs, outputs, feed, tuple(without or ()), size))
+        found = self._do(worker.values, Fed(self._file, inputs, outputs, feed, tuple(without), size))
         batches: dict[str, dict[str, Array]] = {}
         for key, array in found.arrays.items():
             number, _, name = key.partition("/")
             batches.setdefault(number, {})[name] = array
         return list(batches.values())
 
-    def softmaxes(self) -> int:
-        """The number of softmaxes in the artifact; 0 if it cannot be determined."""
-        return self._do(worker.softmaxes, self._file).count
+    def softmaxes(self) -> tuple[str, ...]:
+        """What the artifact's softmaxes give, by the names of its values; empty if they cannot be determined."""
+        return self._do(worker.softmaxes, self._file).names
 
     @property
     def _file(self) -> File:

@@ -83,9 +83,9 @@ class Values:
 
 @dataclass(frozen=True)
 class Softmaxes:
-    """The number of softmaxes."""
+    """What the softmaxes of a file give, by the names of its values, in execution order."""
 
-    count: int
+    names: tuple[str, ...]
 
 
 def open_file(file: File) -> Ports:
@@ -114,7 +114,7 @@ def values(fed: Fed) -> Values:
 
 
 def softmaxes(file: File) -> Softmaxes:
-    """Count the softmaxes of a file; 0 if they cannot be determined."""
+    """Find the softmaxes of a file; none if they cannot be determined."""
     engine = file.runtime()
     return Softmaxes(_exporter(engine).softmaxes(engine.files_of(file.path)[0]))
 
@@ -128,6 +128,6 @@ def _ablation(engine: type[Runtime], files: Sequence[Path], numbers: Sequence[in
     """Write the ablation without the softmaxes of these ``numbers`` into the folder of the job; returns its files."""
     into = Path("ablation")
     into.mkdir()
-    if not _exporter(engine).ablate(files[0], range(numbers[0], numbers[-1] + 1), into):
+    if not _exporter(engine).ablate(files[0], numbers, into):
         raise UnavailableError("no ablation can be made of this file")
     return tuple(engine.files_of(into / files[0].name))

@@ -105,6 +105,7 @@ def execute(
             tolerance=tolerance_of(precision),
             artifact_ablations=ablations,
             inside=seen,
+            outputs_decide=precision == "fp32",
         )
         return Evidence(
             level=EvidenceLevel.EXECUTED,

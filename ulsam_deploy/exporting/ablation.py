@@ -21,6 +21,7 @@ from ulsam_deploy.device.parity.sketch import compact
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact
 from ulsam_deploy.device.verify import produce, runtime_for
+from ulsam_deploy.exporting import identity
 from ulsam_deploy.exporting.prepare import Prepared
 from ulsam_deploy.graph.interfaces import Exporter
 
@@ -49,9 +50,10 @@ class Shown:
 
 
 def ablate(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> Ablations:
-    """Make and run the ablations of ``artifact``, which has one softmax for each block.
+    """Make and run the ablations of ``artifact``.
 
-    Empty if there are no blocks or the exporter cannot make such ablations. Raises :class:`UnavailableError` if its
+    Empty if there are no blocks, the exporter cannot make such ablations, or it is not certain which softmaxes of the
+    file are a block's. Raises :class:`UnavailableError` if its
     engine is not available here.
     """
     engine = runtime_for(exporter.target)
@@ -60,12 +62,12 @@ def ablate(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: P
     inputs = prepared.golden.at(artifact.precision).inputs
     files = [folder / name for name in artifact.files]
 
-    def ablations(place: Path) -> Iterator[Shown | None]:
-        for number in range(len(prepared.golden.blocks)):
+    def ablations(place: Path, chosen: Sequence[tuple[int, ...]]) -> Iterator[Shown | None]:
+        for number, share in enumerate(chosen):
             into = place / str(number)
             into.mkdir()
             try:
-                made = exporter.ablate(files[0], range(number, number + 1), into)
+                made = exporter.ablate(files[0], share, into)
             except UlsamError:  # an ablation is additional evidence: if it cannot be made, the artifact is still valid
                 made = False
             if not made:
@@ -76,7 +78,16 @@ def ablate(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: P
             shutil.rmtree(into)
 
     with scratch() as place, opened(engine, files, artifact) as whole:
-        return gathered(prepared, _values(prepared, whole.values), ablations(place))
+        seen = _values(prepared, whole.values)
+        return gathered(prepared, seen, ablations(place, _shares(prepared, exporter, files[0], seen)))
+
+
+def _shares(prepared: Prepared, exporter: Exporter, file: Path, seen: Sequence[ArrayMap]) -> list[tuple[int, ...]]:
+    try:
+        names = exporter.softmaxes(file)
+    except UlsamError:  # as for the ablations themselves
+        return []
+    return identity.shares(names, seen, [blocks for _, blocks in prepared.watched()])
 
 
 def gathered(prepared: Prepared, seen: Sequence[ArrayMap], ablations: Iterable[Shown | None]) -> Ablations:
@@ -96,6 +107,8 @@ def gathered(prepared: Prepared, seen: Sequence[ArrayMap], ablations: Iterable[S
             return Ablations()
         rows.append({name: compact(array).astype(np.float32) for name, array in ablation.outputs.items()})
         inside.append(_look_inside(prepared, number, seen, ablation.values))
+    if not rows:
+        return Ablations()
     return Ablations({name: np.stack([row[name] for row in rows]) for name in prepared.golden.outputs}, tuple(inside))
 
 

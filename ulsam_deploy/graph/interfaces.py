@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -106,18 +106,22 @@ class Exporter(abc.ABC):
             name: A known profile. Called only for an exporter with :attr:`for_devices`.
         """
 
-    def softmaxes(self, model: Path) -> int:  # noqa: ARG002
-        """The number of softmaxes in the file ``model``, made by any tool; 0 if they cannot be found in this format."""
-        return 0
+    def softmaxes(self, model: Path) -> tuple[str, ...]:  # noqa: ARG002
+        """What the softmaxes of the file ``model``, made by any tool, give: in execution order, by the names of values.
 
-    def ablate(self, model: Path, chosen: range, into: Path) -> bool:  # noqa: ARG002
+        The names are those of :meth:`~ulsam_deploy.device.runtime.Runtime.values`. Empty if softmaxes cannot be found
+        in this format.
+        """
+        return ()
+
+    def ablate(self, model: Path, chosen: Sequence[int], into: Path) -> bool:  # noqa: ARG002
         """Write an ablation of ``model``: the same file, but the ``chosen`` softmaxes give zero.
 
         Everything else stays as it is, quantization scales too.
 
         Args:
             model: The file, made by any tool.
-            chosen: The numbers of the softmaxes of one block, in execution order.
+            chosen: The numbers of the softmaxes of one block, as :meth:`softmaxes` lists them.
             into: The folder for the ablation, which gets the same file name.
 
         Returns:

@@ -53,7 +53,7 @@ def reference_maps(captured: Program, fused: Program, golden: Golden) -> Maps:
 def watched(fused: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[Added]]]:
     """A few inputs of ``golden``, real ones if it has any, in whole batches, and what the blocks compute for them."""
     for feed, blocks in _attended(fused, golden):
-        yield feed, [Added(*_added(x, maps)) for x, maps in blocks]
+        yield feed, [Added(*_added(x, maps), maps) for x, maps in blocks]
 
 
 def _added(x: Array, maps: Array) -> tuple[Array, Array]:

@@ -15,7 +15,6 @@ from ulsam_deploy.device.parity.golden import Golden, PrecisionFloors
 from ulsam_deploy.device.parity.inside import Added, Inside, Reading
 from ulsam_deploy.device.parity.noise import explain, noise_floors, tolerance_of
 from ulsam_deploy.device.parity.probes import make_probes
-from ulsam_deploy.device.parity.retention import is_mixed_up
 from ulsam_deploy.device.thresholds import TOLERANCE
 
 __all__ = [
@@ -36,7 +35,6 @@ __all__ = [
     "ablation_distances",
     "check",
     "explain",
-    "is_mixed_up",
     "make_probes",
     "noise_floors",
     "tolerance_of",

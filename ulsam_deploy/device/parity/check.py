@@ -65,6 +65,7 @@ def check(
     floors: Mapping[str, Floor] | None = None,
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] = (),
+    outputs_decide: bool = False,
 ) -> Report:
     """Check an artifact's outputs against the golden set.
 
@@ -76,6 +77,8 @@ def check(
         floors: Those of the artifact's precision, from control runs in it; by default the golden set's own.
         artifact_ablations: The outputs of the artifact without each block's attention, (B, P, ...) by output. If given,
             they determine the retention.
+        outputs_decide: Only of blocks about which the outputs conclude nothing: in float32, what the outputs show of
+            attention is exact.
         inside: The retention read inside the artifact, one for each block. It decides where the outputs show nothing.
 
     Returns:
@@ -90,7 +93,9 @@ def check(
         return Report(Verdict.FAIL, tolerance, outputs, (), None, tuple(faults))
     blocks = _blocks(golden, arrays, used, tolerance)
     if artifact_ablations:
-        blocks = _overruled(blocks, by_ablations(golden, arrays, artifact_ablations, used))
+        better = by_ablations(golden, arrays, artifact_ablations, used)
+        open_ = [not outputs_decide or block.state is AttentionState.INCONCLUSIVE for block in blocks]
+        blocks = _overruled(blocks, [found if asked else None for found, asked in zip(better, open_)])
     if inside:
         blocks = _overruled(blocks, [_read(block, found) for block, found in zip(blocks, inside)])
     faults += _swapped(golden, arrays, used, tolerance)

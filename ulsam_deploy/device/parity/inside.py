@@ -30,10 +30,14 @@ _SIGMAS = 3.0
 
 @dataclass(frozen=True)
 class Added:
-    """The result of the reference's block, and the part that its attention adds: float64 (N, C, H, W) each."""
+    """What a block of the reference computes, in float64.
+
+    ``result`` and the part of it that its attention adds are (N, C, H, W), its attention ``maps`` (N, g, H, W).
+    """
 
     result: Array
     added: Array
+    maps: Array
 
 
 class Inside:

@@ -69,25 +69,6 @@ def by_ablations(
     return tuple(found)
 
 
-def is_mixed_up(
-    golden: Golden, produced: Mapping[str, Array], artifact_ablations: Mapping[str, Array], floors: Mapping[str, Floor]
-) -> bool:
-    """Whether an ablation of one block's attention seems to remove another block's, if their order is not known.
-
-    The sign of it: the ablation removes all of another block's step, and not its own.
-    """
-    count = len(golden.blocks)
-    own = by_ablations(golden, produced, artifact_ablations, floors)
-    if all(one.state is AttentionState.KEPT for one in own):
-        return False
-    for shift in range(1, count):
-        moved = {name: np.roll(array, shift, 0) for name, array in artifact_ablations.items()}
-        for block, other in enumerate(by_ablations(golden, produced, moved, floors)):
-            if other.state is AttentionState.KEPT and own[(block - shift) % count].state is not AttentionState.KEPT:
-                return True
-    return False
-
-
 def _grain(values: Array) -> float:
     """The grid step of ``values``: the least difference of two of them, but at least the float32 resolution there."""
     distinct = np.unique(np.asarray(values, np.float64))

@@ -17,7 +17,7 @@ def reference(seed: int, size: int = 12) -> Added:
     x = random.normal(1, 1, (1, 4, size, size))
     a = np.exp(random.normal(size=(1, 1, size, size)))
     added = x * a / a.sum()
-    return Added(x + added, added)
+    return Added(x + added, added, a / a.sum())
 
 
 def inside_of(block: Added, *, share: float = 1.0, storage: str = "NCHW", steps: int = 0, noise: float = 0.0) -> Any:
@@ -64,7 +64,7 @@ def test_what_the_next_product_reads_counts_and_not_what_is_made_first() -> None
     inside = Inside()
     for seed in range(3):
         x = np.random.default_rng(seed).integers(1, 100, (1, 4, 12, 12)).astype(float)
-        block = Added(x * 1.002, x * 0.002)
+        block = Added(x * 1.002, x * 0.002, np.full((1, 1, 12, 12), 0.002))
         whole = {"maps": np.full((1, 1, 12, 12), 1.002), "y": block.result, "y8": np.round(block.result)}
         inside.note(block, whole, {"maps": np.ones((1, 1, 12, 12)), "y": x, "y8": x})
     assert inside.reading() == pytest.approx((0, 0, 0), abs=1e-9)
@@ -80,7 +80,7 @@ def test_float16_values_do_not_overflow() -> None:
     inside = Inside()
     for seed in range(3):
         block = reference(seed)
-        large = Added(block.result * 300, block.added * 300)
+        large = Added(block.result * 300, block.added * 300, block.maps)
         halves = [{name: array.astype(np.float16) for name, array in found.items()} for found in inside_of(large)]
         inside.note(large, *halves)
     found = inside.reading()
