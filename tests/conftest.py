@@ -59,6 +59,7 @@ def one_core() -> Iterator[None]:
     """The suite runs a process a core already; building in parallel has tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "local_workers", lambda _asked, _memory: 1)
+        patch.setattr(parallel, "ISOLATE", False)
         yield
 
 

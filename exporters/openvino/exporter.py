@@ -25,6 +25,7 @@ class OpenVinoExporter(Exporter):
     extra = "openvino"
     runtime = "openvino"
     precisions = ("fp32", "fp16", "int8")
+    isolated = True
     lowerings = ("broadcast", "dense_broadcast", "spread", "dense_spread", "take")
 
     def available(self) -> Availability:

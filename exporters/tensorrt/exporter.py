@@ -40,6 +40,7 @@ class TensorRTExporter(Exporter):
     extra = "trt"
     runtime = "tensorrt"
     precisions = ("fp32", "fp16", "int8")
+    isolated = True
     for_devices = True
 
     def available(self) -> Availability:

@@ -30,6 +30,7 @@ class TFLiteExporter(Exporter):
     runtime = "tflite"
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     slow = True
+    isolated = True
     lowerings = ("channels_last", "dense_channels_last")
     dynamic_batch = False  # litert-torch refuses dynamic shapes, and the runtime gave wrong results after resizing
 

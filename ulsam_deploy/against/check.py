@@ -94,6 +94,7 @@ def verify_against(options: ExportOptions, question: Question, progress: Progres
     judged = dataclasses.replace(options, batch=ports.batch_of(inputs) or 1, precisions=(precision,))
     with Workspace(cache_of(judged, None)) as workspace:
         prepared = prepare(network_stages(judged, progress), judged, workspace, progress)
+        prepared.check(precision)
         wanted = prepared.card
         mapped = ports.map_inputs(inputs, wanted.inputs, question.layout)
         named = dict(zip((spec.name for spec in wanted.inputs), mapped))

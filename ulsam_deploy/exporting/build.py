@@ -111,6 +111,7 @@ def build(
     prepared: Prepared, exporter: Exporter, recipe: Recipe, options: ExportOptions, folder: Path
 ) -> BuiltArtifact:
     """Write the artifact of ``exporter`` by ``recipe`` into the empty ``folder``, run it here, and judge it."""
+    prepared.check(recipe.precision)
     artifact = _export(prepared, exporter, recipe, options, folder)
     try:
         evidence, ablations = _executed(prepared, exporter, artifact, folder)

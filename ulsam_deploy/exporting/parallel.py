@@ -1,7 +1,8 @@
-"""Builds targets in parallel: each in its own process, as cores and memory allow, from one captured network.
+"""Builds targets in processes of their own: where that is faster, and where a converter might crash.
 
 Conversion is most of an export, and converters are independent of each other. The network is captured and fused once;
-its program goes to the processes in ``torch.export``'s own file format.
+its program goes to the processes in ``torch.export``'s own file format. A converter in native code may end its process
+on a network that it does not support; the other targets are made all the same.
 """
 
 from __future__ import annotations
@@ -37,8 +38,13 @@ __all__ = ["BuiltElsewhere", "build_in_parallel"]
 
 #: Programs with fewer nodes are converted here: that is faster than importing torch in another process.
 SMALL = 100
+#: Operators of these namespaces exist in every process; others are of the user's own code, and only in the first one.
+KNOWN = frozenset({"aten", "prims", "ulsam"})
 #: Measured memory of a converter and its engine, in bytes, in addition to twice the memory of preparing the network.
 CONVERTER = 1 << 30
+
+#: Whether exporters that ask for it get a process of their own.
+ISOLATE = True
 
 STATE, PROGRAM = "state.pickle", "fused.pt2"
 
@@ -60,13 +66,16 @@ class BuiltElsewhere:
 
 
 def build_in_parallel(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifact, BuiltElsewhere]:
-    """Build the artifacts of ``plan`` in parallel processes; empty if that is not worthwhile.
+    """Build artifacts of ``plan`` in other processes: all where that is faster, or those of isolated exporters.
 
     Artifacts are not timed here: that has to wait until nothing else runs.
     """
     groups = _groups(plan, builder)
     workers = min(len(groups), local_workers(None, CONVERTER + 2 * (peak_rss() or 0))) if groups else 1
-    if workers == 1:
+    if workers == 1 or len(builder.prepared.network.fused().program.exported.graph.nodes) < SMALL:
+        groups = {target: group for target, group in groups.items() if _is_isolated(group)}
+        workers = max(1, min(workers, len(groups)))
+    if not groups:
         return {}
     with builder.progress.stage("targets") as said:
         found = _handed_out(groups, builder, workers)
@@ -75,21 +84,30 @@ def build_in_parallel(plan: ExportPlan, builder: Builder) -> dict[PlannedArtifac
 
 
 def _groups(plan: ExportPlan, builder: Builder) -> Groups:
-    """The artifacts to build in another process, by target; none if the program is small or cannot be handed over.
+    """The artifacts to build, by target; none if they cannot be handed over.
 
-    A search times its artifacts and needs the machine for itself. Operators of the user's own code exist only in this
-    process.
+    A search times its artifacts and needs the machine for itself.
     """
     options = plan.options
-    if options.factory or options.trust_pickle or options.tune or AUTO in options.precisions:
+    if options.tune or AUTO in options.precisions:
         return {}
     found: dict[str, list[PlannedArtifact]] = {}
     for planned in plan.artifacts:
         if planned.exporter and not builder.workspace.holds(builder.key(planned.exporter, planned.request.recipe)):
             found.setdefault(planned.request.target, []).append(planned)
-    if len(found) < 2 or len(builder.prepared.network.fused().program.exported.graph.nodes) < SMALL:
+    if not found or not _is_known(builder.prepared.network.fused().program):
         return {}
     return found
+
+
+def _is_known(program: Program) -> bool:
+    """Whether another process has every operator of ``program``."""
+    targets = {node.target for node in program.exported.graph.nodes if node.op == "call_function"}
+    return all(target.namespace in KNOWN for target in targets if hasattr(target, "namespace"))
+
+
+def _is_isolated(group: Sequence[PlannedArtifact]) -> bool:
+    return ISOLATE and any(planned.exporter and planned.exporter.isolated for planned in group)
 
 
 def _handed_out(groups: Groups, builder: Builder, workers: int) -> dict[PlannedArtifact, BuiltElsewhere]:

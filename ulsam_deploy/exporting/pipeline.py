@@ -74,8 +74,7 @@ def export(options: ExportOptions, progress: Progress | None = None, given: InMe
         check_network(plan, network, workspace)
         prepared = prepare(network, options, workspace, progress)
         builder = Builder(prepared, workspace, options, progress)
-        # A network in memory may use operators of the user's own code, which exist only in this process.
-        elsewhere = build_in_parallel(plan, builder) if given is None else {}
+        elsewhere = build_in_parallel(plan, builder)
         outcomes = tuple(_outcomes(plan.artifacts, builder, elsewhere, writer.folder))
         code = _code(outcomes, options)
         if not any(outcome.built for outcome in outcomes):

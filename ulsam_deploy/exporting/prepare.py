@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bundle import ModelCard
 from ulsam_deploy.device.bundle.manifest import config_value
+from ulsam_deploy.device.elsewhere.failure import Failure
+from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.maps import MAPS
 from ulsam_deploy.device.parity import Added, Golden
 from ulsam_deploy.device.progress import Progress
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["GOLDEN", "Prepared", "prepare", "read_prepared"]
 
 GOLDEN, CARD, RESOLUTION, NOTES = "golden.npz", "card.json", "resolution.json", "notes.json"
+REFUSED = "refused.json"
 
 #: A batch of real inputs, and what the reference's blocks compute for it.
 Watched = tuple[ArrayMap, Sequence[Added]]
@@ -50,6 +53,13 @@ class _Notes:
 
 
 @dataclass(frozen=True)
+class _Refused:
+    """The form in which the precisions that the network does not bear are stored, each with its error."""
+
+    failures: Mapping[str, Failure]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What every artifact of one export is built from and checked against.
 
@@ -62,6 +72,7 @@ class Prepared:
         batch: How many probes are run at once; one if the batch is dynamic.
         notes: What the user should know about the network besides its artifacts.
         watched: A few real inputs and what the reference's blocks compute for them; computed on the first call.
+        refused: The precisions that the network does not bear, such as a float16 that overflows, each with its error.
     """
 
     network: NetworkStages
@@ -72,6 +83,12 @@ class Prepared:
     batch: int
     notes: tuple[str, ...]
     watched: Callable[[], Sequence[Watched]]
+    refused: Mapping[str, Failure] = field(default_factory=dict)
+
+    def check(self, precision: str) -> None:
+        """Raise the error of a ``precision`` that the network does not bear."""
+        if precision in self.refused:
+            raise self.refused[precision].error()
 
 
 def prepare(network: NetworkStages, options: ExportOptions, workspace: Workspace, progress: Progress) -> Prepared:
@@ -111,7 +128,8 @@ def read_prepared(network: NetworkStages, folder: Path, batch: int) -> Prepared:
     kept = codec.decode(_Notes, codec.loads((folder / NOTES).read_bytes(), NOTES), NOTES)
     refusals = (f"{refusal.path} is left as it is: {refusal.reason}" for refusal in card.refusals)
     notes = tuple(dict.fromkeys((*kept.sentences, *network.notes, *refusals)))
-    return Prepared(network, folder, card, golden, found.blocks, batch, notes, watched)
+    refused = codec.decode(_Refused, codec.loads((folder / REFUSED).read_bytes(), REFUSED), REFUSED).failures
+    return Prepared(network, folder, card, golden, found.blocks, batch, notes, watched, refused)
 
 
 def _write_reference(
@@ -129,8 +147,9 @@ def _write_reference(
     with progress.stage("reference") as said:
         golden = make_golden(captured, program, inputs.probes, inputs.names)
         said.append(f"{len(inputs.names)} probes in float64, {len(program.blocks)} reference ablations, noise floors")
-    golden = _with_precision_floors(golden, captured, fused, options, progress)
+    golden, refused = _with_precision_floors(golden, captured, fused, options, progress)
     golden.save(folder / GOLDEN)
+    (folder / REFUSED).write_text(codec.dumps(codec.encode(_Refused(refused), REFUSED)))
     views.reference_maps(captured, program, golden).save(folder / MAPS)
     with progress.stage("resolution lint") as said:
         found = views.resolutions(program, golden)
@@ -140,19 +159,24 @@ def _write_reference(
 
 def _with_precision_floors(
     golden: Golden, captured: Program, fused: FusedNetwork, options: ExportOptions, progress: Progress
-) -> Golden:
-    """``golden`` with the noise floors of every requested precision below fp32."""
+) -> tuple[Golden, dict[str, Failure]]:
+    """``golden`` with the noise floors of every requested precision below fp32, and the errors of those that fail."""
     from ulsam_deploy.graph import measure_floors
 
-    found = {}
+    found, refused = {}, {}
     for precision in options.judged:
         if precision == "fp32":
             continue
         with progress.stage(f"control runs in {precision}") as said:
             ranges = fused.split.ranges if fused.split else None
-            found[precision] = measure_floors(captured, fused.program, golden, precision, ranges)
+            try:
+                found[precision] = measure_floors(captured, fused.program, golden, precision, ranges)
+            except ExportError as error:  # the other precisions are made all the same
+                refused[precision] = Failure.of(error)
+                said.append(f"failed: {error.found}")
+                continue
             said.append(f"{len(found[precision].kept)} of {len(golden.probes)} probes")
-    return dataclasses.replace(golden, precision_floors=found)
+    return dataclasses.replace(golden, precision_floors=found), refused
 
 
 def _card(network: NetworkStages, options: ExportOptions) -> ModelCard:

@@ -19,6 +19,7 @@ from ulsam_deploy.device.parity import Golden, PrecisionFloors, noise_floors
 from ulsam_deploy.device.precisions import NO_CALIBRATION
 from ulsam_deploy.device.types import Calibration
 from ulsam_deploy.graph.evaluate import Evaluator, batches
+from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.program import Program
 from ulsam_deploy.graph.quantized import Fake, Grid, Ranges, observe, rounded_weights
 
@@ -113,6 +114,17 @@ def _run(evaluator: Evaluator, truth: _Truth) -> Run:
     return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in truth.golden.outputs}
 
 
+def _place(truth: _Truth, probe: int) -> str:
+    """Where the network first exceeds float16 on the batch of ``probe``, in words; empty if nowhere in float32."""
+    size = truth.captured.batch or 1
+    start = probe // size * size
+    inputs = [torch.from_numpy(array[start : start + size]) for array in truth.golden.inputs.values()]
+    for node, value in Evaluator(truth.captured, torch.float32).every(inputs):
+        if isinstance(value, Tensor) and value.is_floating_point() and value.abs().max() > torch.finfo(torch.half).max:
+            return f", first in module '{module_of(node) or 'forward'}', which reaches {float(value.abs().max()):.3g}"
+    return ""
+
+
 def _kept(truth: _Truth, runs: Sequence[Run], precision: str) -> tuple[int, ...]:
     """Positions of the probes that the precision can represent; in whole batches, for static artifacts."""
     golden, size = truth.golden, truth.captured.batch or 1
@@ -121,7 +133,8 @@ def _kept(truth: _Truth, runs: Sequence[Run], precision: str) -> tuple[int, ...]
     )
     if 2 * good.sum() < len(good):
         raise ExportError(
-            f"the network overflows float16 on {len(good) - good.sum()} of {len(good)} probes",
+            f"the network overflows float16 on {len(good) - good.sum()} of {len(good)} probes"
+            + _place(truth, int(np.flatnonzero(~good)[0])),
             expected="a network whose activations fit float16",
             todo="use --precision fp32, or probes of the real input range (--probes)",
         )

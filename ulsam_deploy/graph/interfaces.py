@@ -60,6 +60,8 @@ class Exporter(abc.ABC):
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]]
     dynamic_batch: ClassVar[bool] = True
+    #: Whether its converter is native code that may end its process: it gets one of its own.
+    isolated: ClassVar[bool] = False
     #: Whether its converter takes longer than others: when several run in parallel, it is started first.
     slow: ClassVar[bool] = False
     #: The names of the lowerings that it can choose from in fp32; empty if there is only one.

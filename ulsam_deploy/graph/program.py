@@ -16,6 +16,7 @@ from ulsam_deploy.device.errors import ExportError, UsageError
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import Block, Refusal, TensorSpec
 from ulsam_deploy.graph.editing import Editor
+from ulsam_deploy.graph.modules import module_of
 
 #: The batch that a dynamic program is traced with: torch would treat a dimension of size 1 as a constant.
 TRACED_BATCH = 2
@@ -74,6 +75,8 @@ class _Flat(nn.Module):
 def _named_outputs(value: object, name: str) -> list[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
         return [(name, value)]
+    if value is None:  # an auxiliary head that is off in evaluation mode, say
+        return []
     if isinstance(value, Mapping):
         items = [(str(key), item) for key, item in value.items()]
     elif isinstance(value, Sequence) and not isinstance(value, str):
@@ -144,6 +147,7 @@ def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int 
             todo="try --batch 1" if batch is None else "see the cause above; torch.export must succeed on this network",
         ) from error
     ports = _signature(flat, examples, results, batch)
+    _check_autocast(exported)
     return Program(_without_mutations(exported), ports.inputs, ports.outputs)
 
 
@@ -162,27 +166,66 @@ def _run_once(flat: _Flat, examples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             results: tuple[Tensor, ...] = flat(*examples)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         shapes = ", ".join(shape_text(example.shape[1:]) for example in examples)
+        if len(examples[0]) > 1 and _runs(flat, [example[:1] for example in examples]):
+            raise UsageError(
+                f"the network runs on input {shapes} with a batch of 1 only: {_first_line(error)}",
+                expected="a network whose code states no batch size, such as x.flatten(1) and not x.reshape(1, -1)",
+                todo="use --batch 1",
+            ) from error
         raise UsageError(
             f"the network does not run on input {shapes}: {_first_line(error)}",
             expected="the input that the network was built for",
             todo="give it with --input CxHxW (once for each input)",
         ) from error
+    if not results:
+        raise ExportError("the network returns nothing", expected="a tensor, or a tuple, list or mapping of tensors")
     return results
+
+
+def _runs(flat: _Flat, examples: Sequence[Tensor]) -> bool:
+    try:
+        with torch.no_grad():
+            flat(*examples)
+    except (RuntimeError, TypeError, ValueError, IndexError):
+        return False
+    return True
 
 
 def _signature(flat: _Flat, examples: Sequence[Tensor], results: Sequence[Tensor], batch: int | None) -> Signature:
     """The names and shapes of ``examples`` and of the ``results`` of ``flat`` for them, with the requested batch."""
     size = examples[0].shape[:1]
+    for name, result in zip(_output_names(flat.names, results), results):
+        if result.shape[:1] != size:
+            raise ExportError(
+                f"output '{name}' ({shape_text(result.shape)}) does not begin with the batch, which is {size[0]}",
+                expected="outputs whose first axis is the batch, so that each belongs to one input",
+                todo="wrap the network in a module that moves the batch to the front: x.unflatten(0, (batch, -1)) for "
+                "the anchors of all images in one list, h.transpose(0, 1) for the state of an RNN",
+            )
     return Signature(
         tuple(
             TensorSpec(name, (batch, *example.shape[1:]))
             for name, example in zip(_input_names(flat.model, len(examples)), examples)
         ),
         tuple(
-            TensorSpec(name, (batch if result.shape[:1] == size else result.shape[0], *result.shape[1:]))
+            TensorSpec(name, (batch, *result.shape[1:]))
             for name, result in zip(_output_names(flat.names, results), results)
         ),
     )
+
+
+def _check_autocast(exported: ExportedProgram) -> None:
+    """Refuse a network that switches its own precision: the reference would be as coarse as what it judges."""
+    for node in exported.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
+            module = module_of(node)
+            raise ExportError(
+                f"the network computes in {str(value.dtype).removeprefix('torch.')} by itself"
+                + (f", first in module '{module}'" if module else ""),
+                expected="a float32 network: the precision is chosen on export",
+                todo="take torch.autocast or .half() out of its forward method, and use --precision fp16",
+            )
 
 
 def _without_mutations(exported: ExportedProgram) -> ExportedProgram:

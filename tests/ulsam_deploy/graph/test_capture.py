@@ -106,3 +106,43 @@ def test_a_network_that_overwrites_its_input_has_no_output_for_that() -> None:
     given = Evaluator(program).run([-torch.ones(1, 3, 6, 5)])
     assert list(given) == ["output"]
     assert len(program.exported.graph.output_node().args[0]) == 1
+
+
+def test_an_output_that_is_none_is_left_out() -> None:
+    program = capture(Returns(lambda y: {"main": y, "aux": None}), [(3, 6, 5)])
+    assert [spec.name for spec in program.outputs] == ["main"]
+    with pytest.raises(ExportError, match="returns nothing"):
+        capture(Returns(lambda y: (None, [None])), [(3, 6, 5)])
+
+
+@pytest.mark.parametrize("batch", [1, 2, None])
+@pytest.mark.parametrize("value", [lambda y: y.reshape(-1, 4), lambda y: (y, y.mean((2, 3)).expand(3, -1, -1))])
+def test_an_output_that_does_not_begin_with_the_batch_is_refused_by_name(value: object, batch: int | None) -> None:
+    with pytest.raises(ExportError, match=r"output '(logits|output_1)' .* does not begin with the batch"):
+        capture(Returns(value), [(3, 6, 5)], batch)
+
+
+def test_a_batch_that_the_code_states_is_told_from_a_wrong_input() -> None:
+    class Baked(Returns):
+        def __init__(self) -> None:
+            super().__init__(lambda y: self.head(y.reshape(1, -1)))
+            self.head = nn.Linear(4 * 6 * 5, 2)
+
+    with pytest.raises(UsageError, match="with a batch of 1 only") as raised:
+        capture(Baked(), [(3, 6, 5)], None)
+    assert raised.value.todo == "use --batch 1"
+    assert capture(Baked(), [(3, 6, 5)], 1).batch == 1
+    with pytest.raises(UsageError, match="does not run on input"):
+        capture(Baked(), [(3, 7, 5)], None)
+
+
+def test_a_network_that_chooses_its_own_precision_is_refused() -> None:
+    class Mixed(Returns):
+        def forward(self, image: Tensor) -> object:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return super().forward(image)
+
+    with pytest.raises(ExportError, match=r"computes in bfloat16 by itself"):
+        capture(Mixed(), [(3, 6, 5)])
+    with pytest.raises(ExportError, match=r"computes in float16 by itself"):
+        capture(Returns(lambda y: y.half().float()), [(3, 6, 5)])
