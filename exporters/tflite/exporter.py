@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,12 @@ class TFLiteExporter(Exporter):
                 said, operators=_operators(content), lowerings=lowerings.forms(self.target, program, request)
             ),
         )
+
+    def rewrites(self) -> Mapping[Any, Callable[..., Any]]:
+        """What litert-torch does not convert, or converts wrongly, in other operators."""
+        from .rewrites import REWRITES
+
+        return REWRITES
 
     def softmaxes(self, model: Path) -> tuple[str, ...]:
         """The results of the softmaxes in the model, including those written as ``exp / sum``."""

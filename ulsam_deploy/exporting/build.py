@@ -204,7 +204,7 @@ def _export(prepared: Prepared, exporter: Exporter, recipe: Recipe, options: Exp
     from ulsam_deploy.graph.views import first_block
 
     request = _request(prepared, recipe, options)
-    lowered = prepared.network.fused().lowered(exporter.target, exporter.lowering(request))
+    lowered = prepared.network.fused().lowered(exporter, request)
     artifact = exporter.export(lowered, request, folder)
     facts = dataclasses.replace(artifact.facts, block=first_block(lowered))
     if recipe.precision != "fp32":
@@ -227,7 +227,7 @@ def _replayed(
     if options.replay is ReplayDepth.OFF:
         return evidence
     fused, request = prepared.network.fused(), _request(prepared, recipe, options)
-    lowered = fused.lowered(exporter.target, exporter.lowering(request))
+    lowered = fused.lowered(exporter, request)
     golden = prepared.golden.at(artifact.precision)
     files = [folder / name for name in artifact.files]
     with opened(runtime_for(artifact.target), files, artifact) as runtime:

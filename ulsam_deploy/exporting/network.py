@@ -21,14 +21,13 @@ from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.third_party import version
 from ulsam_deploy.exporting.options import ExportOptions
+from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 from ulsam_deploy.inputs import calibration, probes
 from ulsam_deploy.inputs.calibration import CalibrationSplit
 from ulsam_deploy.load import source
 from ulsam_deploy.load.checkpoint import InMemory
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ulsam_deploy.graph import Program, Proof, Signature
 
 __all__ = ["FusedNetwork", "LoadedNetwork", "NetworkInputs", "NetworkStages", "network_stages"]
@@ -66,18 +65,19 @@ class FusedNetwork:
     split: CalibrationSplit | None
     _lowered: dict[tuple[str, object], Program] = field(default_factory=dict, repr=False, compare=False)
 
-    def lowered(self, target: str, lowering: Callable[..., Tensor]) -> Program:
-        """The program with every fused node replaced by ``lowering``, proven equal in float64; computed once for each.
+    def lowered(self, exporter: Exporter, request: ExportRequest) -> Program:
+        """The program as ``exporter`` takes it for ``request``, proven equal in float64; computed once for each.
 
         Raises :class:`ExportError` if it is not equal.
         """
         from ulsam_deploy.graph import lower
 
-        if (target, lowering) not in self._lowered:
-            program = lower(self.program, lowering)
-            self.proof.check(program, f"lowering for {target}")
-            self._lowered[target, lowering] = program
-        return self._lowered[target, lowering]
+        chosen = (exporter.target, exporter.lowering(request))
+        if chosen not in self._lowered:
+            program = lower(self.program, chosen[1], exporter.rewrites())
+            self.proof.check(program, f"lowering for {exporter.target}")
+            self._lowered[chosen] = program
+        return self._lowered[chosen]
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,13 @@ class Exporter(abc.ABC):
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """The torch function that replaces ``ulsam::subspace_attention`` on this target; it has the same signature."""
 
+    def rewrites(self) -> Mapping[Any, Callable[..., Any]]:
+        """What else is replaced for this target's converter, by torch operator.
+
+        Each is a :data:`ulsam_deploy.graph.lowering.Rewrite`; like lowerings, they are proven equal each time.
+        """
+        return {}
+
     @abc.abstractmethod
     def export(self, program: Program, request: ExportRequest, folder: Path) -> Artifact:
         """Write the artifact of an already lowered ``program``.
