@@ -42,9 +42,15 @@ def _broadcast(node: Node) -> Replacement | None:
     if node.kwargs or len(node.args) > 2 or not (isinstance(left, Node) and isinstance(right, Node)):
         return None
     sources = [one.args[0] if _repeats(one) is not None else one for one in (left, right)]
-    if sources == [left, right] or torch.broadcast_shapes(*map(_shape, sources)) != _shape(node):  # type: ignore[arg-type]
+    shapes = [_shape(one) for one in sources]  # type: ignore[arg-type]
+    if sources == [left, right] or _common(*shapes) != _shape(node):
         return None
     return Replacement(node.target, sources)  # type: ignore[arg-type]
+
+
+def _common(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that both are repeated to; empty for different ranks."""
+    return tuple(map(max, left, right)) if len(left) == len(right) else ()
 
 
 def _copies(node: Node) -> Replacement | None:

@@ -39,11 +39,7 @@ def shares(names: Sequence[str], seen: Sequence[ArrayMap], watched: Sequence[Seq
     for block in blocks:
         share = _nearest([one.maps for one in block], given, taken)
         if share is None:
-            parts = list(_parts(block))
-            share = () if len(parts) > 1 else None
-            for part in parts if len(parts) > 1 else ():
-                one = _nearest(part, given, taken | set(share or ()))
-                share = None if one is None or share is None else (*share, *one)
+            share = _of_subspaces(block, given, taken)
         taken.update(share or ())
         found.append(share)
     left = {number: given[number] if given else () for number in range(len(names)) if number not in taken}
@@ -80,13 +76,21 @@ def _fit(block: Sequence[Added], values: Sequence[Sequence[Array | None]]) -> bo
     )
 
 
-def _parts(block: Sequence[Added]) -> Iterator[list[Array]]:
-    """The maps of each subspace, (N, 1, H, W), on each batch."""
+def _of_subspaces(
+    block: Sequence[Added], given: Sequence[Sequence[Array | None]], taken: set[int]
+) -> tuple[int, ...] | None:
+    """The softmax of each subspace; ``None`` if one of them is not found."""
+    share: tuple[int, ...] = ()
     for subspace in range(block[0].maps.shape[1]):
-        yield [one.maps[:, subspace : subspace + 1] for one in block]
+        maps = [one.maps[:, subspace : subspace + 1] for one in block]
+        one = _nearest(maps, given, taken | set(share))
+        if one is None:
+            return None
+        share += one
+    return share
 
 
-def _nearest(maps: Sequence[Array], given: Sequence[Sequence[Array | None]], taken: set[int]) -> tuple[int] | None:
+def _nearest(maps: Sequence[Array], given: Sequence[Sequence[Array | None]], taken: set[int]) -> tuple[int, ...] | None:
     """The softmax that gives ``maps``, (N, g, H, W) on each batch; ``None`` if none of those that are free does."""
     far = {
         number: distance

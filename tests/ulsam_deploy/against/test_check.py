@@ -16,13 +16,12 @@ import pytest
 from onnx import numpy_helper
 
 from ulsam_deploy.against import Foreign, Question, verify_against
-from ulsam_deploy.against.check import _shares
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import Exit, UsageError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.progress import Progress
-from ulsam_deploy.device.types import Artifact, Block
+from ulsam_deploy.device.types import Artifact
 from ulsam_deploy.exporting import pipeline
 from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
@@ -302,16 +301,3 @@ def test_another_network_is_no_sound_int8(small: Path, good_onnx: Path, tmp_path
     }
     assert found["good.onnx"].verdict is not Verdict.FAIL, found["good.onnx"].reasons
     assert found["turned.onnx"].verdict is Verdict.FAIL
-
-
-@pytest.mark.parametrize(
-    ("count", "shares"),
-    [
-        (2, [range(1), range(1, 2)]),  # one a block, as exported here
-        (6, [range(2), range(2, 6)]),  # one a subspace, as everybody writes it
-        (7, []),  # there is another softmax, and nobody knows where
-        (0, []),
-    ],
-)
-def test_which_softmaxes_are_a_blocks(count: int, shares: list[range]) -> None:
-    assert _shares(count, (Block("a", 8, 2, 4, 4), Block("b", 16, 4, 2, 2))) == shares

@@ -125,8 +125,9 @@ def test_an_output_that_does_not_begin_with_the_batch_is_refused_by_name(value: 
 def test_a_batch_that_the_code_states_is_told_from_a_wrong_input() -> None:
     class Baked(Returns):
         def __init__(self) -> None:
-            super().__init__(lambda y: self.head(y.reshape(1, -1)))
-            self.head = nn.Linear(4 * 6 * 5, 2)
+            head = nn.Linear(4 * 6 * 5, 2)
+            super().__init__(lambda y: head(y.reshape(1, -1)))
+            self.head = head
 
     with pytest.raises(UsageError, match="with a batch of 1 only") as raised:
         capture(Baked(), [(3, 6, 5)], None)
