@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ulsam_deploy.device.bundle import Evidence
-from ulsam_deploy.device.findings import Reason, ReasonKind, Severity, Verdict
+from ulsam_deploy.device.findings import Reason, ReasonKind, Replay, Severity, Verdict
 
 __all__ = ["DECIDES", "TWICE", "as_recorded", "concluded", "eased"]
 
@@ -21,12 +21,18 @@ DECIDES = ("fp32", "fp16")
 TWICE = 2.0
 
 
-def eased(reasons: Sequence[Reason], honest: Collection[str]) -> tuple[Reason, ...]:
-    """``reasons`` about a proven artifact: notes in place of doubts about outputs, and of faults of ``honest`` ones."""
-    return tuple(_eased(reason, honest) for reason in reasons)
+def eased(reasons: Sequence[Reason], honest: Collection[str], replay: Replay) -> tuple[Reason, ...]:
+    """``reasons`` about what ``replay`` proves: notes in place of doubts, and of faults of ``honest`` outputs.
+
+    A doubt about a block's attention stays where no operator of the block was seen.
+    """
+    return tuple(_eased(reason, honest, replay) for reason in reasons)
 
 
-def _eased(reason: Reason, honest: Collection[str]) -> Reason:
+def _eased(reason: Reason, honest: Collection[str], replay: Replay) -> Reason:
+    if reason.kind is ReasonKind.ATTENTION_DOUBT and replay.saw(reason.subject.split("#")[0]):
+        text = f"Note: every module of it was proven by itself. {reason.text}"
+        return Reason(reason.subject, ReasonKind.ATTENTION_NOTE, text)
     if reason.kind is ReasonKind.OUTPUT_DOUBT:
         return Reason(reason.subject, ReasonKind.OUTPUT_NOTE, f"Note: every module was proven by itself. {reason.text}")
     if reason.kind is ReasonKind.OUTPUT_FAULT and reason.subject in honest:
@@ -60,7 +66,7 @@ def as_recorded(evidence: Evidence, recorded: Evidence, precision: str) -> Evide
     here = {one.output: one.error for one in evidence.parity.outputs} if evidence.parity else {}
     noted = {reason.subject for reason in recorded.reasons if reason.kind is ReasonKind.OUTPUT_NOTE}
     honest = {name for name in noted if _is_as_before(here.get(name), before.get(name))}
-    return concluded(evidence, eased(evidence.reasons, honest))
+    return concluded(evidence, eased(evidence.reasons, honest, recorded.replay))
 
 
 def _is_as_before(error: float | None, before: float | None) -> bool:

@@ -123,7 +123,7 @@ def _error(check: OutputCheck, golden: Golden, rows: slice, outputs: ArrayMap) -
 
 def _judged(evidence: Evidence, replay: Replay, honest: frozenset[str], *, decides: bool) -> Evidence:
     """``evidence`` with the reasons and the verdict that ``replay`` leaves; only notes if it does not decide."""
-    reasons = eased(evidence.reasons, honest) if replay.proves and decides else evidence.reasons
+    reasons = eased(evidence.reasons, honest, replay) if replay.proves and decides else evidence.reasons
     return concluded(evidence, (*(_wrong(module, replay, decides=decides) for module in replay.wrong), *reasons))
 
 

@@ -7,7 +7,17 @@ import dataclasses
 import pytest
 
 from ulsam_deploy.device.bundle import Evidence
-from ulsam_deploy.device.findings import Floor, OutputCheck, Reason, ReasonKind, Replay, Report, Statistic, Verdict
+from ulsam_deploy.device.findings import (
+    Floor,
+    OutputCheck,
+    Reason,
+    ReasonKind,
+    Replay,
+    ReplayedModule,
+    Report,
+    Statistic,
+    Verdict,
+)
 from ulsam_deploy.device.proven import TWICE, as_recorded
 from ulsam_deploy.device.types import EvidenceLevel
 
@@ -45,6 +55,24 @@ def test_what_was_far_off_only_here_is_a_fault() -> None:
 def test_lost_attention_is_a_fault_whatever_was_proven() -> None:
     found = as_recorded(shown(11.0, FAULT, BLOCK), shown(10.0, NOTE, replay=PROVEN), "fp32")
     assert found.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("module", "ratio", "verdict"),
+    [
+        ("attention.0", 1.0, Verdict.PASS),
+        ("attention", 1.0, Verdict.PASS),
+        ("attention", None, Verdict.INCONCLUSIVE),
+        ("attentions", 1.0, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_attention_without_effect_is_no_doubt_if_its_operators_were_seen(
+    module: str, ratio: float | None, verdict: Verdict
+) -> None:
+    seen = ReplayedModule(module, "softmax", ratio, 0.0, 0.0, 1, wrong=False)
+    doubt = Reason("attention#2", ReasonKind.ATTENTION_DOUBT, "It moves nothing.")
+    recorded = shown(1.0, replay=dataclasses.replace(PROVEN, modules=(seen,)))
+    assert as_recorded(shown(1.0, doubt), recorded, "fp16").verdict is verdict
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,11 @@ class Replay:
         seen = [module for module in self.modules if module.ratio is not None]
         return max(seen, key=lambda module: module.ratio or 0.0, default=None)
 
+    def saw(self, module: str) -> bool:
+        """Whether an operator of ``module``, or of a module inside, was seen by itself."""
+        inside = (one for one in self.modules if f"{one.module}.".startswith(f"{module}.") or module == "forward")
+        return any(one.ratio is not None for one in inside)
+
     @property
     def proves(self) -> bool:
         """Whether every module was right, and they are the whole network."""
