@@ -60,8 +60,8 @@ class Runner:
         if expression.startswith("'"):
             return expression.strip("'")
         if expression.startswith("hashFiles("):
-            found = self.folder / self.value(expression.removeprefix("hashFiles(").removesuffix(")"))
-            return "a hash" if found.is_file() else ""
+            name = self.value(expression.removeprefix("hashFiles(").removesuffix(")"))
+            return "a hash" if (self.folder / name).is_file() else ""
         if expression == "always()":
             return "true"
         name = expression.removeprefix("inputs.")
