@@ -209,6 +209,7 @@ def test_jenkins_and_pre_commit(image: Image) -> None:
     )
     image.sure("pre-commit run --all-files --verbose", "/builds")
     (place / "model.bundle/onnx/model.onnx").write_bytes(b"other")
+    image.sure("git add model.bundle", "/builds")  # pre-commit looks at what is staged
     assert image.bash("pre-commit run --all-files --verbose", "/builds").returncode == 1
 
 
