@@ -7,7 +7,7 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-long test-programs test-slow test-search test-trt test-browser test-docs test-arm hostile fuzz coverage mutants figures \
+.PHONY: demo test test-long test-programs test-slow test-search test-trt test-browser test-docs test-arm test-recipes hostile fuzz coverage mutants figures \
 	docs gpu track check clean
 
 demo: $(READY)
@@ -52,6 +52,11 @@ test-docs: $(READY)
 # Emulated Raspberry Pis: needs qemu-user, gcc and libc6-dev, and the network once.
 test-arm: $(READY)
 	$(PYTEST) --dist load -m arm --durations 10
+
+# Every recipe for CI in an empty folder of bare Debian 12 and 13, Ubuntu 22.04 and 24.04, and both Dockerfiles line by
+# line: needs root's rights, mmdebstrap and the network; logs in build/recipes. An hour.
+test-recipes: $(READY)
+	$(BIN)/pytest -m slow tests/test_recipes.py tests/test_dockerfiles.py
 
 # Runs the command line on every known hostile input, and prints counts by kind.
 hostile: $(READY)

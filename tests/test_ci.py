@@ -8,19 +8,21 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import junitparser
 import pytest
 import yaml
 
-from ulsam_deploy import __version__
+from ulsam_deploy._version import REF, __version__
 from ulsam_deploy.cli.parser import build_parser
 from ulsam_deploy.device.bundle import read_bundle
+from ulsam_deploy.device.checks import Check
+from ulsam_deploy.device.commands.sarif import sarif
+from ulsam_deploy.device.findings import Verdict
+
+from .steps import ACTION, STEPS, Runner, bash
 
 ROOT = Path(__file__).parents[1]
-ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
-STEPS = {step["name"]: step for step in ACTION["runs"]["steps"]}
 GITLAB = yaml.safe_load((ROOT / "examples/ci/gitlab.yml").read_text())
 
 
@@ -45,115 +47,32 @@ def test_no_input_is_ever_part_of_a_script() -> None:
         assert "${{" not in step.get("run", "")
 
 
-def test_nothing_promises_a_package_that_is_not_published() -> None:
-    """Recipes install from the repository's address and the tag of this version."""
+def test_nothing_promises_a_package_or_a_tag_that_is_not_published() -> None:
+    """Recipes install from the repository: from the tag of a release, and before the first from its branch."""
+    released = re.search(rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert f"v{__version__}" == REF if released else REF == "main", "see docs/releasing.md"
     pages = [ROOT / "README.md", ROOT / "action.yml", ROOT / "Dockerfile", *(ROOT / "docs").glob("*.md")]
+    found = []
     for page in [*pages, *(ROOT / "examples/ci").iterdir()]:
         text = page.read_text()
         assert not re.search(r"pip install (--\S+ \S+ )*[\"']?ulsam-deploy\b(?! @)", text), page
-        tags = re.findall(r"ulsam-deploy/ulsam-deploy(?:\.git)?[@#]([\w.]+)", text)
-        assert set(tags) <= {f"v{__version__}"}, page
+        named = re.findall(
+            r"ulsam-deploy/ulsam-deploy(?:\.git)?[@#]([\w.]+)|\b(?:rev:|REF *[:=]) *'?([\w.]+)|\b(v\d+\.\d+\.\d+)", text
+        )
+        refs = {ref for words in named for ref in words if ref}
+        if page.name != "releasing.md":
+            assert refs <= {REF}, page
+            found += [page.name] if refs else []
+    assert sorted(found) == ["Jenkinsfile", "README.md", "ci.md", "emulation.md", "github.yml", "gitlab.yml"]
 
 
 def test_the_example_gives_inputs_that_there_are() -> None:
     workflow = yaml.safe_load((ROOT / "examples/ci/github.yml").read_text())
     (step,) = [step for step in workflow["jobs"]["deploy"]["steps"] if "ulsam-deploy/" in step.get("uses", "")]
     assert set(step["with"]) <= set(ACTION["inputs"])
-    assert step["uses"].endswith(f"@v{__version__}")
+    assert step["uses"].endswith(f"@{REF}")
     used = set(re.findall(r"inputs\.(\w+)", (ROOT / "action.yml").read_text()))
     assert used == set(ACTION["inputs"])
-
-
-#: Steps of other people's actions, and what this project's steps need of them: nothing.
-OTHERS = ("actions/cache@v4", "github/codeql-action/upload-sarif@v3", "actions/upload-artifact@v4")
-
-
-class Runner:
-    """Runs a composite action's steps as GitHub's runner does: ``bash --noprofile --norc -e -o pipefail``.
-
-    Like ``act``, but in a few lines: of the expressions it knows those that ``action.yml`` has, and other people's
-    actions are not run; what they would be given is in ``given``.
-    """
-
-    def __init__(self, folder: Path, **inputs: str) -> None:
-        self.folder = folder
-        self.inputs = {name: spec.get("default", "") for name, spec in ACTION["inputs"].items()} | inputs
-        self.summary = folder / "summary.md"
-        self.context = {
-            "github.action_path": str(ROOT), "github.action_ref": "v0", "github.token": "secret", "github.sha": "abc",
-            "github.job": "deploy", "strategy.job-index": "2", "runner.os": "Linux", "runner.arch": "X64",
-            "env.ULSAM_DEPLOY_CACHE": "", "github.event.pull_request.number": "",
-        }  # fmt: skip
-        self.given: dict[str, dict[str, str]] = {}
-
-    def value(self, expression: str) -> str:
-        """The value of an expression: ``||``, ``&&``, ``==``, ``!=``, a format, a name or a quoted text."""
-        for word, joined in ((" || ", lambda a, b: a or b()), (" && ", lambda a, b: a and b())):
-            first, found, rest = expression.partition(word)
-            if found:
-                return str(joined(self.value(first), lambda rest=rest: self.value(rest)))
-        for word in (" == ", " != "):
-            first, found, rest = expression.partition(word)
-            if found:
-                return "true" if (self.value(first) == self.value(rest)) == (word == " == ") else ""
-        expression = expression.strip()
-        if expression.startswith("format("):
-            form, *words = expression.removeprefix("format(").removesuffix(")").split(", ")
-            return self.value(form).format(*map(self.value, words))
-        if expression.startswith("'"):
-            return expression.strip("'")
-        if expression == "always()":
-            return "true"
-        name = expression.removeprefix("inputs.")
-        return self.filled(self.inputs[name]) if name != expression else self.context[name]
-
-    def filled(self, text: str) -> str:
-        return re.sub(r"\$\{\{ (.*?) \}\}", lambda found: self.value(found[1]), text)
-
-    def wanted(self, step: dict[str, Any]) -> bool:
-        return self.value(step.get("if", "'true'")) != ""
-
-    def run(self, name: str) -> subprocess.CompletedProcess[str]:
-        step = STEPS[name]
-        assert self.wanted(step)
-        environment = {key: self.filled(value) for key, value in step.get("env", {}).items()}
-        places = {"GITHUB_STEP_SUMMARY": str(self.summary), "GITHUB_OUTPUT": str(self.folder / "outputs")}
-        return bash(self.filled(step["run"]), self.folder, GITHUB_REPOSITORY="me/mine", **places, **environment)
-
-    def everything(self) -> tuple[int, str]:
-        """Every step in order, with what the runner does after a failure: the exit code, and the log."""
-        code, log = 0, ""
-        for name, step in STEPS.items():
-            if not self.wanted(step) or (code and "always()" not in step.get("if", "")):
-                continue
-            if "uses" in step:
-                assert step["uses"] in OTHERS
-                self.given[step["uses"]] = {key: self.filled(value) for key, value in step["with"].items()}
-                continue
-            done = self.run(name)
-            code, log = code or done.returncode, log + done.stdout + done.stderr
-        return code, log
-
-    def output(self) -> str:
-        """The action's ``verdict``."""
-        assert ACTION["outputs"]["verdict"]["value"] == "${{ steps.verdict.outputs.verdict }}"
-        assert STEPS["Verdict"]["id"] == "verdict"
-        return (self.folder / "outputs").read_text().splitlines()[-1].removeprefix("verdict=")
-
-
-#: Folders before all others.
-FIRST = ""
-
-
-def bash(script: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    words = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script]
-    whole = {
-        **os.environ,
-        "PATH": f"{FIRST}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "GITHUB_ACTIONS": "true",
-        **environment,
-    }
-    return subprocess.run(words, cwd=folder, env=whole, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +124,8 @@ def test_a_failing_export_fails_the_step_and_the_rest_still_tells(folder: Path, 
     assert "broken.pt" in runner.summary.read_text()
     assert runner.output() == "error"
     assert runner.given["actions/upload-artifact@v4"]["name"] == "ulsam-deploy-deploy-2"
-    (run,) = json.loads((tmp_path / "ulsam-deploy/sarif/export.sarif").read_text())["runs"]
+    sent = runner.given["github/codeql-action/upload-sarif@v3"]["sarif_file"]
+    (run,) = json.loads((tmp_path / sent).read_text())["runs"]
     assert [found["level"] for found in run["results"]] == ["error"]
 
 
@@ -236,6 +156,23 @@ def test_what_is_installed_keeps_to_the_constraints(tmp_path: Path, monkeypatch:
     assert (ROOT / "constraints.txt").is_file()
 
 
+def test_code_scanning_gets_one_run_with_what_every_command_found(tmp_path: Path) -> None:
+    """It refuses two runs of the same tool and category in one upload."""
+    runner = Runner(tmp_path, model="m.pt", sarif="true")
+    (tmp_path / "ulsam-deploy/sarif").mkdir(parents=True)
+    assert runner.run("Collect findings").returncode == 0
+    assert not runner.wanted(STEPS["Upload findings to code scanning"]), "nothing was found out"
+    for name, verdict in (("export", Verdict.PASS), ("verify", Verdict.FAIL), ("gate-times", Verdict.INCONCLUSIVE)):
+        checks = [Check("onnx fp32", "evidence", verdict, name), Check("onnx fp32", name, verdict)]
+        (tmp_path / f"ulsam-deploy/sarif/{name}.sarif").write_bytes(sarif(Path("net.bundle"), checks))
+    assert runner.run("Collect findings").returncode == 0
+    step = STEPS["Upload findings to code scanning"]
+    assert runner.wanted(step)
+    (run,) = json.loads((tmp_path / step["with"]["sarif_file"]).read_text())["runs"]
+    assert [rule["id"] for rule in run["tool"]["driver"]["rules"]] == ["evidence", "gate-times", "verify"]
+    assert [found["level"] for found in run["results"]] == ["warning", "warning", "error", "error"]
+
+
 @pytest.mark.parametrize("old", ["", "17"])
 def test_one_comment_on_the_pull_request_is_made_or_renewed(
     old: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -261,7 +198,8 @@ def said(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, more: str = "
     (folder / "bin").mkdir()
     (folder / "bin" / name).write_text(f'#!/bin/sh\necho "$@" >> {folder}/said\n{more}\n')
     (folder / "bin" / name).chmod(0o755)
-    monkeypatch.setitem(globals(), "FIRST", f"{folder / 'bin'}{os.pathsep}")
+    places = (str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"])
+    monkeypatch.setenv("PATH", os.pathsep.join(places))
 
 
 def test_an_option_is_never_run_as_code(folder: Path) -> None:

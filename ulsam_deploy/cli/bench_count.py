@@ -46,7 +46,7 @@ class CountDocument:
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Count every artifact that the board has an engine for; exit 1 if it exceeds a budget of the profile."""
-    with handover(arguments, arguments.bundle.name) as told:
+    with handover(arguments, arguments.bundle) as told:
         bundle = read_bundle(arguments.bundle)
         counted = emulate.count_bundle(
             bundle, arguments.device, targets_of(arguments), Progress(beat=not arguments.json)

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Measure on all hosts in parallel; each received result is kept, even if other hosts fail."""
     files = {"inputs.npz": arguments.inputs} if arguments.inputs else {}
     outputs = _outputs(arguments)
-    with handover(arguments, arguments.bundle.name, *outputs.values()) as told:
+    with handover(arguments, arguments.bundle, *outputs.values()) as told:
         with sent({"bundle": arguments.bundle}, files) as folder:
             replies = at_hosts(arguments, folder, _words(arguments), (_RESULT,))
         results = {reply.host: result for reply in replies if (result := _result(reply, targets_of(arguments)))}

@@ -47,7 +47,8 @@ def run(arguments: argparse.Namespace) -> Answer:
     from ulsam_deploy.device.findings import Verdict
     from ulsam_deploy.gate import CompareDocument, decide, read_budgets
 
-    with handover(arguments, f"{arguments.current.name} against {arguments.baseline.name}") as told:
+    title = f"{arguments.current.name} against {arguments.baseline.name}"
+    with handover(arguments, arguments.current, title=title) as told:
         budgets = read_budgets(arguments.budget) if arguments.budget else ()
         baseline, current = read_builds(arguments.baseline, arguments.current)
         if not baseline.artifacts:

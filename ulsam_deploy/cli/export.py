@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     from ulsam_deploy.device.progress import Progress
     from ulsam_deploy.exporting.pipeline import export
 
-    with handover(arguments, asked.model.name, apart_from=asked.bundle) as told:
+    with handover(arguments, asked.model, apart_from=asked.bundle) as told:
         result = export(asked, Progress(beat=not arguments.json))
         tell(told, result, asked)
     return answer(result, asked)

@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> Answer:
         check_places(arguments)
         return _planned(sweep)
     _check(sweep, force=arguments.force)
-    with handover(arguments, sweep.title) as told:
+    with handover(arguments, arguments.sweep, title=sweep.title) as told:
         doing = Run(sweep, Progress(beat=not arguments.json))
         workers = local_workers(arguments.workers, sweep.memory)
         with executors.executor(arguments.scheduler, workers, sweep.memory) as executor:

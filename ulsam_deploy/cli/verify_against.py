@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> Answer:
             expected="at most --require executed",
             todo="for more, verify a bundle: ulsam-deploy verify BUNDLE",
         )
-    with handover(arguments, question.artifact.name) as told:
+    with handover(arguments, question.artifact) as told:
         found = verify_against(options, question, Progress(beat=not arguments.json))
         _tell(told, found, arguments)
     document = VerifyAgainstDocument(

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     asked += ["--time-limit", str(arguments.time_limit), "--memory-limit", str(arguments.memory_limit)]
     asked += ["--provider", arguments.provider] if arguments.provider else []
     asked += ["--jail", arguments.jail]
-    with handover(arguments, arguments.path.name) as told:
+    with handover(arguments, arguments.path) as told:
         wanted = {(each.target, each.precision) for each in read_bundle(arguments.path).chosen(targets_of(arguments))}
         with sent({"bundle": arguments.path}) as folder:
             replies = at_hosts(arguments, folder, ["verify", "bundle", "--json", *asked])

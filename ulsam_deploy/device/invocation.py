@@ -11,11 +11,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from ulsam_deploy._version import __version__
+from ulsam_deploy._version import REF
 
 __all__ = ["OURS", "command", "extra", "in_runner", "typed"]
 
-#: The package is not published: it is installed from its repository and a tag.
+#: The package is not published: it is installed from its repository.
 ADDRESS = "git+https://github.com/ulsam-deploy/ulsam-deploy.git"
 
 #: The command of an installed package; :func:`typed` replaces it as the first word by the command that works here.
@@ -43,8 +43,8 @@ def typed(*words: object, on_host: bool = False) -> str:
 
 
 def extra(name: str) -> str:
-    """The command line that installs this version with the optional packages ``name``."""
-    return f"pip install 'ulsam-deploy[{name}] @ {ADDRESS}@v{__version__}'"
+    """The command line that installs this project with the optional packages ``name``."""
+    return f"pip install 'ulsam-deploy[{name}] @ {ADDRESS}@{REF}'"
 
 
 def command(*words: object) -> str:

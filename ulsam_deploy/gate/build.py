@@ -14,7 +14,7 @@ from ulsam_deploy.device.accuracy import Accuracy
 from ulsam_deploy.device.bench.result import Measured, Result
 from ulsam_deploy.device.bundle import Bundle, Evidence
 from ulsam_deploy.device.commands.documents import VerifyDocument
-from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Report, Verdict
+from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Replay, Report, Verdict
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.types import EvidenceLevel, TensorSpec
 
@@ -27,6 +27,7 @@ class Same(enum.Enum):
     NOTHING = "nothing"
     PROBES = "probes and engine"
     DATA = "labelled data and engine"
+    REPLAY = "probes, engine and batches that were replayed"
     PROCESSOR = "emulated processor and batch"
     MACHINE = "machine, threads and batch"
     TIME = "machine, settings and undisturbed conditions"
@@ -52,6 +53,7 @@ class ArtifactFigures:
     report: Report | None = None
     facts: ArtifactFacts | None = None
     accuracy: Accuracy | None = None
+    replay: Replay | None = None
     instructions: Mapping[str, int] = field(default_factory=dict)
     measured: Measured | None = None
     under: Mapping[Same, Mapping[str, str]] = field(default_factory=dict)
@@ -167,6 +169,8 @@ def _shown(
     study = facts.study.parsed if facts and facts.study else None  # what was shown without an engine
     report, engine = evidence.parity or study, _engine(evidence.engine) if evidence.engine else {}
     data = {"samples": str(accuracy.count), "partner": accuracy.partner, **engine} if accuracy else {}
+    same = {"probes": probes, **engine}
+    batches = str(evidence.replay.batches) if evidence.replay else ""
     return ArtifactFigures(
         target,
         precision,
@@ -179,7 +183,8 @@ def _shown(
         report=report,
         facts=facts,
         accuracy=accuracy,
-        under={Same.PROBES: {"probes": probes, **engine}, Same.DATA: data},
+        replay=evidence.replay,
+        under={Same.PROBES: same, Same.DATA: data, Same.REPLAY: {**same, "number of replayed batches": batches}},
         ports=ports,
     )
 

@@ -168,6 +168,6 @@ def _worsening(change: Change, before: float, after: float) -> float:
 
 def _text(figure: Figure, value: Value) -> str:
     shown = "far off" if math.isinf(value.value) else f"{value.value:.4g} {figure.unit}".strip()
-    if value.low is None or value.high is None:
-        return shown
-    return f"{shown} [{value.low:.4g}, {value.high:.4g}]"
+    if value.low is not None and value.high is not None:
+        shown += f" [{value.low:.4g}, {value.high:.4g}]"
+    return f"{shown} in {value.where}" if value.where else shown

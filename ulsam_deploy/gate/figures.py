@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ulsam_deploy.device.accuracy.measuring import Share
+from ulsam_deploy.device.findings import Replay
+from ulsam_deploy.device.proven import DECIDES
 from ulsam_deploy.gate.build import ArtifactFigures, Same
 
 __all__ = ["BY_KEY", "FIGURES", "UNDISTURBED", "Change", "Figure", "Value"]
@@ -31,11 +33,15 @@ class Change(enum.Enum):
 
 @dataclass(frozen=True)
 class Value:
-    """One figure of one part of an artifact; ``low`` and ``high`` bound it, where it has an interval."""
+    """One figure of one part of an artifact; ``low`` and ``high`` bound it, where it has an interval.
+
+    ``where``: the module that it is about, where that may be another one on the other side.
+    """
 
     value: float
     low: float | None = None
     high: float | None = None
+    where: str = ""
 
 
 Values = Mapping[str, Value]
@@ -97,6 +103,24 @@ def _agreements(one: ArtifactFigures) -> Values:
     return {f"output {each.output}": Value(100 * each.top1) for each in outputs if each.top1 is not None}
 
 
+def _replay(one: ArtifactFigures) -> Replay | None:
+    """The local replay, in the precisions in which it decides: in others its figures are not certain enough."""
+    return one.replay if one.precision in DECIDES else None
+
+
+def _module(one: ArtifactFigures) -> Values:
+    """The largest one: modules may have other names in another network, and which are seen alone may change."""
+    worst = replay.worst if (replay := _replay(one)) else None
+    if worst is None or worst.ratio is None:
+        return {}
+    return {"": Value(worst.ratio, where=worst.module or "the network itself")}
+
+
+def _replayed(one: ArtifactFigures) -> Values:
+    replay = _replay(one)
+    return _whole(100 * (replay.alone + replay.together) if replay else None)
+
+
 def _share(share: Share | None) -> Values:
     return {"": Value(100 * share.value, 100 * share.low, 100 * share.high)} if share else {}
 
@@ -145,6 +169,8 @@ FIGURES = (
                             if a.facts and a.facts.tensorrt and a.facts.tensorrt.dla else None)),
     Figure("max_error_more", "error", 2, Change.MORE, "noise floors", _errors, Same.PROBES),
     Figure("max_retention_less", "retention", 0.05, Change.LESS, "", _retentions, Same.PROBES, is_noisy=True),
+    Figure("max_module_more", "error of a module by itself", 2, Change.MORE, "roundings", _module, Same.REPLAY),
+    Figure("max_replayed_points", "multiply-adds seen by replay", 1, Change.LESS, "points", _replayed, Same.REPLAY),
     Figure("max_agreement_points", "agreement on the probes", 10, Change.LESS, "points", _agreements, Same.PROBES),
     Figure("max_top1_points", "top-1 accuracy", 1, Change.LESS, "points",
            lambda a: _share(a.accuracy.top1 if a.accuracy else None), Same.DATA),

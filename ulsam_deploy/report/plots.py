@@ -104,7 +104,7 @@ def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str
         for i, (label, values) in enumerate(series.items()):
             numbers = [float("nan") if value is None else value for value in values]
             axes.plot(range(len(files)), numbers, marker="o", **_look(i), label=_label(label))
-        marked = range(len(files) - 1, -1, -(-len(files) // _TICKS))  # more labels could not be read
+        marked = range(len(files) - 1, -1, -len(files) // _TICKS)  # more labels could not be read
         axes.set_xticks(marked, [_label(files[i][-18:]) for i in marked], rotation=20, ha="right")
         axes.set(ylabel=what)
         highest = max(value for values in series.values() for value in values if value is not None)

@@ -30,6 +30,8 @@ from ulsam_deploy.device.findings import (
     Floor,
     OutputCheck,
     Quantized,
+    Replay,
+    ReplayedModule,
     Report,
     Statistic,
     TensorRTFacts,
@@ -51,6 +53,10 @@ REPORT = Report(
 )
 ENGINE = EngineFacts("ONNX Runtime", "1.31.1", precision="int8")
 EVIDENCE = Evidence(EvidenceLevel.EXECUTED, Verdict.PASS, (), REPORT, None, ENGINE)
+MODULES = tuple(
+    ReplayedModule(name, "conv2d", ratio, 1e-7, 0.0, 1, wrong=False) for name, ratio in (("a", 0.3), ("b", 0.7))
+)
+REPLAY = Replay(1, 8.0, 0.1, 0.9, 0.0, outputs=True, modules=MODULES)
 FACTS = ArtifactFacts(
     operators={"Conv": 20, "Add": 4},
     quantized=Quantized(2, 20, 18),
@@ -63,9 +69,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle, a result of bench, an answer of verify and a count, all of the same kind of network."""
     made = tmp_path_factory.mktemp("builds")
     manifest = make_bundle(made / "bundle", targets=("onnx", "tflite")).manifest
+    first, second = (dataclasses.replace(one, facts=FACTS, evidence=EVIDENCE) for one in manifest.artifacts)
     records = [
-        dataclasses.replace(one, precision="int8", effective_precision="int8", facts=FACTS, evidence=EVIDENCE)
-        for one in manifest.artifacts
+        dataclasses.replace(first, evidence=dataclasses.replace(EVIDENCE, replay=REPLAY)),
+        dataclasses.replace(second, precision="int8", effective_precision="int8"),
     ]
     card = dataclasses.replace(manifest.model, blocks=tuple(Block(name, 8, 2, 4, 4) for name in ("a.1", "a.2")))
     whole = dataclasses.replace(manifest, artifacts=tuple(records), model=card)
@@ -140,6 +147,7 @@ def NOTHING(_: object) -> None:  # noqa: N802
 LOST = {"retention": 0.85, "low": 0.84, "high": 0.86}
 ONE, PARITY = "measured/1", "measured/1/parity"
 EVIDENT, CHECKED = "artifacts/1/evidence", "artifacts/1/evidence/parity"
+REPLAYED = "artifacts/0/evidence/replay"
 
 
 def processes(key: str) -> Edit:
@@ -168,82 +176,118 @@ def delayed(document: Any) -> None:
         process["samples"] = other.samples
 
 
-@pytest.mark.parametrize(
-    ("name", "what", "edit", "code"),
-    [
-        ("result.json", "nothing", NOTHING, 0),
-        ("result.json", "an artifact", pop("measured/1"), 1),
-        ("result.json", "time", slower, 1),
-        ("result.json", "some calls", delayed, 1),
-        ("result.json", "size", put(f"{ONE}/size", tenfold), 1),
-        ("result.json", "size a little", put(f"{ONE}/size", lambda size: round(size * 1.01)), 0),
-        ("result.json", "memory", put(f"{ONE}/peak_rss", tenfold), 1),
-        ("result.json", "memory is gone", put(f"{ONE}/peak_rss", None), 1),
-        ("result.json", "load time", processes("load_ms"), 1),
-        ("result.json", "first run", processes("first_ms"), 1),
-        ("result.json", "load time of some processes", put(f"{ONE}/load_ms", tenfold), 5),
-        ("result.json", "energy", put(f"{ONE}/energy/joules_per_inference", tenfold), 1),
-        ("result.json", "energy is gone", put(f"{ONE}/energy", None), 1),
-        ("result.json", "error", put(f"{PARITY}/error", 7.9), 1),
-        ("result.json", "error is far off", put(f"{PARITY}/error", None), 1),
-        ("result.json", "error of an output", put(f"{PARITY}/report/outputs/1/error", 7.9), 1),
-        ("result.json", "failed", put(f"{PARITY}/verdict", "fail"), 1),
-        ("result.json", "inconclusive", put(f"{PARITY}/verdict", "inconclusive"), 5),
-        ("result.json", "the check is gone", put(f"{ONE}/parity", None), 1),
-        ("result.json", "retention", put(f"{PARITY}/retention", 0.85), 1),
-        ("result.json", "retention of a block", put(f"{PARITY}/report/blocks/0", lambda b: b | LOST), 1),
-        ("result.json", "a doubt about retention", put(f"{PARITY}/report/blocks/0/retention", 0.9), 5),
-        ("result.json", "a block is gone", pop(f"{PARITY}/report/blocks/1"), 1),
-        ("result.json", "an output is gone", pop(f"{PARITY}/report/outputs/0"), 1),
-        ("result.json", "agreement", put(f"{PARITY}/report/outputs/0/top1", 0.5), 1),
-        ("result.json", "agreement is gone", put(f"{PARITY}/report/outputs/0/top1", None), 1),
-        ("result.json", "effective precision", put(f"{ONE}/engine/precision", "fp32"), 5),
-        ("result.json", "effective precision is gone", put(f"{ONE}/engine/precision", ""), 1),
-        ("result.json", "GPU", put(f"{ONE}/engine/gpu", "another"), 5),
-        ("result.json", "board", put("machine/board", "another"), 5),
-        ("result.json", "memory of the machine", put("machine/memory", 1 << 30), 5),
-        ("result.json", "threads", put("settings/threads", 4), 5),
-        ("result.json", "batch", put(f"{ONE}/batch", 4), 5),
-        ("result.json", "probes", put("probes", "q" * 64), 5),
-        ("result.json", "inputs", put("settings/inputs", "mine.npz"), 5),
-        ("bundle", "nothing", NOTHING, 0),
-        ("bundle", "verdict and error", put(EVIDENT, lambda e: e | {"verdict": "fail"}), 1),
-        ("bundle", "error", put(f"{CHECKED}/outputs/0/error", 7.9), 1),
-        ("bundle", "evidence level", put(f"{EVIDENT}/level", "compiled"), 1),
-        ("bundle", "evidence", put(CHECKED, None), 1),
-        ("bundle", "retention", put(f"{CHECKED}/blocks/1", lambda b: b | LOST), 1),
-        ("bundle", "a doubt about retention", put(f"{CHECKED}/blocks/1", lambda b: b | {"retention": 0.9}), 5),
-        ("bundle", "operators", put("artifacts/1/facts/operators/Add", 40), 1),
-        ("bundle", "operators left in float", put("artifacts/1/facts/quantized/kept_operators", 3), 1),
-        ("bundle", "products left in float", put("artifacts/1/facts/quantized/quantized_products", 17), 1),
-        ("bundle", "quantization is gone", put("artifacts/1/facts/quantized", None), 1),
-        (
-            "bundle",
-            "DLA",
-            put("artifacts/1/facts/tensorrt/dla/fallbacks", [{"rule": "", "node": "", "message": ""}]),
-            1,
-        ),
-        ("bundle", "a fused block", pop("model/blocks/0"), 1),
-        ("bundle", "effective precision", put("artifacts/1/effective_precision", "fp32"), 5),
-        ("bundle", "an input has another name", put("artifacts/1/inputs/0/name", "z"), 1),
-        ("verify.json", "nothing", NOTHING, 0),
-        ("verify.json", "an artifact did not run", put("artifacts/1/error", "no engine"), 1),
-        ("verify.json", "accuracy", put("artifacts/1/accuracy/top1/value", 0.88), 1),
-        ("verify.json", "accuracy of five guesses", put("artifacts/1/accuracy/top5/value", 0.95), 1),
-        ("verify.json", "accuracy is gone", put("artifacts/1/accuracy", None), 1),
-        ("verify.json", "other samples", put("artifacts/1/accuracy/count", 500), 5),
-        ("verify.json", "another partner", put("artifacts/1/accuracy/partner", "onnx fp32"), 5),
-        ("verify.json", "probes", put("probes", ""), 5),
-        ("verify.json", "emulated", put(f"{EVIDENT}/engine/emulated", "cortex-a72"), 5),
-        ("count.json", "nothing", NOTHING, 0),
-        ("count.json", "instructions", put("artifacts/1/counts/inference/instructions", 5_100_000), 1),
-        ("count.json", "instructions of loading", put("artifacts/1/counts/load/instructions", tenfold), 1),
-        ("count.json", "not counted", put("artifacts/1/counts", None), 1),
-        ("count.json", "another core", put("artifacts/1/counts/core", "Cortex-A53"), 5),
-    ],
+CASES: tuple[tuple[str, str, Edit, int], ...] = (
+    ("result.json", "nothing", NOTHING, 0),
+    ("result.json", "an artifact", pop("measured/1"), 1),
+    ("result.json", "time", slower, 1),
+    ("result.json", "some calls", delayed, 1),
+    ("result.json", "size", put(f"{ONE}/size", tenfold), 1),
+    ("result.json", "size a little", put(f"{ONE}/size", lambda size: round(size * 1.01)), 0),
+    ("result.json", "memory", put(f"{ONE}/peak_rss", tenfold), 1),
+    ("result.json", "memory is gone", put(f"{ONE}/peak_rss", None), 1),
+    ("result.json", "load time", processes("load_ms"), 1),
+    ("result.json", "first run", processes("first_ms"), 1),
+    ("result.json", "load time of some processes", put(f"{ONE}/load_ms", tenfold), 5),
+    ("result.json", "energy", put(f"{ONE}/energy/joules_per_inference", tenfold), 1),
+    ("result.json", "energy is gone", put(f"{ONE}/energy", None), 1),
+    ("result.json", "error", put(f"{PARITY}/error", 7.9), 1),
+    ("result.json", "error is far off", put(f"{PARITY}/error", None), 1),
+    ("result.json", "error of an output", put(f"{PARITY}/report/outputs/1/error", 7.9), 1),
+    ("result.json", "failed", put(f"{PARITY}/verdict", "fail"), 1),
+    ("result.json", "inconclusive", put(f"{PARITY}/verdict", "inconclusive"), 5),
+    ("result.json", "the check is gone", put(f"{ONE}/parity", None), 1),
+    ("result.json", "retention", put(f"{PARITY}/retention", 0.85), 1),
+    ("result.json", "retention of a block", put(f"{PARITY}/report/blocks/0", lambda b: b | LOST), 1),
+    ("result.json", "a doubt about retention", put(f"{PARITY}/report/blocks/0/retention", 0.9), 5),
+    ("result.json", "a block is gone", pop(f"{PARITY}/report/blocks/1"), 1),
+    ("result.json", "an output is gone", pop(f"{PARITY}/report/outputs/0"), 1),
+    ("result.json", "agreement", put(f"{PARITY}/report/outputs/0/top1", 0.5), 1),
+    ("result.json", "agreement is gone", put(f"{PARITY}/report/outputs/0/top1", None), 1),
+    ("result.json", "effective precision", put(f"{ONE}/engine/precision", "fp32"), 5),
+    ("result.json", "effective precision is gone", put(f"{ONE}/engine/precision", ""), 1),
+    ("result.json", "GPU", put(f"{ONE}/engine/gpu", "another"), 5),
+    ("result.json", "board", put("machine/board", "another"), 5),
+    ("result.json", "memory of the machine", put("machine/memory", 1 << 30), 5),
+    ("result.json", "threads", put("settings/threads", 4), 5),
+    ("result.json", "batch", put(f"{ONE}/batch", 4), 5),
+    ("result.json", "probes", put("probes", "q" * 64), 5),
+    ("result.json", "inputs", put("settings/inputs", "mine.npz"), 5),
+    ("bundle", "nothing", NOTHING, 0),
+    ("bundle", "verdict and error", put(EVIDENT, lambda e: e | {"verdict": "fail"}), 1),
+    ("bundle", "error", put(f"{CHECKED}/outputs/0/error", 7.9), 1),
+    ("bundle", "evidence level", put(f"{EVIDENT}/level", "compiled"), 1),
+    ("bundle", "evidence", put(CHECKED, None), 1),
+    ("bundle", "retention", put(f"{CHECKED}/blocks/1", lambda b: b | LOST), 1),
+    ("bundle", "a doubt about retention", put(f"{CHECKED}/blocks/1", lambda b: b | {"retention": 0.9}), 5),
+    ("bundle", "operators", put("artifacts/1/facts/operators/Add", 40), 1),
+    ("bundle", "operators left in float", put("artifacts/1/facts/quantized/kept_operators", 3), 1),
+    ("bundle", "products left in float", put("artifacts/1/facts/quantized/quantized_products", 17), 1),
+    ("bundle", "quantization is gone", put("artifacts/1/facts/quantized", None), 1),
+    (
+        "bundle",
+        "DLA",
+        put("artifacts/1/facts/tensorrt/dla/fallbacks", [{"rule": "", "node": "", "message": ""}]),
+        1,
+    ),
+    ("bundle", "a fused block", pop("model/blocks/0"), 1),
+    ("bundle", "a module", put(f"{REPLAYED}/modules/0/ratio", 7.9), 1),
+    ("bundle", "no module is seen", put(f"{REPLAYED}/modules", []), 1),
+    ("bundle", "fewer modules are seen", put(f"{REPLAYED}/together", 0.5), 1),
+    ("bundle", "replay is gone", put(REPLAYED, None), 1),
+    ("bundle", "replay of other batches", put(f"{REPLAYED}/batches", 4), 5),
+    ("bundle", "effective precision", put("artifacts/1/effective_precision", "fp32"), 5),
+    ("bundle", "an input has another name", put("artifacts/1/inputs/0/name", "z"), 1),
+    ("verify.json", "nothing", NOTHING, 0),
+    ("verify.json", "an artifact did not run", put("artifacts/1/error", "no engine"), 1),
+    ("verify.json", "an artifact", pop("artifacts/1"), 1),
+    ("verify.json", "failed", put(f"{EVIDENT}/verdict", "fail"), 1),
+    ("verify.json", "inconclusive", put(f"{EVIDENT}/verdict", "inconclusive"), 5),
+    ("verify.json", "error", put(f"{CHECKED}/outputs/0/error", 7.9), 1),
+    ("verify.json", "retention", put(f"{CHECKED}/blocks/1", lambda b: b | LOST), 1),
+    ("verify.json", "evidence level", put(f"{EVIDENT}/level", "compiled"), 1),
+    ("verify.json", "accuracy", put("artifacts/1/accuracy/top1/value", 0.88), 1),
+    ("verify.json", "accuracy of five guesses", put("artifacts/1/accuracy/top5/value", 0.95), 1),
+    ("verify.json", "accuracy is gone", put("artifacts/1/accuracy", None), 1),
+    ("verify.json", "other samples", put("artifacts/1/accuracy/count", 500), 5),
+    ("verify.json", "another partner", put("artifacts/1/accuracy/partner", "onnx fp32"), 5),
+    ("verify.json", "probes", put("probes", ""), 5),
+    ("verify.json", "emulated", put(f"{EVIDENT}/engine/emulated", "cortex-a72"), 5),
+    ("count.json", "nothing", NOTHING, 0),
+    ("count.json", "instructions", put("artifacts/1/counts/inference/instructions", 5_100_000), 1),
+    ("count.json", "instructions of loading", put("artifacts/1/counts/load/instructions", tenfold), 1),
+    ("count.json", "an artifact", pop("artifacts/1"), 1),
+    ("count.json", "not counted", put("artifacts/1/counts", None), 1),
+    ("count.json", "another core", put("artifacts/1/counts/core", "Cortex-A53"), 5),
 )
+
+
+@pytest.mark.parametrize(("name", "what", "edit", "code"), CASES)
 def test_an_edited_copy(name: str, what: str, edit: Edit, code: int, folder: Path, tmp_path: Path) -> None:
     assert compare(folder, name, edit, tmp_path) == code
+
+
+def table() -> str:
+    """Every case above by file and exit code, as ``docs/gate.md`` has it."""
+    kinds = {
+        "result.json": "`bench -o`",
+        "bundle": "a bundle",
+        "verify.json": "`verify --json`",
+        "count.json": "`--count`",
+    }
+    rows = ["| file | edited, one at a time | exit |", "|---|---|---|"]
+    for name, kind in kinds.items():
+        for code in (0, 1, 5):
+            edits = [what for case, what, _, found in CASES if (case, found) == (name, code)]
+            rows.append(f"| {kind} | {'; '.join(edits)} | {code} |")
+    return "\n".join(rows)
+
+
+def test_the_documented_table_is_that_of_these_cases() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "gate.md").read_text()
+    assert table() in page
+    worse = [case for case in CASES if case[2] is not NOTHING and case[3] != 0]
+    assert len(worse) == len({case[:2] for case in worse}) >= 20
+    assert f"{len(worse)} kinds" in page
 
 
 def test_two_kinds_of_file_have_nothing_to_compare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,3 +315,9 @@ def test_what_is_gone_is_named_with_its_reason(folder: Path, tmp_path: Path, cap
 
     assert compare(folder, "result.json", edit, tmp_path) == 1
     assert "tflite fp32: the baseline has it, and it is gone. LiteRT is not installed" in capsys.readouterr().out
+
+
+def test_a_module_is_named(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    assert compare(folder, "bundle", put(f"{REPLAYED}/modules/0/ratio", 7.9), tmp_path) == 1
+    said = "onnx fp32: error of a module by itself is 7.9 roundings in a, 0.7 roundings in b in the baseline"
+    assert said in capsys.readouterr().out

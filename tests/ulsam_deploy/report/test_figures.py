@@ -157,6 +157,13 @@ def test_a_trend_leaves_a_gap_where_a_file_lacks_an_artifact() -> None:
     assert not any("different machines" in note for note in held["notes"])
 
 
+@pytest.mark.parametrize(("count", "step"), [(2, 1), (10, 1), (25, 3)])
+def test_a_trend_names_its_builds_the_last_one_always(count: int, step: int) -> None:
+    names = [f"build{number}" for number in range(count)]
+    svg = plots.trend_plot({"onnx": [1.0] * count}, names, "ms", "n")
+    assert re.findall(r">(build\d+)</text>", svg) == names[::-1][::step]
+
+
 def test_times_of_different_machines_are_called_that() -> None:
     parts = [
         TimedPart("a", result()),

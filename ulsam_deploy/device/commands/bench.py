@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     from ulsam_deploy.device.verify import targets_on
 
     outputs = [_output(arguments, path) for path in (arguments.output, arguments.beside_output)]
-    with handover(arguments, arguments.bundle.name, *filter(None, outputs)) as told:
+    with handover(arguments, arguments.bundle, *filter(None, outputs)) as told:
         paths = [arguments.bundle, *([arguments.beside] if arguments.beside else [])]
         benched = bench_bundles([read_bundle(path) for path in paths], _wanted(arguments), Board(), _tell)
         results = [each.result for each in benched]

@@ -22,9 +22,13 @@ from ulsam_deploy.device.findings import Verdict
 
 @dataclass
 class Handover:
-    """What a command fills in while it runs: one sentence, the table of the terminal, and every check."""
+    """What a command fills in while it runs: one sentence, the table of the terminal, and every check.
+
+    ``place`` is the file that the run is about.
+    """
 
     title: str
+    place: Path
     sentence: str = ""
     columns: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
@@ -33,7 +37,7 @@ class Handover:
 
 @contextlib.contextmanager
 def handover(
-    arguments: argparse.Namespace, title: str, *more: Output, apart_from: Path | None = None
+    arguments: argparse.Namespace, place: Path, *more: Output, title: str = "", apart_from: Path | None = None
 ) -> Iterator[Handover]:
     """Write the requested files when the block ends; a :class:`UlsamError` of the block becomes a failed check.
 
@@ -41,8 +45,9 @@ def handover(
 
     Args:
         arguments: The parsed arguments of a command that has the options of ``add_ci_options``.
-        title: The title of the files.
+        place: The file that the run is about, where findings are shown.
         more: The files that the block writes itself; all paths are checked before the block begins.
+        title: The title of the files; by default the name of ``place``.
         apart_from: The bundle that the block writes.
 
     Yields:
@@ -52,12 +57,12 @@ def handover(
         UsageError: Before the block, for a path that can't be written.
     """
     check_outputs([*_outputs(arguments).values(), *more], apart_from)
-    told = Handover(title)
+    told = Handover(title or place.name, place)
     try:
         yield told
     except UlsamError as error:
         told.sentence = told.sentence or f"{arguments.command} stopped: {error.found.splitlines()[0]}"
-        told.checks.append(Check(title, arguments.command, Verdict.FAIL, str(error)))
+        told.checks.append(Check(told.title, arguments.command, Verdict.FAIL, str(error)))
         _write(arguments, told)
         raise
     _write(arguments, told)
@@ -79,7 +84,7 @@ def _write(arguments: argparse.Namespace, told: Handover) -> None:
     if JUNIT in outputs:
         outputs[JUNIT].write(junit(told.title, told.checks))
     if SARIF in outputs:
-        outputs[SARIF].write(sarif(told.title, told.checks))
+        outputs[SARIF].write(sarif(told.place, told.checks))
     if MARKDOWN in outputs:
         text = markdown(told.title, told.sentence, told.columns, told.rows, told.checks)
         outputs[MARKDOWN].write(text.encode())

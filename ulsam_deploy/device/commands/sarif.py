@@ -6,7 +6,9 @@ A finding has no line of code: its place is the file that the run was about.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 from ulsam_deploy._version import __version__
@@ -15,24 +17,34 @@ from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.printing import shown_lines
 
+#: The only one that GitHub reads, to know a finding again in the next upload.
+_FINGERPRINT = "primaryLocationLineHash"
 _LEVELS = {Verdict.FAIL: "error", Verdict.INCONCLUSIVE: "warning", Verdict.UNVERIFIED: "note"}
 
 
-def sarif(place: str, checks: Sequence[Check]) -> bytes:
-    """The document, UTF-8; ``place`` is the path of what was checked, relative to the repository."""
-    location = {"physicalLocation": {"artifactLocation": {"uri": quote(place)}, "region": {"startLine": 1}}}
+def sarif(place: Path, checks: Sequence[Check]) -> bytes:
+    """The document, UTF-8; ``place`` is the path of what was checked, from the folder of the repository."""
+    location = {"physicalLocation": {"artifactLocation": {"uri": _uri(place)}, "region": {"startLine": 1}}}
     results = [
         {
             "ruleId": check.name,
             "level": _LEVELS[check.verdict],
             "message": {"text": shown_lines(check.text or f"{check.subject}: {check.name}: {check.verdict.value}")},
             "locations": [location],
-            "partialFingerprints": {"check": f"{check.subject}/{check.name}"},
+            "partialFingerprints": {_FINGERPRINT: f"{check.subject}/{check.name}"},
         }
         for check in checks
         if check.verdict in _LEVELS
     ]
-    rules = [{"id": name} for name in dict.fromkeys(check.name for check in checks if check.verdict in _LEVELS)]
+    named = dict.fromkeys(check.name for check in checks if check.verdict in _LEVELS)
+    rules = [{"id": name, "shortDescription": {"text": shown_lines(name)}} for name in named]
     driver = {"name": GENERATOR, "version": __version__, "rules": rules}
     document = {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [{"tool": {"driver": driver}, "results": results}]}
     return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def _uri(place: Path) -> str:
+    """Relative to this folder where it lies in it: services know a file by its path in the repository."""
+    near = Path(os.path.relpath(place))
+    shown = place.resolve() if near.parts[:1] == (os.pardir,) else near
+    return f"{'file://' if shown.is_absolute() else ''}{quote(os.fsencode(shown.as_posix()))}"

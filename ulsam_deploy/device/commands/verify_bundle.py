@@ -70,7 +70,7 @@ def verify(arguments: argparse.Namespace, means: Means) -> Answer:
             todo="to check an artifact against its checkpoint: "
             + typed(OURS, "verify", "--against", "MODEL", arguments.path, on_host=True),
         )
-    with handover(arguments, arguments.path.name) as told:
+    with handover(arguments, arguments.path) as told:
         return _bundle(arguments, means, told)
 
 

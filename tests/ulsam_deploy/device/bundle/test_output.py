@@ -27,7 +27,7 @@ from ..bench.results import measured, noisy, result
 THEIRS = b"years of work"
 KNOWN_AGAIN = {
     "result": (kinds.RESULT, lambda: result(measured(noisy(12, 1))).to_json().encode()),
-    "SARIF": (kinds.SARIF, lambda: sarif("net", [Check("onnx", "run", Verdict.FAIL)])),
+    "SARIF": (kinds.SARIF, lambda: sarif(Path("net"), [Check("onnx", "run", Verdict.FAIL)])),
     "JUnit": (kinds.JUNIT, lambda: junit("net", [Check("onnx", "run", Verdict.PASS)])),
     "summary": (kinds.MARKDOWN, lambda: markdown("net", "All holds.", ("a",), [("b",)], []).encode()),
     "runner": (kinds.RUNNER, runner_bytes),
