@@ -63,7 +63,9 @@ hostile: $(READY)
 	$(BIN)/python -m tests.hostile
 
 # Fuzzes each parser for SECONDS, then runs random networks through every engine; see tests/fuzz.
-FUZZED := manifest archive golden golden_meta maps maps_meta locations onnx results signature key settings devices
+FUZZED := manifest archive golden golden_meta maps maps_meta locations onnx results signature key settings devices \
+	checkpoint picture inputs labelled budget gate recipe preprocessing inspect_bundle report_bundle compare_bundles \
+	report_result compare_results compare_answers compare_budget sweep_plan
 SECONDS ?= 60
 fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
-import onnxsim
 import torch
 
 from ulsam_deploy.device.errors import ExportError
@@ -16,6 +15,7 @@ from ulsam_deploy.device.findings import ArtifactFacts
 from ulsam_deploy.device.third_party import quiet, words_of
 
 from ..torch_noise import TORCH_WARNINGS
+from .simplify import simplify
 
 if TYPE_CHECKING:
     from ulsam_deploy.graph import Program
@@ -42,10 +42,7 @@ def to_model(program: Program, opset: int) -> onnx.ModelProto:
         )
     if exported is None:  # pragma: no cover - the exporter returns a program whenever dynamo=True
         raise ExportError("torch.onnx returned no model")
-    with words_of("onnxsim", "simplify the model"), quiet():
-        model, same = onnxsim.simplify(exported.model_proto)
-    if not same:
-        raise ExportError("onnxsim found that the simplified model computes something else")
+    model = simplify(exported.model_proto)
     if found := {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")} - {opset}:
         raise ExportError(f"torch.onnx wrote opset {max(found)}", expected=f"opset {opset}")
     strip(model)

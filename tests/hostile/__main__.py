@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--planted", action="store_true", help="inputs that do harm, to see that it is seen")
     arguments = parser.parse_args(argv)
     warnings.simplefilter("ignore")
-    _import_everything()
+    import_everything()
     with tempfile.TemporaryDirectory(prefix="hostile-") as name:
         folder = Path(name)
         stock = folder / "stock"
@@ -52,7 +52,7 @@ def _chosen(inputs: Iterable[Input], every: int, kinds: Sequence[str] | None) ->
     return chosen
 
 
-def _import_everything() -> None:
+def import_everything() -> None:
     """What the commands import, so that each fork finds it there; not the engines, which run elsewhere."""
     import matplotlib.font_manager  # noqa: F401 - which lists the system's fonts when it is first imported
     import numpy  # noqa: F401

@@ -11,8 +11,13 @@ from typing import Any
 
 import pytest
 
+from ulsam_deploy.device.errors import UnavailableError
+
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
+
+from . import jailed
+
 ROOT = Path(__file__).parents[2]
 HARM = ("crashes", "files escaped", "code run", "wrong exit code", "no sentence")
 
@@ -43,6 +48,22 @@ def test_the_whole_corpus_is_refused_in_words() -> None:
     assert (code, found["problems"]) == (0, {})
     assert found["inputs tried"] > 700
     assert found["refused"] > 500
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target", jailed.TARGETS)
+def test_an_engine_in_the_jail_can_only_read(target: str, tmp_path: Path) -> None:
+    (tmp_path / "off").mkdir()
+    free = jailed.asked(tmp_path / "off", target, "off")
+    assert set(free.possible) == set(free.attempted)
+    (tmp_path / "on").mkdir()
+    try:
+        found = jailed.asked(tmp_path / "on", target, "require")
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    assert found.ran
+    assert set(found.possible) == jailed.REMAINS
+    assert sorted(path.name for path in (tmp_path / "on" / "outside").iterdir()) == ["gone", "there"]
 
 
 def test_harm_would_be_seen() -> None:

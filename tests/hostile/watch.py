@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,17 +99,17 @@ def meet(one: Input, room: Path) -> Seen:
     (room / "cache").chmod(0o700)
     (room / "outside" / "secret.bin").write_bytes(bytes(range(16)))
     words = one.make(room / "cwd")
-    before, began = _state(room), time.monotonic()
+    before, began = state(room), time.monotonic()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # orphans of the command become children of this process
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     process = os.fork()
     if process == 0:
-        _child(words, room, one)
-    code, most = _wait(process, one.seconds)
-    left = (*_running(), *_unfinished(room))
+        child(words, room, one, _hook)
+    code, most = wait(process, one.seconds)
+    left = (*running(), *unfinished(room))
     said = (room / "said").read_text(errors="replace")
     noted = (room / "noted").read_text().splitlines() if (room / "noted").exists() else []
-    after = _state(room)
+    after = state(room)
     escaped = [line for line in noted if not line.startswith(("started", "spoke"))]
     changes = {name for name, _ in before.items() ^ after.items()}
     escaped += [f"changed {name}" for name in sorted(changes) if not (one.writes and name.startswith("out/"))]
@@ -123,7 +123,7 @@ def meet(one: Input, room: Path) -> Seen:
     return seen
 
 
-def _state(room: Path) -> dict[str, str]:
+def state(room: Path) -> dict[str, str]:
     """Everything that lies in ``room`` and may not change, by name; the cache is free to."""
     found = {}
     for place in set(PLACES) - {"cache"}:
@@ -135,7 +135,7 @@ def _state(room: Path) -> dict[str, str]:
     return found
 
 
-def _wait(process: int, seconds: float) -> tuple[int, int]:
+def wait(process: int, seconds: float) -> tuple[int, int]:
     """Its exit code and the KiB that the largest of its processes took; it is killed after ``seconds``."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -147,9 +147,9 @@ def _wait(process: int, seconds: float) -> tuple[int, int]:
     return -int(signal.SIGALRM), os.wait4(process, 0)[2].ru_maxrss
 
 
-def _running() -> tuple[str, ...]:
+def running(seconds: float = AFTERWARDS) -> tuple[str, ...]:
     """What the command started and what still runs after it and a moment; all of it is killed."""
-    until = time.monotonic() + AFTERWARDS
+    until = time.monotonic() + seconds
     while (found := _children()) and time.monotonic() < until:
         time.sleep(0.01)
     for process in found:
@@ -168,11 +168,13 @@ def _children() -> dict[int, str]:
     return found
 
 
-def _unfinished(room: Path) -> tuple[str, ...]:
+def unfinished(room: Path) -> tuple[str, ...]:
+    """Files and folders that a run in ``room`` did not finish."""
     return tuple(f"{path.relative_to(room)}" for path in room.rglob(".*.partial-*"))
 
 
-def _child(words: Sequence[str], room: Path, one: Input) -> None:
+def child(words: Sequence[str], room: Path, one: Input, hook: Callable[[Path, int], Any]) -> None:
+    """In the new process: become the command ``words`` in ``room``; ``hook`` makes its audit hook. Never returns."""
     code = 1
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]  # what the parent cleans up is not the child's
     try:
@@ -192,20 +194,23 @@ def _child(words: Sequence[str], room: Path, one: Input) -> None:
         sys.dont_write_bytecode = True
         from ulsam_deploy import cli
 
-        sys.addaudithook(_hook(room, noted))
+        sys.addaudithook(hook(room, noted))
         code = cli.main(words)
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
         traceback.print_exc()
     finally:
+        for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # what comes now is not the command's any more
+            signal.signal(sign, signal.SIG_IGN)
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-def _writes(flags: Any) -> bool:
+def writes(flags: Any) -> bool:
+    """Whether a file that is opened with ``flags`` may be changed."""
     return isinstance(flags, int) and bool(flags & WRITES)
 
 
@@ -235,7 +240,7 @@ def _hook(room: Path, noted: int) -> Any:
         return where not in DEVICES and not f"{where}/".startswith(free)
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and _writes(arguments[2]) and outside(arguments[0]) and not _is_folder(arguments[0]):
+        if event == "open" and writes(arguments[2]) and outside(arguments[0]) and not _is_folder(arguments[0]):
             note(f"wrote {arguments[0]!r}")
         elif event in CHANGES:
             folder = arguments[-1] if event in ("os.remove", "os.rmdir", "os.mkdir") else -1

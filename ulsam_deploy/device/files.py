@@ -36,12 +36,20 @@ def staging(target: Path, *, folder: bool = True) -> Iterator[Path]:
     Leftovers of dead runs for the same target are removed first. Raises :class:`OSError`.
     """
     sweep(target.parent, target.name)
-    path, lock = _create(target, folder)
+    made: list[Path] = []
+    lock = -1
     try:
-        yield path
+        lock = _create(target, folder, made)
+        yield made[-1]
     finally:
-        _remove(path)
-        os.close(lock)
+        for path in made:
+            try:
+                _remove(path)
+            except BaseException:  # a signal in the middle, after which it is removed all the same
+                _remove(path)
+                raise
+        if lock >= 0:
+            os.close(lock)
 
 
 @contextlib.contextmanager
@@ -173,10 +181,15 @@ def _exchange(one: Path, other: Path) -> bool:
     raise OSError(code, os.strerror(code), str(other))
 
 
-def _create(target: Path, folder: bool) -> tuple[Path, int]:
-    """A new locked path. If the sweep of another run locks the new name first, another name is tried."""
+def _create(target: Path, folder: bool, made: list[Path]) -> int:
+    """Make a new path, the last of ``made``, and return its lock.
+
+    A path is in ``made`` before it is there: a signal may come at any time. If the sweep of another run locks the new
+    name first, another name is tried.
+    """
     while True:
         path = _fresh_name(target, "partial")
+        made.append(path)
         if folder:
             path.mkdir()
         else:
@@ -188,11 +201,11 @@ def _create(target: Path, folder: bool) -> tuple[Path, int]:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             if os.path.samestat(path.stat(), os.fstat(lock)):
-                return path, lock
+                return lock
         except (BlockingIOError, FileNotFoundError):
             pass
         except OSError:  # a file system without locks: sweep can't lock there either, and removes nothing
-            return path, lock
+            return lock
         os.close(lock)
 
 

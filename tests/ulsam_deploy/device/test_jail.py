@@ -45,6 +45,8 @@ def everything(outside: Outside) -> Tried:
     """Try to do harm in each way."""
     own = Path(tempfile.gettempdir())
     attempts: dict[str, Callable[[], object]] = {
+        "change mode": lambda: (outside.folder / "there").chmod(0o600),
+        "change times": lambda: os.utime(outside.folder / "there"),
         "write outside": lambda: (outside.folder / "new").write_text("x"),
         "change outside": lambda: (outside.folder / "there").open("r+").close(),
         "truncate outside": lambda: os.truncate(outside.folder / "there", 0),
@@ -79,7 +81,7 @@ def _child() -> int:
     return child
 
 
-POSSIBLE = ("read", "write its own", "write to a device", "end its child")
+POSSIBLE = ("change mode", "change times", "read", "write its own", "write to a device", "end its child")
 
 
 @pytest.fixture
