@@ -41,6 +41,8 @@ def node_tests() -> Iterator[NodeTest]:
         warnings.simplefilter("ignore")
         cases = collect_testcases(None)
     for case in sorted(cases, key=lambda case: case.name):
+        assert case.model is not None
+        assert case.data_sets is not None
         graph = case.model.graph
         typed = all(port.type.WhichOneof("value") == "tensor_type" for port in (*graph.input, *graph.output))
         if not typed or "_expanded" in case.name or any(node.domain not in ("", "ai.onnx") for node in graph.node):

@@ -153,7 +153,7 @@ class OnnxNetwork(Scope):
         """An output, also one that does not depend on the inputs, such as a shape or a weight."""
         if values[name] is None:
             return torch.tensor(self.graph.weights[name])
-        return tensor(values[name]) if isinstance(values[name], Array) else values[name]
+        return values[name] if isinstance(values[name], Tensor | list) else tensor(values[name])
 
     def _run(self, node: Node, path: tuple[str, ...], given: list[Any]) -> Any:
         on_tensors = any(isinstance(v, Tensor | list) for v in given) or any(

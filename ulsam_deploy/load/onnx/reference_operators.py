@@ -39,10 +39,10 @@ def _windows() -> list[Any]:
         def _run(self, x: Array, w: Array, b: Array | None = None, **a: object) -> tuple[Array]:
             return (convolve_transposed(x, w, b, a),)
 
-    class MaxPool(WholeMaxPool):  # type: ignore[misc]
-        def _run(self, x: Array, **a: Any) -> tuple[Array, ...]:
+    class MaxPool(WholeMaxPool):
+        def _run(self, x: Array, **a: Any) -> tuple[Array, ...]:  # type: ignore[override]
             if len(self.onnx_node.output) > 1:
-                return super()._run(x, **a)  # type: ignore[no-any-return]
+                return super()._run(x, **a)  # type: ignore[no-any-return, no-untyped-call]
             return (np.maximum.reduce([part for _, part in _taps(x, a["kernel_shape"], a, -np.inf)]),)
 
     class AveragePool(OpRun):
@@ -85,16 +85,18 @@ def _exact(opset: int) -> list[Any]:
             scale, bias = (np.repeat(part, times).reshape(shape) for part in (scale, bias))
             return (normal * scale + bias,)
 
-    class GridSample(NewGridSample):  # type: ignore[misc]
-        def _run(self, x: Array, grid: Array, mode: str = "linear", **a: Any) -> tuple[Array]:
+    class GridSample(NewGridSample):
+        def _run(self, x: Array, grid: Array, mode: str = "linear", **a: Any) -> tuple[Array]:  # type: ignore[override]
             mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-            return super()._run(x, grid, mode=mode, **a)  # type: ignore[no-any-return]
+            return super()._run(x, grid, mode=mode, **a)  # type: ignore[no-any-return, no-untyped-call]
 
         def _gs_denormalize_coordinates(self, n: Sequence[float], dims: Sequence[int], align_corners: bool) -> Array:
             return np.array([self._gs_denormalize(at, length, align_corners) for at, length in zip(n, dims)])
 
-    class DequantizeLinear(DequantizeLinear_19):  # type: ignore[misc]
-        def _run(self, x: Array, scale: Array, zero: Array | None = None, axis: int = 1, **_: Any) -> tuple[Array]:
+    class DequantizeLinear(DequantizeLinear_19):
+        def _run(  # type: ignore[override]
+            self, x: Array, scale: Array, zero: Array | None = None, axis: int = 1, **_: Any
+        ) -> tuple[Array]:
             return super()._run(x, scale, zero, axis=axis)  # type: ignore[no-any-return]
 
     own = [DequantizeLinear] if opset < 19 else []
@@ -123,12 +125,16 @@ def convolve_transposed(x: Array, w: Array, b: Array | None, a: Mapping[str, Any
     total = np.zeros((x.shape[0], groups, w.shape[1], *sizes))
     parts = x.reshape(x.shape[0], groups, -1, math.prod(x.shape[2:]))
     weight = w.reshape(groups, -1, *w.shape[1:])
+
+    def index(*at: int | slice) -> tuple[Any, ...]:
+        return (..., *at)
+
     for position in itertools.product(*map(range, kernel)):
-        product = np.einsum("ngcs,gcm->ngms", parts, weight[(..., *position)])
+        product = np.einsum("ngcs,gcm->ngms", parts, weight[index(*position)])
         place = [
             slice(p * d, p * d + (n - 1) * s + 1, s) for p, d, n, s in zip(position, dilations, x.shape[2:], strides)
         ]
-        total[(..., *place)] += product.reshape(*total.shape[:3], *x.shape[2:])
+        total[index(*place)] += product.reshape(*total.shape[:3], *x.shape[2:])
     total = total.reshape(x.shape[0], groups * w.shape[1], *sizes)
     for axis, (begin, end) in enumerate(_cut(a, sizes, x.shape[2:], strides), 2):
         total = np.pad(total, [(0, max(0, -end)) if i == axis else (0, 0) for i in range(total.ndim)])

@@ -51,7 +51,7 @@ def _local_response(a: Attributes, x: Tensor) -> Tensor:
     alpha, beta, bias = a.get("alpha", 1e-4), a.get("beta", 0.75), a.get("bias", 1.0)
     squares = F.pad((x * x).flatten(2).transpose(1, 2), [(size - 1) // 2, size // 2])
     sums = F.avg_pool1d(squares, size, 1).transpose(1, 2).reshape(x.shape)
-    return x / (bias + alpha * sums) ** beta
+    return x / torch.pow(bias + alpha * sums, beta)
 
 
 def _lp_norm(a: Attributes, x: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ def _weights(a: Attributes, axis: _Axis, at: Array, mode: str) -> Array:
 
 
 def _triangle(distance: Array) -> Array:
-    return np.clip(1 - distance, 0.0, 1.0)
+    return np.asarray(np.clip(1 - distance, 0.0, 1.0))
 
 
 def _cubic(a: float) -> Callable[[Array], Array]:

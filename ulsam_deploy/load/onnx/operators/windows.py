@@ -192,7 +192,7 @@ def _lp_pool(a: Attributes, x: Tensor) -> Tensor:
     kernel, p = list(a["kernel_shape"]), a.get("p", 2)
     _of_axes(_CONVOLVE, len(kernel), "a pool")
     w = window(a, x.shape[2:], kernel)
-    return _sums(w.padded(x.abs() ** p, 0.0), w) ** (1.0 / p)
+    return torch.pow(_sums(w.padded(torch.pow(x.abs(), p), 0.0), w), 1.0 / p)
 
 
 def _global(a: Attributes, x: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def _global(a: Attributes, x: Tensor) -> Tensor:
         return x.amax(axes, keepdim=True)
     if a["op"] == "GlobalLpPool":
         p = a.get("p", 2)
-        return (x.abs() ** p).sum(axes, keepdim=True) ** (1.0 / p)
+        return torch.pow(torch.pow(x.abs(), p).sum(axes, keepdim=True), 1.0 / p)
     return F.adaptive_avg_pool2d(x, 1) if x.ndim == 4 else x.mean(axes, keepdim=True)
 
 
@@ -227,7 +227,8 @@ def _col2im(a: Attributes, x: Tensor, image: Array, block: Array) -> Tensor:
     if axes != 2 or pads[:axes] != pads[axes:]:
         raise NotReadError("an image of columns that has not two axes, or another padding at each end")
     strides, dilations = list(a.get("strides", [1, 1])), list(a.get("dilations", [1, 1]))
-    return F.fold(x, ints(image), ints(block), dilations, pads[:axes], strides)
+    sizes, kernel, spread, around, step = map(tuple, (ints(image), ints(block), dilations, pads[:axes], strides))
+    return F.fold(x, sizes, kernel, spread, around, step)
 
 
 OPERATORS: Mapping[str, Meaning] = {
