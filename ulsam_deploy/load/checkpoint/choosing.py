@@ -26,7 +26,7 @@ _AVERAGED = re.compile(r"(^|[._])(ema|averaged?|avg|swa)([._]|$)|_ema|ema_", re.
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenWeights:
     """The weights, what lay beside them, and sentences about the choice."""
 
     weights: dict[str, Tensor]
@@ -48,7 +48,7 @@ class _Found:
         return bool(_AVERAGED.search(self.name))
 
 
-def choose(found: object, name: str, wanted: str = "") -> Chosen:
+def choose(found: object, name: str, wanted: str = "") -> ChosenWeights:
     """The weights in ``found``, the content of the file ``name``.
 
     Args:
@@ -74,7 +74,7 @@ def choose(found: object, name: str, wanted: str = "") -> Chosen:
     if others:
         said = f"weights were taken from '{shown(taken.name)}', not from '{shown(others[0])}'"
         notes = (f"{said}; --weights {shown(others[0])} takes those",)
-    return Chosen(taken.weights, _beside(found, taken, candidates), notes)
+    return ChosenWeights(taken.weights, _beside(found, taken, candidates), notes)
 
 
 def _taken(candidates: Sequence[_Found], name: str, wanted: str) -> _Found:
