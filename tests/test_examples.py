@@ -71,7 +71,7 @@ def test_segmentation_is_found_and_exported_with_both_outputs(
 
 
 def network(weights: Path) -> torch.nn.Module:
-    return from_factory("examples.segmentation:build", read(weights)).double()
+    return from_factory("examples.segmentation:build", read(weights))[0].double()
 
 
 @pytest.mark.long

@@ -52,6 +52,7 @@ def export(
     dla: bool = False,
     require: EvidenceLevel | str = EvidenceLevel.EXPORTED,
     replay: ReplayDepth | str = ReplayDepth.FAST,
+    weights: str | None = None,
     trust_pickle: bool = False,
     allow_globals: Words = (),
     cache: bool = True,
@@ -92,6 +93,7 @@ def export(
         require: The lowest evidence level that counts as success, such as ``"executed"``.
         replay: On how many batches every module is checked by itself inside each artifact: ``"off"``, ``"fast"`` (the
             worst one) or ``"full"`` (all).
+        weights: The key of the checkpoint's weights, if it has several: ``"ema"``, ``"generator"``.
         trust_pickle: Allow the checkpoint's pickle to run any code.
         allow_globals: Globals, as ``module.name``, that the checkpoint's pickle may use.
         cache: Reuse cached results, and add new ones to the cache.
@@ -132,6 +134,7 @@ def export(
         dla=dla,
         require=conversions.level(require),
         replay=conversions.depth(replay),
+        weights=weights,
         trust_pickle=trust_pickle,
         allow_globals=conversions.words(allow_globals, "allow_globals"),
         cache=cache,

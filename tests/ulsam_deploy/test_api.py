@@ -71,6 +71,7 @@ def test_every_option_is_documented_and_passed_on(asked: Any) -> None:
         "preprocessing": ("unit", conversions.preprocessing("unit")), "probes": ("p.npz", Path("p.npz")),
         "device": ("rpi4", "rpi4"), "dla": (True, True), "require": ("executed", EvidenceLevel.EXECUTED),
         "replay": ("full", ReplayDepth.FULL),
+        "weights": ("ema", "ema"),
         "trust_pickle": (True, True), "allow_globals": ("m.n", ("m.n",)), "cache": (False, False),
         "targets": ("onnx", ("onnx",)),
     }  # fmt: skip

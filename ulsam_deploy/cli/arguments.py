@@ -26,6 +26,7 @@ def add_model_options(parser: Parser) -> None:
         metavar="CxHxW",
         help="input shape without the batch; once for each input (default: what the checkpoint states)",
     )
+    words.add("--weights", metavar="KEY", help="the key of the weights, if the checkpoint has several (such as ema)")
     words.add("--trust-pickle", action="store_true", help="let the checkpoint run code while it is read")
     words.add("--allow-global", action="append", default=[], metavar="NAME", help="let its pickle use this global")
 
@@ -47,6 +48,7 @@ class ModelOptions(TypedDict):
     factory: str | None
     variant: str | None
     inputs: tuple[tuple[int, ...], ...]
+    weights: str | None
     trust_pickle: bool
     allow_globals: tuple[str, ...]
 
@@ -58,6 +60,7 @@ def model_options(arguments: argparse.Namespace) -> ModelOptions:
         "factory": arguments.factory,
         "variant": arguments.variant,
         "inputs": tuple(arguments.input),
+        "weights": arguments.weights,
         "trust_pickle": arguments.trust_pickle,
         "allow_globals": tuple(arguments.allow_global),
     }

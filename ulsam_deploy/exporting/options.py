@@ -147,7 +147,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "model": ("a pathlib.Path", lambda value: isinstance(value, Path)),
     "targets": ("a tuple of names, at least one", lambda value: _texts(value) and bool(value)),
     **dict.fromkeys(("output", "calibration", "data", "probes"), ("a pathlib.Path, or None", _optional(Path))),
-    **dict.fromkeys(("arch", "factory", "variant"), ("a str, or None", _optional(str))),
+    **dict.fromkeys(("arch", "factory", "variant", "weights"), ("a str, or None", _optional(str))),
     "inputs": ("a tuple of shapes without the batch, such as ((3, 224, 224),)", _shapes),
     "batch": ("an integer of at least 1, or None for a dynamic batch", lambda value: value is None or _size(value)),
     "precisions": (f"a tuple of any of {', '.join([*PRECISIONS, AUTO])}", _precisions),

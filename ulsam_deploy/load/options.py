@@ -17,6 +17,7 @@ class LoadOptions:
         variant: The variant of the attention module.
         inputs: Shapes without the batch, e.g. ``((3, 224, 224),)``; empty: those of the checkpoint or network.
         batch: The batch size; ``None`` means dynamic.
+        weights: The key of a checkpoint that holds the weights, where it holds several: ``"ema"``.
         trust_pickle: Allow a checkpoint's pickle to run any code.
         allow_globals: The globals (``module.name``) that a checkpoint's pickle may use.
     """
@@ -28,5 +29,6 @@ class LoadOptions:
     variant: str | None = None
     inputs: tuple[tuple[int, ...], ...] = ()
     batch: int | None = 1
+    weights: str | None = None
     trust_pickle: bool = False
     allow_globals: tuple[str, ...] = ()

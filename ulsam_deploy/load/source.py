@@ -57,9 +57,15 @@ def load(options: LoadOptions, given: InMemory | None = None) -> Source:
         return _from_memory(options, given)
     if onnx.is_onnx(options.model):
         return _from_onnx(options)
-    weights = checkpoint.read(options.model, trust_pickle=options.trust_pickle, allow_globals=options.allow_globals)
+    weights = checkpoint.read(
+        options.model,
+        trust_pickle=options.trust_pickle,
+        allow_globals=options.allow_globals,
+        weights=options.weights or "",
+    )
     if options.factory:
         return _from_factory(options, weights)
+    weights = checkpoint.recognized(weights, options.arch)
     network, config = checkpoint.identify(weights, options.arch, options.variant)
     model = checkpoint.build(weights, network, config)
     if options.variant and network.blocks(config) == 0:
@@ -88,7 +94,11 @@ def _from_onnx(options: LoadOptions) -> Source:
         ("--model", options.factory),
         ("--ulsam-variant", options.variant),
     ]
-    given += [("--trust-pickle", options.trust_pickle), ("--allow-global", options.allow_globals)]
+    given += [
+        ("--weights", options.weights),
+        ("--trust-pickle", options.trust_pickle),
+        ("--allow-global", options.allow_globals),
+    ]
     if pointless := [word for word, value in given if value]:
         raise UsageError(
             f"{pointless[0]} is for checkpoints: '{options.model.name}' says itself what network it is",
@@ -111,12 +121,14 @@ def _from_factory(options: LoadOptions, weights: checkpoint.Checkpoint) -> Sourc
             todo="add, for example, --input 3x224x224",
         )
     build = partial(checkpoint.from_factory, options.factory, weights)
-    return Source(build(), options.factory, {}, options.inputs, None, weights.notes, again=build)
+    model, notes = build()
+    return Source(model.eval(), options.factory, {}, options.inputs, None, notes, again=lambda: build()[0].eval())
 
 
 def _from_memory(options: LoadOptions, given: InMemory) -> Source:
     about_files = {
         "arch": options.arch, "factory": options.factory, "variant": options.variant,
+        "weights": options.weights,
         "trust_pickle": options.trust_pickle, "allow_globals": options.allow_globals,
     }  # fmt: skip
     if pointless := [name for name, value in about_files.items() if value]:

@@ -125,11 +125,6 @@ REFUSED = [
     refused("scores with ReLU6", NO_RELU, lambda: Block(score_relu=F.relu6)),
     refused("scores with a leaky ReLU", NO_RELU, lambda: Block(score_relu=F.leaky_relu)),
     refused(
-        "temperature",
-        "changed between their ReLU and the softmax",
-        lambda: Block(attend=lambda t: s.softmax_view(t / 0.5)),
-    ),
-    refused(
         "negated scores",
         "changed between their ReLU and the softmax",
         lambda: Block(attend=lambda t: s.softmax_view(-1 * t)),

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ulsam_deploy.models.ulsam import POOL_OF_INPUT, SOFTMAX_OVER_CHANNEL, ULSAM
 
-from .corpus import SOFTMAXES, SPELLED, Case, net
+from .corpus import SOFTMAXES, SPELLED, Case, fused, net
 from .lookalikes import REFUSED
-from .spellings import Block, Branch, C, H, Returning, W
+from .spellings import Block, Branch, C, H, Returning, W, softmax_view
 
 
 class Wired(nn.Module):
@@ -138,6 +138,32 @@ def by_hand(t: Tensor) -> Tensor:
     return powers / powers.sum((2, 3), keepdim=True)
 
 
+def by_hand_overflowing(t: Tensor) -> Tensor:
+    powers = torch.exp(t)
+    return powers / powers.sum((2, 3), keepdim=True)
+
+
+def by_hand_flat(t: Tensor) -> Tensor:
+    flat = t.flatten(2)
+    powers = (flat - flat.max(-1, keepdim=True).values).exp()
+    return (powers / powers.sum(-1, keepdim=True)).view(t.shape)
+
+
+def by_logarithm(t: Tensor) -> Tensor:
+    return t.flatten(2).log_softmax(-1).exp().view(t.shape)
+
+
+#: Other words for the same mathematics.
+EQUAL = [
+    fused("softmax by hand", lambda: Block(attend=by_hand)),
+    fused("softmax by hand over a flat map", lambda: Block(attend=by_hand_flat)),
+    fused("softmax by its logarithm", lambda: Block(attend=by_logarithm)),
+    fused("temperature", lambda: Block(attend=lambda t: softmax_view(t / 0.5 + 3))),
+    fused("ReLU as a maximum", lambda: Block(relu=lambda t: torch.maximum(t, torch.zeros_like(t)))),
+    fused("ReLU as a mask", lambda: Block(relu=lambda t: t * (t > 0), score_relu=lambda t: (t > 0).float() * t)),
+]
+
+
 def shuffled(x: Tensor) -> Tensor:
     return x.view(x.shape[0], 3, C // 3, H, W).transpose(1, 2).reshape(x.shape)
 
@@ -239,7 +265,7 @@ SILENT = [
     Case("global context", lambda: net(Context())),
     Case("squeeze and excitation", lambda: net(Excite())),
     Case("sigmoid gate", lambda: net(Block(attend=torch.sigmoid))),
-    Case("softmax by hand", lambda: net(Block(attend=by_hand))),
+    Case("softmax by hand that overflows", lambda: net(Block(attend=by_hand_overflowing))),
     Case("one score spread over maps", lambda: net(Branch(C, score=WideScale, weigh=per_channel))),
     Case(
         "scores that see the batch axis",
@@ -247,4 +273,4 @@ SILENT = [
     ),
     Case("nothing at all", lambda: nn.Sequential(CONV(3, C, 1))),
 ]
-ALL = [*SPELLED, *REFUSED, *NETWORKS, *SILENT]
+ALL = [*SPELLED, *EQUAL, *REFUSED, *NETWORKS, *SILENT]

@@ -70,7 +70,9 @@ def test_wrappers_within_wrappers() -> None:
 def test_one_of_two_sets_of_weights_is_taken_and_said() -> None:
     found = read(save({"model": WEIGHTS, "ema": {key: value + 1 for key, value in WEIGHTS.items()}}))
     assert same(found.tensors)
-    assert found.notes == ("weights were taken from 'model', not from 'ema'",)
+    assert found.notes == ("weights were taken from 'model', not from 'ema'; --weights ema takes those",)
+    other = read("model.pt", weights="ema")
+    assert same(other.tensors, {key: value + 1 for key, value in WEIGHTS.items()})
 
 
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])

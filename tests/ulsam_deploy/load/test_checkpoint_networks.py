@@ -250,7 +250,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_factory_in_the_working_folder(name: str) -> None:
     before = list(sys.path)
     weights = {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
-    model = from_factory(f"nets_of_the_user:{name}", of(weights))
+    model, _ = from_factory(f"nets_of_the_user:{name}", of(weights))
     assert isinstance(model, nn.Module)
     assert not model.training
     assert model(torch.ones(1, 2)).tolist() == [[2.0, 2.0, 2.0]]
@@ -259,7 +259,7 @@ def test_factory_in_the_working_folder(name: str) -> None:
 
 @pytest.mark.usefixtures("code")
 def test_factory_without_a_checkpoint() -> None:
-    assert isinstance(from_factory("nets_of_the_user:make"), nn.Linear)
+    assert isinstance(from_factory("nets_of_the_user:make")[0], nn.Linear)
 
 
 @pytest.mark.usefixtures("code")

@@ -40,7 +40,7 @@ def _beside(*others: str) -> Callable[[Typed], bool]:
 
 
 #: How a checkpoint is read.
-_MODEL = ("arch", "factory", "variant", "input", "trust_pickle", "allow_global")
+_MODEL = ("arch", "factory", "variant", "input", "weights", "trust_pickle", "allow_global")
 #: How one artifact is checked against a checkpoint.
 _AGAINST = (
     "layout",

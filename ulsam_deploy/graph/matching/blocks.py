@@ -21,12 +21,12 @@ from ulsam_deploy.graph.matching.branches import (
     Affine,
     NotUlsamError,
     Unit,
-    is_softmax,
     looks_like_attention,
     read_softmax,
     read_unit,
 )
 from ulsam_deploy.graph.matching.movement import Origins, reached, sources, upstream
+from ulsam_deploy.graph.matching.wordings import is_softmax
 from ulsam_deploy.graph.modules import common_module
 
 aten = torch.ops.aten

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch.fx import Node
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.graph.editing import Constants, shape_of
 from ulsam_deploy.graph.matching.movement import Origins, only_source, reached, sources
+from ulsam_deploy.graph.matching.wordings import RELUS, is_relu, relu_input, softmax_of
 
 aten = torch.ops.aten
 _ADDS, _MULS = (aten.add.Tensor,), (aten.mul.Tensor,)
@@ -27,17 +28,7 @@ _SUBS, _DIVS = (aten.sub.Tensor,), (aten.div.Tensor,)
 _CONVS = (aten.conv2d.default, aten.conv2d.padding)
 _POOLS = (aten.max_pool2d.default, aten.max_pool2d_with_indices.default)
 _BATCH_NORMS = (aten._native_batch_norm_legit_no_training.default, aten.batch_norm.default)
-_SOFTMAXES = (aten.softmax.int, aten._softmax.default)
-#: Other forms of ReLU: the operator, and the arguments after the tensor that make it one.
-_RELUS: dict[Any, tuple[Any, ...]] = {
-    aten.relu.default: (),
-    aten.clamp.default: (0,),
-    aten.clamp_min.default: (0,),
-    aten.hardtanh.default: (0, float("inf")),
-    aten.leaky_relu.default: (0,),
-    aten.threshold.default: (0, 0),
-}
-_ACTIVATIONS = (*_RELUS, aten.relu6.default, aten.elu.default, aten.gelu.default, aten.silu.default)
+_ACTIVATIONS = (*RELUS, aten.relu6.default, aten.elu.default, aten.gelu.default, aten.silu.default)
 
 POOLS_ANOTHER = "its max pool reads another tensor than the gated branch (depthwise affine, then ReLU)"
 
@@ -93,16 +84,6 @@ class Unit:
         return len(self.score_bias)
 
 
-def is_softmax(node: Node) -> bool:
-    """Whether ``node`` is a softmax, in either of torch's forms."""
-    return node.target in _SOFTMAXES
-
-
-def is_relu(node: Node) -> bool:
-    """Whether ``node`` is a ReLU, in any of torch's forms."""
-    return node.target in _RELUS and node.args[1:] == _RELUS[node.target] and not node.kwargs
-
-
 def looks_like_attention(softmax: Node, constants: Constants, origins: Origins) -> bool:
     """Whether ``softmax`` normalises scores like ULSAM's and its result weights something: a refusal needs a reason.
 
@@ -111,7 +92,7 @@ def looks_like_attention(softmax: Node, constants: Constants, origins: Origins) 
     weighs = any(
         user.target in (*_MULS, *_ADDS, aten.addcmul.default) for node in reached(softmax) for user in node.users
     )
-    scores = [node for node in sources(softmax.all_input_nodes[0]) if len(shape_of(node)) == 4]
+    scores = [node for node in sources(softmax_of(softmax)[0]) if len(shape_of(node)) == 4]
     return weighs and any(_from_marked_convolution(node, constants, origins) for node in scores)
 
 
@@ -119,29 +100,31 @@ def _from_marked_convolution(node: Node, constants: Constants, origins: Origins)
     activated = False
     while True:
         node = _peel(node, constants, origins)[-1].source
-        if node.target not in _ACTIVATIONS:
+        inner = relu_input(node) or (node.all_input_nodes[0] if node.target in _ACTIVATIONS else None)
+        if inner is None:
             break
-        activated, node = True, node.all_input_nodes[0]
+        activated, node = True, inner
     if node.target not in _CONVS:
         return False
     pooled, _ = _selection(node.all_input_nodes[0], origins)
-    return activated or pooled.target in _POOLS or (is_relu(pooled) and pooled.all_input_nodes[0].target in _POOLS)
+    before = relu_input(pooled)
+    return activated or pooled.target in _POOLS or (before is not None and before.target in _POOLS)
 
 
 def read_softmax(softmax: Node, constants: Constants, origins: Origins) -> tuple[list[Node], Tensor]:
     """The score nodes ``(N, k, H, W)`` that ``softmax`` normalises, and the origin of each of its elements."""
-    normalised = softmax.all_input_nodes[0]
+    normalised, axes = softmax_of(softmax)
     scores = sorted(sources(normalised))
     for node in scores:
         if len(shape_of(node)) != 4:
             raise NotUlsamError("its scores are not a map of shape N x k x H x W")
-        if not is_relu(node) and is_relu(_peel(node, constants, origins)[-1].source):
-            raise NotUlsamError("its scores are changed between their ReLU and the softmax")
-        if not is_relu(node):
+        reading = _peel(node, constants, origins)[-1]
+        if not is_relu(reading.source):
             raise NotUlsamError("its scores reach the softmax without a ReLU")
+        if not bool((reading.scale > 0).all()):
+            raise NotUlsamError("its scores are changed between their ReLU and the softmax")
     order = origins.of(normalised)
-    dim: Any = softmax.args[1]
-    _check_rows(order.movedim(dim, -1), scores, origins)
+    _check_rows(order.movedim(axes, tuple(range(-len(axes), 0))).flatten(-len(axes)), scores, origins)
     return scores, order
 
 
@@ -165,8 +148,16 @@ def _are_rows_of(rows: Tensor, table: Tensor) -> bool:
 
 
 def read_unit(scores: Node, constants: Constants, origins: Origins) -> Unit:
-    """Read the branch that ends in the ReLU ``scores``; raises :class:`NotUlsamError` if it differs from ULSAM's."""
-    norm = _peel(scores.all_input_nodes[0], constants, origins)[-1]
+    """Read the branch that ends in ``scores``; raises :class:`NotUlsamError` if it differs from ULSAM's.
+
+    A positive factor behind the ReLU (a temperature) is one of the scores as well, and a number added there is without
+    effect in a softmax.
+    """
+    after = _peel(scores, constants, origins)[-1]
+    inner = relu_input(after.source)
+    assert inner is not None
+    norm = _peel(inner, constants, origins)[-1].at(after.channels)
+    norm = replace(norm, scale=norm.scale * after.scale, bias=norm.bias * after.scale)
     conv = norm.source
     if conv.target not in _CONVS or not _is_pointwise(conv):
         raise NotUlsamError("its scores do not come from a 1x1 convolution")
@@ -196,14 +187,14 @@ def _gate(pooled: Node, origins: Origins) -> tuple[Node, Node, Tensor]:
     Max pool and ReLU commute, so either may come first.
     """
     node, channels = _selection(pooled, origins)
-    if is_relu(node):
-        node, inner = _selection(node.all_input_nodes[0], origins)
+    if (before := relu_input(node)) is not None:
+        node, inner = _selection(before, origins)
         seen = _check_pool(node)
         return seen, seen, inner[channels]
     relu, inner = _selection(_check_pool(node), origins)
-    if not is_relu(relu):
+    if (before := relu_input(relu)) is None:
         raise NotUlsamError(POOLS_ANOTHER)
-    return relu, relu.all_input_nodes[0], inner[channels]
+    return relu, before, inner[channels]
 
 
 def _selection(node: Node, origins: Origins) -> tuple[Node, Tensor]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device.errors import UlsamError, UsageError
 from ulsam_deploy.device.spelling import unknown
-from ulsam_deploy.load.checkpoint.networks import fill
+from ulsam_deploy.load.checkpoint.fitting import fitted
+from ulsam_deploy.load.checkpoint.memory import unwrapped
+from ulsam_deploy.load.checkpoint.networks import fill, fits
 from ulsam_deploy.load.checkpoint.reading import Checkpoint
 
 if TYPE_CHECKING:
@@ -20,12 +22,15 @@ if TYPE_CHECKING:
 _FORM = "PKG.MODULE:FACTORY, for example mynets.tiny:build"
 
 
-def from_factory(spec: str, checkpoint: Checkpoint | None = None) -> nn.Module:
+def from_factory(spec: str, checkpoint: Checkpoint | None = None) -> tuple[nn.Module, tuple[str, ...]]:
     """Call the factory named by ``spec`` without arguments, and load ``checkpoint`` into the network that it returns.
 
-    Modules in the working directory can be imported while the factory is found and called. The network is returned in
-    ``eval`` mode. Any error in the user's code is raised as a one-sentence :class:`UsageError`, with the original error
-    as its cause.
+    A wrapper around the network (``DataParallel``, ``torch.compile``) is taken off. Modules in the working directory
+    can be imported while the factory is found and called. Any error in the user's code is raised as a one-sentence
+    :class:`UsageError`, with the original error as its cause.
+
+    Returns:
+        The network in ``eval`` mode, and what was done to the weights so that they fit, in sentences.
     """
     module_name, separator, attribute = spec.partition(":")
     if not (separator and module_name and attribute):
@@ -33,10 +38,12 @@ def from_factory(spec: str, checkpoint: Checkpoint | None = None) -> nn.Module:
     with _importable(Path.cwd()):
         module = _import(module_name, spec)
         factory = _find(module, attribute, spec)
-        model = _call(factory, spec)
-    if checkpoint is not None:
-        fill(model, checkpoint.tensors, f"'{checkpoint.name}' does not fit what {spec} returns")
-    return model.eval()
+        model = unwrapped(_call(factory, spec))
+    if checkpoint is None:
+        return model.eval(), ()
+    fitting = fitted(checkpoint, lambda tensors: fits(model, tensors), partly=True)
+    fill(model, fitting.tensors, f"'{checkpoint.name}' does not fit what {spec} returns")
+    return model.eval(), fitting.notes
 
 
 @contextlib.contextmanager

@@ -21,9 +21,9 @@ from typing import Any
 from ulsam_deploy.device.errors import ExportError, RefusedError, UnavailableError, UsageError
 from ulsam_deploy.device.invocation import extra, typed
 from ulsam_deploy.device.printing import shown
-from ulsam_deploy.load.checkpoint import pickles
+from ulsam_deploy.load.checkpoint import inert, pickles
+from ulsam_deploy.load.checkpoint.choosing import EXPECTED
 
-EXPECTED = "a state_dict written by torch.save, or a .safetensors file"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _SAFETENSORS_HEADER = 100 << 20
 
@@ -204,13 +204,16 @@ def _legacy_globals(data: bytes, name: str) -> frozenset[str]:
 
 def _load_torch(data: bytes, name: str, found: frozenset[str], *, trust: bool, allow: Collection[str]) -> Any:
     """Call ``torch.load`` for weights only, unless the file needs more and ``trust`` is set; there is no fallback."""
-    unsafe = sorted(entry for entry in found if not _is_plain(entry) and entry not in allow)
+    others = sorted(entry for entry in found if not _is_plain(entry) and entry not in allow)
+    unsafe = [entry for entry in others if not inert.is_data(entry)]
     if unsafe and not trust:
         flags = " ".join(typed("--allow-global", entry) for entry in unsafe[:10])
         raise refused(name, f"its pickle would import {', '.join(unsafe[:10])}", f"{flags}, or --trust-pickle")
     try:
-        with _allowed(sorted(found & set(allow)), needed=not unsafe):
-            return _unpickle(data, weights_only=not unsafe, trust=trust)
+        if unsafe:
+            return _unpickle(data, weights_only=False, trust=trust)
+        with _allowed(sorted(found & set(allow))), inert.stand_ins(others):
+            return inert.plain(_unpickle(data, weights_only=True, trust=trust))
     except (UsageError, RefusedError):
         raise
     except pickle.UnpicklingError as error:
@@ -248,11 +251,11 @@ def _is_plain(entry: str) -> bool:
 
 
 @contextlib.contextmanager
-def _allowed(names: Collection[str], *, needed: bool) -> Iterator[None]:
+def _allowed(names: Collection[str]) -> Iterator[None]:
     """Allow torch's weights-only reader to use ``names`` within the context only."""
     import torch
 
-    if not needed or not names:
+    if not names:
         yield
         return
     with torch.serialization.safe_globals([(_resolve(entry), entry) for entry in names]):

@@ -44,10 +44,7 @@ def from_module(module: nn.Module) -> InMemory:
     """
     import torch
 
-    while isinstance(inner := getattr(module, "_orig_mod", None), torch.nn.Module) or (
-        isinstance(module, torch.nn.DataParallel) and (inner := module.module)
-    ):
-        module = inner
+    module = unwrapped(module)
     kind = type(module)
     try:
         own = copy.deepcopy(module).cpu().eval()
@@ -63,6 +60,18 @@ def from_module(module: nn.Module) -> InMemory:
     tensors, notes = normalise(weights)
     check_finite(tensors, kind.__name__)
     return InMemory(own.float(), _digest(tensors), f"{kind.__module__}.{kind.__qualname__}", tuple(notes))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """``module`` without a wrapper by ``torch.compile`` or ``DataParallel``."""
+    import torch
+
+    while isinstance(inner := getattr(module, "_orig_mod", None), torch.nn.Module) or (
+        isinstance(module, torch.nn.DataParallel | torch.nn.parallel.DistributedDataParallel)
+        and (inner := module.module)
+    ):
+        module = inner
+    return module
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ulsam_deploy.device import plugins
@@ -11,6 +12,7 @@ from ulsam_deploy.device.errors import ExportError, UsageError
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import nearest, unknown
 from ulsam_deploy.graph.interfaces import Network
+from ulsam_deploy.load.checkpoint.fitting import fitted
 from ulsam_deploy.load.checkpoint.reading import Checkpoint
 
 if TYPE_CHECKING:
@@ -113,6 +115,23 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
             todo="choose another --arch, or give the network's code: --model PKG.MODULE:FACTORY",
         )
     model.load_state_dict({**{k: v for k, v in model.state_dict().items() if k not in tensors}, **tensors})
+
+
+def fits(model: nn.Module, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether ``tensors`` are exactly the entries of ``model``."""
+    return not _differences(_shapes(model.state_dict()), _shapes(tensors))
+
+
+def recognized(checkpoint: Checkpoint, arch: str | None = None) -> Checkpoint:
+    """``checkpoint`` with the keys that a network, or the one called ``arch``, recognizes; itself if there are none."""
+    networks = _networks()
+    asked = [networks[arch]] if arch in networks else list(networks.values())
+
+    def known(tensors: Mapping[str, Tensor]) -> bool:
+        other = replace(checkpoint, tensors=tensors)
+        return any(network.recognize(_shapes(renamed(other, network))) is not None for network in asked)
+
+    return fitted(checkpoint, known)
 
 
 def renamed(checkpoint: Checkpoint, network: Network) -> dict[str, Tensor]:

@@ -14,16 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
 from ulsam_deploy.device.invocation import extra
-from ulsam_deploy.load.checkpoint.formats import EXPECTED, broken, decode
+from ulsam_deploy.load.checkpoint.choosing import EXPECTED, choose
+from ulsam_deploy.load.checkpoint.formats import broken, decode
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: The keys under which training code stores the weights among other data, most specific first.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "ema")
 #: This tool is for compact networks; the file is read into memory once, so that the bytes hashed are the bytes parsed.
 MAX_BYTES = 4 << 30
-MAX_NAME = 500
 #: Types of numbers that can be copied, compared and converted. Newer ones, such as ``uint3``, have hardly any operator.
 _DTYPES = frozenset(
     {"bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"}
@@ -53,17 +51,20 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
 
 
-def read(path: str | Path, *, trust_pickle: bool = False, allow_globals: Collection[str] = ()) -> Checkpoint:
+def read(
+    path: str | Path, *, trust_pickle: bool = False, allow_globals: Collection[str] = (), weights: str = ""
+) -> Checkpoint:
     """Read a checkpoint: torch.save (zip or older) or safetensors, detected by content.
 
     Args:
         path: The file.
         trust_pickle: Allow its pickle to run any code.
         allow_globals: The globals (``module.name``) that its pickle may use; by default only weights are read.
+        weights: The key under which the weights are, with dots between the levels; empty: find them.
 
     Raises:
         RefusedError: Reading would run code (exit 6).
-        UsageError: The file does not exist or cannot be opened (exit 2).
+        UsageError: The file does not exist or cannot be opened, or holds several networks (exit 2).
         ExportError: It is damaged, is not a checkpoint, or has weights that are not finite (exit 3).
     """
     path = Path(path)
@@ -71,14 +72,14 @@ def read(path: str | Path, *, trust_pickle: bool = False, allow_globals: Collect
     if importlib.util.find_spec("torch") is None:
         raise UnavailableError("reading a checkpoint needs PyTorch, which is not installed", todo=extra("export"))
     found, strings = decode(data, path.name, trust=trust_pickle, allow=frozenset(allow_globals))
-    weights, beside, notes = _unwrap(found, path.name)
-    check_tensors(weights, path.name, len(data))
-    stripped, prefix_notes = _strip_prefix(weights)
+    chosen = choose(found, path.name, weights)
+    check_tensors(chosen.weights, path.name, len(data))
+    stripped, prefix_notes = _strip_prefix(chosen.weights)
     tensors, dtype_notes = normalise(stripped)
     check_finite(tensors, path.name)
-    metadata = {**_plain_part(beside), **_from_strings(strings)}
+    metadata = {**_plain_part(chosen.beside), **_from_strings(strings)}
     digest = hashlib.sha256(data).hexdigest()
-    return Checkpoint(tensors, metadata, digest, path.name, (*notes, *prefix_notes, *dtype_notes))
+    return Checkpoint(tensors, metadata, digest, path.name, (*chosen.notes, *prefix_notes, *dtype_notes))
 
 
 def _contents(path: Path) -> bytes:
@@ -94,52 +95,6 @@ def _contents(path: Path) -> bytes:
     if not data:
         raise broken(path.name, "it is empty")
     return data
-
-
-def _unwrap(found: object, name: str) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
-    """Find the weights inside wrapping dictionaries; returns them, the data stored beside them, and notes."""
-    import torch
-
-    beside: dict[str, Any] = {}
-    path: list[str] = []
-    for _ in range(len(WRAPPERS)):
-        if isinstance(found, torch.nn.Module):
-            found = found.state_dict()
-        level = _entries(found, name, path)
-        inner = [key for key in WRAPPERS if isinstance(level.get(key), dict | torch.nn.Module)]
-        if not inner:
-            break
-        beside |= {key: value for key, value in level.items() if key != inner[0]}
-        path.append(inner[0])
-        found = level[inner[0]]
-    weights = {key: value for key, value in level.items() if isinstance(value, torch.Tensor)}
-    if not weights:
-        raise ExportError(f"'{name}' holds no weights: {_describe(level, path)}", expected=EXPECTED)
-    beside |= {key: value for key, value in level.items() if key not in weights}
-    others = [key for key in WRAPPERS if key in beside]
-    notes = [f"weights were taken from '{'.'.join(path)}', not from '{others[0]}'"] if others and path else []
-    return weights, beside, notes
-
-
-def _entries(found: object, name: str, path: list[str]) -> dict[str, Any]:
-    if not isinstance(found, dict):
-        raise ExportError(f"'{name}' holds {_describe(found, path)}, not a state_dict", expected=EXPECTED)
-    entries = {}
-    # dict.items: an OrderedDict from a pickle may have an attribute called "items".
-    for key, value in dict.items(found):
-        # A name with control characters, or one that cannot be encoded, is not a parameter's name.
-        if not isinstance(key, str) or not key.isprintable() or len(key) > MAX_NAME:
-            raise ExportError(f"'{name}' holds {_describe(found, path)}, not a state_dict", expected=EXPECTED)
-        entries[key] = value
-    return entries
-
-
-def _describe(found: object, path: list[str]) -> str:
-    where = f" under '{'.'.join(path)}'" if path else ""
-    if isinstance(found, dict):
-        keys = [ascii(key)[:60] for key in list(dict.keys(found))[:5] if isinstance(key, str | int)]
-        return f"a dictionary with {', '.join(keys) or 'no keys that are names'}{where}"
-    return f"a {type(found).__name__}{where}"
 
 
 def check_tensors(weights: Mapping[str, Tensor], name: str, size: int) -> None:

@@ -2,9 +2,11 @@
 
 reading      reads an untrusted file into a checked :class:`~ulsam_deploy.load.onnx.reading.Graph`
 names        maps node names to module paths
+functions    replaces operators by the definitions that the standard gives for them
 known        computes what is known before the network runs: shapes, axes, indices
 operators    implements each operator in torch
 network      assembles everything as one ``nn.Module``
+sizes        chooses the input sizes, and proposes those that the file leaves open
 reference    runs the ONNX model itself in float64, by code other than ours, to check the import
 """
 
@@ -16,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
-from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.third_party import installed
 from ulsam_deploy.load.onnx.reading import Graph, digest, is_onnx, read
 
@@ -60,6 +61,7 @@ def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1
     graph = read(path)
     from ulsam_deploy.load.onnx.network import OnnxNetwork, sized, unknown_operators
     from ulsam_deploy.load.onnx.reference import Reference
+    from ulsam_deploy.load.onnx.sizes import chosen
 
     if unknown := unknown_operators(graph):
         raise ExportError(
@@ -67,29 +69,11 @@ def load(path: Path, shapes: Sequence[Sequence[int]] = (), batch: int | None = 1
             expected="a CNN of the operators that docs/onnx-in.md lists",
             todo="export from the checkpoint itself",
         )
-    wanted = _shapes(graph, path, shapes)
     _check_batch(graph, path, batch)
+    wanted = chosen(graph, path, shapes, batch)
     model = OnnxNetwork(graph).eval()
     sized(model, [(batch or 2, *shape) for shape in wanted])
     return Imported(model, wanted, graph.opset, graph.producer, Reference(graph).run, graph.notes)
-
-
-def _shapes(graph: Graph, path: Path, given: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    told = [port.shape[1:] for port in graph.inputs]
-    chosen = [tuple(shape) for shape in given] or [tuple(size or 0 for size in shape) for shape in told]
-    fits = len(chosen) == len(told) and all(map(_fits, chosen, told))
-    if fits and all(size > 0 for shape in chosen for size in shape):
-        return tuple(chosen)
-    wanted = (shape_text(size or None for size in port.shape[1:]) for port in graph.inputs)
-    raise UsageError(
-        f"'{path.name}' takes {', '.join(wanted)}",
-        expected="one --input for each input, with a size for each axis that the file leaves open",
-        todo="add, for example, --input 3x224x224",
-    )
-
-
-def _fits(shape: Sequence[int], told: Sequence[int | None]) -> bool:
-    return len(shape) == len(told) and all(size in (None, mine) for mine, size in zip(shape, told))
 
 
 def _check_batch(graph: Graph, path: Path, batch: int | None) -> None:

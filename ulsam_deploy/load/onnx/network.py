@@ -17,6 +17,7 @@ from ulsam_deploy.device.errors import ExportError, UlsamError
 from ulsam_deploy.load.onnx import known, names
 from ulsam_deploy.load.onnx.errors import NotReadError
 from ulsam_deploy.load.onnx.operators import OPERATORS
+from ulsam_deploy.load.onnx.operators.values import tensor
 from ulsam_deploy.load.onnx.reading import Graph, Node
 
 #: More than the result of any layer of a compact CNN (4 GiB as float32), and more than that for one image: an untrusted
@@ -25,7 +26,12 @@ MOST_ELEMENTS, MOST_OF_ONE = 1 << 30, 1 << 27
 #: The operators that read only the shape of a tensor.
 _OF_SHAPES = ("Shape", "Size")
 #: Operators for which a weight of one element stays a tensor; elsewhere it becomes a number.
-_OF_WEIGHTS = ("Conv", "BatchNormalization", "Gemm", "MatMul")
+_OF_WEIGHTS = (
+    *("Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"),
+    *("BatchNormalization", "InstanceNormalization", "GroupNormalization", "LayerNormalization"),
+)
+#: Inputs that are read as numbers, and never as weights.
+_NUMBERS: Mapping[str, tuple[int, ...]] = {"Resize": (1, 2, 3)}
 _STATISTICS: Mapping[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 
 
@@ -41,10 +47,11 @@ class Scope(nn.Module):
 class NetworkStep(nn.Module):
     """One operator with its weights: parameters, or buffers for a batch norm's statistics."""
 
-    def __init__(self, node: Node, opset: int, weights: Mapping[str, nn.Parameter]) -> None:
+    def __init__(self, node: Node, graph: Graph, weights: Mapping[str, nn.Parameter]) -> None:
         super().__init__()
         self.meaning = OPERATORS[node.op]
-        self.attributes = {**node.attributes, "op": node.op, "opset": opset, "results": len(node.outputs)}
+        self.attributes = {**node.attributes, "op": node.op, "opset": graph.opset, "results": len(node.outputs)}
+        self.attributes["kinds"] = [graph.kinds.get(name, "") for name in node.inputs]
         self.held: dict[int, str] = {}
         if (taken := _taken(node, weights)) is not None:
             self.meaning = _take
@@ -53,6 +60,8 @@ class NetworkStep(nn.Module):
             return
         for position, name in enumerate(node.inputs):
             if name not in weights or (weights[name].numel() == 1 and node.op not in _OF_WEIGHTS):
+                continue
+            if position in _NUMBERS.get(node.op, ()):
                 continue
             own = self.held[position] = f"input_{position}"
             if position in _STATISTICS.get(node.op, ()):
@@ -121,7 +130,7 @@ class OnnxNetwork(Scope):
             path.append(name)
         leaf = _free(scope, node.path[-1], None, used.get((scope, node.path[-1]), 1))
         used[scope, node.path[-1]] = used.get((scope, node.path[-1]), 0) + 1
-        scope.add_module(leaf, NetworkStep(node, self.graph.opset, tensors))
+        scope.add_module(leaf, NetworkStep(node, self.graph, tensors))
         return (*path, leaf)
 
     def forward(self, *inputs: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
@@ -130,9 +139,21 @@ class OnnxNetwork(Scope):
         values.update(zip((port.name for port in self.graph.inputs), inputs, strict=True))
         for node, path in zip(self.graph.nodes, self._paths):
             given = [values[name] for name in node.inputs]
+            for position in _NUMBERS.get(node.op, ()):
+                if node.inputs[position:] and node.inputs[position] in self._weights:
+                    given[position] = known.of(self.graph.weights[node.inputs[position]])
             results = self._run(node, path, given)
-            values.update(zip(node.outputs, results if isinstance(results, tuple) else (results,)))
-        return {plain: values[name] for plain, name in zip(self.output_names, self.graph.outputs)}
+            results = results if isinstance(results, tuple) else (results,)
+            if any(node.outputs[len(results) :]):
+                raise _unread(node, f"it is an operator whose output {len(results) + 1} is used")
+            values.update(zip(node.outputs, results))
+        return {plain: self._output(name, values) for plain, name in zip(self.output_names, self.graph.outputs)}
+
+    def _output(self, name: str, values: Mapping[str, Any]) -> Any:
+        """An output, also one that does not depend on the inputs, such as a shape or a weight."""
+        if values[name] is None:
+            return torch.tensor(self.graph.weights[name])
+        return values[name] if isinstance(values[name], Tensor | list) else tensor(values[name])
 
     def _run(self, node: Node, path: tuple[str, ...], given: list[Any]) -> Any:
         on_tensors = any(isinstance(v, Tensor | list) for v in given) or any(
@@ -147,7 +168,11 @@ class OnnxNetwork(Scope):
                 results = super().forward(path, *given)
                 _check_size(results, self.most)
                 return results
-            return known.run(node.op, {**node.attributes, "results": len(node.outputs)}, *given)
+            if node.op in known.OPERATORS:
+                return known.run(node.op, {**node.attributes, "results": len(node.outputs)}, *given)
+            return super().forward(
+                path, *(value if value is None else tensor(value) for value in given[:1]), *given[1:]
+            )
         except UlsamError:
             raise
         except NotReadError as error:

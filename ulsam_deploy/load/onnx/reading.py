@@ -20,8 +20,9 @@ from ulsam_deploy.device.errors import ExportError, UnavailableError, UsageError
 from ulsam_deploy.device.hashing import digest_of
 from ulsam_deploy.device.printing import shown
 from ulsam_deploy.device.third_party import installed, words_of
-from ulsam_deploy.load.onnx import names
+from ulsam_deploy.load.onnx import known, names
 from ulsam_deploy.load.onnx.budget import MAX_NODES, check_functions, check_outputs
+from ulsam_deploy.load.onnx.functions import expanded
 
 if TYPE_CHECKING:
     from onnx import ModelProto, TensorProto
@@ -61,11 +62,13 @@ class Node:
 class Graph:
     """A model in the form in which it is built. ``weights`` by name: float32, float64 for a single number, or integers.
 
-    ``proto`` is the model with all its data, for the reference; ``notes`` are sentences for the user.
+    ``kinds`` are the types of the weights as the file names them, in lower case. ``proto`` is the model with all its
+    data, for the reference; ``notes`` are sentences for the user.
     """
 
     nodes: tuple[Node, ...]
     weights: Mapping[str, Array]
+    kinds: Mapping[str, str]
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...]
     opset: int
@@ -115,17 +118,23 @@ def _read(path: Path) -> Graph:
     opset = _opset(model, path)
     weights = {tensor.name: _array(tensor, path) for tensor in model.graph.initializer}
     nodes = []
-    for proto in model.graph.node:
+    from ulsam_deploy.load.onnx.operators import OPERATORS  # needs torch, which finding the files of a model does not
+
+    simple = expanded(model, {*OPERATORS, *known.OPERATORS})
+    if len(simple.graph.node) > MAX_NODES:
+        raise _broken(path, f"it unfolds to more than {MAX_NODES} operators")
+    for proto in simple.graph.node:
         if proto.op_type == "Constant":
             weights[proto.output[0]] = _constant(proto, path)
         elif proto.op_type == "Identity" and proto.input[0] in weights:
             weights[proto.output[0]] = weights[proto.input[0]]  # exporters write a module's second use in this way
         else:
-            nodes.append(_node(proto))
+            nodes.append(_node(proto, opset))
     wide = sorted({_kind(t) for t in model.graph.initializer if _kind(t) in _FLOATS[1:]})
     return Graph(
         nodes=tuple(nodes),
         weights=weights,
+        kinds={tensor.name: _kind(tensor).lower() for tensor in model.graph.initializer},
         inputs=tuple(_port(value, path) for value in model.graph.input if value.name not in weights),
         outputs=tuple(value.name for value in model.graph.output),
         opset=opset,
@@ -262,17 +271,28 @@ def _constant(node: Any, path: Path) -> Array:
     return value.astype(single if "float" in attribute.name else np.int64)
 
 
-def _node(proto: Any) -> Node:
+def _node(proto: Any, opset: int) -> Node:
     from onnx import helper
 
+    given = {entry.name: helper.get_attribute_value(entry) for entry in proto.attribute}
     return Node(
         op=_line(proto.op_type),
         name=_line(proto.name or (proto.output[0] if proto.output else "")),
         path=names.path_of(proto),
-        attributes={entry.name: helper.get_attribute_value(entry) for entry in proto.attribute},
+        attributes={**_fractions(proto.op_type, opset), **given},
         inputs=tuple(proto.input),
         outputs=tuple(proto.output),
     )
+
+
+def _fractions(op: str, opset: int) -> dict[str, float]:
+    """The defaults of fractional attributes, such as an epsilon, with the digits that the standard's float32 has."""
+    import onnx
+
+    if not onnx.defs.has(op):
+        return {}
+    defaults = (one.default_value for one in onnx.defs.get_schema(op, opset, "").attributes.values())
+    return {one.name: one.f for one in defaults if one.type == onnx.AttributeProto.FLOAT}
 
 
 def _port(value: Any, path: Path) -> Port:

@@ -134,8 +134,10 @@ BROKEN: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a loop": (lambda: model([_loop()], [array("n", np.int64(1 << 60))]), "Loop (node '"),
     "a quantized model": (
-        lambda: model([helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "y"], name="quant")], []),
-        "DynamicQuantizeLinear (node 'quant')",
+        lambda: model([helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], name="dynamic"),
+                       helper.make_node("ConvInteger", ["q", "w", "z"], ["y"], name="quant")],
+                      [array("w", np.ones((4, 3, 1, 1), np.uint8))]),
+        "ConvInteger (node 'quant')",
     ),
     "a tensor that fills the memory": (
         lambda: model([helper.make_node("Tile", ["x", "r"], ["y"], name="big")],

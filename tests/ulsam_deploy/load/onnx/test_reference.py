@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 from onnx import TensorProto, helper  # noqa: E402
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
-from ulsam_deploy.load.onnx.reference import _quick, _taps, average  # noqa: E402
+from ulsam_deploy.load.onnx.reference_operators import _taps, average, replacements  # noqa: E402
 
 SIZES = st.integers(1, 3)
 PADS = st.one_of(
@@ -36,7 +36,7 @@ def both(op: str, inputs: list[np.ndarray[Any, Any] | None], opset: int = 17, **
         [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    return [ReferenceEvaluator(model, new_ops=new).run(None, feed)[0] for new in (_quick(), None)]
+    return [ReferenceEvaluator(model, new_ops=new).run(None, feed)[0] for new in (replacements(17), None)]
 
 
 def same(op: str, inputs: list[Any], **attributes: Any) -> None:

@@ -11,10 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ulsam_deploy.device.arrays import Array
-from ulsam_deploy.load.onnx.errors import NotReadError
 from ulsam_deploy.load.onnx.known import ints
-
-Attributes = Mapping[str, Any]
+from ulsam_deploy.load.onnx.operators.values import Attributes, text
 
 
 def _reshape(a: Attributes, x: Tensor, shape: Array) -> Tensor:
@@ -100,18 +98,6 @@ def _mirrored(position: int, size: int) -> int:
     return size - 1 - min(max(at, -1), size - 1)
 
 
-def _gather(a: Attributes, x: Tensor, indices: Array) -> Tensor:
-    axis = a.get("axis", 0) % x.ndim
-    size = x.shape[axis]
-    chosen = [index % size if isinstance(index, int) and index < 0 else index for index in ints(indices)]
-    if indices.ndim == 0:
-        return x.select(axis, chosen[0])
-    if indices.ndim == 1 and chosen == list(range(chosen[0], chosen[0] + len(chosen))):
-        return x.narrow(axis, chosen[0], len(chosen))
-    picked = x.index_select(axis, torch.tensor(chosen))
-    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
-
-
 def _tile(_: Attributes, x: Tensor, repeats: Array) -> Tensor:
     return x.repeat(ints(repeats))
 
@@ -147,27 +133,11 @@ def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
     return spread.reshape(n, c // size**2, h * size, w * size)
 
 
-def _resize(
-    a: Attributes, x: Tensor, _: Array | None = None, scales: Array | None = None, sizes: Array | None = None
-) -> Tensor:
-    """The two kinds of resizing that torch supports as well: nearest with positions rounded down, and linear."""
-    mode, where = a.get("mode", b"nearest").decode(), a.get("coordinate_transformation_mode", b"half_pixel").decode()
-    if "axes" in a or a.get("antialias", 0) or x.ndim != 4:
-        raise NotReadError("a resizing of some axes, with anti-aliasing, or of something else than images")
-    size = [int(n) for n in ints(sizes)[2:]] if sizes is not None and sizes.size else _scaled(x, scales)
-    if mode == "nearest" and where == "asymmetric" and a.get("nearest_mode", b"") == b"floor":
-        return F.interpolate(x, size=size, mode="nearest")
-    if mode == "linear" and where in ("half_pixel", "pytorch_half_pixel", "align_corners"):
-        return F.interpolate(x, size=size, mode="bilinear", align_corners=where == "align_corners")
-    raise NotReadError(f"a resizing that is {mode} with coordinates {where}")
-
-
-def _scaled(x: Tensor, scales: Array | None) -> list[int]:
-    factors = [1.0] * 4 if scales is None else [float(factor) for factor in scales.reshape(-1)]
-    size = [length * factor for length, factor in zip(x.shape[2:], factors[2:], strict=True)]
-    if factors[:2] != [1.0, 1.0] or any(length != int(length) for length in size):
-        raise NotReadError(f"a resizing by {factors}")
-    return [int(length) for length in size]
+def _space_to_depth(a: Attributes, x: Tensor) -> Tensor:
+    size, (n, c, h, w) = a["blocksize"], x.shape
+    order = (0, 1, 3, 5, 2, 4) if text(a, "mode", "DCR") == "CRD" else (0, 3, 5, 1, 2, 4)
+    cut = x.reshape(n, c, h // size, size, w // size, size).permute(*order)
+    return cut.reshape(n, c * size**2, h // size, w // size)
 
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
@@ -180,11 +150,10 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Concat": _concat,
     "Split": _split,
     "Slice": _slice,
-    "Gather": _gather,
     "Tile": _tile,
     "Pad": _pad,
     "DepthToSpace": _depth_to_space,
-    "Resize": _resize,
+    "SpaceToDepth": _space_to_depth,
     "SplitToSequence": _split_to_sequence,
     "SequenceConstruct": lambda _, *parts: list(parts),
     "SequenceAt": lambda _, parts, position: parts[ints(position)[0]],
