@@ -35,7 +35,7 @@ test-slow: $(READY) $(SIGN_READY)
 
 # The target that isn't part of "all", in an environment of its own.
 test-ncnn: $(NCNN_READY)
-	$(NCNN)/bin/python -m pytest -n auto --dist loadfile -m "ncnn and not slow"
+	$(NCNN)/bin/python -m pytest -n auto --dist loadfile -m "ncnn and not slow" tests/exporters
 
 # Searches (auto, tune), targets in parallel, low precision through the whole pipeline.
 test-search: $(READY)
@@ -133,7 +133,7 @@ $(NCNN_READY): $(READY)
 	test -x $(NCNN)/bin/python || $(BIN)/python -m venv --without-pip $(NCNN)
 	$(BIN)/python -c 'import glob, site; (place,) = glob.glob("$(NCNN)/lib/python*/site-packages"); \
 		open(place + "/shared.pth", "w").write(f"import site; site.addsitedir({site.getsitepackages()[0]!r})\n")'
-	$(BIN)/python -m pip --python $(NCNN)/bin/python install --quiet --constraint constraints.txt '.[ncnn]'
+	$(BIN)/python -m pip --python $(NCNN)/bin/python install --quiet --constraint constraints.txt --editable '.[ncnn]'
 	touch $@
 
 clean:

@@ -1,6 +1,6 @@
 """The tables of docs/ncnn.md: the reference network on ncnn, by machine and options, and what Winograd's forms cost.
 
-    python benchmarks/ncnn_options.py [--boards rpi3,rpi4,rpi5] [--write]
+    python benchmarks/ncnn_options.py [--boards rpi3,rpi4,rpi5] [--folder DIR] [--write]
 
 Needs the extra ``ncnn``; boards are emulated. "ncnn's defaults" is the float16 file without the options of the
 artifact. Errors are relative to the root mean square of the reference's output; retention is by ablations of the
@@ -10,7 +10,9 @@ artifact itself.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ import torch
 from torch import nn
 
 from ulsam_deploy.boards.emulate import verifying
-from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence
+from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bundle
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import TensorSpec
@@ -49,10 +51,13 @@ WINOGRAD = {"none": (), "F(2, 3)": (23,), "F(2, 3), F(4, 3)": (23, 43), "all thr
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--boards", default="", help="such as rpi3,rpi4,rpi5")
+    parser.add_argument("--folder", type=Path, help="keep the bundles here, and take those of an earlier run")
     parser.add_argument("--write", action="store_true", help="into docs/ncnn.md")
     asked = parser.parse_args()
     boards = [name for name in asked.boards.split(",") if name]
-    lines = [*networks(boards), "", *convolutions()]
+    with contextlib.ExitStack() as stack:
+        folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        lines = [*networks(boards, folder), "", *convolutions()]
     print("\n".join(lines))
     if asked.write:
         before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
@@ -61,26 +66,29 @@ def main() -> None:
 
 
 def exported(folder: Path, precisions: tuple[str, ...]) -> Bundle:
-    """The reference network, made anew: other options give the same file."""
+    """The reference network, without the cache, which does not know of other options."""
+    if folder.is_dir():
+        return read_bundle(folder)
     asked = ExportOptions(REFERENCE, output=folder, targets=("ncnn",), precisions=precisions, cache=False)
     found = export(asked, Progress())
     assert found.bundle is not None
     return found.bundle
 
 
-def networks(boards: Sequence[str]) -> Iterator[str]:
+def networks(boards: Sequence[str], folder: Path) -> Iterator[str]:
     """A line for each machine and each choice of options."""
     yield "| machine | options | error | noise floors | retention | verdict |"
     yield "|---|---|---|---|---|---|"
-    with tempfile.TemporaryDirectory() as name:
-        whole = exported(Path(name) / "own.bundle", PRECISIONS)
-        chosen, engine.CHOSEN = engine.CHOSEN, {**engine.CHOSEN, "fp16": DEFAULTS}
-        loose = exported(Path(name) / "defaults.bundle", ("fp16",))
-        engine.CHOSEN = chosen
-        for board in ("", *boards):
-            for bundle, words in ((whole, ""), (loose, "ncnn's defaults")):
-                for record, evidence in judged(bundle, board):
-                    yield row(board or "x86-64", words or record.precision, evidence)
+    whole = exported(folder / "own.bundle", PRECISIONS)
+    chosen, engine.CHOSEN = engine.CHOSEN, {**engine.CHOSEN, "fp16": DEFAULTS}
+    loose = exported(folder / "defaults.bundle", ("fp16",))
+    engine.CHOSEN = chosen
+    for board in ("", *boards):
+        for bundle, words in ((whole, ""), (loose, "ncnn's defaults")):
+            for record, evidence in judged(bundle, board):
+                found = row(board or "x86-64", words or record.precision, evidence)
+                print(found, file=sys.stderr, flush=True)
+                yield found
 
 
 def judged(bundle: Bundle, board: str) -> Iterator[tuple[ArtifactRecord, Evidence]]:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 FILES = ("model.param", "model.bin", "model.options.json")
 
 
-#: How each precision stores attention: ncnn does not round to bfloat16, it drops the lower bits.
+#: How each precision stores attention. Most processors cannot round to bfloat16, and there ncnn drops the lower bits:
+#: that is what is forecast, wherever the artifact is made.
 _ATTENTION = {"fp32": "", "fp16": "separate", "bf16": "cut"}
 
 
