@@ -1,4 +1,4 @@
-"""The tables of docs/ncnn.md: the reference network on ncnn, by machine and options, and what Winograd's forms cost.
+"""The tables of docs/ncnn.md: the reference network on ncnn, by machine and options, and ncnn's convolutions alone.
 
     python benchmarks/ncnn_options.py [--boards rpi3,rpi4,rpi5] [--folder DIR] [--write]
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -57,7 +56,7 @@ def main() -> None:
     boards = [name for name in asked.boards.split(",") if name]
     with contextlib.ExitStack() as stack:
         folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        lines = [*networks(boards, folder), "", *convolutions()]
+        lines = [*networks(boards, folder), "", *convolutions(), "", *groups()]
     print("\n".join(lines))
     if asked.write:
         before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
@@ -125,31 +124,43 @@ def convolutions() -> Iterator[str]:
     yield f"| channels, size | {' | '.join(WINOGRAD)} |"
     yield "|---" * (1 + len(WINOGRAD)) + "|"
     for channels, size in CONVOLUTIONS:
-        found = [f"{convolved(channels, size, forms):.2g}" for forms in WINOGRAD.values()]
+        found = []
+        for forms in WINOGRAD.values():
+            names = {f"use_winograd{form}_convolution": form in forms for form in (23, 43, 63)}
+            found.append(convolved(channels, size, 1, engine.NcnnOptions(**names)))
         yield f"| {channels}, {size} x {size} | {' | '.join(found)} |"
 
 
-def convolved(channels: int, size: int, forms: Sequence[int]) -> float:
-    """The root mean square error of one convolution, relative to its result's."""
+def groups() -> Iterator[str]:
+    """The error of ncnn's 3 x 3 convolutions of 16 channels on this machine, by groups and precision."""
+    chosen = {precision: engine.CHOSEN[precision] for precision in ("fp32", "bf16")}
+    yield f"| groups | {' | '.join(chosen)} |"
+    yield "|---|---|---|"
+    for count in (1, 2, 4, 16):
+        found = [convolved(16, 28, count, options) for options in chosen.values()]
+        yield f"| {count} | {' | '.join(found)} |"
+
+
+def convolved(channels: int, size: int, count: int, options: engine.NcnnOptions) -> str:
+    """The root mean square error of one convolution of ``count`` groups, relative to its result's."""
     torch.manual_seed(0)
-    layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False, groups=count)
     image = torch.randn(1, channels, size, size)
     with torch.no_grad():
         exact = layer.double()(image.double()).numpy()
     weights = layer.weight.detach().float().numpy()
-    names = {f"use_winograd{form}_convolution": form in forms for form in (23, 43, 63)}
+    kind, grouped = ("Convolution", "") if count == 1 else ("ConvolutionDepthWise", f" 7={count}")
     with tempfile.TemporaryDirectory() as name:
         files = [Path(name) / ending for ending in ("c.param", "c.bin", "c.options.json")]
         files[0].write_text(
-            f"7767517\n2 2\nInput x 0 1 x\nConvolution c 1 1 x y 0={channels} 1=3 4=1 5=0 6={weights.size}\n"
+            f"7767517\n2 2\nInput x 0 1 x\n{kind} c 1 1 x y 0={channels} 1=3 4=1 5=0 6={weights.size}{grouped}\n"
         )
         files[1].write_bytes(b"\0\0\0\0" + weights.tobytes())
-        options = dataclasses.replace(engine.NcnnOptions(), **names)
         files[2].write_text(engine.codec.dumps(engine.codec.encode(options, "options")))
         shape = (1, channels, size, size)
         with engine.Ncnn(files, [TensorSpec("x", shape)], [TensorSpec("y", shape)]) as session:
-            found = session.run({"x": image.numpy()})["y"]
-    return float(np.sqrt(np.square(found - exact).mean() / np.square(exact).mean()))
+            found = session.run({"x": image.numpy()})["y"].astype(np.float64)
+    return f"{float(np.sqrt(np.square(found - exact).mean() / np.square(exact).mean())):.2g}"
 
 
 if __name__ == "__main__":
