@@ -55,7 +55,7 @@ class NcnnOptions:
         return "fp16" if self.use_fp16_storage or self.use_fp16_arithmetic else "fp32"
 
 
-#: The options of each precision. float16 is stored and not computed in: sums in it are off by .2 on a Cortex-A76.
+#: The options of each precision. float16 is stored and not computed in, which a Cortex-A76 fails at (docs/ncnn.md).
 CHOSEN: Mapping[str, NcnnOptions] = {
     "fp32": NcnnOptions(),
     "fp16": NcnnOptions(use_fp16_packed=True, use_fp16_storage=True),
