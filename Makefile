@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
+NCNN := .venv-ncnn
+NCNN_READY := $(NCNN)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-long test-programs test-slow test-search test-trt test-browser test-docs test-arm test-recipes hostile fuzz coverage mutants figures \
+.PHONY: demo test test-long test-ncnn test-programs test-slow test-search test-trt test-browser test-docs test-arm test-recipes hostile fuzz coverage mutants figures \
 	docs gpu track check clean
 
 demo: $(READY)
@@ -30,6 +32,10 @@ test-long: $(READY)
 
 test-slow: $(READY) $(SIGN_READY)
 	$(PYTEST) -m "slow and not gpu"
+
+# The target that isn't part of "all", in an environment of its own.
+test-ncnn: $(NCNN_READY)
+	$(NCNN)/bin/python -m pytest -n auto --dist loadfile -m "ncnn and not slow" tests/exporters
 
 # Searches (auto, tune), targets in parallel, low precision through the whole pipeline.
 test-search: $(READY)
@@ -129,5 +135,13 @@ $(SIGN_READY): pyproject.toml constraints-sign.txt
 	$(SIGN)/bin/python -m pip install --quiet --constraint constraints-sign.txt --editable '.[sign]'
 	touch $@
 
+# It sees what .venv has, and has ncnn and pnnx besides: in .venv they would become part of every "--target all".
+$(NCNN_READY): $(READY)
+	test -x $(NCNN)/bin/python || $(BIN)/python -m venv --without-pip $(NCNN)
+	$(BIN)/python -c 'import glob, site; (place,) = glob.glob("$(NCNN)/lib/python*/site-packages"); \
+		open(place + "/shared.pth", "w").write(f"import site; site.addsitedir({site.getsitepackages()[0]!r})\n")'
+	$(BIN)/python -m pip --python $(NCNN)/bin/python install --quiet --constraint constraints.txt --editable '.[ncnn]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SIGN) build *.egg-info .mypy_cache .pytest_cache .ruff_cache *.bundle models/*.bundle
+	rm -rf $(VENV) $(SIGN) $(NCNN) build *.egg-info .mypy_cache .pytest_cache .ruff_cache *.bundle models/*.bundle

@@ -82,12 +82,14 @@ def separate(
     In float16 ``1 + a`` has steps of 2**-10: on a map of 46x46 or more, where ``a`` is about ``1 / (H * W)``, it can
     round to 1 everywhere.
     """
-    _, channels, height, width = x.shape
-    logits = attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces)
-    attention = torch.softmax(logits.reshape(-1, subspaces, height * width), -1)
-    grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
-    weighted = grouped * attention.reshape(-1, subspaces, 1, height, width)
-    return (grouped + weighted).reshape(-1, channels, height, width)
+    return _separate(x, attention_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces))
+
+
+def dense_separate(
+    x: Tensor, gate_scale: Tensor, gate_bias: Tensor, score_weight: Tensor, score_bias: Tensor, subspaces: int
+) -> Tensor:
+    """Like :func:`separate`, with dense scores."""
+    return _separate(x, _dense_scores(x, gate_scale, gate_bias, score_weight, score_bias, subspaces))
 
 
 def channels_last(
@@ -189,6 +191,15 @@ def _broadcast(x: Tensor, scores: Tensor) -> Tensor:
     gain = attention.reshape(-1, subspaces, 1, height, width) + 1
     grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
     return (grouped * gain).reshape(-1, channels, height, width)
+
+
+def _separate(x: Tensor, scores: Tensor) -> Tensor:
+    _, channels, height, width = x.shape
+    subspaces = scores.shape[1]
+    attention = torch.softmax(scores.reshape(-1, subspaces, height * width), -1)
+    grouped = x.reshape(-1, subspaces, channels // subspaces, height, width)
+    weighted = grouped * attention.reshape(-1, subspaces, 1, height, width)
+    return (grouped + weighted).reshape(-1, channels, height, width)
 
 
 def _softmax(scores: Tensor) -> Tensor:

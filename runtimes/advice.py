@@ -50,6 +50,11 @@ def openvino(on: Here | None = None) -> str:
     return _NOT_32_BIT.format(name="OpenVINO") if (on or here()).arm_32 else "pip install openvino"
 
 
+def ncnn(on: Here | None = None) -> str:
+    """How to install ncnn."""
+    return _NOT_32_BIT.format(name="ncnn") if (on or here()).arm_32 else "pip install ncnn"
+
+
 def tflite(on: Here | None = None) -> str:
     """How to install LiteRT; on 32-bit ARM its predecessor, which was built for NumPy 1."""
     on = on or here()

@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("wheel", clone(tmp_path_factory.mktemp("clone")), tmp_path_factory.mktemp("wheel"))
 
 
-@pytest.fixture(params=EXTRAS)
+@pytest.fixture(params=[*EXTRAS, "ncnn"])  # "ncnn" isn't part of "all", so nothing else here has it
 def extra(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

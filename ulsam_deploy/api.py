@@ -69,7 +69,8 @@ def export(
 
     Args:
         model: A checkpoint, an ONNX model, or the ``nn.Module`` itself, which needs ``inputs``.
-        targets: ``"onnx"``, ``"openvino"``, ``"tflite"``, ``"trt"``, several of them, or ``"all"`` installed ones.
+        targets: ``"onnx"``, ``"openvino"``, ``"tflite"``, ``"trt"``, ``"ncnn"``, several of them, or
+            ``"all"`` installed ones.
         output: The bundle's folder; by default the model's name with ``.bundle``, next to the model, or in the working
             directory for a module.
         arch: A network or a named configuration; by default recognized from the checkpoint's keys.
@@ -78,7 +79,8 @@ def export(
         inputs: A shape without the batch, ``(3, 224, 224)`` or ``"3x224x224"``, or one for each input; by default the
             shapes that the checkpoint or its network states.
         batch: A number; ``"dynamic"`` or ``None`` for a dynamic batch.
-        precisions: ``"fp32"``, ``"fp16"``, ``"int8"``, ``"int8-dynamic"`` or ``"auto"``, or several: one artifact each.
+        precisions: ``"fp32"``, ``"fp16"``, ``"bf16"``, ``"int8"``, ``"int8-dynamic"`` or ``"auto"``, or several: one
+            artifact each.
         calibration: Real inputs that int8 takes its ranges from, ``.npz`` or a folder.
         keep: Module paths that int8 leaves in floating point.
         recipes: How each target is made, instead of ``precisions`` and ``keep``: a mapping by target, or the path of a

@@ -26,6 +26,8 @@ JETSON = Here(arm_32=False, jetson=True, python=(3, 10))
         ("onnxruntime", PI_32, "no wheels for 32-bit ARM"),
         ("openvino", PI, "pip install openvino"),
         ("openvino", PI_32, "no wheels for 32-bit ARM"),
+        ("ncnn", PI, "pip install ncnn"),
+        ("ncnn", PI_32, "no wheels for 32-bit ARM"),
         ("tflite", PI, "pip install ai-edge-litert"),
         ("tflite", JETSON, "pip install ai-edge-litert"),
         ("tflite", PI_32, "pip install tflite-runtime 'numpy<2'"),
@@ -60,7 +62,7 @@ def test_what_counts_is_the_python_and_not_the_kernel(
     assert advice.here().arm_32 is is_32
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "tensorrt", "tflite"])
+@pytest.mark.parametrize("name", ["ncnn", "onnxruntime", "openvino", "tensorrt", "tflite"])
 def test_an_engine_never_names_an_extra_of_the_host(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = plugins.load(plugins.RUNTIMES, name)
     monkeypatch.setattr(third_party, "find_spec", lambda _: None)

@@ -32,7 +32,7 @@ def add_words(parser: Parser) -> None:
     who.add("--issuer", metavar="URL", help="the OpenID provider of the identity")
     words.add("--device", metavar="NAME", help="on this board, in emulation: rpi3, rpi4, rpi5, rpi4-32bit")
     add_host_options(parser)
-    against = parser.group("an artifact that any tool made: .onnx, .xml, .tflite or .plan")
+    against = parser.group("an artifact that any tool made: .onnx, .xml, .tflite, .param or .plan")
     against.add("--against", type=Path, metavar="MODEL", help="the checkpoint that it was made from")
     against.add("--layout", choices=("NCHW", "NHWC"), help="layout of its inputs (default: inferred)")
     against.add(

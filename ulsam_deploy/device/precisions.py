@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from ulsam_deploy.device.spelling import folded, unknown
 
 #: The precisions of artifacts. ``int8-dynamic``: weights in int8, ranges of everything else determined at run time.
-PRECISIONS = ("fp32", "fp16", "int8", "int8-dynamic")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "int8-dynamic")
 
 
 #: Their aliases, folded.
 _PRECISION_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("float32", "float", "f32", "single"), "fp32"),
     **dict.fromkeys(("float16", "f16", "half"), "fp16"),
+    "bfloat16": "bf16",
     "i8": "int8",
     **dict.fromkeys(("dynamicint8", "dynamic"), "int8-dynamic"),
 }
@@ -21,6 +22,8 @@ _PRECISION_WORDS: Mapping[str, str] = {
 
 #: The fastest of them within the budget: see :mod:`ulsam_deploy.exporting.search`.
 AUTO = "auto"
+#: Those that it tries.
+SEARCHED = ("fp32", "fp16", "int8", "int8-dynamic")
 
 
 #: Those that take ranges from real inputs, and what to do without any.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ulsam_deploy.device.errors import UsageError
 from ulsam_deploy.device.findings import ReplayDepth
-from ulsam_deploy.device.precisions import AUTO, PRECISIONS
+from ulsam_deploy.device.precisions import AUTO, PRECISIONS, SEARCHED
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting.budget import Budget
@@ -91,7 +91,7 @@ class ExportOptions(LoadOptions):
         """Every precision that an artifact may be made in; ``auto`` may choose any."""
         if self.recipes:
             return tuple(dict.fromkeys(recipe.precision for recipe in self.recipes.values()))
-        every = [PRECISIONS if precision == AUTO else (precision,) for precision in self.precisions]
+        every = [SEARCHED if precision == AUTO else (precision,) for precision in self.precisions]
         return tuple(dict.fromkeys(precision for some in every for precision in some))
 
     @property

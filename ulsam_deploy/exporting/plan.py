@@ -101,6 +101,12 @@ def _check_possible(exporter: Exporter, precision: str, options: ExportOptions) 
         raise UnavailableError(f"{exporter.target}: {available.detail}", todo=available.todo)
     if options.device and exporter.for_devices:
         exporter.check_device(options.device)
+    if exporter.single and options.batch != 1:
+        raise UnavailableError(
+            f"{exporter.target} takes one input at a time",
+            expected="a batch of 1",
+            todo=f"export this target with --batch 1: --target {exporter.target} --batch 1",
+        )
     if options.batch is None and not exporter.dynamic_batch:
         raise UnavailableError(
             f"{exporter.target} artifacts are static: they cannot have a dynamic batch",

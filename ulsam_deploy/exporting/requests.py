@@ -80,11 +80,20 @@ def requested(options: ExportOptions, *, is_file: bool = True) -> list[ArtifactR
             ArtifactRequest(
                 target, Recipe(precision, options.keep if precision in QUANTIZED else ()), target in targets
             )
-            for target in (known if every else targets)
+            for target in ([name for name in known if name in targets or _is_of_all(name)] if every else targets)
             for precision in sorted(dict.fromkeys(options.precisions), key=AUTO.__ne__)
         ]
     _check_exporters(options, found)
     return found
+
+
+def _is_of_all(name: str) -> bool:
+    """Whether "all" includes the target ``name``: an optional one only where it is installed."""
+    try:
+        exporter: Exporter = plugins.load(plugins.EXPORTERS, name)
+    except UlsamError:  # reported later, for the artifact itself
+        return True
+    return not exporter.optional or exporter.available().usable
 
 
 def _check_required(options: ExportOptions) -> None:

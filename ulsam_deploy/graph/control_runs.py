@@ -44,7 +44,7 @@ def measure_floors(
         captured: The captured network.
         fused: The fused network.
         golden: The golden set.
-        precision: ``fp16``, ``int8`` or ``int8-dynamic``.
+        precision: ``fp16``, ``bf16``, ``int8`` or ``int8-dynamic``.
         calibration: The inputs that int8 takes its ranges from.
 
     Returns:
@@ -62,11 +62,11 @@ def measure_floors(
     return PrecisionFloors(noise_floors(chosen.outputs, controls), kept)
 
 
-def _half(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
-    """Every result rounded to float16, in the network's order and in the fused one; and only the weights rounded."""
-    yield Evaluator(truth.captured, torch.float16)
-    yield Evaluator(truth.fused, torch.float16)
-    yield Fake(truth.fused, weights=lambda weight: weight.half().float())
+def _sixteen(truth: _Truth, dtype: torch.dtype) -> Iterator[Evaluator]:
+    """Every result rounded to ``dtype``, in the network's order and in the fused one; and only the weights rounded."""
+    yield Evaluator(truth.captured, dtype)
+    yield Evaluator(truth.fused, dtype)
+    yield Fake(truth.fused, weights=lambda weight: weight.to(dtype).float())
 
 
 def _static(truth: _Truth, calibration: Calibration | None) -> Iterator[Evaluator]:
@@ -96,7 +96,8 @@ def _dynamic(truth: _Truth, _: Calibration | None) -> Iterator[Evaluator]:
 
 
 _WAYS: Mapping[str, Callable[[_Truth, Calibration | None], Iterator[Evaluator]]] = {
-    "fp16": _half,
+    "fp16": lambda truth, _: _sixteen(truth, torch.float16),
+    "bf16": lambda truth, _: _sixteen(truth, torch.bfloat16),
     "int8": _static,
     "int8-dynamic": _dynamic,
 }

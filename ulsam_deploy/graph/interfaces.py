@@ -62,6 +62,10 @@ class Exporter(abc.ABC):
     dynamic_batch: ClassVar[bool] = True
     #: Whether its converter is native code that may end its process: it gets one of its own.
     isolated: ClassVar[bool] = False
+    #: Whether the extra ``all`` does not contain its extra: where it isn't installed, the target "all" leaves it out.
+    optional: ClassVar[bool] = False
+    #: Whether it takes one input at a time: a batch of 1, and nothing else.
+    single: ClassVar[bool] = False
     #: Whether its converter takes longer than others: when several run in parallel, it is started first.
     slow: ClassVar[bool] = False
     #: The names of the lowerings that it can choose from in fp32; empty if there is only one.

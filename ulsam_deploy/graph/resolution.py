@@ -8,6 +8,7 @@ the retention that the block would have if nothing else were rounded: 1 is all, 
 ``plain``   everything is stored in the precision: in int8 the softmax in steps of 1/256 (TFLite's fixed scale),
             the input and the output in 255 steps over their ranges; in 16 bits ``x``, ``1 + a`` and their product
 ``separate`` in 16 bits, ``x + a * x``: ``a`` is stored by itself, and the sum is rounded once
+``cut``     the same in bfloat16 in an engine that does not round, but drops the lower 16 bits of a float32 (ncnn)
 ``float``   the block and its input are float32; what comes out is rounded once, for the next product
 =========== ===================================================================================================
 """
@@ -86,12 +87,22 @@ def _brain(value: Array) -> Array:
     return np.asarray(rounded.view(np.float32).astype(np.float64))
 
 
+def _cut(value: Array) -> Array:
+    """``value`` in bfloat16: the upper 16 bits of float32."""
+    bits = value.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)
+    return np.asarray(bits.view(np.float32).astype(np.float64))
+
+
 def _int8_plain(x: Array, a: Array) -> Array:
     return _on_grid(_on_grid(x) * (1 + np.round(a * _SOFTMAX_STEPS) / _SOFTMAX_STEPS))
 
 
 def _int8_float(x: Array, a: Array) -> Array:
     return _on_grid(x * (1 + a))
+
+
+def _separate(stored: Callable[[Array], Array]) -> Callable[[Array, Array], Array]:
+    return lambda x, a: stored(stored(x) + stored(stored(x) * stored(a)))
 
 
 def _sixteen(stored: Callable[[Array], Array]) -> dict[str, Callable[[Array, Array], Array]]:
@@ -104,7 +115,7 @@ def _sixteen(stored: Callable[[Array], Array]) -> dict[str, Callable[[Array, Arr
 _WAYS: Mapping[str, Mapping[str, Callable[[Array, Array], Array]]] = {
     "int8": {"plain": _int8_plain, "float": _int8_float},
     "fp16": _sixteen(_half),
-    "bf16": _sixteen(_brain),
+    "bf16": {**_sixteen(_brain), "cut": _separate(_cut)},
 }
 
 
@@ -130,7 +141,7 @@ def suggestion(found: Resolution) -> str:
 
 _DOING = {
     "float": "leave the block and its input in floating point, as the exporters here do",
-    "separate": "x + a * x, rounded once, as the exporters here do",
+    **dict.fromkeys(("separate", "cut"), "x + a * x, rounded once, as the exporters here do"),
     "plain": "nothing",
 }
 

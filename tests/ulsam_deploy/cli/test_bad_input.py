@@ -208,7 +208,7 @@ def test_usage_errors_are_exit_2(run: Run, small: Path, words: str) -> None:
 
 def test_unknown_precision(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(small), "--target", "onnx", "--precision", "fp8"]) == 2
-    assert "expected: fp32, fp16, int8, int8-dynamic" in capsys.readouterr().err
+    assert "expected: fp32, fp16, bf16, int8, int8-dynamic" in capsys.readouterr().err
 
 
 def test_a_precision_that_the_target_lacks(run: Run, small: Path) -> None:

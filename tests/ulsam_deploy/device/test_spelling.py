@@ -42,6 +42,7 @@ def test_the_error_asks_for_the_nearest_and_lists_all() -> None:
     [
         *(("fp32", "fp32"), ("float32", "fp32"), ("Float-32", "fp32")),
         *(("half", "fp16"), ("float16", "fp16"), ("FP16", "fp16"), (" f16 ", "fp16")),
+        *(("bfloat16", "bf16"), ("BF16", "bf16")),
         *(("INT8", "int8"), ("i8", "int8"), ("int8_dynamic", "int8-dynamic"), ("dynamic-int8", "int8-dynamic")),
     ],
 )
@@ -58,4 +59,4 @@ def test_no_precision(word: str, near: str) -> None:
     with pytest.raises(UsageError, match=f"no precision is called '{word}'") as caught:
         parse_precision(word)
     assert (f"did you mean '{near}'?" if near else "did you mean") in caught.value.found or not near
-    assert "fp32, fp16, int8, int8-dynamic" in caught.value.expected
+    assert "fp32, fp16, bf16, int8, int8-dynamic" in caught.value.expected

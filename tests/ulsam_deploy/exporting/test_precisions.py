@@ -15,7 +15,7 @@ from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.errors import Exit
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.images import NAMED
-from ulsam_deploy.device.precisions import PRECISIONS
+from ulsam_deploy.device.precisions import SEARCHED
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import verify_bundle
@@ -133,7 +133,7 @@ def test_int8_by_the_command_line(
 
 
 def test_every_precision_of_every_target(checkpoint: Path, samples: Path, tmp_path: Path) -> None:
-    found = exported(checkpoint, samples, tmp_path / "m.bundle", ("all",), *PRECISIONS)
+    found = exported(checkpoint, samples, tmp_path / "m.bundle", ("all",), *SEARCHED)
     assert found.exit_code is Exit.OK
     assert found.bundle
     made = {(r.target, r.precision): r for r in found.bundle.manifest.artifacts}

@@ -8,7 +8,7 @@ import pytest
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.findings import ArtifactFacts, AttentionState, BlockCheck, Report, Verdict
 from ulsam_deploy.device.types import Artifact, EvidenceLevel
-from ulsam_deploy.graph.resolution import COLUMNS, annotated, forecast, in_short, rows, suggestion, word
+from ulsam_deploy.graph.resolution import COLUMNS, _cut, annotated, forecast, in_short, rows, suggestion, word
 
 
 def diffuse(size: int, spread: float = 0.2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -114,3 +114,12 @@ def test_an_artifact_carries_the_forecast_beside_what_was_measured() -> None:
 def test_an_fp32_artifact_is_left_as_it_is() -> None:
     artifact = Artifact("onnx", "fp32", (), (), (), EvidenceLevel.EXPORTED, {})
     assert annotated(artifact, Evidence(EvidenceLevel.EXPORTED), [forecast("a", *diffuse(28))]) is artifact
+
+
+def test_cutting_off_loses_attention_that_rounding_keeps() -> None:
+    """On 18 x 18, ``a`` is about half a step of bfloat16, which rounding keeps on average and cutting never."""
+    values = np.array([1 + 3 * 2.0**-9, -1 - 3 * 2.0**-9, 2.0, 0.0])
+    np.testing.assert_array_equal(_cut(values), [1.0, -1.0, 2.0, 0.0])
+    found = forecast("block", *diffuse(18)).survives["bf16"]
+    assert word(found["separate"]) == "kept"
+    assert word(found["cut"]) == "lost"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.findings import AutoFacts, AutoPoint, BudgetLimits, Interval, Verdict
-from ulsam_deploy.device.precisions import CALIBRATED, QUANTIZED
+from ulsam_deploy.device.precisions import CALIBRATED, QUANTIZED, SEARCHED
 from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.exporting.build import Builder
@@ -97,7 +97,7 @@ def _searched(builder: Builder, exporter: Exporter, trials: Trials) -> Found:
             todo="export it in a stated precision, or where its engine is",
         )
     keep = builder.options.keep
-    for precision in exporter.precisions:
+    for precision in (one for one in exporter.precisions if one in SEARCHED):
         if precision in QUANTIZED:
             trials(Recipe(precision, keep))
         elif precision != "fp32":

@@ -82,6 +82,7 @@ class FormatRounding:
 ROUNDINGS: Mapping[str, FormatRounding] = {
     "fp32": FormatRounding(2.0**-24),
     "fp16": FormatRounding(2.0**-11, smallest=2.0**-25),
+    "bf16": FormatRounding(2.0**-7),  # of an engine that cuts off instead of rounding: twice as much
     "int8": FormatRounding(2.0**-24, int8_weights=True),
     "int8-dynamic": FormatRounding(2.0**-24, int8_weights=True, int8_inputs=True),
 }

@@ -1,0 +1,1 @@
+"""Target ``ncnn``: ``model.param``, ``model.bin``, and the options to run them with."""
