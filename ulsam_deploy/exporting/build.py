@@ -67,6 +67,7 @@ class _Kept:
 def artifact_key(prepared: str, exporter: Exporter, recipe: Recipe, options: ExportOptions) -> str:
     """The cache key of one artifact of the network whose key is ``prepared``."""
     about = [exporter.target, dataclasses.asdict(recipe), options.device, options.dla, options.replay.value]
+    about.append(dataclasses.asdict(options.budget.agreed))
     return key(prepared, about, exporter.available_in(recipe.precision).detail, _engine(exporter))
 
 
@@ -113,7 +114,7 @@ def build(
     """Write the artifact of ``exporter`` by ``recipe`` into the empty ``folder``, run it here, and judge it."""
     artifact = _export(prepared, exporter, recipe, options, folder)
     try:
-        evidence, ablations = _executed(prepared, exporter, artifact, folder)
+        evidence, ablations = _executed(prepared, exporter, options, artifact, folder)
         evidence = _replayed(prepared, exporter, recipe, options, artifact, folder, evidence)
         return BuiltArtifact(
             annotated(artifact, evidence, prepared.resolutions), evidence, ablations.outputs, ablations.inside
@@ -233,21 +234,26 @@ def _replayed(
         return replayed(evidence, lowered, golden, artifact.precision, runtime.values, runtime.run, options.replay)
 
 
-def _executed(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Ablations]:
+def _executed(
+    prepared: Prepared, exporter: Exporter, options: ExportOptions, artifact: Artifact, folder: Path
+) -> tuple[Evidence, Ablations]:
     """The evidence from the engine, and what the artifact ablations gave."""
     files = [folder / name for name in artifact.files]
     ablations = Ablations() if artifact.precision == "fp32" else ablate(prepared, exporter, artifact, folder)
-    evidence = _judged(prepared, artifact, files, ablations)
+    evidence = _judged(prepared, options, artifact, files, ablations)
     if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone nearly always suffice
         ablations = ablate(prepared, exporter, artifact, folder)
-        evidence = _judged(prepared, artifact, files, ablations)
+        evidence = _judged(prepared, options, artifact, files, ablations)
     return evidence, ablations
 
 
-def _judged(prepared: Prepared, artifact: Artifact, files: list[Path], ablations: Ablations) -> Evidence:
+def _judged(
+    prepared: Prepared, options: ExportOptions, artifact: Artifact, files: list[Path], ablations: Ablations
+) -> Evidence:
     return execute(
         artifact.target, files, artifact.inputs, artifact.outputs, prepared.golden,
         precision=artifact.precision, timed=False, artifact_ablations=ablations.outputs, inside=ablations.inside,
+        budget=options.budget.agreed,
     )  # fmt: skip
 
 
