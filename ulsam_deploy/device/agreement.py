@@ -77,11 +77,10 @@ def with_agreement(evidence: Evidence, agreement: Agreement | None, precision: s
         missing = (Reason("", ReasonKind.AGREEMENT_NOTE, note),) if precision in QUANTIZED else ()
         return replace(evidence, reasons=(*evidence.reasons, *missing))
     reasons = evidence.reasons
-    faults, notes = _faults(agreement), ()
     if precision in QUANTIZED:
-        reasons = tuple(_eased(reason, evidence, agreement) for reason in reasons)
-        notes = _notes(agreement)
-    return concluded(replace(evidence, agreement=agreement), (*faults, *reasons, *notes))
+        eased = (_eased(reason, evidence, agreement) for reason in reasons)
+        reasons = (*eased, *_notes(agreement))
+    return concluded(replace(evidence, agreement=agreement), (*_faults(agreement), *reasons))
 
 
 def _of_output(golden: Golden, name: str, found: Array | None, rows: Array, budget: AgreementBudget) -> OutputAgreement:

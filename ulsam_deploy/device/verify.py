@@ -20,7 +20,7 @@ from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.device.findings import AgreementBudget, Latency
+from ulsam_deploy.device.findings import AgreementBudget, Latency, PlainRun
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
 from ulsam_deploy.device.proven import as_recorded
@@ -285,4 +285,34 @@ def execute_again(
         precision=record.precision, timed=timed, threads=threads, provider=provider,
         budget=recorded.budget if recorded else None,
     )  # fmt: skip
-    return as_recorded(found, record.evidence, record.precision)
+    found = as_recorded(found, record.evidence, record.precision)
+    ports = record.inputs, record.outputs
+    return with_plain_run(found, record.target, bundle.files(record), *ports, golden, record.precision)
+
+
+def with_plain_run(
+    evidence: Evidence,
+    target: str,
+    files: Sequence[Path],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    golden: Golden,
+    precision: str,
+) -> Evidence:
+    """Add to ``evidence`` what the artifact in ``files`` computes where its engine is opened with its own defaults.
+
+    This program asks every engine for the artifact's own precision; whoever opens the file without options may get
+    another one. Nothing is added where they are the same. The verdict stays: it is that of the artifact as it is meant.
+    """
+    engine = runtime_for(target)
+    default = engine.default_precision()
+    if not default:
+        return evidence
+    judged = golden.at(precision)
+    with engine(files, inputs, outputs, precise=False) as runtime:
+        produced = produce(runtime, judged.inputs)
+    report = check(judged, produced, tolerance=tolerance_of(precision))
+    agreed = measure_agreement(judged, produced, evidence.agreement.budget if evidence.agreement else None)
+    found = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report)
+    verdict = with_agreement(found, agreed, precision).verdict
+    return replace(evidence, plain=PlainRun(default, verdict, report.finite_error, agreed))

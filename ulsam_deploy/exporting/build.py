@@ -21,7 +21,7 @@ from ulsam_deploy.device.parity import Reading
 from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Artifact, EvidenceLevel
-from ulsam_deploy.device.verify import execute, latency, runtime_for, worst_batch
+from ulsam_deploy.device.verify import execute, latency, runtime_for, with_plain_run, worst_batch
 from ulsam_deploy.exporting.ablation import Ablations, ablate, opened
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
 from ulsam_deploy.exporting.prepare import Prepared
@@ -153,6 +153,8 @@ def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Pro
     files = [folder / name for name in artifact.files]
     with opened(runtime_for(artifact.target), files, artifact) as runtime:
         evidence = dataclasses.replace(evidence, latency=latency(runtime, prepared.golden))
+        ports = artifact.inputs, artifact.outputs
+        evidence = with_plain_run(evidence, artifact.target, files, *ports, prepared.golden, artifact.precision)
         if evidence.verdict is Verdict.FAIL:
             golden = prepared.golden.at(artifact.precision)
             batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])

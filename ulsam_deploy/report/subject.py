@@ -208,6 +208,9 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
     if top1:
         facts.insert(2, ("same top-1", f"{100 * min(top1):.0f} % of probes"))
     facts += _agreement(record)
+    if plain := record.evidence.plain:
+        error = "far off" if plain.error is None else f"{plain.error:.2f} noise floors"
+        facts.append(("by the engine's defaults", f"in {plain.precision}: {error}, {plain.verdict.value}"))
     return {
         "title": title(record),
         "verdict": record.evidence.verdict.value,

@@ -22,12 +22,16 @@ from ulsam_deploy.device.bench.result import Parity
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.commands.documents import Verified, VerifyDocument
 from ulsam_deploy.device.findings import (
+    Agreed,
+    Agreement,
+    AgreementBudget,
     ArtifactFacts,
     AttentionState,
     BlockCheck,
     DlaFacts,
     EngineFacts,
     Floor,
+    OutputAgreement,
     OutputCheck,
     Quantized,
     Report,
@@ -50,7 +54,12 @@ REPORT = Report(
     (),
 )
 ENGINE = EngineFacts("ONNX Runtime", "1.31.1", precision="int8")
-EVIDENCE = Evidence(EvidenceLevel.EXECUTED, Verdict.PASS, (), REPORT, None, ENGINE)
+AGREEMENT = Agreement(
+    48,
+    AgreementBudget(),
+    (OutputAgreement("y", 0.08, Agreed(47, 48, 0.89, 1.0), Agreed(40, 40, 0.91, 1.0), Verdict.PASS),),
+)
+EVIDENCE = Evidence(EvidenceLevel.EXECUTED, Verdict.PASS, (), REPORT, None, ENGINE, agreement=AGREEMENT)
 FACTS = ArtifactFacts(
     operators={"Conv": 20, "Add": 4},
     quantized=Quantized(2, 20, 18),
@@ -172,6 +181,11 @@ def delayed(document: Any) -> None:
     ("name", "what", "edit", "code"),
     [
         ("result.json", "nothing", NOTHING, 0),
+        ("bundle", "agreement", put(f"{EVIDENT}/agreement/outputs/0/sure/same", 36), 1),
+        ("bundle", "agreement on one input", put(f"{EVIDENT}/agreement/outputs/0/sure/same", 39), 0),
+        ("bundle", "error over variation", put(f"{EVIDENT}/agreement/outputs/0/deviation", 0.2), 1),
+        ("bundle", "agreement is gone", put(f"{EVIDENT}/agreement", None), 1),
+        ("verify.json", "agreement", put(f"{EVIDENT}/agreement/outputs/0/sure/same", 36), 1),
         ("result.json", "an artifact", pop("measured/1"), 1),
         ("result.json", "time", slower, 1),
         ("result.json", "some calls", delayed, 1),

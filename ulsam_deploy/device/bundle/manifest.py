@@ -19,6 +19,7 @@ from ulsam_deploy.device.findings import (
     ArtifactFacts,
     EngineFacts,
     Latency,
+    PlainRun,
     Reason,
     Replay,
     Report,
@@ -100,7 +101,7 @@ class Evidence:
 
     ``parity``, ``latency`` and ``engine`` (the runtime's ``facts()``) are ``None`` if nothing was executed; ``replay``
     also if the engine shows no inner values, or it was left out. ``agreement`` with PyTorch is ``None`` without real
-    inputs.
+    inputs, ``plain`` where the engine's defaults compute in the artifact's own precision.
     """
 
     level: EvidenceLevel
@@ -111,6 +112,7 @@ class Evidence:
     engine: EngineFacts | None = None
     replay: Replay | None = None
     agreement: Agreement | None = None
+    plain: PlainRun | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def _check_version(plain: object) -> None:
 
 
 def _renewed(plain: Any) -> Any:
-    """A manifest of the version before in the form of this one, in which evidence also has its agreement.
+    """A manifest of the version before in the form of this one, in which evidence has two more sections.
 
     A manifest that is not even of that form is returned as it is: the decoder says what is wrong with it.
     """
@@ -232,9 +234,10 @@ def _renewed(plain: Any) -> Any:
         return plain
     for number, artifact in enumerate(plain["artifacts"]):
         evidence = artifact.get("evidence") if isinstance(artifact, dict) else None
-        if isinstance(evidence, dict) and evidence.setdefault("agreement", None) is not None:
-            where = f"$.artifacts[{number}].evidence"
-            raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key 'agreement'", expected=SCHEMA)
+        for key in ("agreement", "plain"):
+            if isinstance(evidence, dict) and evidence.setdefault(key, None) is not None:
+                where = f"$.artifacts[{number}].evidence"
+                raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key '{key}'", expected=SCHEMA)
     return {**plain, "schema": SCHEMA}
 
 

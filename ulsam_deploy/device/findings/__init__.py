@@ -5,7 +5,7 @@ type and each section a class, so that no decision depends on a key or on the te
 numbers that are not finite: a figure that may be infinite or undefined is ``None``, here as well as in the file.
 """
 
-from ulsam_deploy.device.findings.agreement import Agreed, Agreement, AgreementBudget, OutputAgreement
+from ulsam_deploy.device.findings.agreement import Agreed, Agreement, AgreementBudget, OutputAgreement, PlainRun
 from ulsam_deploy.device.findings.artifact import (
     ArtifactFacts,
     AutoFacts,
@@ -62,6 +62,7 @@ __all__ = [
     "OutputAgreement",
     "OutputCheck",
     "Paired",
+    "PlainRun",
     "Quantized",
     "Reason",
     "ReasonKind",

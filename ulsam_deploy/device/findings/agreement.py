@@ -1,4 +1,4 @@
-"""How an artifact agrees with PyTorch on real inputs. Standard library only; device-safe."""
+"""How an artifact agrees with PyTorch on real inputs, and with other settings. Standard library only; device-safe."""
 
 from __future__ import annotations
 
@@ -74,3 +74,17 @@ class Agreement:
     def deviation(self) -> float | None:
         """The largest deviation of any output; ``None`` where there is none."""
         return max((one.deviation for one in self.outputs if one.deviation is not None), default=None)
+
+
+@dataclass(frozen=True)
+class PlainRun:
+    """What an artifact computes where its engine is opened with its own defaults, which compute in ``precision``.
+
+    Whoever opens the file without options gets this. ``error`` in noise floors of the artifact's precision, ``None``
+    where an output cannot be compared; ``verdict`` and ``agreement`` as for the artifact itself.
+    """
+
+    precision: str
+    verdict: Verdict
+    error: float | None = field(metadata=_AMOUNT)
+    agreement: Agreement | None

@@ -29,6 +29,7 @@ from ulsam_deploy.device.findings import (
     OutputAgreement,
     OutputCheck,
     Paired,
+    PlainRun,
     Quantized,
     Reason,
     ReasonKind,
@@ -72,6 +73,7 @@ EVIDENCE = Evidence(
     LATENCY,
     EngineFacts("Engine", "1.2", 1, "int8", "CPU", layer_precisions={"int8": 4}, details={"signature": True}),
     agreement=AGREEMENT,
+    plain=PlainRun("bf16", Verdict.FAIL, 812.5, AGREEMENT),
 )
 POINTS = tuple(
     AutoPoint(

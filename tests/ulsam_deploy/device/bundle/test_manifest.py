@@ -152,7 +152,7 @@ def test_the_version_before_is_read(bundle: Bundle) -> None:
     plain = json.loads(bundle.manifest.to_json())
     plain["schema"] = "ulsam-deploy.bundle/3"
     for artifact in plain["artifacts"]:
-        del artifact["evidence"]["agreement"]
+        del artifact["evidence"]["agreement"], artifact["evidence"]["plain"]
     assert Manifest.from_json(json.dumps(plain)) == bundle.manifest
     plain["artifacts"][0]["evidence"]["agreement"] = {"inputs": 1}
     with pytest.raises(RefusedError, match=r"artifacts\[0\].evidence: .*bundle/3 has no key 'agreement'"):
