@@ -76,7 +76,7 @@ def test_no_setting_in_the_file_is_heeded(bundle: Bundle, tmp_path: Path) -> Non
     assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == default()
 
 
-class Bfloat16(runtime_for("onnx")):  # type: ignore[misc] # a class that is found at run time
+class Bfloat16(runtime_for("onnx")):
     """ONNX Runtime, as if its defaults rounded results to bfloat16, on any processor."""
 
     @classmethod
