@@ -12,10 +12,12 @@ import pytest
 from tests.ulsam_deploy.handmade import make_bundle
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import verify
-from ulsam_deploy.device.bundle import Bundle
-from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.bundle import Bundle, Evidence
+from ulsam_deploy.device.commands.words import plain_rows, plain_words
+from ulsam_deploy.device.findings import Agreement, AgreementBudget, OutputAgreement, PlainRun, Verdict
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.third_party import load_openvino
+from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.device.verify import execute_again, runtime_for
 
 BOTH = ("onnx", "openvino")
@@ -96,6 +98,16 @@ def test_it_is_told_on_every_processor(bundle: Bundle, monkeypatch: pytest.Monke
     assert evidence.verdict is Verdict.PASS
     assert (evidence.plain.precision, evidence.plain.verdict) == ("bf16", Verdict.FAIL)
     assert evidence.plain.error > 8
+
+
+def test_its_agreement_is_told_as_well(bundle: Bundle) -> None:
+    record = bundle.artifact("openvino", "fp32")
+    agreement = Agreement(48, AgreementBudget(), (OutputAgreement("y", 0.0081, None, None, Verdict.PASS),))
+    evidence = Evidence(EvidenceLevel.EXECUTED, plain=PlainRun("bf16", Verdict.FAIL, 59772.7, agreement))
+    (row,) = plain_rows(record, evidence)
+    assert row[1::3] == ("openvino/model.xml by the engine's defaults: bf16", "59772.70x noise", "fail")
+    (sentence,) = plain_words(record, evidence)
+    assert "computes in bf16 on this machine, off by 0.0081 of the variation" in sentence
 
 
 def test_verify_shows_it_in_a_row_of_its_own(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

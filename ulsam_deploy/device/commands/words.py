@@ -121,11 +121,11 @@ def plain_words(record: ArtifactRecord, evidence: Evidence) -> list[str]:
     """One sentence about :func:`plain_rows`."""
     if evidence.plain is None:
         return []
-    subject = f"{record.target} {record.precision}"
-    return [
-        f"{subject}: opened without options, its engine computes in {evidence.plain.precision} on this machine. The "
-        f"verdict is that of the artifact's own precision, which has to be asked for."
-    ]
+    subject, found = f"{record.target} {record.precision}", evidence.plain.agreement
+    off = f", off by {found.deviation:.2g} of the variation between inputs" if found and found.deviation else ""
+    computes = f"its engine computes in {evidence.plain.precision} on this machine"
+    meant = "The verdict is that of the artifact's own precision, which has to be asked for"
+    return [f"{subject}: opened without options, {computes}{off}. {meant}."]
 
 
 def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:
