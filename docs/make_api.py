@@ -23,6 +23,7 @@ MODULES = (
     "device.bundle.judged",
     "device.parity.check",
     "device.findings.parity",
+    "device.findings.agreement",
     "device.findings.statistics",
     "device.findings.engine",
     "device.findings.artifact",

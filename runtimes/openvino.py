@@ -16,12 +16,14 @@ from ulsam_deploy.device.types import Availability, TensorSpec
 from . import advice
 from .ports import check_ports
 
+_PRECISION = "INFERENCE_PRECISION_HINT"
+
 
 class OpenVino(Runtime):
     """One compiled model and one infer request.
 
-    ``INFERENCE_PRECISION_HINT`` is forced to f32: by default, the plug-in silently computes an fp32 model in bf16 on
-    CPUs that support it and in f16 on ARM.
+    ``INFERENCE_PRECISION_HINT`` is forced to f32, unless it is not to be ``precise``: by default, the plug-in silently
+    computes an fp32 model in bf16 on CPUs that support it and in f16 on ARM. No setting inside the file prevents that.
     """
 
     name = "openvino"
@@ -46,6 +48,13 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         """Whether openvino is installed."""
         return installed("openvino", todo=advice.openvino())
 
+    @classmethod
+    def default_precision(cls) -> str:
+        """``bf16`` or ``f16`` where the CPU plug-in chooses that for float32 models; empty elsewhere."""
+        with words_of("OpenVINO", "say what it computes in"), quiet():
+            chosen = load_openvino().Core().get_property("CPU", _PRECISION).to_string()
+        return "" if chosen == "f32" else str(chosen)
+
     def _load(self) -> None:
         self._shown: Any = None
         self._model = self._compile(exposed=False)
@@ -58,7 +67,9 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
 
     def _compile(self, *, exposed: bool) -> Any:
         openvino = load_openvino()
-        config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+        config: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if self.precise:
+            config[_PRECISION] = "f32"
         if self.threads is not None:
             config["INFERENCE_NUM_THREADS"] = self.threads
         with words_of("OpenVINO", f"open {self.files[0].name}"), quiet():
@@ -96,7 +107,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
             for info in (op.get_rt_info() for op in self._model.get_runtime_model().get_ops())
             if info["layerType"].astype(str) not in ("Input", "Output", "Const")
         )
-        hint = self._model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        hint = self._model.get_property(_PRECISION).to_string()
         computed = {"f32": "fp32", "f16": "fp16"}.get(hint, hint)
         return EngineFacts(
             engine="OpenVINO",
@@ -104,6 +115,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
             threads=int(self._model.get_property("INFERENCE_NUM_THREADS")),
             precision="int8" if {"i8", "u8"} & set(layers) else computed,
             layer_precisions=dict(sorted(layers.items())),
+            details={"default_precision": default} if (default := self.default_precision()) else {},
         )
 
 

@@ -85,7 +85,8 @@ def export(
         keep: Module paths that int8 leaves in floating point.
         recipes: How each target is made, instead of ``precisions`` and ``keep``: a mapping by target, or the path of a
             ``recipe.toml``.
-        budget: The limits for ``"auto"``, such as ``{"drop": 0.3, "size": "40%"}``.
+        budget: What artifacts may lose on real inputs, such as ``{"agreement": 0.95, "deviation": 0.4}``, and for
+            ``"auto"`` more limits, such as ``{"drop": 0.3, "size": "40%"}``.
         data: Labelled samples on which ``"auto"`` measures accuracy.
         tune: Time the equivalent forms of each attention block on this machine, and use the fastest.
         preprocessing: How pictures become inputs: ``"imagenet"``, ``"unit"``, ``"unit-grey"``, or a TOML file.

@@ -13,6 +13,7 @@ from ulsam_deploy.against import ports, reproduction
 from ulsam_deploy.against.case import Case
 from ulsam_deploy.against.guard import Guarded
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.agreement import measure_agreement, with_agreement
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.elsewhere.limits import Limits
@@ -126,6 +127,7 @@ def _judge(
             outputs_decide=precision == "fp32",
         )
     evidence = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report, engine=facts)
+    evidence = with_agreement(evidence, measure_agreement(golden, produced, options.budget.agreed), precision)
     with progress.stage("replay") as said:
         captured = prepared.network.captured()
         evidence = replayed(

@@ -51,15 +51,17 @@ def add_words(parser: Parser) -> None:
     words.add(
         "--tune", action="store_true", help="time equivalent forms of each attention block here, and use the fastest"
     )
-    auto = parser.group("--precision auto (see docs/auto.md)")
-    auto.add("--budget", type=Path, metavar="FILE.toml", help="limits, in its table [budget]")
-    auto.add(
+    limits = parser.group("limits (see docs/precision.md and docs/auto.md)")
+    limits.add("--budget", type=Path, metavar="FILE.toml", help="limits, in its table [budget]")
+    limits.add(
         "--limit",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="one limit, overrides the file's: drop (points of top-1), error (noise floors), retention, size",
+        help="one limit, overrides the file's: agreement and deviation on real inputs; for auto also drop (points of "
+        "top-1), error (noise floors), retention, size",
     )
+    auto = parser.group("--precision auto (see docs/auto.md)")
     auto.add(
         "--data", type=Path, metavar="DIR|FILE.npz", help="labelled data: a folder per class, or inputs and 'labels'"
     )
@@ -129,12 +131,14 @@ def options_from(arguments: argparse.Namespace) -> options.ExportOptions:
 
 def _recipes(arguments: argparse.Namespace) -> Mapping[str, options.Recipe]:
     """The recipes in the file of ``--recipe``; raises :class:`UsageError` for options that conflict with it."""
+    from ulsam_deploy.exporting.budget import read_budget
     from ulsam_deploy.exporting.search import read_recipes
     from ulsam_deploy.load.source import file_digest_of
 
     auto = any("auto" in words for words in arguments.precision or ())
+    for_search = read_budget(arguments.budget, arguments.limit).is_for_search
     for word in ("budget", "limit", "data"):
-        if getattr(arguments, word) and not auto:
+        if getattr(arguments, word) and not auto and (word == "data" or for_search):
             raise UsageError(f"--{word} is for --precision auto", expected="--precision auto as well")
     if arguments.recipe is None:
         return {}

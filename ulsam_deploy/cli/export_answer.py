@@ -59,7 +59,9 @@ def answer(result: Exported, options: ExportOptions) -> Answer:
     text: list[Part] = []
     if bundle:
         records = bundle.manifest.artifacts
-        text.append(Table(words.ARTIFACT_COLUMNS, [words.artifact_row(record, record.evidence) for record in records]))
+        shown = [[words.artifact_row(r, r.evidence), *words.plain_rows(r, r.evidence)] for r in records]
+        text.append(Table(words.ARTIFACT_COLUMNS, [row for rows in shown for row in rows]))
+        text += [sentence for record in records for sentence in words.plain_words(record, record.evidence)]
         text += [f"{record.target}: {reason}" for record in records for reason in record.evidence.reasons]
     for outcome in result.outcomes:
         text += _search(outcome.target, outcome.found) if outcome.found else []

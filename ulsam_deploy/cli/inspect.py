@@ -10,12 +10,14 @@ from ulsam_deploy.cli.arguments import add_model_options, model_options
 from ulsam_deploy.device.commands.answer import Answer, Part, Table
 from ulsam_deploy.device.commands.reading import Parser
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import ReasonKind
 from ulsam_deploy.device.shapes import shape_text
 
 if TYPE_CHECKING:
     from ulsam_deploy.device.types import Block
     from ulsam_deploy.load.cost import Census, ModuleCost
 
+_AGREEMENT = (ReasonKind.AGREEMENT_FAULT, ReasonKind.AGREEMENT_NOTE)
 HELP = "show what is inside a checkpoint or a bundle"
 
 
@@ -47,7 +49,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 def _bundle(path: Path) -> Answer:
     from ulsam_deploy.cli.documents import InspectBundleDocument
     from ulsam_deploy.device.bundle import read_bundle
-    from ulsam_deploy.device.commands.words import ARTIFACT_COLUMNS, artifact_row
+    from ulsam_deploy.device.commands.words import ARTIFACT_COLUMNS, artifact_row, plain_rows
 
     bundle = read_bundle(path)
     bundle.verify_integrity()
@@ -57,7 +59,10 @@ def _bundle(path: Path) -> Answer:
     if card.blocks:
         rows = [(b.path, str(b.channels), str(b.subspaces), f"{b.height}x{b.width}") for b in card.blocks]
         text += ["", Table(("ULSAM block", "channels", "subspaces", "map"), rows)]
-    text += ["", Table(ARTIFACT_COLUMNS, [artifact_row(a, a.evidence) for a in manifest.artifacts])]
+    shown = [[artifact_row(a, a.evidence), *plain_rows(a, a.evidence)] for a in manifest.artifacts]
+    text += ["", Table(ARTIFACT_COLUMNS, [row for rows in shown for row in rows])]
+    reasons = [(artifact, reason) for artifact in manifest.artifacts for reason in artifact.evidence.reasons]
+    text += [f"{one.target} {one.precision}: {why}" for one, why in reasons if why.kind in _AGREEMENT]
     return Answer(InspectBundleDocument(manifest), text)
 
 

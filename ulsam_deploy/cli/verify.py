@@ -48,6 +48,13 @@ def add_words(parser: Parser) -> None:
         help="inputs like the real ones, for the control runs of int8 and as probes",
     )
     against.add("--probes", type=Path, metavar="FILE.npz|DIR", help="your own inputs, checked in addition")
+    against.add(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what it may lose on real inputs: agreement (0.98) and deviation (0.25)",
+    )
     add_replay(against)
     against.add("--reproduce", type=Path, metavar="DIR", help="write a failure here: inputs, outputs, script")
     against.add("--trust-native", action="store_true", help="let a TensorRT engine, which is code, run")

@@ -17,13 +17,18 @@ from ulsam_deploy.device.findings import ReplayDepth, Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import EvidenceLevel
+from ulsam_deploy.exporting.budget import read_budget
 from ulsam_deploy.exporting.options import ExportOptions
 
 
 def run(arguments: argparse.Namespace) -> Answer:
     """Check one artifact against ``--against MODEL``."""
+    budget = read_budget(None, arguments.limit)
+    if budget.is_for_search:
+        raise UsageError("--limit is about agreement here", expected="agreement=SHARE or deviation=SHARE")
     options = ExportOptions(
         model=arguments.against,
+        budget=budget,
         probes=arguments.probes,
         calibration=arguments.calibration,
         preprocessing=arguments.preprocessing,

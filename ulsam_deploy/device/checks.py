@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ulsam_deploy.device.bundle import Evidence
-from ulsam_deploy.device.findings import Reason, ReasonKind, Report, Severity, Verdict
+from ulsam_deploy.device.findings import Reason, ReasonKind, Severity, Verdict
 from ulsam_deploy.device.types import EvidenceLevel
 
 _ABOUT_OUTPUT = frozenset({ReasonKind.OUTPUT_FAULT, ReasonKind.OUTPUT_DOUBT})
+_ABOUT_AGREEMENT = frozenset({ReasonKind.AGREEMENT_FAULT, ReasonKind.AGREEMENT_NOTE})
 _ABOUT_ATTENTION = frozenset({ReasonKind.ATTENTION_FAULT, ReasonKind.ATTENTION_DOUBT, ReasonKind.ATTENTION_NOTE})
 
 
@@ -32,7 +33,7 @@ class Check:
 def artifact_checks(
     subject: str, evidence: Evidence, again: str, *, required: EvidenceLevel = EvidenceLevel.EXPORTED, why: str = ""
 ) -> tuple[Check, ...]:
-    """Every check of one artifact: its evidence level, each output, each attention block, and other findings.
+    """Every check of one artifact: its evidence level, each output, its agreement, each attention block, and others.
 
     ``again`` is the command that reproduces a failure, ``why`` the reason for evidence below ``required``.
     """
@@ -45,7 +46,7 @@ def artifact_checks(
 
     checks = [found("evidence", *_level(evidence, required, why))]
     left = list(evidence.reasons)
-    for name, kinds, of in _parts(evidence.parity):
+    for name, kinds, of in _parts(evidence):
         about = [reason for reason in left if reason.kind in kinds and reason.subject == of]
         left = [reason for reason in left if reason not in about]
         checks.append(found(name, _meaning(evidence.verdict, about), _texts(about)))
@@ -73,10 +74,12 @@ def _level(evidence: Evidence, required: EvidenceLevel, why: str) -> tuple[Verdi
     return Verdict.FAIL, [f"{found}: {why}." if why else f"{found}."]
 
 
-def _parts(parity: Report | None) -> Iterator[tuple[str, frozenset[ReasonKind], str]]:
+def _parts(evidence: Evidence) -> Iterator[tuple[str, frozenset[ReasonKind], str]]:
     """The name of each output's and each block's check, and the kinds and the subject of the reasons about it."""
-    if parity is not None:
+    if (parity := evidence.parity) is not None:
         yield from ((f"output {found.output}", _ABOUT_OUTPUT, found.output) for found in parity.outputs)
+        agreed = evidence.agreement.outputs if evidence.agreement else ()
+        yield from ((f"agreement of {found.output}", _ABOUT_AGREEMENT, found.output) for found in agreed)
         yield from ((f"attention of {found.block}", _ABOUT_ATTENTION, found.block) for found in parity.blocks)
 
 

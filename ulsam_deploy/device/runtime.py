@@ -30,7 +30,8 @@ class Runtime(abc.ABC):
     that a wrong batch for a static artifact is an error with every engine.
 
     ``threads``: how many the engine may use; ``None``: as many as it chooses. ``provider``: one of :attr:`providers`;
-    empty: the engine's usual one.
+    empty: the engine's usual one. ``precise``: compute in the artifact's own precision; else in what the engine's
+    defaults choose, as whoever opens the file without options.
     """
 
     name: ClassVar[str]
@@ -57,16 +58,22 @@ class Runtime(abc.ABC):
         *,
         threads: int | None = 1,
         provider: str = "",
+        precise: bool = True,
     ) -> None:
         if provider and provider not in self.providers:
             raise unknown(f"{self.name} has no provider '{provider}'", provider, self.providers)
         self.files, self.inputs, self.outputs = tuple(files), tuple(inputs), tuple(outputs)
-        self.threads, self.provider = threads, provider
+        self.threads, self.provider, self.precise = threads, provider, precise
 
     @classmethod
     def script_for(cls, facts: EngineFacts) -> str:  # noqa: ARG003
         """:attr:`script`, or its replacement for an artifact for which :meth:`facts` returned ``facts``."""
         return cls.script
+
+    @classmethod
+    def default_precision(cls) -> str:
+        """The precision in which the engine's defaults compute float32 artifacts here; empty if that is float32."""
+        return ""
 
     @classmethod
     @abc.abstractmethod

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.agreement import measure_agreement, with_agreement
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench.identity import DeviceProof
 from ulsam_deploy.device.bench.measure import measure
@@ -19,7 +20,7 @@ from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
-from ulsam_deploy.device.findings import Latency
+from ulsam_deploy.device.findings import AgreementBudget, Latency, PlainRun
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
 from ulsam_deploy.device.proven import as_recorded
@@ -84,13 +85,14 @@ def execute(
     provider: str = "",
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] | None = None,
+    budget: AgreementBudget | None = None,
 ) -> Evidence:
     """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: also time single runs.
 
     ``threads``: of the engine; ``None``: as many as it chooses. One is never slower than this program's share of a busy
     machine, and gives the same values on every machine. ``provider``: what the engine runs on, if it can choose.
     ``artifact_ablations``: the outputs of its ablations, one for each block, and ``inside``: the retention of each
-    block as read inside it; both by default from the golden set.
+    block as read inside it; both by default from the golden set. ``budget``: how far it may disagree with PyTorch.
     """
     engine = runtime_for(target)
     judged = golden.at(precision)
@@ -99,15 +101,16 @@ def execute(
     )
     seen = golden.inside.get(label(target, precision), ()) if inside is None else inside
     with engine(files, inputs, outputs, threads=threads, provider=provider) as runtime:
+        produced = produce(runtime, judged.inputs)
         report = check(
             judged,
-            produce(runtime, judged.inputs),
+            produced,
             tolerance=tolerance_of(precision),
             artifact_ablations=ablations,
             inside=seen,
             outputs_decide=precision == "fp32",
         )
-        return Evidence(
+        evidence = Evidence(
             level=EvidenceLevel.EXECUTED,
             verdict=report.verdict,
             reasons=report.reasons,
@@ -115,6 +118,7 @@ def execute(
             latency=latency(runtime, golden) if timed else None,
             engine=noted(runtime.facts()),
         )
+        return with_agreement(evidence, measure_agreement(judged, produced, budget), precision)
 
 
 def latency(runtime: Runtime, golden: Golden) -> Latency:
@@ -264,8 +268,52 @@ def _executed(asked: Execution) -> Evidence:
     bundle = read_bundle(asked.bundle)
     record = bundle.artifact(asked.target, asked.precision)
     assert bundle.golden is not None
+    return execute_again(
+        bundle, record, Golden.load(bundle.golden), timed=asked.timed, threads=asked.threads, provider=asked.provider
+    )
+
+
+def execute_again(
+    bundle: Bundle, record: ArtifactRecord, golden: Golden, *, timed: bool, threads: int | None, provider: str = ""
+) -> Evidence:
+    """:func:`execute` one artifact of ``bundle`` in this process, and judge it with what is recorded about it.
+
+    What was proven when it was made holds for the same bytes, and the budget is that of its export.
+    """
+    recorded = record.evidence.agreement
     found = execute(
-        record.target, bundle.files(record), record.inputs, record.outputs, Golden.load(bundle.golden),
-        precision=record.precision, timed=asked.timed, threads=asked.threads, provider=asked.provider,
+        record.target, bundle.files(record), record.inputs, record.outputs, golden,
+        precision=record.precision, timed=timed, threads=threads, provider=provider,
+        budget=recorded.budget if recorded else None,
     )  # fmt: skip
-    return as_recorded(found, record.evidence, record.precision)
+    found = as_recorded(found, record.evidence, record.precision)
+    ports = record.inputs, record.outputs
+    return with_plain_run(found, record.target, bundle.files(record), *ports, golden, record.precision)
+
+
+def with_plain_run(
+    evidence: Evidence,
+    target: str,
+    files: Sequence[Path],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    golden: Golden,
+    precision: str,
+) -> Evidence:
+    """Add to ``evidence`` what the artifact in ``files`` computes where its engine is opened with its own defaults.
+
+    This program asks every engine for the artifact's own precision; whoever opens the file without options may get
+    another one. Nothing is added where they are the same. The verdict stays: it is that of the artifact as it is meant.
+    """
+    engine = runtime_for(target)
+    default = engine.default_precision()
+    if not default:
+        return evidence
+    judged = golden.at(precision)
+    with engine(files, inputs, outputs, precise=False) as runtime:
+        produced = produce(runtime, judged.inputs)
+    report = check(judged, produced, tolerance=tolerance_of(precision))
+    agreed = measure_agreement(judged, produced, evidence.agreement.budget if evidence.agreement else None)
+    found = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report)
+    verdict = with_agreement(found, agreed, precision).verdict
+    return replace(evidence, plain=PlainRun(default, verdict, report.finite_error, agreed))

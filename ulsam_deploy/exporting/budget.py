@@ -1,18 +1,20 @@
-"""The budget that ``--precision auto`` keeps to: limits on what an artifact may cost and lose, from TOML or options.
+"""The budget: limits on what an artifact may lose, and for ``--precision auto`` cost, from TOML or options.
 
 Standard library only.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ulsam_deploy.device import toml
 from ulsam_deploy.device.errors import UsageError
+from ulsam_deploy.device.findings import AgreementBudget
 from ulsam_deploy.device.spelling import unknown
 from ulsam_deploy.device.thresholds import KEPT, TOLERANCE
 
@@ -26,19 +28,33 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(%|B|kB|MB|KiB|MiB)")
 
 @dataclass(frozen=True)
 class Budget:
-    """The limits of a search. All of them apply, and the artifact's own check must pass as well.
+    """The limits of an export: of every artifact its agreement with PyTorch, of a search all of them.
 
     Attributes:
         drop: The largest drop in top-1 against PyTorch on ``--data``, in points; ``None``: 0.5 if there is data.
         error: The largest error of any output, in noise floors of the artifact's precision.
         retention: The smallest retention of each block whose attention is kept in fp32.
         size: The largest size of its files, in bytes with a unit or in percent of the fp32 artifact's; empty: any.
+        agreement: The least share of real inputs on which its top-1 is PyTorch's, where PyTorch is sure.
+        deviation: The largest error of an output on real inputs, relative to its variation between them.
     """
 
     drop: float | None = None
     error: float = TOLERANCE
     retention: float = KEPT
     size: str = ""
+    agreement: float = AgreementBudget.agreement
+    deviation: float = AgreementBudget.deviation
+
+    @property
+    def agreed(self) -> AgreementBudget:
+        """The limits on agreement with PyTorch."""
+        return AgreementBudget(self.agreement, self.deviation)
+
+    @property
+    def is_for_search(self) -> bool:
+        """Whether it limits more than agreement, which only a search can keep to."""
+        return replace(self, agreement=Budget.agreement, deviation=Budget.deviation) != Budget()
 
     def check(self) -> Budget:
         """Return the budget itself; raises :class:`UsageError` for an impossible limit."""
@@ -50,6 +66,10 @@ class Budget:
             )
         if not 0 <= self.retention <= 1:
             raise UsageError(f"the budget's retention is {self.retention:g}", expected="0 to 1")
+        if not 0 <= self.agreement <= 1:
+            raise UsageError(f"the budget's agreement is {self.agreement:g}", expected="a share from 0 to 1")
+        if not 0 < self.deviation < math.inf:
+            raise UsageError(f"the budget's deviation is {self.deviation:g}", expected="a share above 0, such as 0.25")
         if self.size and not _SIZE.fullmatch(self.size):
             raise UsageError(f"the budget's size is '{self.size}'", expected="such as '600 kB', '1.5 MB' or '40 %'")
         return self

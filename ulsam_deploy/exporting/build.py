@@ -21,7 +21,7 @@ from ulsam_deploy.device.parity import Reading
 from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Artifact, EvidenceLevel
-from ulsam_deploy.device.verify import execute, latency, runtime_for, worst_batch
+from ulsam_deploy.device.verify import execute, latency, runtime_for, with_plain_run, worst_batch
 from ulsam_deploy.exporting.ablation import Ablations, ablate, opened
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
 from ulsam_deploy.exporting.prepare import Prepared
@@ -67,6 +67,7 @@ class _Kept:
 def artifact_key(prepared: str, exporter: Exporter, recipe: Recipe, options: ExportOptions) -> str:
     """The cache key of one artifact of the network whose key is ``prepared``."""
     about = [exporter.target, dataclasses.asdict(recipe), options.device, options.dla, options.replay.value]
+    about.append(dataclasses.asdict(options.budget.agreed))
     return key(prepared, about, exporter.available_in(recipe.precision).detail, _engine(exporter))
 
 
@@ -114,7 +115,7 @@ def build(
     prepared.check(recipe.precision)
     artifact = _export(prepared, exporter, recipe, options, folder)
     try:
-        evidence, ablations = _executed(prepared, exporter, artifact, folder)
+        evidence, ablations = _executed(prepared, exporter, options, artifact, folder)
         evidence = _replayed(prepared, exporter, recipe, options, artifact, folder, evidence)
         return BuiltArtifact(
             annotated(artifact, evidence, prepared.resolutions), evidence, ablations.outputs, ablations.inside
@@ -153,6 +154,8 @@ def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Pro
     files = [folder / name for name in artifact.files]
     with opened(runtime_for(artifact.target), files, artifact) as runtime:
         evidence = dataclasses.replace(evidence, latency=latency(runtime, prepared.golden))
+        ports = artifact.inputs, artifact.outputs
+        evidence = with_plain_run(evidence, artifact.target, files, *ports, prepared.golden, artifact.precision)
         if evidence.verdict is Verdict.FAIL:
             golden = prepared.golden.at(artifact.precision)
             batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])
@@ -234,21 +237,26 @@ def _replayed(
         return replayed(evidence, lowered, golden, artifact.precision, runtime.values, runtime.run, options.replay)
 
 
-def _executed(prepared: Prepared, exporter: Exporter, artifact: Artifact, folder: Path) -> tuple[Evidence, Ablations]:
+def _executed(
+    prepared: Prepared, exporter: Exporter, options: ExportOptions, artifact: Artifact, folder: Path
+) -> tuple[Evidence, Ablations]:
     """The evidence from the engine, and what the artifact ablations gave."""
     files = [folder / name for name in artifact.files]
     ablations = Ablations() if artifact.precision == "fp32" else ablate(prepared, exporter, artifact, folder)
-    evidence = _judged(prepared, artifact, files, ablations)
+    evidence = _judged(prepared, options, artifact, files, ablations)
     if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone nearly always suffice
         ablations = ablate(prepared, exporter, artifact, folder)
-        evidence = _judged(prepared, artifact, files, ablations)
+        evidence = _judged(prepared, options, artifact, files, ablations)
     return evidence, ablations
 
 
-def _judged(prepared: Prepared, artifact: Artifact, files: list[Path], ablations: Ablations) -> Evidence:
+def _judged(
+    prepared: Prepared, options: ExportOptions, artifact: Artifact, files: list[Path], ablations: Ablations
+) -> Evidence:
     return execute(
         artifact.target, files, artifact.inputs, artifact.outputs, prepared.golden,
         precision=artifact.precision, timed=False, artifact_ablations=ablations.outputs, inside=ablations.inside,
+        budget=options.budget.agreed,
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ class ExportOptions(LoadOptions):
         calibration: Real inputs that int8 takes its ranges from.
         keep: Paths of modules that int8 leaves in floating point.
         recipes: By target, instead of ``precisions`` and ``keep``.
-        budget: The limits that ``auto`` keeps to.
+        budget: What artifacts may lose on real inputs, and the limits that ``auto`` keeps to.
         data: Labelled samples, on which ``auto`` measures the drop in accuracy.
         tune: Time the lowerings of each block and take the fastest.
         preprocessing: How images become inputs.

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.bundle import check_writable
 from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.findings import AgreementBudget
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.precisions import AUTO, CALIBRATED, NO_CALIBRATION, QUANTIZED
 from ulsam_deploy.device.profiles import check_dla, device
 from ulsam_deploy.device.targets import ALL, check_targets, parse_targets
 from ulsam_deploy.device.types import EvidenceLevel
-from ulsam_deploy.exporting.budget import Budget
 from ulsam_deploy.exporting.options import REACHABLE, ExportOptions, Recipe
 from ulsam_deploy.graph.interfaces import Exporter
 from ulsam_deploy.load.source import check_readable
@@ -135,9 +135,17 @@ def _check_searches(options: ExportOptions) -> None:
             "--tune chooses among forms of the attention that are equal in fp32",
             expected="--precision fp32, and no --recipe",
         )
+    if options.budget.agreed != AgreementBudget() and options.calibration is None and options.probes is None:
+        raise UsageError(
+            "a budget limits agreement with PyTorch, which is judged on real inputs, and none are given",
+            expected="--calibration or --probes as well",
+        )
     if AUTO not in options.precisions:
-        if options.data is not None or options.budget != Budget():
-            raise UsageError("labelled data and a budget are for --precision auto", expected="--precision auto as well")
+        if options.data is not None or options.budget.is_for_search:
+            raise UsageError(
+                "labelled data, and limits on anything but agreement and deviation, are for --precision auto",
+                expected="--precision auto as well",
+            )
         return
     if both := set(options.precisions) & set(QUANTIZED):
         raise UsageError(

@@ -14,7 +14,7 @@ from ulsam_deploy.device.accuracy import Accuracy
 from ulsam_deploy.device.bench.result import Measured, Result
 from ulsam_deploy.device.bundle import Bundle, Evidence
 from ulsam_deploy.device.commands.documents import VerifyDocument
-from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Replay, Report, Verdict
+from ulsam_deploy.device.findings import Agreement, ArtifactFacts, EngineFacts, Replay, Report, Verdict
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.types import EvidenceLevel, TensorSpec
 
@@ -51,6 +51,7 @@ class ArtifactFigures:
     error: float | None = None
     retention: float | None = None
     report: Report | None = None
+    agreement: Agreement | None = None
     facts: ArtifactFacts | None = None
     accuracy: Accuracy | None = None
     replay: Replay | None = None
@@ -181,6 +182,7 @@ def _shown(
         error=report.error if report else None,
         retention=min(report.retentions, default=None) if report else None,
         report=report,
+        agreement=evidence.agreement,
         facts=facts,
         accuracy=accuracy,
         replay=evidence.replay,

@@ -121,6 +121,17 @@ def _replayed(one: ArtifactFigures) -> Values:
     return _whole(100 * (replay.alone + replay.together) if replay else None)
 
 
+def _sure(one: ArtifactFigures) -> Values:
+    outputs = one.agreement.outputs if one.agreement else ()
+    found = {f"output {each.output}": each.sure for each in outputs if each.sure is not None}
+    return {name: Value(100 * sure.share, 100 * sure.low, 100 * sure.high) for name, sure in found.items()}
+
+
+def _deviations(one: ArtifactFigures) -> Values:
+    outputs = one.agreement.outputs if one.agreement else ()
+    return {f"output {each.output}": Value(each.deviation) for each in outputs if each.deviation is not None}
+
+
 def _share(share: Share | None) -> Values:
     return {"": Value(100 * share.value, 100 * share.low, 100 * share.high)} if share else {}
 
@@ -172,6 +183,8 @@ FIGURES = (
     Figure("max_module_more", "error of a module by itself", 2, Change.MORE, "roundings", _module, Same.REPLAY),
     Figure("max_replayed_points", "multiply-adds seen by replay", 1, Change.LESS, "points", _replayed, Same.REPLAY),
     Figure("max_agreement_points", "agreement on the probes", 10, Change.LESS, "points", _agreements, Same.PROBES),
+    Figure("max_sure_points", "agreement where PyTorch is sure", 5, Change.LESS, "points", _sure, Same.PROBES),
+    Figure("max_deviation_more", "error relative to the variation", 0.05, Change.MORE, "", _deviations, Same.PROBES),
     Figure("max_top1_points", "top-1 accuracy", 1, Change.LESS, "points",
            lambda a: _share(a.accuracy.top1 if a.accuracy else None), Same.DATA),
     Figure("max_top5_points", "top-5 accuracy", 1, Change.LESS, "points",

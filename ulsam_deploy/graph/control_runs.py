@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError, UsageError
-from ulsam_deploy.device.parity import Golden, PrecisionFloors, noise_floors
+from ulsam_deploy.device.parity import Golden, PrecisionFloors, is_built_in, noise_floors
 from ulsam_deploy.device.precisions import NO_CALIBRATION
 from ulsam_deploy.device.types import Calibration
 from ulsam_deploy.graph.evaluate import Evaluator, batches
@@ -142,8 +142,3 @@ def _kept(truth: _Truth, runs: Sequence[Run], precision: str) -> tuple[int, ...]
     if precision == "int8":
         good &= np.array([not is_built_in(name) for name in golden.probes])
     return tuple(int(i) for i in np.flatnonzero(np.repeat(good.reshape(-1, size).all(1), size)))
-
-
-def is_built_in(probe: str) -> bool:
-    """Whether a probe is one of the built-in probes that every network gets, and not a real input."""
-    return not probe.startswith(("yours-", "held-out-"))

@@ -13,9 +13,8 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.findings import Step
 from ulsam_deploy.device.findings.artifact import MOST_STEPS
 from ulsam_deploy.device.maps import Maps, chosen, pooled
-from ulsam_deploy.device.parity import Added, Golden
+from ulsam_deploy.device.parity import Added, Golden, is_built_in
 from ulsam_deploy.device.shapes import shape_text
-from ulsam_deploy.graph.control_runs import is_built_in
 from ulsam_deploy.graph.editing import constant_leaves
 from ulsam_deploy.graph.evaluate import Evaluator, batches
 from ulsam_deploy.graph.modules import module_paths, own_path

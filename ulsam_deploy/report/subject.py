@@ -207,6 +207,10 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
     top1 = [output.top1 for output in outputs if output.top1 is not None]
     if top1:
         facts.insert(2, ("same top-1", f"{100 * min(top1):.0f} % of probes"))
+    facts += _agreement(record)
+    if plain := record.evidence.plain:
+        error = "far off" if plain.error is None else f"{plain.error:.2f} noise floors"
+        facts.append(("by the engine's defaults", f"in {plain.precision}: {error}, {plain.verdict.value}"))
     return {
         "title": title(record),
         "verdict": record.evidence.verdict.value,
@@ -215,6 +219,20 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
         "reasons": [reason.text for reason in record.evidence.reasons],
         "explained": [output.explanation for output in outputs],
     }
+
+
+def _agreement(record: ArtifactRecord) -> Iterator[tuple[str, str]]:
+    """What the artifact has in common with PyTorch on real inputs, by output."""
+    found = record.evidence.agreement
+    several = found is not None and len(found.outputs) > 1
+    for one in found.outputs if found else ():
+        of = f" of {one.output}" if several else ""
+        for what, agreed in (("top-1 on held-out inputs", one.all), ("where PyTorch is sure", one.sure)):
+            if agreed:
+                interval = f"{agreed.low:.3f} to {agreed.high:.3f}"
+                yield f"{what}{of}", f"{agreed.same} of {agreed.count} as PyTorch's ({interval})"
+        if one.deviation is not None:
+            yield f"error over variation{of}", f"{one.deviation:.3f}"
 
 
 def _is_shown(check: Check) -> bool:

@@ -22,12 +22,16 @@ from ulsam_deploy.device.bench.result import Parity
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.commands.documents import Verified, VerifyDocument
 from ulsam_deploy.device.findings import (
+    Agreed,
+    Agreement,
+    AgreementBudget,
     ArtifactFacts,
     AttentionState,
     BlockCheck,
     DlaFacts,
     EngineFacts,
     Floor,
+    OutputAgreement,
     OutputCheck,
     Quantized,
     Replay,
@@ -52,11 +56,16 @@ REPORT = Report(
     (),
 )
 ENGINE = EngineFacts("ONNX Runtime", "1.31.1", precision="int8")
-EVIDENCE = Evidence(EvidenceLevel.EXECUTED, Verdict.PASS, (), REPORT, None, ENGINE)
 MODULES = tuple(
     ReplayedModule(name, "conv2d", ratio, 1e-7, 0.0, 1, wrong=False) for name, ratio in (("a", 0.3), ("b", 0.7))
 )
 REPLAY = Replay(1, 8.0, 0.1, 0.9, 0.0, outputs=True, modules=MODULES)
+AGREEMENT = Agreement(
+    48,
+    AgreementBudget(),
+    (OutputAgreement("y", 0.08, Agreed(47, 48, 0.89, 1.0), Agreed(40, 40, 0.91, 1.0), Verdict.PASS),),
+)
+EVIDENCE = Evidence(EvidenceLevel.EXECUTED, Verdict.PASS, (), REPORT, None, ENGINE, agreement=AGREEMENT)
 FACTS = ArtifactFacts(
     operators={"Conv": 20, "Add": 4},
     quantized=Quantized(2, 20, 18),
@@ -237,6 +246,10 @@ CASES: tuple[tuple[str, str, Edit, int], ...] = (
     ("bundle", "replay of other batches", put(f"{REPLAYED}/batches", 4), 5),
     ("bundle", "effective precision", put("artifacts/1/effective_precision", "fp32"), 5),
     ("bundle", "an input has another name", put("artifacts/1/inputs/0/name", "z"), 1),
+    ("bundle", "agreement on held-out inputs", put(f"{EVIDENT}/agreement/outputs/0/sure/same", 36), 1),
+    ("bundle", "agreement on one held-out input", put(f"{EVIDENT}/agreement/outputs/0/sure/same", 39), 0),
+    ("bundle", "error over variation", put(f"{EVIDENT}/agreement/outputs/0/deviation", 0.2), 1),
+    ("bundle", "agreement is gone", put(f"{EVIDENT}/agreement", None), 1),
     ("verify.json", "nothing", NOTHING, 0),
     ("verify.json", "an artifact did not run", put("artifacts/1/error", "no engine"), 1),
     ("verify.json", "an artifact", pop("artifacts/1"), 1),
@@ -252,6 +265,7 @@ CASES: tuple[tuple[str, str, Edit, int], ...] = (
     ("verify.json", "another partner", put("artifacts/1/accuracy/partner", "onnx fp32"), 5),
     ("verify.json", "probes", put("probes", ""), 5),
     ("verify.json", "emulated", put(f"{EVIDENT}/engine/emulated", "cortex-a72"), 5),
+    ("verify.json", "agreement on held-out inputs", put(f"{EVIDENT}/agreement/outputs/0/sure/same", 36), 1),
     ("count.json", "nothing", NOTHING, 0),
     ("count.json", "instructions", put("artifacts/1/counts/inference/instructions", 5_100_000), 1),
     ("count.json", "instructions of loading", put("artifacts/1/counts/load/instructions", tenfold), 1),

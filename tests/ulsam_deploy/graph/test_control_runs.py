@@ -10,10 +10,9 @@ import torch
 from torch import nn
 
 from ulsam_deploy.device.errors import ExportError, UsageError
-from ulsam_deploy.device.parity import Golden, make_probes
+from ulsam_deploy.device.parity import Golden, is_built_in, make_probes
 from ulsam_deploy.device.types import Calibration
 from ulsam_deploy.graph import Evaluator, Program, capture, fuse_attention, make_golden, measure_floors
-from ulsam_deploy.graph.control_runs import is_built_in
 from ulsam_deploy.graph.quantized import Fake, Grid, Ranges, observe, rounded_weights
 from ulsam_deploy.inputs.calibration import digest
 from ulsam_deploy.models.ulsam import ULSAM

@@ -25,7 +25,6 @@ from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.parity import Golden
-from ulsam_deploy.device.proven import as_recorded
 
 #: The name of this module on the host.
 NAME = "ulsam_deploy.boards.emulate.guest"
@@ -105,17 +104,7 @@ def main() -> None:
 def verify(chosen: Chosen) -> Evidence:
     """The evidence of one artifact."""
     bundle, record, golden = chosen.opened()
-    found = evidence.execute(
-        record.target,
-        bundle.files(record),
-        record.inputs,
-        record.outputs,
-        golden,
-        precision=record.precision,
-        timed=False,
-        threads=1,
-    )
-    return as_recorded(found, record.evidence, record.precision)
+    return evidence.execute_again(bundle, record, golden, timed=False, threads=1)
 
 
 def count(chosen: Chosen) -> CountedRun:

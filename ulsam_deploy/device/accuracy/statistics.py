@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 from ulsam_deploy.device.findings import Paired
 
-__all__ = ["CONFIDENCE", "Paired", "mcnemar", "paired", "wilson"]
+__all__ = ["CONFIDENCE", "Paired", "exact", "mcnemar", "paired", "wilson"]
 
 #: The confidence of every interval here, two-sided.
 CONFIDENCE = 0.95
@@ -34,6 +34,36 @@ def wilson(right: int, count: int, confidence: float = CONFIDENCE) -> tuple[floa
     low, high = (middle - half) / (1 + weight), (middle + half) / (1 + weight)
     # The ends are exact if nothing, or everything, is right: rounding must not move them.
     return (0.0 if right == 0 else low), (1.0 if right == count else high)
+
+
+def exact(right: int, count: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The interval of a share, ``right`` of ``count``, that never claims more confidence than it has.
+
+    Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial", Biometrika
+    26 (1934): a share is outside if so many right ones, or so few, have a probability below half of the rest. Used
+    where a verdict depends on it: near 1 and with few samples, Wilson's interval is too short. Raises
+    :class:`ValueError` for invalid counts.
+    """
+    if not 0 <= right <= count or count < 1:
+        raise ValueError(f"{right} of {count} is not a fraction")
+    tail = (1 - confidence) / 2
+    low = 0.0 if right == 0 else 1 - _highest(count - right, count, tail)
+    return low, 1.0 if right == count else _highest(right, count, tail)
+
+
+def _highest(right: int, count: int, tail: float) -> float:
+    """The share at which at most ``right`` of ``count`` have probability ``tail``, by bisection."""
+    low, high = right / count, 1.0
+    for _ in range(60):
+        share = (low + high) / 2
+        at_most = sum(_binomial(number, count, share) for number in range(right + 1))
+        low, high = (share, high) if at_most > tail else (low, share)
+    return (low + high) / 2
+
+
+def _binomial(right: int, count: int, share: float) -> float:
+    ways = math.lgamma(count + 1) - math.lgamma(right + 1) - math.lgamma(count - right + 1)
+    return math.exp(ways + right * math.log(share) + (count - right) * math.log1p(-share)) if 0 < share < 1 else 0.0
 
 
 def mcnemar(lost: int, won: int) -> float:

@@ -14,7 +14,18 @@ from typing import Any
 
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.errors import RefusedError
-from ulsam_deploy.device.findings import ArtifactFacts, EngineFacts, Latency, Reason, Replay, Report, Scalar, Verdict
+from ulsam_deploy.device.findings import (
+    Agreement,
+    ArtifactFacts,
+    EngineFacts,
+    Latency,
+    PlainRun,
+    Reason,
+    Replay,
+    Report,
+    Scalar,
+    Verdict,
+)
 from ulsam_deploy.device.preprocessing import Preprocessing
 from ulsam_deploy.device.types import Block, EvidenceLevel, Refusal, TensorSpec
 
@@ -35,7 +46,9 @@ __all__ = [
 MANIFEST = "manifest.json"
 #: The only member that no manifest lists, because it signs it. See :mod:`ulsam_deploy.device.bundle.signature`.
 SIGNATURE = "model.sig"
-SCHEMA = "ulsam-deploy.bundle/3"
+SCHEMA = "ulsam-deploy.bundle/4"
+#: The version before, which is read as well.
+_EARLIER = "ulsam-deploy.bundle/3"
 #: The ``$id`` of the published schema: a name, not an address that anything fetches.
 SCHEMA_ID = "urn:ulsam-deploy:bundle:2"
 _ANY_VERSION = re.compile(r"ulsam-deploy\.bundle/\d{1,6}")
@@ -87,7 +100,8 @@ class Evidence:
     """What was shown about an artifact: its evidence level, what the checks concluded, and what they measured.
 
     ``parity``, ``latency`` and ``engine`` (the runtime's ``facts()``) are ``None`` if nothing was executed; ``replay``
-    also if the engine shows no inner values, or it was left out.
+    also if the engine shows no inner values, or it was left out. ``agreement`` with PyTorch is ``None`` without real
+    inputs, ``plain`` where the engine's defaults compute in the artifact's own precision.
     """
 
     level: EvidenceLevel
@@ -97,6 +111,8 @@ class Evidence:
     latency: Latency | None = None
     engine: EngineFacts | None = None
     replay: Replay | None = None
+    agreement: Agreement | None = None
+    plain: PlainRun | None = None
 
 
 @dataclass(frozen=True)
@@ -188,7 +204,7 @@ class Manifest:
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         plain = codec.loads(raw, MANIFEST)
         _check_version(plain)
-        manifest = codec.decode(cls, plain, MANIFEST)
+        manifest = codec.decode(cls, _renewed(plain), MANIFEST)
         _check_members(manifest)
         return manifest
 
@@ -201,12 +217,28 @@ def json_schema() -> dict[str, Any]:
 def _check_version(plain: object) -> None:
     """Refuse a bundle of another version by name: errors about unknown or missing keys would only mislead."""
     found = plain.get("schema") if isinstance(plain, dict) else None
-    if isinstance(found, str) and found != SCHEMA and _ANY_VERSION.fullmatch(found):
+    if isinstance(found, str) and found not in (SCHEMA, _EARLIER) and _ANY_VERSION.fullmatch(found):
         raise RefusedError(
             f"{MANIFEST} is of another version of the format: {found}",
             expected=SCHEMA,
             todo="make a new bundle from the checkpoint: ulsam-deploy export MODEL --output NEW.bundle",
         )
+
+
+def _renewed(plain: Any) -> Any:
+    """A manifest of the version before in the form of this one, in which evidence has two more sections.
+
+    A manifest that is not even of that form is returned as it is: the decoder says what is wrong with it.
+    """
+    if not isinstance(plain, dict) or plain.get("schema") != _EARLIER or not isinstance(plain.get("artifacts"), list):
+        return plain
+    for number, artifact in enumerate(plain["artifacts"]):
+        evidence = artifact.get("evidence") if isinstance(artifact, dict) else None
+        for key in ("agreement", "plain"):
+            if isinstance(evidence, dict) and evidence.setdefault(key, None) is not None:
+                where = f"$.artifacts[{number}].evidence"
+                raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key '{key}'", expected=SCHEMA)
+    return {**plain, "schema": SCHEMA}
 
 
 def _check_members(manifest: Manifest) -> None:

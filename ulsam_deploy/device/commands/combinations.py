@@ -50,6 +50,7 @@ _AGAINST = (
     "probes",
     "trust_native",
     "preprocessing",
+    "limit",
     "replay",
     "no_cache",
 )
@@ -79,6 +80,10 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(
             (*_AGAINST, *_MODEL), _without("against"), "needs --against",
             "ulsam-deploy verify --against MODEL ARTIFACT",
+        ),
+        Rule(
+            ("limit",), _without("calibration", "probes"), "is about agreement on real inputs",
+            "--calibration or --probes as well",
         ),
         Rule(_AGAINST, _beside("data"), "is about one artifact, and --data about those of a bundle", "no --data"),
         Rule(("target", "device", "provider"), _one_artifact, "is for bundles", "a BUNDLE, without --against"),

@@ -38,7 +38,7 @@ class VerifyDocument:
     signed_by: str | None
     exit_code: int
     probes: str = ""
-    schema: str = schema_field("verify", 3)
+    schema: str = schema_field("verify", 4)
 
 
 @dataclass(frozen=True)

@@ -95,13 +95,24 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Answ
         exit_code=int(code),
         probes=Golden.load(bundle.golden).digest if bundle.golden else "",
     )
-    text: list[Part] = [Table(told.columns, told.rows), *([f"signed by {signed}"] if signed else [])]
+    text: list[Part] = [Table(told.columns, _with_plain(told.rows, checked))]
+    text += [f"signed by {signed}"] if signed else []
     for item in checked:
+        text += words.plain_words(item.record, _shown(item))
         text += [f"{_subject(item)}: {reason}" for reason in (item.evidence.reasons if item.evidence else ())]
         text += [Aside(str(item.error), f"{_subject(item)}: {_not_run(means)}")] if item.error else []
     text += [Aside(str(each)) for each in missed.values()]
     text += ["", f"Proven: {told.sentence}", *_next(checked, code, arguments, missed)]
     return Answer(document, text, code)
+
+
+def _with_plain(rows: Sequence[Sequence[str]], checked: Sequence[Checked]) -> list[Sequence[str]]:
+    """``rows``, one for each of ``checked``, and below each that of the engine's defaults, if they differ."""
+    found: list[Sequence[str]] = []
+    for row, item in zip(rows, checked):
+        more = words.plain_rows(item.record, _shown(item))
+        found += [row, *((*one, *["-"] * (len(row) - len(one))) for one in more)]
+    return found
 
 
 def _next(

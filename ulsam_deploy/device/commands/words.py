@@ -107,6 +107,27 @@ def artifact_row(record: ArtifactRecord, evidence: Evidence) -> tuple[str, ...]:
     return evidence_row(record.target, record.files[0].path, sum(file.size for file in record.files), evidence)
 
 
+def plain_rows(record: ArtifactRecord, evidence: Evidence) -> list[tuple[str, ...]]:
+    """The row of what the engine's defaults make of an artifact here, if they compute in another precision."""
+    plain = evidence.plain
+    if plain is None:
+        return []
+    error = "far off" if plain.error is None else f"{plain.error:.2f}x noise"
+    name = f"{record.files[0].path} by the engine's defaults: {plain.precision}"
+    return [(record.target, name, "", evidence.level.label, error, "-", "-", plain.verdict.value)]
+
+
+def plain_words(record: ArtifactRecord, evidence: Evidence) -> list[str]:
+    """One sentence about :func:`plain_rows`."""
+    if evidence.plain is None:
+        return []
+    subject, found = f"{record.target} {record.precision}", evidence.plain.agreement
+    off = f", off by {found.deviation:.2g} of the variation between inputs" if found and found.deviation else ""
+    computes = f"its engine computes in {evidence.plain.precision} on this machine"
+    meant = "The verdict is that of the artifact's own precision, which has to be asked for"
+    return [f"{subject}: opened without options, {computes}{off}. {meant}."]
+
+
 def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:
     """One row of a results table; size ``count`` in bytes, error in noise floors, retention per block, p50 of a run."""
     parity = evidence.parity

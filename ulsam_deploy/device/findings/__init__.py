@@ -5,6 +5,7 @@ type and each section a class, so that no decision depends on a key or on the te
 numbers that are not finite: a figure that may be infinite or undefined is ``None``, here as well as in the file.
 """
 
+from ulsam_deploy.device.findings.agreement import Agreed, Agreement, AgreementBudget, OutputAgreement, PlainRun
 from ulsam_deploy.device.findings.artifact import (
     ArtifactFacts,
     AutoFacts,
@@ -41,6 +42,9 @@ from ulsam_deploy.device.findings.statistics import Interval, Latency, Paired, S
 
 __all__ = [
     "COVERED",
+    "Agreed",
+    "Agreement",
+    "AgreementBudget",
     "ArtifactFacts",
     "AttentionState",
     "AutoFacts",
@@ -55,8 +59,10 @@ __all__ = [
     "Floor",
     "Interval",
     "Latency",
+    "OutputAgreement",
     "OutputCheck",
     "Paired",
+    "PlainRun",
     "Quantized",
     "Reason",
     "ReasonKind",

@@ -51,6 +51,7 @@ class ReasonKind(str, enum.Enum):
     """Which check a reason belongs to, and its severity.
 
     ``output``: an output of the network. ``attention``: an attention block. ``place``: the first module that differs.
+    ``agreement``: with PyTorch on real inputs.
     ``module``: a module by itself, replayed inside the artifact; ``output-note``: an error that is rounding alone.
     ``study``: what was shown without an engine. ``not-run``: why no engine ran it.
     """
@@ -64,6 +65,8 @@ class ReasonKind(str, enum.Enum):
     PLACE_FAULT = "place-fault"
     MODULE_FAULT = "module-fault"
     MODULE_NOTE = "module-note"
+    AGREEMENT_FAULT = "agreement-fault"
+    AGREEMENT_NOTE = "agreement-note"
     STUDY_FAULT = "study-fault"
     STUDY_NOTE = "study-note"
     NOT_RUN_NOTE = "not-run-note"
@@ -81,6 +84,7 @@ _FAULTS = (
     ReasonKind.ATTENTION_FAULT,
     ReasonKind.PLACE_FAULT,
     ReasonKind.MODULE_FAULT,
+    ReasonKind.AGREEMENT_FAULT,
     ReasonKind.STUDY_FAULT,
 )
 _DOUBTS = (ReasonKind.OUTPUT_DOUBT, ReasonKind.ATTENTION_DOUBT)

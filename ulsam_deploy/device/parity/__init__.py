@@ -14,7 +14,7 @@ from ulsam_deploy.device.parity.check import ablation_distances, check
 from ulsam_deploy.device.parity.golden import Golden, PrecisionFloors
 from ulsam_deploy.device.parity.inside import Added, Inside, Reading
 from ulsam_deploy.device.parity.noise import explain, noise_floors, tolerance_of
-from ulsam_deploy.device.parity.probes import make_probes
+from ulsam_deploy.device.parity.probes import is_built_in, make_probes
 from ulsam_deploy.device.thresholds import TOLERANCE
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "ablation_distances",
     "check",
     "explain",
+    "is_built_in",
     "make_probes",
     "noise_floors",
     "tolerance_of",

@@ -52,6 +52,11 @@ def make_probes(
     return inputs, names
 
 
+def is_built_in(probe: str) -> bool:
+    """Whether a probe is one of those that every network gets, and not a real input of the user's."""
+    return not probe.startswith(("yours-", "held-out-"))
+
+
 def _names(count: int) -> tuple[str, ...]:
     kinds = list(ADVERSARIAL)[: count // 2]
     naturals = [f"natural-{i}" for i in range(count - len(kinds))]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ulsam_deploy.device.accuracy.statistics import mcnemar, paired, wilson
+from ulsam_deploy.device.accuracy.statistics import exact, mcnemar, paired, wilson
 
 COUNTS = st.integers(1, 3000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count)))
 
@@ -22,6 +22,17 @@ def test_wilson_is_scipys(counts: tuple[int, int], confidence: float) -> None:
     theirs = stats.binomtest(right, count).proportion_ci(confidence, method="wilson")
     assert ours == pytest.approx((theirs.low, theirs.high), abs=1e-9)
     assert 0 <= ours[0] <= right / count <= ours[1] <= 1
+
+
+FEW = st.integers(1, 200).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count)))
+
+
+@given(FEW, st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_exact_interval_is_scipys(counts: tuple[int, int], confidence: float) -> None:
+    right, count = counts
+    found = exact(right, count, confidence)
+    theirs = stats.binomtest(right, count).proportion_ci(confidence, method="exact")
+    assert found == pytest.approx((theirs.low, theirs.high), abs=1e-7)
 
 
 @given(st.integers(0, 400), st.integers(0, 400))
@@ -62,8 +73,9 @@ def test_the_interval_of_the_drop_keeps_its_promise() -> None:
 
 @pytest.mark.parametrize(("right", "count"), [(1, 0), (-1, 3), (4, 3)])
 def test_no_share(right: int, count: int) -> None:
-    with pytest.raises(ValueError, match="is not a fraction"):
-        wilson(right, count)
+    for interval in (wilson, exact):
+        with pytest.raises(ValueError, match="is not a fraction"):
+            interval(right, count)
 
 
 @pytest.mark.parametrize(("lost", "won", "count"), [(2, 2, 3), (-1, 0, 3), (0, 0, 0)])

@@ -9,6 +9,9 @@ from typing import Any
 
 from ulsam_deploy.device.bundle import MANIFEST, Bundle, Evidence, Manifest, RunFacts
 from ulsam_deploy.device.findings import (
+    Agreed,
+    Agreement,
+    AgreementBudget,
     ArtifactFacts,
     AttentionState,
     AutoFacts,
@@ -23,8 +26,10 @@ from ulsam_deploy.device.findings import (
     Floor,
     Interval,
     Latency,
+    OutputAgreement,
     OutputCheck,
     Paired,
+    PlainRun,
     Quantized,
     Reason,
     ReasonKind,
@@ -55,6 +60,11 @@ REPORT = Report(
     (FAULT,),
 )
 LATENCY = Latency(99, 1.5, 1.0, 1.4, 1.5, 1.6, 1.7, 1.5, 1.6, None, None, batch=2, quantiles=(1.0, 1.5, 1.7))
+AGREEMENT = Agreement(
+    48,
+    AgreementBudget(0.98, 0.25),
+    (OutputAgreement("y", 0.3, Agreed(40, 48, 0.698, 0.925), Agreed(29, 30, 0.828, 0.999), Verdict.FAIL),),
+)
 EVIDENCE = Evidence(
     EvidenceLevel.EXECUTED,
     Verdict.FAIL,
@@ -62,6 +72,8 @@ EVIDENCE = Evidence(
     REPORT,
     LATENCY,
     EngineFacts("Engine", "1.2", 1, "int8", "CPU", layer_precisions={"int8": 4}, details={"signature": True}),
+    agreement=AGREEMENT,
+    plain=PlainRun("bf16", Verdict.FAIL, 812.5, AGREEMENT),
 )
 POINTS = tuple(
     AutoPoint(
