@@ -34,7 +34,8 @@ def to_int8(
     """
     load_openvino()  # before nncf, so that its telemetry stays off
     import nncf
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    from ..dot_product import adds_pairs_in_16_bits
 
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
     samples = list(calibration.batches(program.batch or 1))
@@ -46,10 +47,8 @@ def to_int8(
         subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(names=list(left)) if left else None,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            # NNCF by default averages ranges over the samples, which would clip the largest attention scores.
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
             # CPUs without an int8 dot product add pairs of products in 16 bits, which overflows with 8-bit weights.
-            overflow_fix=nncf.OverflowFix.ENABLE,
+            overflow_fix=nncf.OverflowFix.ENABLE if adds_pairs_in_16_bits() else nncf.OverflowFix.DISABLE,
         ),
     )
     products = [op for op in quantized.get_ops() if op.get_type_name() in PRODUCTS]

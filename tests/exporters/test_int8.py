@@ -15,9 +15,10 @@ import torch
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.third_party import load_openvino
 from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.exporters import dot_product
 from ulsam_deploy.graph import Evaluator
 
-from .precisions import export, golden, opened, outputs, programs
+from .precisions import calibration, export, golden, opened, outputs, programs
 
 TARGETS = ("onnx", "openvino")
 
@@ -73,6 +74,45 @@ def test_onnx_rounds_around_products_and_attention_reads_what_was_not_rounded(ma
         assert gate.input[0] not in rounded
         users = [node for node in model.graph.node if gate.input[0] in node.input]
         assert len(users) >= 2, "the product with the maps reads the same"
+
+
+def test_onnx_rounds_behind_a_clip_and_drops_it_but_for_attention(made: Any) -> None:
+    def clips(precision: str) -> int:
+        artifact, folder = made("onnx", precision)
+        return [node.op_type for node in onnx.load(folder / artifact.files[0]).graph.node].count("Clip")
+
+    assert clips("fp32") == 3  # behind the three convolutions; attention reads the first two
+    assert clips("int8") == 2
+
+
+def test_onnx_does_not_clip_the_logits(made: Any) -> None:
+    artifact, folder = made("onnx", "int8")
+    model = onnx.load(folder / artifact.files[0])
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    (last,) = [node for node in model.graph.node if node.op_type == "Gemm"]
+    (rounds,) = [node for node in model.graph.node if last.output[0] in node.input and node.op_type == "QuantizeLinear"]
+    step, zero = (constants[name].item() for name in rounds.input[1:])
+    network = Evaluator(programs()[1])
+    logits = [next(iter(network.run([torch.from_numpy(x[None])]).values())) for x in calibration().arrays["input"]]
+    assert step * (255 - zero) >= max(float(one.max()) for one in logits) - step
+    assert step * -zero <= min(float(one.min()) for one in logits) + step
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "pairs"),
+    [("x86_64", "avx2 avx512f", True), ("x86_64", "avx2 avx_vnni", False), ("aarch64", "", False)],
+)
+def test_weights_have_7_bits_only_where_sums_of_pairs_overflow(
+    machine: str, flags: str, pairs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = tmp_path / "cpuinfo"
+    described.write_text(f"model name\t: x\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(dot_product, "CPUINFO", described)
+    monkeypatch.setattr(dot_product.platform, "machine", lambda: machine)
+    dot_product.adds_pairs_in_16_bits.cache_clear()
+    levels = {target: plugins.load(plugins.EXPORTERS, target).weight_levels() for target in (*TARGETS, "tflite", "trt")}
+    dot_product.adds_pairs_in_16_bits.cache_clear()
+    assert levels == {"onnx": 64 if pairs else 127, "openvino": 63 if pairs else 127, "tflite": 127, "trt": 127}
 
 
 def test_openvino_stores_weights_in_int8(made: Any) -> None:
