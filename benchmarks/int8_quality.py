@@ -96,7 +96,7 @@ def subject(name: str, real: Path) -> Subject:
     arrays = {"input": real_networks.inputs(real, CALIBRATED_ON, 1, *normal)}
     pictures = real_networks.inputs(real, JUDGED_ON, 2, *normal)
     with torch.no_grad():
-        logits = torch.cat([network(part) for part in torch.from_numpy(pictures).split(20)]).numpy()
+        logits = torch.cat([network(torch.from_numpy(pictures[i : i + 20])) for i in range(0, JUDGED_ON, 20)]).numpy()
     program = fuse_attention(capture(network, [(3, 224, 224)], 1))
     arrays = {program.inputs[0].name: arrays["input"]}
     return Subject(program, Calibration(arrays, digest(arrays)), pictures, logits)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +92,10 @@ def efficientnet_lite0(real: Path) -> nn.Module:
     """EfficientNet-Lite0, trained on ImageNet."""
     sys.path.insert(0, str(real))
     try:
-        from efficientnet_lite_pytorch import EfficientNet
+        found = import_module("efficientnet_lite_pytorch").EfficientNet
     finally:
         sys.path.remove(str(real))
-    network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
+    network: nn.Module = found.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(real / _LITE0, weights_only=True))
     return network.eval()
 

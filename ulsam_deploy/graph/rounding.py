@@ -57,7 +57,9 @@ class _Layer:
 
     @property
     def groups(self) -> int:
-        return int(self.node.args[6]) if self.node.target is _ATEN.conv2d.default and len(self.node.args) > 6 else 1  # type: ignore[call-overload]
+        """The groups of a convolution; 1 for a matrix product."""
+        found = _at(self.node, 6) if self.node.target is _ATEN.conv2d.default else None
+        return 1 if found is None else int(found)
 
     def inputs(self, value: Tensor) -> Tensor:
         """What one output element is computed from, for some positions of the map: ``(G, K, L)`` in float64."""
@@ -74,9 +76,9 @@ class _Layer:
         return flat.double().reshape(self.groups, -1, flat.shape[1])
 
 
-def _pair(node: Node, place: int, default: int) -> list[int]:
+def _pair(node: Node, place: int, default: int) -> tuple[int, ...]:
     given: Any = node.args[place] if len(node.args) > place else default
-    whole = [given] if isinstance(given, int) else list(given)
+    whole = (given,) if isinstance(given, int) else tuple(given)
     return whole * 2 if len(whole) == 1 else whole
 
 
