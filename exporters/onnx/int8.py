@@ -67,7 +67,7 @@ def to_int8(
     Args:
         model: The float32 model.
         program: The lowered program that it was made from.
-        calibration: Ranges are the smallest and largest value over these inputs.
+        calibration: Ranges are the mean of these inputs' ranges, or with attention the smallest and largest value.
         keep: PyTorch paths of modules that stay in floating point.
         scheme: The int8 form that the engine needs.
 
@@ -158,8 +158,8 @@ def _quantized(
                 "ActivationSymmetric": scheme.symmetric,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
-                # The mean of the samples' ranges: one sample with far larger values would coarsen all others.
-                "CalibMovingAverage": True,
+                # The mean of the samples' ranges, unless attention is near, whose step it would shrink by clipping.
+                "CalibMovingAverage": not program.blocks,
                 "TensorQuantOverrides": {
                     name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
                     for name, (low, high) in _last_ranges(model, program, calibration).items()

@@ -40,7 +40,7 @@ def to_precision(
     """Convert ``content`` to ``request.precision``: ``fp16``, ``int8`` or ``int8-dynamic``.
 
     ``fp16`` stores weights in float16 and computes in float32. ``int8`` has symmetric weights with one scale for each
-    channel, and one range for each tensor: the smallest to the largest value over the calibration set. ``int8-dynamic``
+    channel, and one range for each tensor. ``int8-dynamic``
     has such weights, and ranges found while it runs. Inputs and outputs stay float32.
 
     Args:
@@ -180,7 +180,7 @@ def _ranges(
     kinds = [tflite_model.kind_of(model, made) for made in graph.operators]
     products = {operator.name for operator, kind in zip(operators, kinds) if kind in PRODUCTS}
     last = last_results(operators, [tflite_model.name_of(graph, index) for index in graph.outputs], products)
-    return {name: _range(of, name in last) for name, of in calibrator.get_model_qsvs().items()}
+    return {name: _range(of, bool(program.blocks) or name in last) for name, of in calibrator.get_model_qsvs().items()}
 
 
 #: Beside the ends of a range: how many samples it is the mean of, and the smallest and largest value of all.
@@ -188,7 +188,7 @@ _SEEN, _LEAST, _MOST = "samples_seen", "least", "most"
 
 
 def _mean(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The mean of the samples' ranges: one sample with far larger values would coarsen all others.
+    """The mean of the samples' ranges, and their extremes, which are used where attention would suffer from clipping.
 
     The quantizer's own default is a moving average, which depends on the order of the samples.
     """

@@ -11,14 +11,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.third_party import load_openvino
-from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.device.types import Artifact, Calibration
 from ulsam_deploy.exporters import dot_product
-from ulsam_deploy.graph import Evaluator
+from ulsam_deploy.graph import Evaluator, capture
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.inputs.calibration import digest
 
-from .precisions import calibration, export, golden, opened, outputs, programs
+from .precisions import export, golden, opened, outputs, programs
 
 TARGETS = ("onnx", "openvino")
 
@@ -85,17 +88,27 @@ def test_onnx_rounds_behind_a_clip_and_drops_it_but_for_attention(made: Any) -> 
     assert clips("int8") == 2
 
 
-def test_onnx_does_not_clip_the_logits(made: Any) -> None:
-    artifact, folder = made("onnx", "int8")
-    model = onnx.load(folder / artifact.files[0])
+def test_without_attention_ranges_are_the_mean_and_the_logits_are_not_clipped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).eval()
+    samples = torch.randn(16, 3, 8, 8) * torch.linspace(0.1, 4, 16).reshape(-1, 1, 1, 1)
+    program = capture(network, [(3, 8, 8)], 1)
+    arrays = {program.inputs[0].name: samples.numpy()}
+    request = ExportRequest("int8", calibration=Calibration(arrays, digest(arrays)))
+    plugins.load(plugins.EXPORTERS, "onnx").export(program, request, tmp_path)
+    model = onnx.load(tmp_path / "model.onnx")
     constants = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
-    (last,) = [node for node in model.graph.node if node.op_type == "Gemm"]
-    (rounds,) = [node for node in model.graph.node if last.output[0] in node.input and node.op_type == "QuantizeLinear"]
-    step, zero = (constants[name].item() for name in rounds.input[1:])
-    network = Evaluator(programs()[1])
-    logits = [next(iter(network.run([torch.from_numpy(x[None])]).values())) for x in calibration().arrays["input"]]
-    assert step * (255 - zero) >= max(float(one.max()) for one in logits) - step
-    assert step * -zero <= min(float(one.min()) for one in logits) + step
+    grids = {n.input[0]: [constants[k].item() for k in n.input[1:]] for n in model.graph.node if len(n.input) == 3
+             and n.op_type == "QuantizeLinear"}  # fmt: skip
+    flat = samples.reshape(16, -1)
+    mean = float((flat.amax(1) - flat.amin(1)).mean())
+    assert grids[program.inputs[0].name][0] == pytest.approx(mean / 255, rel=1e-4)
+    (last,) = [node.output[0] for node in model.graph.node if node.op_type == "Gemm"]
+    step, zero = grids[last]
+    with torch.no_grad():
+        logits = network(samples)
+    assert step * (255 - zero) >= float(logits.max()) - step
+    assert step * -zero <= float(logits.min()) + step
 
 
 @pytest.mark.parametrize(
