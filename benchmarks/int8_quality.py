@@ -161,8 +161,12 @@ def nncf_defaults(subject: Subject, source: Path, into: Path) -> None:
 
 def litert_defaults(subject: Subject, source: Path, into: Path) -> None:
     from ai_edge_quantizer import quantizer, recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.qtyping import TFLOperationName
 
     made = quantizer.Quantizer(str(source / "model.tflite"), recipe.static_wi8_ai8())
+    for port in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):  # float32, as in every other row
+        made.update_quantization_recipe(".*", port, algorithm_key=AlgorithmName.NO_QUANTIZE)
     feeds = [{name: array.transpose(0, 2, 3, 1) for name, array in feed.items()} for feed in _feeds(subject)]
     ranges = made.calibrate({"serving_default": feeds})
     made.quantize(ranges).export_model(str(into / "model.tflite"))
