@@ -40,6 +40,12 @@ class OnnxExporter(Exporter):
         """Whether the tools are installed, and for int8 ONNX Runtime, whose quantizer makes it."""
         return installed(*TOOLS, *(["onnxruntime"] if precision == "int8" else []), extra=self.extra)
 
+    def weight_levels(self) -> int:
+        """64 where this processor has no int8 dot product, so that sums of two products fit in 16 bits."""
+        from ..dot_product import adds_pairs_in_16_bits
+
+        return 64 if adds_pairs_in_16_bits() else 127
+
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """In fp32 the fastest form of each block; otherwise one softmax, applied as suits the precision."""
         from .. import lowerings

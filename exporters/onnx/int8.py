@@ -1,5 +1,7 @@
 """Quantizes a float32 ONNX model to int8 for ONNX Runtime and TensorRT, with QDQ pairs around Conv and Gemm only.
 
+For ONNX Runtime a product and the clip behind it are one.
+
 Activations have one scale for each tensor, weights one for each output channel, and biases stay in float32. Attention
 stays in float32, and so does everything between products. TensorRT's parser accepts zero points of 0 only; ONNX Runtime
 computes a product in int8 only if its result is quantized too.
@@ -7,9 +9,11 @@ computes a product in int8 only if its result is quantized too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx
 
 from ulsam_deploy.device.arrays import Array
@@ -20,10 +24,14 @@ from ulsam_deploy.device.types import Calibration
 from ulsam_deploy.graph import Program
 from ulsam_deploy.graph.ownership import Operator, kept, owners
 
+from ..dot_product import adds_pairs_in_16_bits
+from ..last_results import last_results
 from . import model as onnx_model
 from .sessions import one_thread
 
 PRODUCTS = ("Conv", "Gemm")
+#: What ONNX Runtime computes together with a product, if it is quantized along with it.
+CLIPS = ("Clip", "Relu")
 #: The number of samples that ranges are taken from; ONNX Runtime stores the range of every tensor for each of them.
 _SAMPLES = 256
 
@@ -59,7 +67,7 @@ def to_int8(
     Args:
         model: The float32 model.
         program: The lowered program that it was made from.
-        calibration: Ranges are the smallest and largest value over these inputs.
+        calibration: Ranges are the mean of these inputs' ranges, or with attention the smallest and largest value.
         keep: PyTorch paths of modules that stay in floating point.
         scheme: The int8 form that the engine needs.
 
@@ -69,7 +77,8 @@ def to_int8(
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
     products = [node.name for node in model.graph.node if node.op_type in PRODUCTS]
     chosen = [name for name in products if name not in left]
-    quantized = _quantized(model, program, calibration, chosen, scheme) if chosen else model
+    clips = _clips(model, chosen, set(left)) if scheme.outputs else []
+    quantized = _quantized(model, program, calibration, [*chosen, *clips], scheme) if chosen else model
     if scheme.outputs:
         _read_unrounded(quantized, set(left))
     counts = Quantized(kept_operators=len(left), products=len(products), quantized_products=len(chosen))
@@ -81,29 +90,49 @@ def operators_of(
 ) -> tuple[str, ...]:
     """The names of the nodes of ``model`` that compute any part of the modules in ``keep`` (PyTorch paths)."""
     feed = next(calibration.batches(program.batch or 1, _SAMPLES))
+    (values,) = _values(model, [feed], [node.output[0] for node in model.graph.node])
+    return kept(owners(program, _operators(model), values | feed, feed), keep)
+
+
+def _operators(model: onnx.ModelProto) -> list[Operator]:
     constant = {tensor.name for tensor in model.graph.initializer}
-    operators = [
+    return [
         Operator(node.name, tuple(name for name in node.input if name and name not in constant), node.output[0])
         for node in model.graph.node
     ]
-    return kept(owners(program, operators, _values(model, feed), feed), keep)
 
 
-def _values(model: onnx.ModelProto, feed: Feed) -> Feed:
-    """The result of every node on ``feed``, by the name of its first output."""
+def _last_ranges(model: onnx.ModelProto, program: Program, calibration: Calibration) -> dict[str, tuple[float, float]]:
+    """The smallest and largest value of each of :func:`last_results` over the samples."""
+    products = [node.name for node in model.graph.node if node.op_type in PRODUCTS]
+    names = last_results(_operators(model), [output.name for output in model.graph.output], products)
+    made = [node.output[0] for node in model.graph.node if node.output[0] in names]
+    ranges: dict[str, tuple[float, float]] = {}
+    for values in _values(model, calibration.batches(program.batch or 1, _SAMPLES), made):
+        for name in made:
+            if values[name].dtype.kind == "f" and values[name].size:
+                low, high = ranges.get(name, (0.0, 0.0))
+                ranges[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
+    return ranges
+
+
+def _values(model: onnx.ModelProto, feeds: Iterable[Feed], names: Iterable[str]) -> Iterator[Feed]:
+    """The tensors ``names`` for each of ``feeds``."""
     import onnxruntime
 
     shown = onnx.ModelProto()
     shown.CopyFrom(model)
     present = {output.name for output in model.graph.output}
-    for node in model.graph.node:
-        if node.output[0] not in present:
-            shown.graph.output.add().name = node.output[0]
+    for name in names:
+        if name not in present:
+            shown.graph.output.add().name = name
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 4, 1
     with words_of("ONNX Runtime", "run the model with all of its values as outputs"):
         session = onnxruntime.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        return dict(zip([port.name for port in session.get_outputs()], session.run(None, feed))) | feed
+        ports = [port.name for port in session.get_outputs()]
+        for feed in feeds:
+            yield dict(zip(ports, session.run(None, feed)))
 
 
 def _quantized(
@@ -118,10 +147,10 @@ def _quantized(
             path,
             _Reader(calibration.batches(program.batch or 1, _SAMPLES)),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(PRODUCTS),
+            op_types_to_quantize=[*PRODUCTS, *CLIPS],
             nodes_to_quantize=chosen,
             per_channel=True,
-            reduce_range=scheme.reduced,
+            reduce_range=scheme.reduced and adds_pairs_in_16_bits(),
             activation_type=QuantType.QInt8 if scheme.symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
@@ -129,12 +158,41 @@ def _quantized(
                 "ActivationSymmetric": scheme.symmetric,
                 "WeightSymmetric": True,
                 "QuantizeBias": False,
+                # The mean of the samples' ranges, unless attention is near, whose step it would shrink by clipping.
+                "CalibMovingAverage": not program.blocks,
+                "TensorQuantOverrides": {
+                    name: [{"rmin": np.float32(low), "rmax": np.float32(high)}]
+                    for name, (low, high) in _last_ranges(model, program, calibration).items()
+                },
                 "OpTypesToExcludeOutputQuantization": [] if scheme.outputs else list(PRODUCTS),
             },
         )
         quantized = onnx.load(path)
     onnx_model.strip(quantized)
     return quantized
+
+
+def _clips(model: onnx.ModelProto, chosen: list[str], left: set[str]) -> list[str]:
+    """The clips to quantize along with the products ``chosen``, so that these are rounded to the range behind the clip.
+
+    The quantizer drops such a clip, because rounding clips as well. So one that attention reads, which reads what was
+    not rounded, is none of them, and none whose product is read by others.
+    """
+    made = {node.output[0] for node in model.graph.node if node.name in chosen}
+    readers = defaultdict(list)
+    for node in model.graph.node:
+        for name in node.input:
+            readers[name].append(node.name)
+    outputs = {output.name for output in model.graph.output}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in CLIPS
+        and node.input[0] in made - outputs
+        and len(readers[node.input[0]]) == 1
+        and not left.intersection([node.name, *readers[node.output[0]]])
+        and node.output[0] not in outputs
+    ]
 
 
 def _read_unrounded(model: onnx.ModelProto, left: set[str]) -> None:

@@ -36,6 +36,12 @@ class OpenVinoExporter(Exporter):
         """Whether torch and openvino are installed, and for int8 NNCF, which makes it."""
         return installed("torch", "openvino", *(["nncf"] if precision == "int8" else []), extra=self.extra)
 
+    def weight_levels(self) -> int:
+        """63 where this processor has no int8 dot product, so that sums of two products fit in 16 bits."""
+        from ..dot_product import adds_pairs_in_16_bits
+
+        return 63 if adds_pairs_in_16_bits() else 127
+
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """In fp32 the fastest form of each block; otherwise one softmax and a broadcast multiplication."""
         from .. import lowerings

@@ -26,7 +26,7 @@ def to_int8(
     Args:
         model: The float32 model.
         program: The lowered program that it was converted from.
-        calibration: Ranges are the smallest and largest value over these inputs.
+        calibration: Ranges are the mean of these inputs' ranges, or with attention the smallest and largest value.
         keep: PyTorch paths of modules that stay in floating point, like attention; ``""`` is the whole network.
 
     Returns:
@@ -34,7 +34,9 @@ def to_int8(
     """
     load_openvino()  # before nncf, so that its telemetry stays off
     import nncf
-    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+    from nncf.quantization.range_estimator import RangeEstimatorParameters, RangeEstimatorParametersSet
+
+    from ..dot_product import adds_pairs_in_16_bits
 
     left = operators_of(model, program, calibration, (*keep, *(block.path for block in program.blocks)))
     samples = list(calibration.batches(program.batch or 1))
@@ -46,10 +48,12 @@ def to_int8(
         subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(names=list(left)) if left else None,
         advanced_parameters=nncf.AdvancedQuantizationParameters(
-            # NNCF by default averages ranges over the samples, which would clip the largest attention scores.
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            # By default the mean of the samples' ranges, which would shrink the step of attention by clipping.
+            activations_range_estimator_params=(
+                RangeEstimatorParametersSet.MINMAX if program.blocks else RangeEstimatorParameters()
+            ),
             # CPUs without an int8 dot product add pairs of products in 16 bits, which overflows with 8-bit weights.
-            overflow_fix=nncf.OverflowFix.ENABLE,
+            overflow_fix=nncf.OverflowFix.ENABLE if adds_pairs_in_16_bits() else nncf.OverflowFix.DISABLE,
         ),
     )
     products = [op for op in quantized.get_ops() if op.get_type_name() in PRODUCTS]

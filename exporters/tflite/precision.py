@@ -24,6 +24,7 @@ from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.graph.ownership import Operator, kept, owners
 from ulsam_deploy.graph.program import Program
 
+from ..last_results import last_results
 from . import model as tflite_model
 
 #: Operators with weights, and their names in facts.
@@ -39,7 +40,7 @@ def to_precision(
     """Convert ``content`` to ``request.precision``: ``fp16``, ``int8`` or ``int8-dynamic``.
 
     ``fp16`` stores weights in float16 and computes in float32. ``int8`` has symmetric weights with one scale for each
-    channel, and one range for each tensor: the smallest to the largest value over the calibration set. ``int8-dynamic``
+    channel, and one range for each tensor. ``int8-dynamic``
     has such weights, and ranges found while it runs. Inputs and outputs stay float32.
 
     Args:
@@ -170,13 +171,42 @@ def _ranges(
     content: bytes, recipe: object, program: Program, request: ExportRequest, inputs: tuple[TensorSpec, ...]
 ) -> Any:
     from ai_edge_quantizer.calibrator import Calibrator
-    from ai_edge_quantizer.utils import qsv_utils
 
-    # The default, a moving average of ranges over the samples, would clip the largest attention scores.
-    calibrator = Calibrator(content, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
+    calibrator = Calibrator(content, num_threads=1, qsv_update_func=_mean)
     samples = [_in_layout(feed, inputs) for feed in _feeds(program, request)]
     calibrator.calibrate({_SIGNATURE: samples}, recipe)
-    return calibrator.get_model_qsvs()
+    model = tflite_model.read(content)
+    operators, graph = tflite_model.operators(model), model.subgraphs[0]
+    kinds = [tflite_model.kind_of(model, made) for made in graph.operators]
+    products = {operator.name for operator, kind in zip(operators, kinds) if kind in PRODUCTS}
+    last = last_results(operators, [tflite_model.name_of(graph, index) for index in graph.outputs], products)
+    return {name: _range(of, bool(program.blocks) or name in last) for name, of in calibrator.get_model_qsvs().items()}
+
+
+#: Beside the ends of a range: how many samples it is the mean of, and the smallest and largest value of all.
+_SEEN, _LEAST, _MOST = "samples_seen", "least", "most"
+
+
+def _mean(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The mean of the samples' ranges, and their extremes, which are used where attention would suffer from clipping.
+
+    The quantizer's own default is a moving average, which depends on the order of the samples.
+    """
+    ends = {end: value for end, value in new.items() if end not in (_SEEN, _LEAST, _MOST)}
+    if not known:
+        return ends | {_SEEN: 1, _LEAST: new["min"], _MOST: new["max"]}
+    count = known.get(_SEEN, 1)
+    mean = {end: (known[end] * count + value) / (count + 1) for end, value in ends.items()}
+    least, most = (
+        np.minimum(known.get(_LEAST, known["min"]), new["min"]),
+        np.maximum(known.get(_MOST, known["max"]), new["max"]),
+    )
+    return mean | {_SEEN: count + 1, _LEAST: least, _MOST: most}
+
+
+def _range(found: dict[str, Any], whole: bool) -> dict[str, Any]:
+    ends = {"min": found[_LEAST], "max": found[_MOST]} if whole and _LEAST in found else found
+    return {end: value for end, value in ends.items() if end not in (_SEEN, _LEAST, _MOST)}
 
 
 def _quantized(content: bytes, recipe: Any, ranges: Any) -> bytes:

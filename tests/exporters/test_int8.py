@@ -11,11 +11,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.third_party import load_openvino
-from ulsam_deploy.device.types import Artifact
-from ulsam_deploy.graph import Evaluator
+from ulsam_deploy.device.types import Artifact, Calibration
+from ulsam_deploy.exporters import dot_product
+from ulsam_deploy.graph import Evaluator, capture
+from ulsam_deploy.graph.interfaces import ExportRequest
+from ulsam_deploy.inputs.calibration import digest
 
 from .precisions import export, golden, opened, outputs, programs
 
@@ -73,6 +77,55 @@ def test_onnx_rounds_around_products_and_attention_reads_what_was_not_rounded(ma
         assert gate.input[0] not in rounded
         users = [node for node in model.graph.node if gate.input[0] in node.input]
         assert len(users) >= 2, "the product with the maps reads the same"
+
+
+def test_onnx_rounds_behind_a_clip_and_drops_it_but_for_attention(made: Any) -> None:
+    def clips(precision: str) -> int:
+        artifact, folder = made("onnx", precision)
+        return [node.op_type for node in onnx.load(folder / artifact.files[0]).graph.node].count("Clip")
+
+    assert clips("fp32") == 3  # behind the three convolutions; attention reads the first two
+    assert clips("int8") == 2
+
+
+def test_without_attention_ranges_are_the_mean_and_the_logits_are_not_clipped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).eval()
+    samples = torch.randn(16, 3, 8, 8) * torch.linspace(0.1, 4, 16).reshape(-1, 1, 1, 1)
+    program = capture(network, [(3, 8, 8)], 1)
+    arrays = {program.inputs[0].name: samples.numpy()}
+    request = ExportRequest("int8", calibration=Calibration(arrays, digest(arrays)))
+    plugins.load(plugins.EXPORTERS, "onnx").export(program, request, tmp_path)
+    model = onnx.load(tmp_path / "model.onnx")
+    constants = {one.name: onnx.numpy_helper.to_array(one) for one in model.graph.initializer}
+    grids = {n.input[0]: [constants[k].item() for k in n.input[1:]] for n in model.graph.node if len(n.input) == 3
+             and n.op_type == "QuantizeLinear"}  # fmt: skip
+    flat = samples.reshape(16, -1)
+    mean = float((flat.amax(1) - flat.amin(1)).mean())
+    assert grids[program.inputs[0].name][0] == pytest.approx(mean / 255, rel=1e-4)
+    (last,) = [node.output[0] for node in model.graph.node if node.op_type == "Gemm"]
+    step, zero = grids[last]
+    with torch.no_grad():
+        logits = network(samples)
+    assert step * (255 - zero) >= float(logits.max()) - step
+    assert step * -zero <= float(logits.min()) + step
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "pairs"),
+    [("x86_64", "avx2 avx512f", True), ("x86_64", "avx2 avx_vnni", False), ("aarch64", "", False)],
+)
+def test_weights_have_7_bits_only_where_sums_of_pairs_overflow(
+    machine: str, flags: str, pairs: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = tmp_path / "cpuinfo"
+    described.write_text(f"model name\t: x\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(dot_product, "CPUINFO", described)
+    monkeypatch.setattr(dot_product.platform, "machine", lambda: machine)
+    dot_product.adds_pairs_in_16_bits.cache_clear()
+    levels = {target: plugins.load(plugins.EXPORTERS, target).weight_levels() for target in (*TARGETS, "tflite", "trt")}
+    dot_product.adds_pairs_in_16_bits.cache_clear()
+    assert levels == {"onnx": 64 if pairs else 127, "openvino": 63 if pairs else 127, "tflite": 127, "trt": 127}
 
 
 def test_openvino_stores_weights_in_int8(made: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import Model, TensorType
+from torch import nn
 
 from ulsam_deploy.device.third_party import quiet
 from ulsam_deploy.device.types import Artifact, Calibration
@@ -121,6 +122,26 @@ def test_ranges_are_the_extremes_and_no_average(made: Any) -> None:
     scale = float(graph.tensors[first.outputs[0]].quantization.scale[0])
     pictures = calibration().arrays["input"]
     assert scale == pytest.approx(np.ptp(pictures) / 255, rel=1e-3)
+
+
+def test_without_attention_ranges_are_the_mean_and_the_logits_are_not_clipped(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).eval()
+    samples = torch.randn(16, 3, 8, 8) * torch.linspace(0.1, 4, 16).reshape(-1, 1, 1, 1)
+    program = capture(network, [(3, 8, 8)], 1)
+    arrays = {program.inputs[0].name: samples.numpy()}
+    EXPORTER.export(program, ExportRequest("int8", calibration=Calibration(arrays, digest(arrays))), tmp_path)
+    model = tflite_model.read((tmp_path / "model.tflite").read_bytes())
+    graph = model.subgraphs[0]
+    made = {tflite_model.kind_of(model, op): graph.tensors[op.outputs[0]].quantization for op in graph.operators}
+    flat = samples.reshape(16, -1)
+    mean = float((flat.amax(1) - flat.amin(1)).mean())
+    assert float(made["QUANTIZE"].scale[0]) == pytest.approx(mean / 255, rel=1e-4)
+    step, zero = float(made["FULLY_CONNECTED"].scale[0]), int(made["FULLY_CONNECTED"].zeroPoint[0])
+    with torch.no_grad():
+        logits = network(samples)
+    assert step * (127 - zero) >= float(logits.max()) - step
+    assert step * (-128 - zero) <= float(logits.min()) + step
 
 
 @pytest.mark.parametrize("block", [0, 1])

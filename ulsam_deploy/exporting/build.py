@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import Array, ArrayMap
@@ -30,6 +31,9 @@ from ulsam_deploy.exporting.requests import ArtifactRequest
 from ulsam_deploy.exporting.workspace import Workspace
 from ulsam_deploy.graph.interfaces import Exporter, ExportRequest
 from ulsam_deploy.graph.resolution import annotated
+
+if TYPE_CHECKING:
+    from ulsam_deploy.graph import Program
 
 __all__ = ["FILES", "Builder", "BuiltArtifact", "artifact_key", "build", "finish", "load", "located", "save", "stopped"]
 
@@ -68,6 +72,7 @@ def artifact_key(prepared: str, exporter: Exporter, recipe: Recipe, options: Exp
     """The cache key of one artifact of the network whose key is ``prepared``."""
     about = [exporter.target, dataclasses.asdict(recipe), options.device, options.dla, options.replay.value]
     about.append(dataclasses.asdict(options.budget.agreed))
+    about += [exporter.weight_levels()] if recipe.precision in CALIBRATED else []
     return key(prepared, about, exporter.available_in(recipe.precision).detail, _engine(exporter))
 
 
@@ -203,11 +208,19 @@ def _request(prepared: Prepared, recipe: Recipe, options: ExportOptions) -> Expo
     return ExportRequest(recipe.precision, options.device, options.dla, ranges, recipe.keep, recipe.lowerings)
 
 
+def _lowered(prepared: Prepared, exporter: Exporter, request: ExportRequest) -> Program:
+    """The network as ``exporter`` gets it: for int8 with its weights on the grids of int8 already."""
+    network = prepared.network.fused()
+    if request.precision in CALIBRATED and network.split is not None:
+        network = network.rounded(exporter.weight_levels(), request.keep)
+    return network.lowered(exporter, request)
+
+
 def _export(prepared: Prepared, exporter: Exporter, recipe: Recipe, options: ExportOptions, folder: Path) -> Artifact:
     from ulsam_deploy.graph.views import first_block
 
     request = _request(prepared, recipe, options)
-    lowered = prepared.network.fused().lowered(exporter, request)
+    lowered = _lowered(prepared, exporter, request)
     artifact = exporter.export(lowered, request, folder)
     facts = dataclasses.replace(artifact.facts, block=first_block(lowered))
     if recipe.precision != "fp32":
@@ -229,8 +242,7 @@ def _replayed(
     """``evidence`` with what local replay of the lowered network shows about ``artifact``."""
     if options.replay is ReplayDepth.OFF:
         return evidence
-    fused, request = prepared.network.fused(), _request(prepared, recipe, options)
-    lowered = fused.lowered(exporter, request)
+    lowered = _lowered(prepared, exporter, _request(prepared, recipe, options))
     golden = prepared.golden.at(artifact.precision)
     files = [folder / name for name in artifact.files]
     with opened(runtime_for(artifact.target), files, artifact) as runtime:

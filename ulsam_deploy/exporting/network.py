@@ -29,6 +29,7 @@ from ulsam_deploy.load.checkpoint import InMemory
 
 if TYPE_CHECKING:
     from ulsam_deploy.graph import Program, Proof, Signature
+    from ulsam_deploy.graph.rounding import RoundedWeights
 
 __all__ = ["FusedNetwork", "LoadedNetwork", "NetworkInputs", "NetworkStages", "network_stages"]
 
@@ -64,6 +65,8 @@ class FusedNetwork:
     proof: Proof
     split: CalibrationSplit | None
     _lowered: dict[tuple[str, object], Program] = field(default_factory=dict, repr=False, compare=False)
+    _weights: dict[int, RoundedWeights] = field(default_factory=dict, repr=False, compare=False)
+    _rounded: dict[tuple[int, tuple[str, ...]], FusedNetwork] = field(default_factory=dict, repr=False, compare=False)
 
     def lowered(self, exporter: Exporter, request: ExportRequest) -> Program:
         """The program as ``exporter`` takes it for ``request``, proven equal in float64; computed once for each.
@@ -78,6 +81,26 @@ class FusedNetwork:
             self.proof.check(program, f"lowering for {exporter.target}")
             self._lowered[chosen] = program
         return self._lowered[chosen]
+
+    def rounded(self, levels: int, keep: tuple[str, ...]) -> FusedNetwork:
+        """The network whose weights lie on int8 grids, as every target gets it; computed once for each.
+
+        Weights are chosen once (:mod:`ulsam_deploy.graph.rounding`) on the samples that ranges are taken from.
+
+        Args:
+            levels: The steps from zero to the largest weight (:meth:`Exporter.weight_levels`).
+            keep: Paths of modules whose weights stay as they are.
+        """
+        from ulsam_deploy.graph import Proof
+        from ulsam_deploy.graph.rounding import rounded_weights
+
+        assert self.split is not None
+        if levels not in self._weights:
+            self._weights[levels] = rounded_weights(self.program, self.split.ranges, levels)
+        if (levels, keep) not in self._rounded:
+            program = self._weights[levels].within(self.program, keep)
+            self._rounded[levels, keep] = FusedNetwork(program, Proof(program), self.split)
+        return self._rounded[levels, keep]
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,13 @@ class Editor:
         self._added += 1
         return node
 
+    def set_constant(self, name: str, tensor: Tensor) -> None:
+        """Give the parameter or buffer whose node is called ``name`` another value of the same shape."""
+        spec = next(spec for spec in self._inputs if spec.arg.name == name)
+        assert spec.target in self._state
+        is_parameter = spec.kind is InputKind.PARAMETER
+        self._state[spec.target] = torch.nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
+
     def drop_outputs(self, kind: OutputKind) -> None:
         """Remove the outputs of ``kind``."""
         output = self.graph.output_node()

@@ -150,7 +150,7 @@ def of_each(function: Callable[[list[Tensor]], R], parts: Iterable[list[Tensor]]
     the load of the machine.
     """
     first, *others = parts
-    with _one_thread():
+    with one_thread():
         began = time.thread_time()
         found = [function(first)]
         workers = min(share.at_once(), len(others)) if time.thread_time() - began > LONG else 1
@@ -163,7 +163,8 @@ def of_each(function: Callable[[list[Tensor]], R], parts: Iterable[list[Tensor]]
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Compute in one thread of torch, so that no result depends on the cores or on the load of the machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -88,6 +88,13 @@ class Exporter(abc.ABC):
         """
         return self.available()
 
+    def weight_levels(self) -> int:
+        """How many steps of int8 there are from zero to the largest weight of an output channel: 127, or fewer.
+
+        Engines on processors that add pairs of int8 products in 16 bits need smaller weights.
+        """
+        return 127
+
     @abc.abstractmethod
     def lowering(self, request: ExportRequest) -> Callable[..., Any]:
         """The torch function that replaces ``ulsam::subspace_attention`` on this target; it has the same signature."""
