@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,11 +94,12 @@ class NcnnExporter(Exporter):
             ),
         )
 
-    def softmaxes(self, model: Path) -> int:
-        """The ``Softmax`` layers of the ``.param``."""
-        return sum(layer.kind == "Softmax" for layer in param.read(model.read_text(encoding="utf-8")))
+    def softmaxes(self, model: Path) -> tuple[str, ...]:
+        """The results of the ``Softmax`` layers of the ``.param``."""
+        layers = param.read(model.read_text(encoding="utf-8"))
+        return tuple(layer.outputs[0] for layer in layers if layer.kind == "Softmax")
 
-    def ablate(self, model: Path, chosen: range, into: Path) -> bool:
+    def ablate(self, model: Path, chosen: Sequence[int], into: Path) -> bool:
         """Write the same layers with the ``chosen`` softmaxes multiplied by zero; False if it does not have them."""
         edited = param.ablated(param.read(model.read_text(encoding="utf-8")), chosen)
         if edited is None:

@@ -96,12 +96,12 @@ def _sizes(spec: TensorSpec) -> tuple[str, ...]:
     return tuple(f"{key}={size}" for key, size in zip(_SIZES.get(len(shape), ()), reversed(shape)))
 
 
-def ablated(layers: Sequence[NcnnLayer], chosen: range) -> list[NcnnLayer] | None:
+def ablated(layers: Sequence[NcnnLayer], chosen: Sequence[int]) -> list[NcnnLayer] | None:
     """``layers`` with the softmaxes numbered ``chosen``, in execution order, giving zero; ``None`` without them."""
     places = [place for place, layer in enumerate(layers) if layer.kind == "Softmax"]
-    if len(places) < chosen.stop:
+    if len(places) <= max(chosen):
         return None
     edited = list(layers)
-    for place in places[chosen.start : chosen.stop]:
+    for place in (places[number] for number in chosen):
         edited[place] = replace(edited[place], kind="BinaryOp", parameters=_TIMES_ZERO)
     return edited

@@ -149,7 +149,7 @@ def test_removed_attention_is_caught(reference: Path, block: int, tmp_path: Path
     record = bundle.artifact("ncnn", "fp32")
     exporter = plugins.load(plugins.EXPORTERS, "ncnn")
     model = bundle.files(record)[0]
-    assert exporter.softmaxes(model) == 4
+    assert len(exporter.softmaxes(model)) == 4
     assert exporter.ablate(model, range(block, block + 1), tmp_path)
     files = [tmp_path / path.name for path in bundle.files(record)]
     assert all(path.is_file() for path in files)

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ulsam_deploy.device import plugins
 from ulsam_deploy.device.types import Calibration
-from ulsam_deploy.exporters.lowerings import broadcast
 from ulsam_deploy.exporting.network import FusedNetwork
 from ulsam_deploy.graph import Proof, capture, fuse_attention
+from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.inputs.calibration import CalibrationSplit
 from ulsam_deploy.models.ulsam import ULSAM
 
@@ -42,5 +43,5 @@ def test_each_number_of_steps_and_each_choice_of_modules_is_made_once() -> None:
 
 def test_what_is_lowered_is_proven_equal_to_the_rounded_network() -> None:
     found = network().rounded(127, ())
-    lowered = found.lowered("some", broadcast)
+    lowered = found.lowered(plugins.load(plugins.EXPORTERS, "onnx"), ExportRequest("int8"))
     assert lowered.exported.state_dict["model.0.weight"].equal(found.program.exported.state_dict["model.0.weight"])
