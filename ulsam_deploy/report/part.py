@@ -15,6 +15,7 @@ _SECTIONS = (
     ("artifacts", "Artifacts", ("cards",)),
     ("failures", "Failures", ("failures",)),
     ("attention", "Attention", ("viewer", "blind")),
+    ("modules", "Modules", ("replayed",)),
     ("time", "Time", ("plots",)),
     ("graph", "Graph", ("graphs",)),
     ("lints", "Lints", ("lints",)),
@@ -69,7 +70,7 @@ class Part(abc.ABC):
             "verdict": self.verdict.value,
             "sentence": self.sentence,
             **dict.fromkeys(("cards", "failures", "blind", "plots", "graphs", "totals", "lints", "files"), ()),
-            **dict.fromkeys(("viewer", "times", "operations"), None),
+            **dict.fromkeys(("viewer", "times", "operations", "replayed"), None),
             "environment": (),
             "block": "",
         }

@@ -114,6 +114,23 @@ def trend_plot(series: Mapping[str, Sequence[float | None]], files: Sequence[str
     return _svg(draw, f"{what} over {', '.join(files)}", name)
 
 
+def module_plot(series: Mapping[str, Sequence[float | None]], modules: Sequence[str], allowed: float, name: str) -> str:
+    """The error of each module by itself, in roundings, in the order of the network; a line at what is ``allowed``."""
+
+    def draw(axes: Any) -> None:
+        for i, (label, values) in enumerate(series.items()):
+            numbers = [float("nan") if value is None else value for value in values]
+            axes.plot(range(len(modules)), numbers, marker="o", markersize=4, **_look(i), label=_label(label))
+        axes.axhline(allowed, color=_STANDINS["--soft"], linestyle=":", label=f"allowed: {allowed:g}")
+        marked = range(0, len(modules), max(1, -(-len(modules) // _TICKS)))
+        axes.set_xticks(marked, [_label(modules[i][-18:]) for i in marked], rotation=30, ha="right")
+        axes.set_yscale("log")
+        axes.set(ylabel="error, in roundings of the precision")
+        axes.legend(fontsize=10)
+
+    return _svg(draw, f"Error of each module by itself: {', '.join(series)}", name)
+
+
 def _beats(one: PlotPoint, other: PlotPoint) -> bool:
     return one.cost <= other.cost and one.error <= other.error and (one.cost, one.error) != (other.cost, other.error)
 

@@ -23,6 +23,7 @@ from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
 from ulsam_deploy.report.comparison import Figures
+from ulsam_deploy.report.modules import replay_table
 from ulsam_deploy.report.part import Part, milliseconds, times_table
 
 #: In the small picture of a block, in pixels: the position of retention 0, the distance to retention 1, the width.
@@ -116,6 +117,9 @@ class BundlePart(Part):
             "viewer": self._viewer(),
             "blind": viewer.blind(self.maps) if self.maps else (),
             "plots": list(_plots(self.manifest.artifacts, empty["id"])),
+            "replayed": replay_table(
+                {title(r): r.evidence.replay for r in self.manifest.artifacts if r.evidence.replay}, empty["id"]
+            ),
             "times": times_table([(label, latency) for label, latency in timed if latency]),
             **self._graphs(),
             "lints": _lints(self.manifest),
