@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
@@ -220,12 +221,15 @@ class Propagation:
     ) -> Tensor:
         """Each of k partial sums is rounded, at up to the size of all: the root of k/3 roundings of the sum of sizes.
 
-        Other uncertainty may be common to all summands.
+        Of nearly equal summands, roundings have one sign, so that adding them one after the other is what it is. Other
+        uncertainty may be common to all summands.
         """
         (used,) = node.all_input_nodes
         rounded, other = known[used]
         count = values[used].numel() / max(1, result.numel())
         total = _of_amounts(node, rounded) * max(1.0, math.sqrt(count / 3))
+        in_turn = _in_turn(node, values[used], result) * (self._rounding.unit / ROUNDINGS["fp32"].unit)
+        total = torch.maximum(total, in_turn)
         return total + _of_amounts(node, other) if isinstance(other, Tensor) else total
 
     def _drawn(
@@ -269,6 +273,28 @@ def _weight(node: Node) -> Node:
     found = node.args[_PRODUCTS[operation(node)][1]]
     assert isinstance(found, Node)
     return found
+
+
+def _in_turn(node: Node, value: Tensor, result: Tensor) -> Tensor:
+    """The error of adding in float32 one after the other what ``node`` adds up; 0 for sums over small windows."""
+    over = [axis for axis in range(value.ndim) if axis - value.ndim in _added(node, value.ndim)]
+    count = math.prod(value.shape[axis] for axis in over)
+    if count * result.numel() != value.numel():
+        return torch.zeros_like(result)
+    rows = np.moveaxis(value.numpy(), over, range(-len(over), 0)).reshape(-1, count)
+    one_by_one = np.cumsum(rows, axis=1, dtype=np.float32)[:, -1].astype(np.float64)
+    error = torch.from_numpy(np.abs(one_by_one - rows.sum(1))).reshape(result.shape)
+    return error if operation(node) == "sum" else error / count
+
+
+def _added(node: Node, rank: int) -> set[int]:
+    """The axes that ``node`` adds up, counted from the end."""
+    if operation(node) == "adaptive_avg_pool2d":
+        return {-1, -2}
+    axes = node.args[1] if len(node.args) > 1 else None
+    if not isinstance(axes, (list, tuple)) or not axes:
+        return set(range(-rank, 0))
+    return {int(axis) if int(axis) < 0 else int(axis) - rank for axis in axes}
 
 
 def _of_amounts(node: Node, amounts: Tensor) -> Tensor:

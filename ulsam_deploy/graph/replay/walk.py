@@ -302,7 +302,7 @@ class Walk(Evaluator):
                 ratio, wrong = seen[0][1].ratio, True
         return ReplayStep(
             module_of(node) or "",
-            operation(node),
+            _shown(node),
             found.form.name if found.form else "",
             ratio,
             found.distance.relative if found.distance else 0.0,
@@ -313,6 +313,12 @@ class Walk(Evaluator):
             reached,
             wrong,
         )
+
+
+def _shown(node: Node) -> str:
+    """The operator as its user knows it: batch norm gives one of several results."""
+    name = operation(node.args[0] if operation(node) == "getitem" else node)  # type: ignore[arg-type]
+    return "batch_norm" if "batch_norm" in name else name
 
 
 def _explained(before: _Found, after: _Found) -> bool:

@@ -173,3 +173,31 @@ def test_a_quantized_tensor_is_off_by_half_a_step(program: Program, step: float,
 
     batches = [shown(program, "fp32", stored, number) for number in range(2)]
     assert bool(replay(program, "int8", batches)[0].wrong) is not is_rounding
+
+
+class Means(nn.Module):
+    """Sums of 4,096 values that hardly differ: every rounding of a running sum has the same sign."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_tensor(self.head(x.abs().add(0.1).mean((2, 3))))
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.0 - 1e-3])
+def test_adding_one_after_the_other_is_honest_and_a_wrong_factor_is_not(factor: float) -> None:
+    torch.manual_seed(0)
+    program = capture(Means().eval(), [(8, 64, 64)])
+    image = np.random.default_rng(0).normal(0, 1e-8, (1, 8, 64, 64)).astype(np.float32)
+    with torch.no_grad():
+        features = torch.from_numpy(image).abs().add(0.1).numpy()
+    mean = np.cumsum(features.reshape(1, 8, -1), axis=2, dtype=np.float32)[:, :, -1] / np.float32(4096)
+    mean *= np.float32(factor)
+    weight, bias = (program.exported.state_dict[f"model.head.{name}"].detach().numpy() for name in ("weight", "bias"))
+    logits = mean @ weight.T + bias
+    (output,) = program.outputs
+    inside = {"features": features, "mean": mean, "logits": logits}
+    result, _ = replay(program, "fp32", [Batch({program.inputs[0].name: image}, inside, {output.name: logits})])
+    assert result.proves == (factor == 1.0), result.worst
