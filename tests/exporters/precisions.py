@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,12 @@ def floors() -> Any:
 
 @cache
 def seen() -> list[Any]:
-    """What the reference's blocks do on a few pictures."""
-    return list(watched(programs()[1], golden()))
+    """What the reference's blocks do on 24 pictures: on six, chance hides what is left of a diffuse map."""
+    found, pictures = [], real(24, 2)
+    for start in range(0, len(pictures), 6):
+        part = dataclasses.replace(golden().take(range(6)), inputs={"input": pictures[start : start + 6]})
+        found += watched(programs()[1], part)
+    return found
 
 
 def lives(target: str, artifact: Artifact, folder: Path, place: Path) -> list[tuple[Retention, Any]]:

@@ -109,10 +109,20 @@ def signature(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: in
 
     Raises:
         UsageError: The network does not run on these shapes.
-        ExportError: Its outputs are not tensors.
+        ExportError: Its outputs are not tensors, or do not begin with the batch.
     """
     flat, examples = _Flat(model).eval(), _examples(input_shapes, batch)
-    return _signature(flat, examples, _run_once(flat, examples), batch)
+    results = _run_once(flat, examples)
+    size = examples[0].shape[:1]
+    for name, result in zip(_output_names(flat.names, results), results):
+        if result.shape[:1] != size:
+            raise ExportError(
+                f"output '{name}' ({shape_text(result.shape)}) does not begin with the batch, which is {size[0]}",
+                expected="outputs whose first axis is the batch, so that each belongs to one input",
+                todo="wrap the network in a module that moves the batch to the front: x.unflatten(0, (batch, -1)) for "
+                "the anchors of all images in one list, h.transpose(0, 1) for the state of an RNN",
+            )
+    return _signature(flat, examples, results, batch)
 
 
 def capture(model: nn.Module, input_shapes: Sequence[Sequence[int]], batch: int | None = 1) -> Program:
@@ -194,21 +204,13 @@ def _runs(flat: _Flat, examples: Sequence[Tensor]) -> bool:
 def _signature(flat: _Flat, examples: Sequence[Tensor], results: Sequence[Tensor], batch: int | None) -> Signature:
     """The names and shapes of ``examples`` and of the ``results`` of ``flat`` for them, with the requested batch."""
     size = examples[0].shape[:1]
-    for name, result in zip(_output_names(flat.names, results), results):
-        if result.shape[:1] != size:
-            raise ExportError(
-                f"output '{name}' ({shape_text(result.shape)}) does not begin with the batch, which is {size[0]}",
-                expected="outputs whose first axis is the batch, so that each belongs to one input",
-                todo="wrap the network in a module that moves the batch to the front: x.unflatten(0, (batch, -1)) for "
-                "the anchors of all images in one list, h.transpose(0, 1) for the state of an RNN",
-            )
     return Signature(
         tuple(
             TensorSpec(name, (batch, *example.shape[1:]))
             for name, example in zip(_input_names(flat.model, len(examples)), examples)
         ),
         tuple(
-            TensorSpec(name, (batch, *result.shape[1:]))
+            TensorSpec(name, (batch if result.shape[:1] == size else result.shape[0], *result.shape[1:]))
             for name, result in zip(_output_names(flat.names, results), results)
         ),
     )

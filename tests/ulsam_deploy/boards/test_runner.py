@@ -148,7 +148,7 @@ def test_doctor_knows_the_runtimes_without_an_installed_package(board: Any, runn
     done = board("numpy")(runner, "doctor", "--json")
     found = json.loads(done.stdout)
     names = {backend["name"] for backend in found["backends"]}
-    assert names == {"onnxruntime", "openvino", "tensorrt", "tflite"}
+    assert names == {"ncnn", "onnxruntime", "openvino", "tensorrt", "tflite"}
     assert not any(backend["usable"] for backend in found["backends"])
     assert found["tools"] == [], "what the host alone can do is none of the board's business"
 

@@ -41,6 +41,9 @@ class Stub:
     def lowering(self, request):
         return None
 
+    def rewrites(self):
+        return {}
+
     def export(self, program, request, folder):
         return Artifact("nothing", "fp32", (), (), (), EvidenceLevel.PARSED, {}, FACTS)
 

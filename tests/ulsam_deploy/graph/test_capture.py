@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ulsam_deploy.device.errors import ExportError, UsageError
-from ulsam_deploy.graph import Evaluator, capture
+from ulsam_deploy.graph import Evaluator, capture, signature
 
 from .networks import TwoInputs, UNet
 from .spellings import randomise
@@ -119,7 +119,7 @@ def test_an_output_that_is_none_is_left_out() -> None:
 @pytest.mark.parametrize("value", [lambda y: y.reshape(-1, 4), lambda y: (y, y.mean((2, 3)).expand(3, -1, -1))])
 def test_an_output_that_does_not_begin_with_the_batch_is_refused_by_name(value: object, batch: int | None) -> None:
     with pytest.raises(ExportError, match=r"output '(logits|output_1)' .* does not begin with the batch"):
-        capture(Returns(value), [(3, 6, 5)], batch)
+        signature(Returns(value), [(3, 6, 5)], batch)
 
 
 def test_a_batch_that_the_code_states_is_told_from_a_wrong_input() -> None:
