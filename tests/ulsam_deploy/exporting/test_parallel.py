@@ -137,8 +137,6 @@ def test_nothing_is_left_where_every_process_died(
 @pytest.mark.parametrize(
     "options",
     [
-        {"factory": "somewhere:make"},
-        {"trust_pickle": True},
         {"tune": True},
         {"precisions": ("auto",)},
         {"targets": ("onnx",)},
@@ -150,7 +148,7 @@ def test_what_needs_this_process_or_the_whole_machine_stays_here(checkpoint: Pat
     plan = ExportPlan(asked, make_plan(plain).artifacts)
     with Workspace(None) as workspace:
         prepared = prepare(network_stages(plain, quiet), plain, workspace, quiet)
-        assert parallel._groups(plan, Builder(prepared, workspace, asked, quiet)) == {}
+        assert parallel.build_in_parallel(plan, Builder(prepared, workspace, asked, quiet)) == {}
 
 
 def test_what_is_cached_needs_no_process(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
