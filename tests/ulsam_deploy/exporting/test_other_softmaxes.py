@@ -84,7 +84,8 @@ def network(middle: Callable[[], nn.Module]) -> nn.Module:
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
 @pytest.mark.parametrize(
-    ("middle", "precision"), [(Selective, "fp16"), (SelfAttention, "fp32"), (partial(SelfAttention, 1.0), "fp16")]
+    ("middle", "precision"),
+    [(Selective, "fp16"), (SelfAttention, "fp32"), (SelfAttention, "fp16"), (partial(SelfAttention, 1.0), "fp16")],
 )
 def test_an_honest_artifact_keeps_its_attention(
     middle: Callable[[], nn.Module], precision: str, target: str, tmp_path: Path

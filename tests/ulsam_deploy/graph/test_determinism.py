@@ -39,6 +39,7 @@ def check(model: nn.Module, again: Callable[[], nn.Module] | None = None, batch:
     ("middle", "operator"),
     [
         (lambda y: y + 0.05 * torch.randn_like(y), "randn_like"),
+        (lambda y: y + 1e-5 * torch.randn_like(y), "randn_like"),
         (lambda y: y * torch.rand(1), "rand"),
         (lambda y: F.dropout(y, 0.5), "dropout"),
         (lambda y: F.rrelu(y - 0.1, training=True), "rrelu"),
