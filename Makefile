@@ -43,9 +43,10 @@ test-search: $(READY)
 		tests/ulsam_deploy/exporting/test_parallel.py tests/ulsam_deploy/exporting/test_precisions.py \
 		tests/exporters/test_diffuse.py
 
-# Every network of the paper's table through TensorRT's own parser and builder, in every precision and both batches.
+# Every network of the paper's table through TensorRT's own parser and builder, in every precision; each in one kind of
+# batch (test-slow has both).
 test-trt: $(READY)
-	$(PYTEST) --dist load -m "slow and not gpu" -k "not 224" tests/exporters/test_trt_paper.py tests/exporters/test_trt_int8.py
+	$(PYTEST) --dist load -m "slow and not exhaustive and not gpu" tests/exporters/test_trt_paper.py tests/exporters/test_trt_int8.py
 
 # The report in a real Chromium: needs Debian's chromium and chromium-driver, and skips with a message without them.
 test-browser: $(READY)

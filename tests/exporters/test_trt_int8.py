@@ -15,7 +15,7 @@ from ulsam_deploy.graph import lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.inputs.calibration import digest
 
-from .test_trt_paper import QUICK, ROWS, fused
+from .test_trt_paper import QUICK, ROWS, fused, marks
 from .trt_networks import parsed, rtx
 
 
@@ -27,8 +27,8 @@ def request(program: Any) -> ExportRequest:
 
 
 CASES = [
-    pytest.param(name, batch, marks=[] if (name, batch) == (QUICK[0], 1) else [pytest.mark.slow])
-    for name in ROWS
+    pytest.param(name, batch, marks=marks(position + 1, batch, (name, batch) == (QUICK[0], 1)))
+    for position, name in enumerate(ROWS)
     for batch in (1, None)
 ]
 

@@ -1,6 +1,7 @@
 """Every network of the paper's table through the vendor's parser: fp32 and fp16, static and dynamic batch, no GPU.
 
-At 96 x 96, where the operators are those of 224 x 224. The full size, and all networks in both batches, are slow tests.
+At 96 x 96, where the operators are those of 224 x 224. CI has each network in one kind of batch; both, and the full
+size, are exhaustive tests.
 """
 
 from __future__ import annotations
@@ -24,12 +25,20 @@ from .trt_networks import parsed, rtx
 
 ROWS = {row.name: row for row in named_configurations()}
 QUICK = ("mobilenet_v1_w050_ulsam_sub_11", "mobilenet_v2_ulsam_sub_13_16")
+
+
+def marks(position: int, batch: int | None, quick: bool) -> list[pytest.MarkDecorator]:
+    """One network is in the fast suite; each is in CI in one kind of batch, in turns; all else is exhaustive."""
+    if quick:
+        return []
+    return [pytest.mark.slow] if batch == (1, None)[position % 2] else [pytest.mark.slow, pytest.mark.exhaustive]
+
+
 CASES = [
-    pytest.param(name, size, batch, marks=[] if (name, size, batch) == (QUICK[0], 96, 1)
-                 else [pytest.mark.slow])
-    for size, batch in ((96, 1), (96, None), (224, 1))
-    for name in ROWS
-]  # fmt: skip
+    pytest.param(name, 96, batch, marks=marks(position, batch, (name, batch) == (QUICK[0], 1)))
+    for batch in (1, None)
+    for position, name in enumerate(ROWS)
+] + [pytest.param(name, 224, 1, marks=[pytest.mark.slow, pytest.mark.exhaustive]) for name in ROWS]
 
 
 @cache
