@@ -66,6 +66,8 @@ def load(options: LoadOptions, given: InMemory | None = None) -> Source:
     if options.factory:
         return _from_factory(options, weights)
     weights = checkpoint.recognized(weights, options.arch)
+    if weights.module is not None and not options.arch and not checkpoint.is_known(weights):
+        return _from_its_own_module(options, weights, weights.module)
     network, config = checkpoint.identify(weights, options.arch, options.variant)
     model = checkpoint.build(weights, network, config)
     if options.variant and network.blocks(config) == 0:
@@ -115,14 +117,24 @@ def _from_factory(options: LoadOptions, weights: checkpoint.Checkpoint) -> Sourc
         if value:
             raise UsageError(f"{word} is for networks that this tool knows", expected="--model without it")
     if not options.inputs:
-        raise UsageError(
-            f"the input shape of '{options.factory}' is not known",
-            expected="--input CxHxW, once for each input",
-            todo="add, for example, --input 3x224x224",
-        )
+        raise _no_shape(f"the input shape of '{options.factory}' is not known")
     build = partial(checkpoint.from_factory, options.factory, weights)
     model, notes = build()
     return Source(model.eval(), options.factory, {}, options.inputs, None, notes, again=lambda: build()[0].eval())
+
+
+def _from_its_own_module(options: LoadOptions, weights: checkpoint.Checkpoint, module: nn.Module) -> Source:
+    """The network that was saved whole: its code was imported while the trusted file was read."""
+    own = checkpoint.from_module(module)
+    if options.variant:
+        raise UsageError("--ulsam-variant is for networks that this tool knows", expected="no --ulsam-variant")
+    if not options.inputs:
+        raise _no_shape(f"'{options.model.name}' holds a {own.network}, whose input shape is not known")
+    return Source(own.model, own.network, {}, options.inputs, None, weights.notes)
+
+
+def _no_shape(found: str) -> UsageError:
+    return UsageError(found, expected="--input CxHxW, once for each input", todo="add, for example, --input 3x224x224")
 
 
 def _from_memory(options: LoadOptions, given: InMemory) -> Source:

@@ -13,6 +13,8 @@ from torch import nn
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.errors import Exit, ExportError, UlsamError, UsageError
 from ulsam_deploy.load.checkpoint import Checkpoint, build, from_factory, identify, input_shape, read, remarks, write
+from ulsam_deploy.load.options import LoadOptions
+from ulsam_deploy.load.source import load
 
 CONFIG = {"width": 0.35, "classes": 3, "in_channels": 1, "insert": [3], "substitute": [13], "subspaces": 2}
 
@@ -303,3 +305,44 @@ def test_the_users_error_is_the_cause() -> None:
     with pytest.raises(UsageError) as caught:
         from_factory("nets_of_the_user:fails")
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+class Whole(nn.Module):
+    """A network whose trainer saves it whole, as ultralytics does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Hardswish())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x).mean((2, 3))
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> tuple[Whole, Path]:
+    torch.manual_seed(0)
+    network = Whole().half().train()
+    torch.save({"model": network, "ema": None, "epoch": 3}, tmp_path / "best.pt")
+    return network, tmp_path / "best.pt"
+
+
+def test_a_network_that_was_saved_whole_needs_no_factory(whole: tuple[Whole, Path]) -> None:
+    network, path = whole
+    source = load(LoadOptions(path, trust_pickle=True, inputs=((3, 16, 16),)))
+    assert source.network.endswith(".Whole")
+    assert any("float16" in note for note in source.notes)
+    image = torch.randn(2, 3, 16, 16)
+    assert torch.equal(source.model(image), network.float().eval()(image))
+
+
+def test_its_input_is_asked_for(whole: tuple[Whole, Path]) -> None:
+    with pytest.raises(UsageError, match="whose input shape is not known") as raised:
+        load(LoadOptions(whole[1], trust_pickle=True))
+    assert "--input 3x224x224" in str(raised.value.todo)
+
+
+def test_saved_whole_or_not_a_known_network_is_known(model: Any, tmp_path: Path) -> None:
+    torch.save(model, tmp_path / "model.pt")
+    source = load(LoadOptions(tmp_path / "model.pt", trust_pickle=True))
+    assert source.network == "mobilenet_v2"
+    assert source.expected_blocks == 2

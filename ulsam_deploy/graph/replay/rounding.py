@@ -51,6 +51,10 @@ _ELEMENTWISE = {
 }  # fmt: skip
 #: Divide by a sum of many values.
 _NORMS = {"group_norm", "native_group_norm", "instance_norm", "layer_norm", "native_layer_norm", "softmax", "_softmax"}
+#: Engines compute these from values as large as 1 (``tanh(x/2) + 1``, ``exp(x) - 1``, or a polynomial that is accurate
+#: in absolute terms), and the others as such a value times the input.
+_FROM_ONE = frozenset(["sigmoid", "hardsigmoid", "elu", "softplus"])
+_TIMES_INPUT = frozenset(["silu", "hardswish", "gelu", "mish"])
 #: Sums or means of many values, which may have one sign.
 _SUMS = frozenset(["mean", "sum", "avg_pool2d", "adaptive_avg_pool2d"])
 
@@ -122,7 +126,7 @@ class Propagation:
         else:
             found = self._drawn(node, values, known, result, _normalized(node, values) ** 0.5)
         if isinstance(result, Tensor):
-            return found + self._own(result)
+            return found + self._own(result) + _inner(node, values)
         return type(result)(f + self._own(r) if isinstance(f, Tensor) else f for f, r in zip(found, result))
 
     def _own(self, result: Tensor) -> Tensor | float:
@@ -266,6 +270,15 @@ def _normalized(node: Node, values: Mapping[Node, Any]) -> float:
     else:
         count = value[0].numel() / (node.args[1] if name == "group_norm" else 1)
     return max(1.0, float(count) / 3)
+
+
+def _inner(node: Node, values: Mapping[Node, Any]) -> Tensor | float:
+    """The rounding of larger values from which engines compute the result: in float32, whatever is stored."""
+    if operation(node) in _FROM_ONE:
+        return ROUNDINGS["fp32"].unit
+    if operation(node) in _TIMES_INPUT:
+        return ROUNDINGS["fp32"].unit * values[node.all_input_nodes[0]].abs()
+    return 0.0
 
 
 def _weight(node: Node) -> Node:

@@ -6,7 +6,15 @@ entry points; this package never imports one itself.
 
 from ulsam_deploy.load.checkpoint.factory import from_factory
 from ulsam_deploy.load.checkpoint.memory import InMemory, from_module
-from ulsam_deploy.load.checkpoint.networks import build, check_shape, identify, input_shape, recognized, remarks
+from ulsam_deploy.load.checkpoint.networks import (
+    build,
+    check_shape,
+    identify,
+    input_shape,
+    is_known,
+    recognized,
+    remarks,
+)
 from ulsam_deploy.load.checkpoint.reading import Checkpoint, read
 from ulsam_deploy.load.checkpoint.writing import write
 
@@ -19,6 +27,7 @@ __all__ = [
     "from_module",
     "identify",
     "input_shape",
+    "is_known",
     "read",
     "recognized",
     "remarks",

@@ -15,7 +15,7 @@ from ulsam_deploy.device.errors import ExportError, UsageError
 from ulsam_deploy.device.printing import shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 #: The keys under which training code stores the weights among other data, most specific first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "ema")
@@ -27,17 +27,19 @@ _AVERAGED = re.compile(r"(^|[._])(ema|averaged?|avg|swa)([._]|$)|_ema|ema_", re.
 
 @dataclass(frozen=True)
 class ChosenWeights:
-    """The weights, what lay beside them, and sentences about the choice."""
+    """The weights, what lay beside them, sentences about the choice, and the network itself if the file holds it."""
 
     weights: dict[str, Tensor]
     beside: dict[str, Any]
     notes: tuple[str, ...]
+    module: nn.Module | None = None
 
 
 @dataclass(frozen=True)
 class _Found:
     path: tuple[str, ...]
     weights: dict[str, Tensor]
+    module: nn.Module | None = None
 
     @property
     def name(self) -> str:
@@ -74,7 +76,7 @@ def choose(found: object, name: str, wanted: str = "") -> ChosenWeights:
     if others:
         said = f"weights were taken from '{shown(taken.name)}', not from '{shown(others[0])}'"
         notes = (f"{said}; --weights {shown(others[0])} takes those",)
-    return ChosenWeights(taken.weights, _beside(found, taken, candidates), notes)
+    return ChosenWeights(taken.weights, _beside(found, taken, candidates), notes, taken.module)
 
 
 def _taken(candidates: Sequence[_Found], name: str, wanted: str) -> _Found:
@@ -107,8 +109,9 @@ def _candidates(found: object, path: tuple[str, ...], budget: list[int]) -> Iter
     """Every innermost dictionary of names and tensors in ``found``."""
     import torch
 
-    if isinstance(found, torch.nn.Module):
-        found = found.state_dict()
+    module = found if isinstance(found, torch.nn.Module) else None
+    if module is not None:
+        found = module.state_dict()
     if not isinstance(found, dict) or len(path) > _DEPTH:
         return
     # dict.items: an OrderedDict from a pickle may have an attribute called "items".
@@ -129,7 +132,7 @@ def _candidates(found: object, path: tuple[str, ...], budget: list[int]) -> Iter
     yield from inner
     # A few tensors among other data of training, such as class weights, are no network.
     if weights and not inner and (not path or 2 * len(weights) >= len(entries)):
-        yield _Found(path, weights)
+        yield _Found(path, weights, module)
 
 
 #: What training keeps for itself: moments of the optimizer and the like have names and tensors as well.

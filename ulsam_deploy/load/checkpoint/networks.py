@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -127,11 +127,12 @@ def recognized(checkpoint: Checkpoint, arch: str | None = None) -> Checkpoint:
     networks = _networks()
     asked = [networks[arch]] if arch in networks else list(networks.values())
 
-    def known(tensors: Mapping[str, Tensor]) -> bool:
-        other = replace(checkpoint, tensors=tensors)
-        return any(network.recognize(_shapes(renamed(other, network))) is not None for network in asked)
+    return fitted(checkpoint, lambda tensors: _first(replace(checkpoint, tensors=tensors), asked) is not None)
 
-    return fitted(checkpoint, known)
+
+def is_known(checkpoint: Checkpoint) -> bool:
+    """Whether an installed network recognizes these keys and shapes."""
+    return _first(checkpoint, _networks().values()) is not None
 
 
 def renamed(checkpoint: Checkpoint, network: Network) -> dict[str, Tensor]:
@@ -193,15 +194,21 @@ def _recognized(checkpoint: Checkpoint, arch: str | None) -> tuple[Network, Mapp
     """Ask every network, or the one called ``arch``, whether these are its keys and shapes."""
     networks = _networks()
     asked = [networks[arch]] if arch else list(networks.values())
-    for network in asked:
-        config = network.recognize(_shapes(renamed(checkpoint, network)))
-        if config is not None:
-            return network, config
+    if found := _first(checkpoint, asked):
+        return found
     raise UsageError(
         f"'{checkpoint.name}' holds the weights of no known network{_closest(checkpoint, asked)}",
         expected=f"the keys and shapes of {' or '.join(network.name for network in asked)}",
         todo="name it with --arch NAME, or give the network's code: --model PKG.MODULE:FACTORY",
     )
+
+
+def _first(checkpoint: Checkpoint, asked: Iterable[Network]) -> tuple[Network, Mapping[str, Any]] | None:
+    for network in asked:
+        config = network.recognize(_shapes(renamed(checkpoint, network)))
+        if config is not None:
+            return network, config
+    return None
 
 
 def _closest(checkpoint: Checkpoint, networks: list[Network]) -> str:

@@ -18,7 +18,7 @@ from ulsam_deploy.load.checkpoint.choosing import EXPECTED, choose
 from ulsam_deploy.load.checkpoint.formats import broken, decode
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 #: This tool is for compact networks; the file is read into memory once, so that the bytes hashed are the bytes parsed.
 MAX_BYTES = 4 << 30
@@ -42,6 +42,7 @@ class Checkpoint:
         metadata: The plain data stored beside the weights: numbers, strings, and lists and dictionaries of them.
         sha256: SHA-256 of the file's bytes.
         notes: Sentences for the user about what was changed or ignored while reading.
+        module: The network itself, as it was saved, where a trusted file holds it.
     """
 
     tensors: Mapping[str, Tensor]
@@ -49,6 +50,7 @@ class Checkpoint:
     sha256: str
     name: str = "checkpoint"
     notes: tuple[str, ...] = ()
+    module: nn.Module | None = None
 
 
 def read(
@@ -79,7 +81,8 @@ def read(
     check_finite(tensors, path.name)
     metadata = {**_plain_part(chosen.beside), **_from_strings(strings)}
     digest = hashlib.sha256(data).hexdigest()
-    return Checkpoint(tensors, metadata, digest, path.name, (*chosen.notes, *prefix_notes, *dtype_notes))
+    notes = (*chosen.notes, *prefix_notes, *dtype_notes)
+    return Checkpoint(tensors, metadata, digest, path.name, notes, chosen.module)
 
 
 def _contents(path: Path) -> bytes:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -201,3 +203,39 @@ def test_adding_one_after_the_other_is_honest_and_a_wrong_factor_is_not(factor: 
     inside = {"features": features, "mean": mean, "logits": logits}
     result, _ = replay(program, "fp32", [Batch({program.inputs[0].name: image}, inside, {output.name: logits})])
     assert result.proves == (factor == 1.0), result.worst
+
+
+class Rare(nn.Module):
+    """Scores of rare things, as a new detector has them: a sigmoid far below zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(8, 4, 1)
+        nn.init.constant_(self.score.bias, -11.5)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(x).sigmoid()
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.0 + 0.2])
+def test_a_function_is_as_accurate_as_its_range_and_a_wrong_factor_is_not_honest(factor: float) -> None:
+    """ONNX Runtime's own sigmoid: an error of two roundings of 1, where the result is 1e-5."""
+    torch.manual_seed(0)
+    network = Rare().eval()
+    program = capture(network, [(8, 16, 16)])
+    image = np.random.default_rng(0).normal(size=(1, 8, 16, 16)).astype(np.float32)
+    with torch.no_grad():
+        scores = network.score(torch.from_numpy(image)).numpy()
+    sigmoid = onnx.helper.make_graph(
+        [onnx.helper.make_node("Sigmoid", ["x"], ["y"])],
+        "sigmoid",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, list(scores.shape))],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, list(scores.shape))],
+    )
+    model = onnx.helper.make_model(sigmoid, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    (result,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": scores})
+    result = result * np.float32(factor)
+    (output,) = program.outputs
+    inside = {"scores": scores, "result": result}
+    found, _ = replay(program, "fp32", [Batch({program.inputs[0].name: image}, inside, {output.name: result})])
+    assert found.proves == (factor == 1.0), found.worst
