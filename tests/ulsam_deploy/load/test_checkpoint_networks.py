@@ -3,6 +3,7 @@
 import copy
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +347,31 @@ def test_saved_whole_or_not_a_known_network_is_known(model: Any, tmp_path: Path)
     source = load(LoadOptions(tmp_path / "model.pt", trust_pickle=True))
     assert source.network == "mobilenet_v2"
     assert source.expected_blocks == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated")
+def test_quantizers_that_were_trained_are_named_and_the_advice_works(tmp_path: Path) -> None:
+    from torch.ao import quantization
+
+    torch.manual_seed(0)
+    fake = quantization.FakeQuantize.with_args(
+        observer=quantization.MovingAverageMinMaxObserver, quant_min=0, quant_max=255, dtype=torch.quint8
+    )
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).train()
+    network.qconfig = quantization.QConfig(activation=fake, weight=quantization.default_weight_fake_quant)  # type: ignore[assignment]
+    prepared = quantization.prepare_qat(network)
+    prepared(torch.randn(4, 3, 16, 16))
+    torch.save(prepared.state_dict(), tmp_path / "qat.pt")
+    with pytest.raises(UsageError) as raised:
+        load(LoadOptions(tmp_path / "qat.pt"))
+    assert "torch.onnx.export" in str(raised.value.todo)
+    prepared.eval().apply(quantization.disable_observer)
+    image = torch.randn(1, 3, 16, 16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(prepared, (image,), tmp_path / "qat.onnx", dynamo=False)
+    source = load(LoadOptions(tmp_path / "qat.onnx"))
+    assert any("quantizers round" in note for note in source.notes)
+    with torch.no_grad():
+        (result,) = source.model(image).values()
+        assert torch.allclose(result, prepared(image), atol=1e-5)

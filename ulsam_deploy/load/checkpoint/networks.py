@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 Shapes = Mapping[str, tuple[int, ...]]
 _LISTED = 8
+_CODE = "give the network's code: --model PKG.MODULE:FACTORY"
+#: In the keys of a network that torch.ao prepared for training with quantizers, or converted.
+_QUANTIZER = re.compile(r"fake_quant|activation_post_process|_packed_params")
 #: An untrusted file must not cause a capture at a size that fills the memory.
 MAX_SIDE = 2048
 
@@ -112,7 +116,7 @@ def fill(model: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
         raise UsageError(
             "\n".join([f"{what}:", *(f"    {line}" for line in problems)]),
             expected=f"{len(wanted)} entries of the same names and shapes",
-            todo="choose another --arch, or give the network's code: --model PKG.MODULE:FACTORY",
+            todo=_of_quantizers(tensors) or f"choose another --arch, or {_CODE}",
         )
     model.load_state_dict({**{k: v for k, v in model.state_dict().items() if k not in tensors}, **tensors})
 
@@ -199,7 +203,17 @@ def _recognized(checkpoint: Checkpoint, arch: str | None) -> tuple[Network, Mapp
     raise UsageError(
         f"'{checkpoint.name}' holds the weights of no known network{_closest(checkpoint, asked)}",
         expected=f"the keys and shapes of {' or '.join(network.name for network in asked)}",
-        todo="name it with --arch NAME, or give the network's code: --model PKG.MODULE:FACTORY",
+        todo=_of_quantizers(checkpoint.tensors) or f"name it with --arch NAME, or {_CODE}",
+    )
+
+
+def _of_quantizers(keys: Iterable[str]) -> str:
+    """What to do with a checkpoint of quantization-aware training; empty if it is none."""
+    if not any(_QUANTIZER.search(key) for key in keys):
+        return ""
+    return (
+        "it was trained with quantizers: export the prepared network with torch.onnx.export(..., dynamo=False) after "
+        ".eval() and .apply(torch.ao.quantization.disable_observer), and give that .onnx file, which has its scales"
     )
 
 

@@ -6,7 +6,7 @@ Local functions are inlined by onnx's own inliner; floating-point weights of any
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,7 @@ def _read(path: Path) -> Graph:
         model = _checked(model)
     opset = _opset(model, path)
     weights = {tensor.name: _array(tensor, path) for tensor in model.graph.initializer}
+    kinds = {tensor.name: _kind(tensor).lower() for tensor in model.graph.initializer}
     nodes = []
     from ulsam_deploy.load.onnx.operators import OPERATORS  # needs torch, which finding the files of a model does not
 
@@ -128,20 +129,27 @@ def _read(path: Path) -> Graph:
             weights[proto.output[0]] = _constant(proto, path)
         elif proto.op_type == "Identity" and proto.input[0] in weights:
             weights[proto.output[0]] = weights[proto.input[0]]  # exporters write a module's second use in this way
+            kinds[proto.output[0]] = kinds.get(proto.input[0], "")
         else:
             nodes.append(_node(proto, opset))
     wide = sorted({_kind(t) for t in model.graph.initializer if _kind(t) in _FLOATS[1:]})
     return Graph(
         nodes=tuple(nodes),
         weights=weights,
-        kinds={tensor.name: _kind(tensor).lower() for tensor in model.graph.initializer},
+        kinds=kinds,
         inputs=tuple(_port(value, path) for value in model.graph.input if value.name not in weights),
         outputs=tuple(value.name for value in model.graph.output),
         opset=opset,
         producer=_line(f"{model.producer_name} {model.producer_version}"),
         proto=model,
-        notes=tuple(f"weights of type {kind.lower()} were converted to float32" for kind in wide),
+        notes=(*(f"weights of type {kind.lower()} were converted to float32" for kind in wide), *_quantizers(nodes)),
     )
+
+
+def _quantizers(nodes: Sequence[Node]) -> Iterator[str]:
+    count = sum(node.op == "QuantizeLinear" for node in nodes)
+    if count:
+        yield f"its {count} quantizers round by their own scales, in floating point: an fp32 artifact has no int8"
 
 
 def _contents(path: Path) -> bytes:

@@ -95,6 +95,10 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], dict[str, Any]]] = {
         [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z")],
         {"s": np.float32(0.05), "z": np.int8(3)}, {},
     ),
+    "rounded as torch writes it, a zero point for two": (
+        [node("Identity", "z", "same"), node("QuantizeLinear", "x s same", "q"), node("DequantizeLinear", "q s same")],
+        {"s": np.float32(0.05), "z": np.array([3], np.int8)}, {},
+    ),
     "a function of the standard": ([node("Swish", "x", alpha=0.7)], {}, {"opset": 24}),
     "logarithm of a sum": ([node("ReduceLogSumExp", "x a")], {"a": np.array([2, 3])}, {"opset": 18}),
     "grid": (
