@@ -284,7 +284,7 @@ def test_factory_and_weights_that_do_not_fit() -> None:
         ("nets_of_the_user:maek", "make"),
         ("nets_of_the_user:number", "a int"),
         ("nets_of_the_user:needs", "TypeError.*argument"),
-        ("nets_of_the_user:fails", "ValueError: no such file: weights.bin$"),
+        ("nets_of_the_user:fails", r"failed at \S*nets_of_the_user.py:\d+: ValueError: no such file: weights.bin$"),
         ("nets_of_the_user:leaves", "SystemExit: 17"),
         ("nets_of_the_user:text", "returned a str"),
         ("nets_of_the_user:made", "a network already"),
@@ -306,6 +306,17 @@ def test_the_users_error_is_the_cause() -> None:
     with pytest.raises(UsageError) as caught:
         from_factory("nets_of_the_user:fails")
     assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.usefixtures("code")
+def test_code_that_wants_a_gpu_is_told_at_which_line_and_what_to_write() -> None:
+    Path("needs_gpu.py").write_text("import torch\nscale = torch.ones(1).cuda()\n\ndef build():\n    return None\n")
+    with pytest.raises(UsageError, match=r"failed at needs_gpu\.py:2") as caught:
+        from_factory("needs_gpu:build")
+    assert str(caught.value.todo).startswith(
+        "needs_gpu.py:2: write .to('cuda' if torch.cuda.is_available() else 'cpu')"
+    )
 
 
 class Whole(nn.Module):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ from ulsam_deploy.load.checkpoint.reading import Checkpoint
 if TYPE_CHECKING:
     from torch import nn
 
+#: What torch says when code wants a GPU that is not there.
+_NO_GPU = re.compile(r"NVIDIA driver|CUDA|cuda", re.ASCII)
 _FORM = "PKG.MODULE:FACTORY, for example mynets.tiny:build"
 
 
@@ -105,7 +109,24 @@ def _call(factory: Any, spec: str) -> nn.Module:
 
 def _failed(spec: str, doing: str, error: BaseException) -> UsageError:
     said = str(error).splitlines()[0][:300] if str(error) else "no message"
+    line = _line_of(error)
+    todo = "call it in a Python session to see its traceback"
+    if _NO_GPU.search(str(error)):
+        place = line or "where it asks for the GPU"
+        todo = f"{place}: write .to('cuda' if torch.cuda.is_available() else 'cpu') in place of .cuda() or 'cuda'"
     return UsageError(
-        f"--model {spec}: {doing} failed: {type(error).__name__}: {said}",
-        todo="call it in a Python session to see its traceback",
+        f"--model {spec}: {doing} failed{f' at {line}' if line else ''}: {type(error).__name__}: {said}", todo=todo
     )
+
+
+def _line_of(error: BaseException) -> str:
+    """``FILE:LINE`` of the innermost line that is neither torch's nor ours; empty if there is none."""
+    import torch
+
+    passing = ("<frozen", *(str(Path(file).parent) for file in (torch.__file__, importlib.__file__, __file__)))
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(passing)]
+    if not frames:
+        return ""
+    path = Path(frames[-1].filename)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{shown}:{frames[-1].lineno}"
