@@ -9,7 +9,7 @@ result is wrong, and the artifact really went on with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ PATIENCE = 6
 #: A tensor resembles a result up to this distance, relative to the result's size: no map at all is at 1.
 _RESEMBLES = 1.0
 _CANDIDATES = 4
+#: Results of two operators that are this close, relative to their size, may have been taken for each other.
+_CLOSE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ class Walk(Evaluator):
             if node.op != "call_function":
                 continue
             state.found[node] = self._step(node, state)
+            self._exchange(node, state)
             if self._is_due(node, state):
                 self._look(node, state)
         closed: dict[Node, int] = {}
@@ -226,6 +229,33 @@ class Walk(Evaluator):
                 break
         return sorted(found, key=lambda one: (not (one[0].step and one[1].ratio <= ROUNDED), one[1].ratio))
 
+    def _exchange(self, node: Node, state: _State) -> None:
+        """Take the tensor of an operator before ``node``, which is hidden, for ``node``'s, if it fits that one better.
+
+        An operator that changes next to nothing (a batch norm that was never trained) has hardly another result than
+        the one before it, and an engine that fuses the two has one tensor. Their run is then held to what is uncertain
+        about all of it.
+        """
+        found = state.found[node]
+        if found.form is not None or not found.hidden or not isinstance(found.value, Tensor):
+            return
+        for before in {used for one in found.hidden for used in one.all_input_nodes} - found.hidden:
+            seen = state.found[before]
+            if seen.form is None or seen.distance is None or not _is_close(seen.value, found.value):
+                continue
+            values = state.values()
+            result = self._value(before, values)
+            bound = self._propagation.tolerance(before, values, state.bounds(), result)
+            trial = _State({**state.found, before: _Found(result, bound, hidden=seen.run)})
+            affected = {before}
+            for one in self._after(before, self._nodes.index(node), affected):
+                trial.found[one] = self._step(one, trial)
+            now = trial.found[node]
+            fits = now.distance is not None and now.distance.ratio < min(FITS, seen.distance.ratio)
+            if fits and now.form is not None and now.form.name == seen.form.name:
+                state.found.update({one: trial.found[one] for one in affected})
+                return
+
     def _is_due(self, node: Node, state: _State) -> bool:
         """Whether a wrong result has to be looked for among the hidden operators before ``node``."""
         found = state.found[node]
@@ -246,6 +276,13 @@ class Walk(Evaluator):
                     state.found.update(trial)
                     return
         self._looked |= hidden
+
+    def _after(self, first: Node, last: int, affected: set[Node]) -> Iterator[Node]:
+        """The operators behind ``first`` up to position ``last`` that depend on it; each is added to ``affected``."""
+        for node in self._nodes[self._nodes.index(first) + 1 : last + 1]:
+            if node.op == "call_function" and affected.intersection(node.all_input_nodes):
+                affected.add(node)
+                yield node
 
     def _alike(self, found: _Found) -> list[Form]:
         """The tensors of the artifact that resemble a hidden result."""
@@ -276,10 +313,7 @@ class Walk(Evaluator):
         wrong = _Found(replaced, None, form, far, run=state.found[suspect].hidden, wrong=True)
         trial = _State({**state.found, suspect: wrong})
         affected, agreed = {suspect}, False
-        for node in self._nodes[self._nodes.index(suspect) + 1 : last + 1]:
-            if node.op != "call_function" or not affected.intersection(node.all_input_nodes):
-                continue
-            affected.add(node)
+        for node in self._after(suspect, last, affected):
             trial.found[node] = after = self._step(node, trial)
             if after.form is not None and not _same(after.form.array, form.array):
                 agreed |= _explained(state.found[node], after)
@@ -334,6 +368,11 @@ def _resembles(array: Array, other: Array) -> bool:
     """Whether one may be the other, computed in another order: an engine shows its inner values less fused."""
     distance = float(np.sqrt(np.mean(np.square(array.ravel() - other.ravel()))))
     return distance <= _RESEMBLES * (float(other.std()) or float(np.abs(other).max()))
+
+
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    """Whether two results are the same but for something that only a comparison by rounding tells."""
+    return one.shape == other.shape and bool((one - other).square().mean() <= (_CLOSE**2) * other.square().mean())
 
 
 def _same(one: Array, other: Array) -> bool:

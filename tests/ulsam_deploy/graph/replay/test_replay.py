@@ -20,7 +20,7 @@ from ulsam_deploy.device.findings import Replay
 from ulsam_deploy.graph import Evaluator, Program, capture
 from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.replay.replaying import Batch, replay
-from ulsam_deploy.graph.replay.walk import ALLOWED
+from ulsam_deploy.graph.replay.walk import ALLOWED, SUSPECT
 
 SHAPE = (3, 16, 16)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -159,6 +159,39 @@ def test_what_is_not_shown_is_no_proof(program: Program) -> None:
     assert result.wrong == ()
     assert not result.proves
     assert not result.outputs
+
+
+class Untrained(nn.Module):
+    """Batch norms as they begin: they change a result by 5e-6 of it, which is little more than its rounding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3 if i == 0 else 32, 32, 3, padding=1, bias=False) for i in range(4))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(32) for _ in range(4))
+        self.head = nn.Linear(32, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for number, (conv, norm) in enumerate(zip(self.convs, self.norms)):
+            before = nn.functional.silu(norm(conv(x)))
+            x = before + x if number % 2 else before
+        return torch.as_tensor(self.head(x.mean((2, 3))))
+
+
+@pytest.mark.parametrize("fault", ["", "norms.2"])
+def test_a_norm_that_does_next_to_nothing_is_not_taken_for_its_convolution(fault: str) -> None:
+    torch.manual_seed(0)
+    program = capture(Untrained().eval(), [SHAPE])
+    changed = at(f"{fault}:", lambda y: y * 1.01) if fault else honest
+
+    def folded(batch: Batch) -> Batch:
+        kept = {name: value for name, value in batch.inside.items() if not name.startswith("conv2d")}
+        return Batch(batch.inputs, kept, batch.outputs)
+
+    result = found(program, "fp32", changed, folded)
+    assert bool(result.wrong) == bool(fault)
+    assert result.proves != bool(fault)
+    if not fault:
+        assert all(module.ratio is None or module.ratio < SUSPECT for module in result.modules), result.modules
 
 
 def quantized(value: Array, step: float) -> Array:
