@@ -117,6 +117,10 @@ def assigned(parts: list[Tensor]) -> Tensor:
     return y
 
 
+def by_rows_and_columns(t: Tensor) -> Tensor:
+    return F.max_pool2d(F.max_pool2d(t, (1, 3), 1, (0, 1)), (3, 1), 1, (1, 0))
+
+
 # ---- ways to normalise and to weigh
 
 SOFTMAXES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -145,6 +149,12 @@ WEIGHINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "repeat_interleave": lambda a, x: x + a.repeat_interleave(x.shape[1], 1) * x,
     "tile and cat": lambda a, x: x + torch.cat([a] * x.shape[1], 1) * x,
     "in place": lambda a, x: (a * x).add_(x),
+    "x - (-a)*x": lambda a, x: x - (-a) * x,
+    "x - -(a*x)": lambda a, x: x - -(a * x),
+    "x*(1 - (-a))": lambda a, x: x * (1 - (-a)),
+    "x*(a - -1)": lambda a, x: x * (a - -1),
+    "ones_like": lambda a, x: x * (torch.ones_like(a) + a),
+    "full": lambda a, x: x * (a + torch.full((1, 1, H, W), 1.0)),
     "flattened": lambda a, x: (x.flatten(2) + a.flatten(2) * x.flatten(2)).view_as(x),
     "permuted": lambda a, x: (x.permute(0, 2, 3, 1) * (1 + a.permute(0, 2, 3, 1))).permute(0, 3, 1, 2).contiguous(),
 }
@@ -221,6 +231,13 @@ SPELLED = [
     *(fused(f"relu: {name}", lambda f=f: Block(relu=f, score_relu=f)) for name, f in RELUS.items()),
     *(fused(f"gate: {name}", lambda f=f: Block(gate=f)) for name, f in GATES.items()),
     *(fused(f"score: {name}", lambda f=f: Block(score=f)) for name, f in SCORES.items()),
+    fused("zeros in front of the pool", lambda: Block(pool=lambda t: F.max_pool2d(F.pad(t, (1,) * 4), 3, 1))),
+    fused(
+        "zeros, the pool, then ReLU", lambda: Block(relu=lambda t: F.max_pool2d(F.pad(t, (1,) * 4), 3, 1), pool=F.relu)
+    ),
+    fused("pool by rows, then by columns", lambda: Block(pool=by_rows_and_columns)),
+    fused("pools of 2, one padded", lambda: Block(pool=lambda t: F.max_pool2d(F.max_pool2d(t, 2, 1, 1), 2, 1))),
+    fused("one module for all groups", s.Shared, groups=3),
     fused("pool and ReLU swapped", lambda: Block(relu=s.pool, pool=F.relu)),
     fused("dropout on the attention", lambda: Block(attend=s.then(s.softmax_view, nn.Dropout(0.3).eval()))),
     fused("grouped convolutions, one softmax", s.Vectorised, groups=3),

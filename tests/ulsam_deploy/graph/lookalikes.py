@@ -17,7 +17,7 @@ NO_POOL = "there is no max pool between its gate and its scores"
 NO_RELU = "its scores reach the softmax without a ReLU"
 OTHER = "its gate is not a per-channel affine of the tensor that its attention weights"
 RESIDUAL = "it does not compute x + a*x of its own input"
-SHARED = "one module is shared by all its subspaces"
+NO_RELU_POOL = "its max pool is"
 
 
 class Crossed(Block):
@@ -117,7 +117,24 @@ REFUSED = [
     refused("pool 5x5", POOL, lambda: Block(pool=lambda t: F.max_pool2d(t, 5, 1, 2))),
     refused("pool 3x5", POOL, lambda: Block(pool=lambda t: F.max_pool2d(t, (3, 5), 1, (1, 2)))),
     refused("pool 3x3, dilated", POOL, lambda: Block(pool=lambda t: F.max_pool2d(F.pad(t, (1,) * 4), 3, 1, 1, 2))),
-    refused("pool without padding", POOL, lambda: Block(pool=lambda t: F.max_pool2d(F.pad(t, (1,) * 4), 3, 1))),
+    refused(
+        "pool padded with ones",
+        NO_RELU_POOL,
+        lambda: Block(pool=lambda t: F.max_pool2d(F.pad(t, (1,) * 4, value=1), 3, 1)),
+    ),
+    refused(
+        "pool padded at one end", NO_RELU_POOL, lambda: Block(pool=lambda t: F.max_pool2d(F.pad(t, (2, 0, 2, 0)), 3, 1))
+    ),
+    refused(
+        "two pools of one direction",
+        POOL,
+        lambda: Block(pool=lambda t: F.max_pool2d(F.max_pool2d(t, (3, 1), 1, (1, 0)), (3, 1), 1, (1, 0))),
+    ),
+    refused("x - (1 - a)*x", RESIDUAL, lambda: Block(weigh=lambda a, x: x - (1 - a) * x)),
+    refused("x - a*x", RESIDUAL, lambda: Block(weigh=lambda a, x: x - a * x)),
+    refused("x*(1 - a)", RESIDUAL, lambda: Block(weigh=lambda a, x: x * (1 - a))),
+    refused("-x - a*x", RESIDUAL, lambda: Block(weigh=lambda a, x: -x - a * x)),
+    refused("twos + a", RESIDUAL, lambda: Block(weigh=lambda a, x: x * (2 * torch.ones_like(a) + a))),
     refused("pool of stride 2, upsampled", NO_POOL, lambda: Block(pool=pool_of_stride_two)),
     refused("average pool", NO_POOL, lambda: Block(pool=lambda t: F.avg_pool2d(t, 3, 1, 1))),
     refused("no pool", NO_POOL, lambda: Block(pool=lambda t: t)),
@@ -129,7 +146,6 @@ REFUSED = [
         "changed between their ReLU and the softmax",
         lambda: Block(attend=lambda t: s.softmax_view(-1 * t)),
     ),
-    refused("one module for all groups", SHARED, s.Shared, path="block.branch"),
     refused("a*x without x", RESIDUAL, lambda: Block(weigh=lambda a, x: a * x)),
     refused("x + 2*a*x", RESIDUAL, lambda: Block(weigh=lambda a, x: torch.add(x, a * x, alpha=2))),
     refused("x*(a + 2)", RESIDUAL, lambda: Block(weigh=lambda a, x: x * torch.add(a, 1, alpha=2))),

@@ -7,6 +7,7 @@ own subspace at their own position, and are put together again in the order of `
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from ulsam_deploy.graph.matching.branches import (
     read_unit,
 )
 from ulsam_deploy.graph.matching.movement import Origins, reached, sources, upstream
-from ulsam_deploy.graph.matching.wordings import is_softmax
+from ulsam_deploy.graph.matching.wordings import is_one, is_softmax, signed, summands
 from ulsam_deploy.graph.modules import common_module
 
 aten = torch.ops.aten
@@ -100,7 +101,7 @@ def find_blocks(graph: Graph, constants: Constants) -> Findings:
     """Find all ULSAM blocks of ``graph``, and the look-alikes with the reason why they are none."""
     origins = Origins(constants)
     scores, reasons = _read_scores(graph, constants, origins)
-    pieces = {piece.node: piece for piece in _pieces(graph, scores, origins)}
+    pieces = {piece.node: piece for piece in _pieces(graph, scores, constants, origins)}
     matches: list[Match] = []
     done: set[Node] = set()
     for piece in pieces.values():
@@ -150,9 +151,9 @@ def _grouped(reasons: dict[Node, str], constants: Constants) -> Iterator[tuple[t
         yield tuple(nodes), reason
 
 
-def _pieces(graph: Graph, scores: _Scores, origins: Origins) -> Iterator[Piece]:
+def _pieces(graph: Graph, scores: _Scores, constants: Constants, origins: Origins) -> Iterator[Piece]:
     for node in graph.nodes:
-        for attention, product, residual in _readings(node):
+        for attention, product, residual in _readings(node, constants):
             softmaxes = sources(attention)
             if not softmaxes or not softmaxes <= scores.orders.keys():
                 continue
@@ -164,22 +165,30 @@ def _pieces(graph: Graph, scores: _Scores, origins: Origins) -> Iterator[Piece]:
                 break
 
 
-def _readings(node: Node) -> Iterator[tuple[Node, Node, Node]]:
+def _readings(node: Node, constants: Constants) -> Iterator[tuple[Node, Node, Node]]:
     """Every reading of ``node`` as ``a * product + residual``: ``x + a*x``, ``x * (1 + a)`` and ``addcmul``."""
     if node.kwargs or not all(isinstance(arg, Node) for arg in node.args):
         return
-    if node.target is aten.add.Tensor:
-        for product, residual in _both(node):
-            if product.target is aten.mul.Tensor:
-                yield from ((a, x, residual) for a, x in _both(product))
-    elif node.target is aten.mul.Tensor:
+    for (sign, product), (positive, residual) in itertools.permutations(summands(node), 2):
+        if positive == 1 and isinstance(product, Node) and isinstance(residual, Node):
+            yield from ((a, x, residual) for a, x in _factors(product, sign))
+    if node.target is aten.mul.Tensor:
         for factor, x in _both(node):
-            a, one = factor.args[:2] if factor.target is aten.add.Tensor and not factor.kwargs else (None, None)
-            if isinstance(a, Node) and one == 1:
-                yield a, x, x
+            for (sign, a), (positive, one) in itertools.permutations(summands(factor), 2):
+                if sign == positive == 1 and isinstance(a, Node) and is_one(one, constants):
+                    yield a, x, x
     elif node.target is aten.addcmul.default:
         residual, left, right = (arg for arg in node.args if isinstance(arg, Node))
         yield from ((left, right, residual), (right, left, residual))
+
+
+def _factors(product: Node, sign: int) -> Iterator[tuple[Node, Node]]:
+    """``a`` and ``x`` of a product ``a * x``, or of ``-a * x`` where ``sign`` is -1."""
+    if product.target is aten.mul.Tensor:
+        for factor, x in _both(product):
+            own, a = signed(factor)
+            if own == sign:
+                yield a, x
 
 
 def _both(node: Node) -> tuple[tuple[Node, Node], ...]:
@@ -204,8 +213,6 @@ def _assemble(first: Piece, pieces: Mapping[Node, Piece], scores: _Scores, origi
     if order != [(unit, k) for unit in units for k in range(unit.maps)]:
         raise NotUlsamError("its attention maps are not used in the order of their channels")
     gates = _gates(units, x_origin, size, origins)
-    if len({unit.kernel for unit in units}) < len(units):
-        raise NotUlsamError("one module is shared by all its subspaces")
     maps = torch.cat([origins.of(unit.scores) for unit in units], 1)
     orders = {softmax: scores.orders[softmax] for part in parts for softmax in part.softmaxes}
     return Match(y, x, units, gates, maps, orders, common_module([y, *orders, *(unit.scores for unit in units)]))

@@ -20,13 +20,13 @@ from torch.fx import Node
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.graph.editing import Constants, shape_of
 from ulsam_deploy.graph.matching.movement import Origins, only_source, reached, sources
-from ulsam_deploy.graph.matching.wordings import RELUS, is_relu, relu_input, softmax_of
+from ulsam_deploy.graph.matching.wordings import POOLS, RELUS, is_relu, pool_window, relu_input, softmax_of
 
 aten = torch.ops.aten
 _ADDS, _MULS = (aten.add.Tensor,), (aten.mul.Tensor,)
 _SUBS, _DIVS = (aten.sub.Tensor,), (aten.div.Tensor,)
 _CONVS = (aten.conv2d.default, aten.conv2d.padding)
-_POOLS = (aten.max_pool2d.default, aten.max_pool2d_with_indices.default)
+_WEIGHING = (*_MULS, *_ADDS, *_SUBS, aten.rsub.Scalar, aten.neg.default, aten.addcmul.default)
 _BATCH_NORMS = (aten._native_batch_norm_legit_no_training.default, aten.batch_norm.default)
 _ACTIVATIONS = (*RELUS, aten.relu6.default, aten.elu.default, aten.gelu.default, aten.silu.default)
 
@@ -89,9 +89,7 @@ def looks_like_attention(softmax: Node, constants: Constants, origins: Origins) 
 
     Such scores come from a convolution, with a max pool before it, an activation after it, or both.
     """
-    weighs = any(
-        user.target in (*_MULS, *_ADDS, aten.addcmul.default) for node in reached(softmax) for user in node.users
-    )
+    weighs = any(user.target in _WEIGHING for node in reached(softmax) for user in node.users)
     scores = [node for node in sources(softmax_of(softmax)[0]) if len(shape_of(node)) == 4]
     return weighs and any(_from_marked_convolution(node, constants, origins) for node in scores)
 
@@ -108,7 +106,7 @@ def _from_marked_convolution(node: Node, constants: Constants, origins: Origins)
         return False
     pooled, _ = _selection(node.all_input_nodes[0], origins)
     before = relu_input(pooled)
-    return activated or pooled.target in _POOLS or (before is not None and before.target in _POOLS)
+    return activated or pooled.target in POOLS or (before is not None and before.target in POOLS)
 
 
 def read_softmax(softmax: Node, constants: Constants, origins: Origins) -> tuple[list[Node], Tensor]:
@@ -212,23 +210,15 @@ def _selection(node: Node, origins: Origins) -> tuple[Node, Tensor]:
 
 def _check_pool(pool: Node) -> Node:
     """The input of ``pool``, which must be a max pool with kernel 3x3, stride 1 and padding 1."""
-    if pool.target is operator.getitem and pool.args[1] == 0 and isinstance(pool.args[0], Node):
-        pool = pool.args[0]
-    if pool.target not in _POOLS:
+    window = pool_window(pool)
+    if window is None:
         raise NotUlsamError("there is no max pool between its gate and its scores")
-
-    def pair(position: int, default: list[int]) -> list[int]:
-        given: Any = pool.args[position] if len(pool.args) > position else default
-        value: list[int] = list(given)
-        return value * 2 if len(value) == 1 else value
-
-    kernel = pair(1, [3])
-    stride, padding, dilation = pair(2, []) or kernel, pair(3, [0]), pair(4, [1])
-    if (kernel, stride, padding, dilation) != ([3, 3], [1, 1], [1, 1], [1, 1]):
-        found = zip(("", "stride ", "padding ", "dilation "), (kernel, stride, padding, dilation))
+    if not window.is_plain or (window.kernel, window.padding) != ((3, 3), (1, 1)):
+        given = (window.kernel, window.stride, window.padding, window.dilation)
+        found = zip(("", "stride ", "padding ", "dilation "), given)
         sizes = " ".join(what + shape_text(pair) for what, pair in found)
         raise NotUlsamError(f"its max pool is {sizes}, not 3x3 stride 1x1 padding 1x1 dilation 1x1")
-    return pool.all_input_nodes[0]
+    return window.source
 
 
 def _is_pointwise(conv: Node) -> bool:
