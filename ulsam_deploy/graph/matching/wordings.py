@@ -117,7 +117,7 @@ def is_one(value: object, constants: Constants) -> bool:
     if value.target in (aten.ones.default, aten.ones_like.default):
         return True
     if value.target in (aten.full.default, aten.full_like.default):
-        return value.args[1] == 1
+        return bool(value.args[1] == 1)
     return constants.known(value) and bool((constants.value(value) == 1).all())
 
 

@@ -277,7 +277,8 @@ def _inner(node: Node, values: Mapping[Node, Any]) -> Tensor | float:
     if operation(node) in _FROM_ONE:
         return ROUNDINGS["fp32"].unit
     if operation(node) in _TIMES_INPUT:
-        return ROUNDINGS["fp32"].unit * values[node.all_input_nodes[0]].abs()
+        value: Tensor = values[node.all_input_nodes[0]]
+        return ROUNDINGS["fp32"].unit * value.abs()
     return 0.0
 
 

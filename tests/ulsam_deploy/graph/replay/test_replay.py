@@ -244,7 +244,7 @@ class Rare(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.score = nn.Conv2d(8, 4, 1)
-        nn.init.constant_(self.score.bias, -11.5)  # type: ignore[arg-type]
+        nn.init.constant_(self.score.bias, -11.5)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(x).sigmoid()
