@@ -69,14 +69,11 @@ test-recipes: $(READY)
 hostile: $(READY)
 	$(BIN)/python -m tests.hostile
 
-# Fuzzes each parser for SECONDS, then runs random networks through every engine; see tests/fuzz.
-FUZZED := manifest archive golden golden_meta maps maps_meta locations onnx results signature key settings devices \
-	checkpoint picture inputs labelled budget gate recipe preprocessing inspect_bundle report_bundle compare_bundles \
-	report_result compare_results compare_answers compare_budget sweep_plan
+# Fuzzes each target for SECONDS and prints a table, then runs random networks through every engine; see tests/fuzz.
 SECONDS ?= 60
 fuzz: $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
-	set -e; for parser in $(FUZZED); do $(BIN)/python -m tests.fuzz $$parser -max_total_time=$(SECONDS); done
+	$(BIN)/python -m tests.fuzz.table --seconds $(SECONDS)
 	$(BIN)/python -m tests.fuzz.engines --seconds $(SECONDS)
 
 # The lines and branches that the fast tests reach, also in their subprocesses.

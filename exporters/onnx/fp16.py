@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ulsam_deploy.device.errors import ExportError
 
-from . import model as onnx_model
+from . import checking
 
 LARGEST = float(np.finfo(np.float16).max)
 
@@ -38,7 +38,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
         if not kept.intersection(node.output):
             _retype(node)
     _cast_ends(graph)
-    return onnx_model.check(half)
+    return checking.check(half)
 
 
 def _kept_in_float32(graph: onnx.GraphProto, opsets: Mapping[str, int]) -> set[str]:

@@ -26,7 +26,7 @@ from ulsam_deploy.graph.ownership import Operator, kept, owners
 
 from ..dot_product import adds_pairs_in_16_bits
 from ..last_results import last_results
-from . import model as onnx_model
+from . import checking
 from .sessions import one_thread
 
 PRODUCTS = ("Conv", "Gemm")
@@ -82,7 +82,7 @@ def to_int8(
     if scheme.outputs:
         _read_unrounded(quantized, set(left))
     counts = Quantized(kept_operators=len(left), products=len(products), quantized_products=len(chosen))
-    return onnx_model.check(quantized), ArtifactFacts(attention="float", quantized=counts)
+    return checking.check(quantized), ArtifactFacts(attention="float", quantized=counts)
 
 
 def operators_of(
@@ -168,7 +168,7 @@ def _quantized(
             },
         )
         quantized = onnx.load(path)
-    onnx_model.strip(quantized)
+    checking.strip(quantized)
     return quantized
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper, numpy_helper
 
-from . import model as onnx_model
+from . import checking
 
 #: The version of the file format that belongs to opset 17.
 IR_VERSION = 8
@@ -39,7 +39,7 @@ def to_opset_17(model: onnx.ModelProto) -> onnx.ModelProto:
     drop_unused(lowered)
     lowered.opset_import[0].version = 17
     lowered.ir_version = IR_VERSION
-    return onnx_model.check(lowered)
+    return checking.check(lowered)
 
 
 def drop_unused(model: onnx.ModelProto) -> None:

@@ -1,7 +1,7 @@
-"""onnxsim in a process of its own, within limits: it computes constants in native code, and may crash or never end.
+"""onnxsim and ONNX's checker in a process of their own, within limits: both are native code.
 
-What it is given comes from a stranger's file where MODEL is an ONNX model. The process imports no torch: that would
-take as long as all the rest.
+What they are given comes from a stranger's file where MODEL is an ONNX model: onnxsim computes constants, and both may
+crash or never end. The process imports no torch: that would take as long as all the rest.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.third_party import quiet, words_of
 
+from . import checking
+
 #: A MobileNetV2 takes 2 s, on a busy machine ten times as long.
 SECONDS = 600.0
 #: Bytes of address space: libraries, and several copies of the model.
-MEMORY, COPIES = 8 << 30, 12
+MEMORY, COPIES = 8 << 30, 16
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,17 @@ class Simplification:
     same: bool = False
 
 
-def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """``model``, simplified.
+def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model``, simplified, stripped and checked, with inferred shapes.
 
     Raises:
-        ExportError: onnxsim failed, crashed, took too long or too much memory, or found another result.
+        ExportError: onnxsim or the checker failed, crashed, took too long or too much memory, or onnxsim found another
+            result.
     """
     data = model.SerializeToString()
     limits = Limits(SECONDS, MEMORY + COPIES * len(data))
     try:
-        answer = job.do(_simplified, Simplification(_packed(data)), limits, "simplifying the model with onnxsim")
+        answer = job.do(simplify, Simplification(_packed(data)), limits, "simplifying the model with onnxsim")
     except ExportError as error:
         raise ExportError(
             error.found,
@@ -54,14 +57,16 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     return _unpacked(answer.model)
 
 
-def _simplified(request: Simplification) -> Simplification:
-    """The part of :func:`simplify` that runs in the other process."""
+def simplify(request: Simplification) -> Simplification:
+    """The part of :func:`simplified` that runs in the other process."""
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]  # onnxsim imports it for what nobody calls here
     with words_of("onnxsim", "simplify the model"), quiet():
         import onnxsim
 
         model, same = onnxsim.simplify(_unpacked(request.model))
-    return Simplification(_packed(model.SerializeToString()), bool(same))
+    checking.strip(model)
+    checking.name_batch(model)
+    return Simplification(_packed(checking.check(model).SerializeToString()), bool(same))
 
 
 def _packed(data: bytes) -> Mapping[str, Array]:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..onnx import model as onnx_model
+from ..onnx import checking
 from ..onnx.opset17 import drop_unused
 
 LARGEST_WINDOW = 8
@@ -48,7 +48,7 @@ def to_dla(model: onnx.ModelProto) -> onnx.ModelProto:
     lowered.graph.node.extend(_live(nodes, {value.name for value in lowered.graph.output}))
     del lowered.graph.value_info[:]
     drop_unused(lowered)
-    return onnx_model.check(lowered)
+    return checking.check(lowered)
 
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ulsam_deploy.device.data_files import contents
 from ulsam_deploy.device.errors import ExportError, UnavailableError
-from ulsam_deploy.device.external_data import inside, locations
+from ulsam_deploy.device.external_data import LARGEST, inside, locations
 from ulsam_deploy.device.third_party import installed, words_of
 
 
@@ -36,7 +37,7 @@ def _read(path: Path) -> Any:
     import onnx
 
     with words_of("onnx", f"read {path.name}"):
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_model_from_string(contents(path, LARGEST))
     if not model.graph.node:
         raise ExportError(f"{path.name} holds no network", expected="an ONNX model with at least one operator")
     return model

@@ -13,7 +13,7 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.data_files import contents
-from ulsam_deploy.device.external_data import inside, stored_locations
+from ulsam_deploy.device.external_data import LARGEST, inside, stored_locations
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
@@ -28,7 +28,6 @@ from .providers import PROVIDERS, Provider
 PRECISIONS = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(double)": "fp64"}
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 #: The profiler's name of an element type, and ours.
-_LARGEST = 2 << 30  # bytes; protobuf itself reads no more
 _KERNEL_TYPES = {"int8": "int8", "uint8": "int8", "float16": "fp16", "float": "fp32", "double": "fp64"}
 #: Kernels that only change how a value is stored.
 _STORAGE = ("Cast", "DequantizeLinear", "QuantizeLinear")
@@ -69,7 +68,7 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         self._provider.check()
         # Newer versions check this themselves, but a board may have an older one.
         with words_of("ONNX Runtime", f"open {self.files[0].name}"):
-            found = stored_locations(contents(self.files[0], _LARGEST))
+            found = stored_locations(contents(self.files[0], LARGEST))
         for location in found:
             inside(self.files[0], location)
         self._session = self._open(os.fspath(self.files[0]))

@@ -48,10 +48,19 @@ def finds_another_result(request: simplify.Simplification) -> simplify.Simplific
 
 
 def test_constants_are_folded_in_another_process() -> None:
-    made = simplify.simplify(model())
+    made = simplify.simplified(model())
     assert [node.op_type for node in made.graph.node] == ["Add"]
     (three,) = made.graph.initializer
     assert (numpy_helper.to_array(three) == 3).all()
+
+
+def test_the_checker_runs_there_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("checker.check_model", "shape_inference.infer_shapes"):
+        monkeypatch.setattr(f"onnx.{name}", lambda *_, **__: pytest.fail("it ran here"))
+    broken = model()
+    broken.graph.output[0].type.tensor_type.elem_type = TensorProto.INT64
+    with pytest.raises(ExportError, match="the ONNX checker could not accept the model"):
+        simplify.simplified(broken)
 
 
 @pytest.mark.long
@@ -69,6 +78,6 @@ def test_harm_ends_in_words(does: Any, said: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(simplify, "SECONDS", 3.0 if does is never_ends else 60.0)
     monkeypatch.setattr(simplify.job, "do", lambda function, *more: real(does, *more))
     with pytest.raises(ExportError) as error:
-        simplify.simplify(model())
+        simplify.simplified(model())
     assert said in error.value.found
     assert "--memory-limit" not in str(error.value)

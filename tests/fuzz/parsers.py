@@ -34,6 +34,8 @@ from ulsam_deploy.gate.budgets import read_budgets
 from ulsam_deploy.inputs import probes
 from ulsam_deploy.load.checkpoint import reading as checkpoint_in
 from ulsam_deploy.load.onnx import reading as onnx_in
+from ulsam_deploy.load.onnx import unfolding
+from ulsam_deploy.load.onnx.operators import OPERATORS
 
 from .commands import TARGETS
 from .structure import Form
@@ -96,7 +98,8 @@ def _with_meta(seed: Path, data: bytes) -> bytes:
 def onnx(data: bytes) -> None:
     """An ONNX model as MODEL."""
     with _file(data, "model.onnx") as path:
-        onnx_in.read(path)
+        unfolded = unfolding.unfolded(unfolding.OnnxFile(str(path), tuple(OPERATORS)))  # here, where it is watched
+        onnx_in.graph_of(unfolded, path)
 
 
 def locations(data: bytes) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ulsam_deploy.device.errors import Exit
 
+from . import page
 from .inputs import Input, corpus
 from .watch import Seen, meet
 
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="every N-th input of each kind only")
     parser.add_argument("--kind", action="append", help="these kinds only; may be repeated")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of the table")
+    parser.add_argument("--write", action="store_true", help=f"put these kinds into the table of {page.PAGE.name}")
     parser.add_argument("--planted", action="store_true", help="inputs that do harm, to see that it is seen")
     arguments = parser.parse_args(argv)
     warnings.simplefilter("ignore")
@@ -32,11 +34,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         stock = folder / "stock"
         stock.mkdir()
         inputs = _chosen(_planted() if arguments.planted else corpus(stock), arguments.every, arguments.kind)
-        seen = []
+        seen: list[Seen] = []
         for number, one in enumerate(inputs):
+            if arguments.write and seen and one.kind != seen[-1].input.kind:  # the whole takes an hour
+                page.write(seen)
             seen.append(meet(one, folder / str(number)))
             for problem in seen[-1].problems:
                 sys.stderr.write(f"{one.kind}: {one.name}: {problem}\n{_indented(seen[-1].said)}\n")
+    if arguments.write:
+        page.write(seen)
     print(json.dumps(_document(seen)) if arguments.json else _table(seen))
     return int(any(one.problems for one in seen))
 

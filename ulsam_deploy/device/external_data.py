@@ -9,10 +9,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ulsam_deploy.device.errors import ExportError, RefusedError
+
+#: The largest ONNX file, in bytes: protobuf itself reads no more.
+LARGEST = 2 << 30
 
 
 def tensors(message: Any) -> Iterator[Any]:
@@ -47,30 +51,35 @@ _FIELDS: Mapping[str, Mapping[int, str]] = {
 }
 #: Deeper than any network; protobuf itself refuses a little more.
 _DEEPEST = 100
+#: More than any network has: 10,000 operators have 100,000, and each takes a microsecond.
+_MOST_FIELDS = 4_000_000
 
 
 def stored_locations(data: bytes) -> set[str]:
     """As :func:`locations`, from the bytes of an ONNX file; raises :class:`ValueError` for an invalid message."""
-    return _locations(memoryview(data), "model", 0)
+    return _locations(memoryview(data), "model", 0, repeat(None, _MOST_FIELDS))
 
 
-def _locations(data: memoryview, kind: str, depth: int) -> set[str]:
+def _locations(data: memoryview, kind: str, depth: int, left: Iterator[None]) -> set[str]:
+    """``left`` is used up by one for each field."""
     if depth > _DEEPEST:
         raise ValueError(f"nested more than {_DEEPEST} levels deep")
     if kind == "entry":
-        pair = {number: os.fsdecode(bytes(value)) for number, value in _messages(data)}
+        pair = {number: os.fsdecode(bytes(value)) for number, value in _messages(data, left)}
         return {pair.get(2, "")} if pair.get(1) == "location" else set()
     found: set[str] = set()
-    for number, value in _messages(data):
+    for number, value in _messages(data, left):
         if number in _FIELDS[kind]:
-            found |= _locations(value, _FIELDS[kind][number], depth + 1)
+            found |= _locations(value, _FIELDS[kind][number], depth + 1, left)
     return found
 
 
-def _messages(data: memoryview) -> Iterator[tuple[int, memoryview]]:
+def _messages(data: memoryview, left: Iterator[None]) -> Iterator[tuple[int, memoryview]]:
     """Number and bytes of every length-delimited field of one message; other fields are skipped."""
     place = 0
     while place < len(data):
+        if next(left, left) is left:
+            raise ValueError(f"the file has more than {_MOST_FIELDS:,} fields")
         tag, place = _varint(data, place)
         wire = tag & 7
         if wire == 0:

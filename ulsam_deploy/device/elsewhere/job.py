@@ -69,7 +69,7 @@ def run(command: list[str], folder: Path, environment: dict[str, str], limits: L
         finally:
             process.end()
         if code is None:
-            raise too_long(limits.seconds, doing)
+            raise too_long(limits.seconds, doing, limits.todo)
         said.seek(max(0, said.seek(0, os.SEEK_END) - 2000))
         return code, said.read().decode(errors="replace").strip()
 

@@ -26,12 +26,14 @@ LARGEST_FILE = 8 << 30
 class Limits:
     """Limits of one process: ``seconds`` of wall clock, ``memory`` bytes of address space (``None``: unlimited).
 
-    ``jail``: whether it may only read; one of :data:`~ulsam_deploy.device.elsewhere.jail.MODES`.
+    ``jail``: whether it may only read; one of :data:`~ulsam_deploy.device.elsewhere.jail.MODES`. ``todo``: what to do
+    where the first two are exceeded, if no option of the command changes them.
     """
 
     seconds: float = 300.0
     memory: int | None = 8 << 30
     jail: str = "auto"
+    todo: str = ""
 
     @property
     def words(self) -> tuple[str, str]:
@@ -84,15 +86,15 @@ def too_much(limits: Limits, doing: str) -> OutOfMemoryError:
     allowed = f"the {limits.memory / 2**30:g} GiB allowed" if limits.memory else "there is"
     return OutOfMemoryError(
         f"{doing} needed more memory than {allowed}",
-        todo="if the file is sound and large, allow more with --memory-limit",
+        todo=limits.todo or "if the file is sound and large, allow more with --memory-limit",
     )
 
 
-def too_long(seconds: float, doing: str) -> ExportError:
-    """The error for a process that was stopped by its timeout."""
+def too_long(seconds: float, doing: str, todo: str = "") -> ExportError:
+    """The error for a process that was stopped after ``seconds``; ``todo`` as in its :class:`Limits`."""
     return ExportError(
         f"{doing} took longer than {seconds:g} seconds and was stopped",
-        todo="if the file is sound and large, allow more with --time-limit",
+        todo=todo or "if the file is sound and large, allow more with --time-limit",
     )
 
 

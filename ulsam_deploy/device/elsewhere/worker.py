@@ -89,7 +89,7 @@ class Worker:
         try:
             self._line.send_bytes(question)
             if not self._line.poll(None if math.isinf(patience) else patience):
-                raise too_long(patience, doing)
+                raise too_long(patience, doing, self._limits.todo)
             return replied(function, io.BytesIO(self._line.recv_bytes(MOST)))
         except (EOFError, OSError) as error:
             code = self.end()

@@ -1,6 +1,7 @@
 """ONNX in: turns a model without its PyTorch code into a network that the pipeline handles like any other.
 
 reading      reads an untrusted file into a checked :class:`~ulsam_deploy.load.onnx.reading.Graph`
+unfolding    what onnx's native code does for that, in another process; budget counts before it
 names        maps node names to module paths
 functions    replaces operators by the definitions that the standard gives for them
 known        computes what is known before the network runs: shapes, axes, indices

@@ -19,10 +19,17 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from ulsam_deploy.graph import Proof, capture  # noqa: E402
 from ulsam_deploy.load import onnx as onnx_in  # noqa: E402
+from ulsam_deploy.load.onnx import unfolding  # noqa: E402
 
 ROOT = Path(__file__).parents[4]
 IMAGE = (1, 4, 7, 6)
 RANDOM = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators are tested here; a process for each file would take half a minute. test_unfolding.py is about that."""
+    monkeypatch.setattr(unfolding.job, "do", lambda function, file, *_: function(file))
 
 
 def weights(*shape: int) -> Any:
