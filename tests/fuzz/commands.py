@@ -75,10 +75,11 @@ def run(name: str, data: bytes) -> bool:
         with _inside(folder), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             code = main(words.split())
         told = said.getvalue() + "".join(path.read_text() for path in (folder / "out").glob("*.md"))
+        wrote = invariants.documents(folder / "out")
         left = {path.name for path in folder.iterdir()} - before
     finally:
         shutil.rmtree(folder / "out")
-    wrong = invariants.text(told) + [f"left {one}" for one in sorted(left)]
+    wrong = invariants.text(told) + invariants.characters(wrote) + [f"left {one}" for one in sorted(left)]
     assert code in invariants.CODES, f"{words} ended with {code}: {told[-2000:]}"
     assert not wrong, f"{words}: {wrong}: {told[-2000:]}"
     return code in (Exit.OK, Exit.CHECK_FAILED, Exit.INCONCLUSIVE)

@@ -20,7 +20,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-EVIL = "x\x1b]0;own\x07\n::error title=pwn::owned\n##[error]y\r\u202e\u2066\u2028|<b>`"
+EVIL = (
+    "x\x1b]0;own\x07\n::error title=pwn::owned\n##[error]y\r##vso[task.setvariable variable=x]y\u202e\u2066\u2028|<b>`"
+)
 TEXTS = (
     "",
     " ",

@@ -67,6 +67,7 @@ READERS: dict[str, str] = {
     "compare": "compare F.json F.json",
     "compare --budget": "compare result.json result.json --budget F.toml",
     "report": "report F.json -o ../out/page.html",
+    "report FOLDER": "report history -o ../out/page.html",
     "report .zip": "report F.zip -o ../out/page.html",
     "sweep": "sweep F.toml -o ../out/s",
     "build": "build F -o ../out/e",
@@ -97,6 +98,10 @@ def inputs(stock: Path) -> Iterator[Input]:
                 WORDS,
                 SECONDS,
             )
+    for name in ("a pipe", "an endless device", "a link to itself", "a folder"):  # others are for ssh to refuse
+        words = "verify model.bundle --host nobody@127.0.0.1 --ssh-config F"
+        make = partial(_stands_in, bundle, small, words, STAND_INS[name])
+        yield Input("a file that is none", f"verify --ssh-config: {name}", make, WORDS, SECONDS)
     for reader, words in PICTURES.items():
         for name, make in STAND_INS.items():
             if name == "a sparse giant":
@@ -146,7 +151,13 @@ def _stage(bundle: Path, small: Path, folder: Path) -> None:
 def _stands_in(bundle: Path, small: Path, words: str, make: Callable[[Path], object], folder: Path) -> list[str]:
     _stage(bundle, small, folder)
     split = words.split()
-    make(folder / next(word for word in split if word == "F" or word.startswith("F.")))
+    if "history" in split:
+        (folder / "history").mkdir()
+        for build in ("1.json", "2.json"):
+            (folder / "history" / build).write_bytes((folder / "result.json").read_bytes())
+        make(folder / "history" / "3.json")
+    else:
+        make(folder / next(word for word in split if word == "F" or word.startswith("F.")))
     return split
 
 

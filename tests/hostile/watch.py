@@ -56,13 +56,15 @@ PR_SET_CHILD_SUBREAPER = 36
 class Seen:
     """What came of one input.
 
-    ``code`` is the exit code, or minus the signal that ended the process. ``left``: what was still there afterwards,
-    processes and unfinished files. ``memory``: bytes at its peak, of the largest of its processes.
+    ``code`` is the exit code, or minus the signal that ended the process. ``wrote``: the text of its documents.
+    ``left``: what was still there afterwards, processes and unfinished files. ``memory``: bytes at its peak, of the
+    largest of its processes.
     """
 
     input: Input
     code: int
     said: str
+    wrote: str
     escaped: tuple[str, ...]
     ran: tuple[str, ...]
     left: tuple[str, ...]
@@ -87,6 +89,7 @@ class Seen:
         found += ["no sentence"] if not self.sentence else []
         found += [f"ended with {self.code}"] if self.code not in self.input.codes and not self.crashed else []
         found += [f"said: {what}" for what in invariants.text(self.said)]
+        found += [f"wrote: {what}" for what in invariants.characters(self.wrote)]
         found += [f"took {self.memory / 2**30:.1f} GiB"] if self.memory > MEMORY else []
         found += [f"left: {what}" for what in self.left]
         return [*found, *(f"escaped: {what}" for what in self.escaped), *(f"ran: {what}" for what in self.ran)]
@@ -115,7 +118,7 @@ def meet(one: Input, room: Path) -> Seen:
     escaped += [f"changed {name}" for name in sorted(changes) if not (one.writes and name.startswith("out/"))]
     said += "".join(path.read_text(errors="replace") for path in sorted((room / "out").glob("*.md")))
     seen = Seen(
-        one, code, said, tuple(dict.fromkeys(escaped)),
+        one, code, said, invariants.documents(room / "out"), tuple(dict.fromkeys(escaped)),
         tuple(line for line in noted if line.startswith(("started", "spoke"))), left, (most - own) << 10,
         time.monotonic() - began,
     )  # fmt: skip

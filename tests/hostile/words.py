@@ -19,19 +19,43 @@ from ..ulsam_deploy.load import test_checkpoint_hostile as known
 from .bundles import copied, resealed
 from .inputs import Input
 
-#: A title, a cleared screen, commands to CI at the start of a line, text turned round.
-EVIL = "x\x1b]0;own\x07\x1b[2J\n::error title=pwn::owned\n::add-mask::a\u202etxt.exe\u2066\u2028##[error]y\r::stop"
+#: A title, a cleared screen, commands to several CI services, text turned round.
+EVIL = (
+    "x\x1b]0;own\x07\x1b[2J\n::error title=pwn::owned\n::add-mask::a\u202etxt.exe\u2066\u2028##[error]y\r::stop"
+    "\n##vso[task.setvariable variable=x]y"
+)
 #: The name of a file cannot have a slash or a NUL.
 NAME = EVIL.replace("/", "")[:120]
 ANY = frozenset(range(7))
 COMMANDS = (
     ["inspect", "model.bundle"],
     ["report", "model.bundle", "-o", "../out/page.html"],
-    ["verify", "model.bundle", "--target", "onnx", "--markdown", "../out/summary.md", "--junit", "../out/junit.xml"],
+    [
+        "verify",
+        "model.bundle",
+        "--target",
+        "onnx",
+        "--markdown",
+        "../out/summary.md",
+        "--junit",
+        "../out/junit.xml",
+        "--sarif",
+        "../out/s.sarif",
+    ],
     ["bench", "model.bundle", "--profile", "quick", "--rounds", "1", "--target", "onnx"],
 )
 RESULTS = (
-    ["compare", "r.json", "r.json", "--markdown", "../out/s.md"],
+    [
+        "compare",
+        "r.json",
+        "r.json",
+        "--markdown",
+        "../out/s.md",
+        "--junit",
+        "../out/j.xml",
+        "--sarif",
+        "../out/s.sarif",
+    ],
     ["report", "r.json", "-o", "../out/p.html"],
 )
 #: Words typed by a user or a script, whose values may come from elsewhere.
@@ -102,6 +126,8 @@ TOMLS: dict[str, tuple[str, list[str]]] = {
     "preprocessing key": ('"{}" = 1', ["export", "small.pt", "--preprocessing", "f.toml"]),
     "preprocessing of nan": ("range = [nan, nan] # {}", ["export", "small.pt", "--preprocessing", "f.toml"]),
     "gate key": ('[[budget]]\n"{}" = 1', ["compare", "result.json", "result.json", "--budget", "f.toml"]),
+    "config number of 400,000 bits": (f"[export]\nbatch = 0x{'f' * 100_000} # {{}}", ["export", "--config", "f.toml"]),
+    "config name of 100,000 parts": (f"a{'.a' * 100_000} = 1 # {{}}", ["export", "--config", "f.toml"]),
     "no TOML": ("{}", ["export", "--config", "f.toml"]),
 }  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import os
 import shutil
 import sys
 import threading
@@ -19,7 +20,7 @@ from ulsam_deploy.boards.runner import runner_bytes
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.bundle import read_bundle
 from ulsam_deploy.device.commands.answer import Aside, ErrorDocument
-from ulsam_deploy.device.data_files import opened
+from ulsam_deploy.device.data_files import contents, opened
 from ulsam_deploy.device.ending import defect, in_words
 from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.files import scratch
@@ -28,6 +29,10 @@ from ulsam_deploy.device.printing import say, shown_lines
 __all__ = ["HostReply", "asides", "at_hosts", "document", "last_words", "overall", "sent", "stopped"]
 
 T = TypeVar("T")
+
+#: With these, OpenSSH reads no file.
+_NO_CONFIG = ("none", os.devnull)
+_LARGEST_CONFIG = 1 << 20
 
 
 @dataclass
@@ -70,6 +75,7 @@ def at_hosts(
     Ctrl-C stops them all, and cleans the boards. Their stderr is printed here, line by line.
     """
     hosts = [check_host(host) for host in arguments.host]
+    _check_config(arguments.ssh_config)
     twice = next((host for host in hosts if hosts.count(host) > 1), None)
     if twice:
         raise UsageError(f"--host {twice} is given twice", expected="each host once")
@@ -85,6 +91,16 @@ def at_hosts(
         _await(replies, 60.0)
         raise
     return replies
+
+
+def _check_config(path: Path | None) -> None:
+    """Raise :class:`UsageError` unless ``path`` is a file: ``ssh`` waits for a pipe, and reads a device for ever."""
+    if path is None or str(path) in _NO_CONFIG:
+        return
+    try:
+        contents(path, _LARGEST_CONFIG)
+    except OSError as error:
+        raise UsageError(f"--ssh-config: {path} can't be read: {error.strerror}") from error
 
 
 def _await(replies: Sequence[HostReply], seconds: float = math.inf) -> None:

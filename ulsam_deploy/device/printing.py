@@ -7,6 +7,7 @@ Standard library only; device-safe.
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import unicodedata
 
@@ -14,6 +15,7 @@ __all__ = ["complain", "say", "shown", "shown_lines"]
 
 #: Joiners that some scripts need for spelling; they don't control the terminal.
 _JOINERS = frozenset("\u200c\u200d")
+_COMMAND = re.compile(r"##(?=\w*\[)")
 
 
 def shown(text: str) -> str:
@@ -49,7 +51,10 @@ def _character(one: str) -> str:
 
 
 def _inert(line: str) -> str:
-    """``line``, changed so that GitHub's runner reads no command in it: ``::`` at a line's start, ``##[`` anywhere."""
+    """``line``, changed so that no CI service reads a command in it.
+
+    GitHub's runner reads ``::`` at a line's start and ``##[`` anywhere, Azure's ``##vso[``, TeamCity ``##teamcity[``.
+    """
     if line.lstrip().startswith("::"):
         line = line.replace("::", r"\x3a:", 1)
-    return line.replace("##[", r"\x23#[")
+    return _COMMAND.sub(r"\\x23#", line)

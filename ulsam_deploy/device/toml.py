@@ -5,7 +5,9 @@ Python 3.10 has no TOML parser and uses ``tomli`` if it is installed; nothing th
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,11 @@ __all__ = ["parse", "read"]
 
 #: Bytes of the largest file that is read: files written by hand are a thousandth of it.
 LARGEST = 4 << 20
+#: Whole numbers have 64 bits in TOML; those of Python's parser grow without end, and too large ones can't be printed.
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1
+#: ``a.b.c``: the parser takes time that grows with the square of the number of parts.
+_PART = r"""(?:[\w-]+|"[^"\n]*"|'[^'\n]*')"""
+_LONG_NAME = re.compile(rf"(?<![\w-]){_PART}(?:[ \t]*\.[ \t]*{_PART}){{64}}")
 
 
 def read(path: Path, what: str = "", *, expected: str = "", todo: str = "") -> dict[str, Any]:
@@ -48,6 +55,19 @@ def parse(text: str, what: str, *, expected: str = "", todo: str = "") -> dict[s
     else:
         import tomli as tomllib
     try:
-        return tomllib.loads(text)
+        if _LONG_NAME.search(text):
+            raise ValueError("a name of more than 64 parts")
+        found = tomllib.loads(text)
+        if not all(_LEAST <= number <= _MOST for number in _whole_numbers(found)):
+            raise ValueError("a whole number of more than 64 bits")
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{what} isn't valid TOML: {error}", expected=expected, todo=todo) from error
+    return found
+
+
+def _whole_numbers(value: object) -> Iterator[int]:
+    if isinstance(value, int):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _whole_numbers(inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,11 @@ def test_the_same_in_a_file_of_words(folder: Path, tmp_path: Path, capsys: Captu
 def test_a_bundles_target_by_its_engine(folder: Path, capsys: Capture) -> None:
     assert main(["verify", str(folder / "net.bundle"), "--targets", "ONNXRuntime"]) == 0
     assert "onnx/model.onnx" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["inspect X", "export a.pt --weights X", "verify a.bundle --junit X", "compare X X"])
+def test_bytes_that_are_no_text_are_refused_whatever_they_mean(words: str, capsys: Capture) -> None:
+    assert main([word.replace("X", os.fsdecode(b"n\xff.pt")) for word in words.split()]) == 2
+    said = capsys.readouterr().err
+    assert r"error: 'n\udcff.pt' is no text in UTF-8" in said
+    assert "rename the file" in said

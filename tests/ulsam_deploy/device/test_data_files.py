@@ -51,6 +51,33 @@ def test_a_size_is_looked_at_before_the_bytes(tmp_path: Path) -> None:
         contents(path, 1 << 30)
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"a = 0x{'f' * 100_000}", "more than 64 bits"),  # Python refuses to print it
+        (f"a = [{{b = {1 << 63}}}]", "more than 64 bits"),
+        (f"a = -{(1 << 63) + 1}", "more than 64 bits"),
+        (f"a = {'9' * 5000}", "isn't valid TOML"),
+        (f"a{'.a' * 100_000} = 1", "more than 64 parts"),  # which would take hours
+        ("[a" + ' . "b"' * 100_000 + "]", "more than 64 parts"),
+        (f"a = {'[' * 100_000}", "isn't valid TOML"),
+    ],
+    ids=["hexadecimal", "inside", "negative", "decimal", "dots", "a table", "brackets"],
+)
+def test_toml_that_a_parser_takes_too_far(text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        toml.parse(text, "x.toml")
+
+
+def test_toml_up_to_its_limits_is_read() -> None:
+    text = (
+        f"a = {(1 << 63) - 1}\nb = -{1 << 63}\nc = [{'1.5, ' * 2000}]\nd = '{'x.' * 40}'\n{'.'.join('e' * 64)} = true\n"
+    )
+    found = toml.parse(text, "x.toml")
+    assert (found["a"], found["b"], len(found["c"])) == ((1 << 63) - 1, -(1 << 63), 2000)
+
+
 def test_a_name_with_a_nul_is_no_name() -> None:
     with pytest.raises(OSError, match="null"):
         opened(Path("a\0b"))

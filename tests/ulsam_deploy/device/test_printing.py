@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import html
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,9 @@ import pytest
 from ulsam_deploy.device import printing
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.commands.annotations import lines as annotation_lines
+from ulsam_deploy.device.commands.junit import junit
 from ulsam_deploy.device.commands.markdown import markdown
+from ulsam_deploy.device.commands.sarif import sarif
 from ulsam_deploy.device.commands.words import print_table
 from ulsam_deploy.device.errors import ExportError, ToolError
 from ulsam_deploy.device.findings import Verdict
@@ -47,6 +52,12 @@ def test_a_line_stays_one_and_commands_nobody(capsys: pytest.CaptureFixture[str]
     assert "a::b" in told.out
 
 
+@pytest.mark.parametrize("command", ["##[error]x", "a ##vso[task.setvariable variable=x]y", "##teamcity[message]"])
+def test_other_ci_services_get_no_commands_either(command: str) -> None:
+    assert "##" not in shown_lines(f"a\n{command}")
+    assert shown_lines("## a title [x], #1 and C##") == "## a title [x], #1 and C##"
+
+
 def test_the_lines_of_a_tool_stay_lines() -> None:
     assert str(ToolError("it could not convert: no\nerror:\x1b op", todo="try")) == (
         "it could not convert: no\nerror:\\x1b op\n  do this:  try"
@@ -60,6 +71,16 @@ def test_summaries_and_annotations_show_it_as_well() -> None:
     text = markdown(HOSTILE, HOSTILE, ["a"], [[HOSTILE]], [check])
     assert not (STEERING - {"\n"}) & set(text)
     text.encode()
+    assert "www." not in markdown("www.x.org", "see WWW.x.org", [], [], [])
+    for text in (junit(HOSTILE, [check]).decode(), "".join(map(str, _leaves(json.loads(sarif(Path("x"), [check])))))):
+        assert not (STEERING - {"\n"}) & set(html.unescape(text))
+
+
+def _leaves(value: object) -> Iterator[object]:
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _leaves(inner)
+    if not isinstance(value, dict | list):
+        yield value
 
 
 def test_nothing_is_printed_around_it() -> None:

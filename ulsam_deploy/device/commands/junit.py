@@ -6,31 +6,28 @@ The dialect is the one that Jenkins, GitLab and the common readers share: ``test
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from ulsam_deploy.device.bundle.kinds import GENERATOR
 from ulsam_deploy.device.checks import Check
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.printing import shown_lines
+from ulsam_deploy.device.printing import shown, shown_lines
 
-#: Characters that XML 1.0 cannot represent, not even escaped; a converter's log may contain them.
-_ILLEGAL = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF]")
 _KINDS = {Verdict.FAIL: "failure", Verdict.INCONCLUSIVE: "error", Verdict.UNVERIFIED: "skipped"}
 
 
 def junit(suite: str, checks: Sequence[Check]) -> bytes:
     """The document, UTF-8; ``suite`` names the run (the bundle, the comparison)."""
     root = ET.Element("testsuites", _counts(checks), name=GENERATOR)
-    holder = ET.SubElement(root, "testsuite", _counts(checks), name=_legal(suite))
+    holder = ET.SubElement(root, "testsuite", _counts(checks), name=shown(suite))
     for check in checks:
         case = ET.SubElement(
-            holder, "testcase", classname=_legal(f"{suite}.{check.subject}"), name=_legal(check.name), time="0"
+            holder, "testcase", classname=shown(f"{suite}.{check.subject}"), name=shown(check.name), time="0"
         )
         if check.verdict in _KINDS:
             first = check.text.splitlines()[0] if check.text else check.verdict.value
-            told = ET.SubElement(case, _KINDS[check.verdict], type=check.verdict.value, message=_legal(first))
+            told = ET.SubElement(case, _KINDS[check.verdict], type=check.verdict.value, message=shown(first))
             told.text = shown_lines(check.text)
     ET.indent(root)
     document: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
@@ -46,7 +43,3 @@ def _counts(checks: Sequence[Check]) -> dict[str, str]:
         "skipped": str(found.count("skipped")),
         "time": "0",
     }
-
-
-def _legal(text: str) -> str:
-    return _ILLEGAL.sub("\ufffd", text)

@@ -41,12 +41,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def escape(text: str) -> str:
     """``text`` as Markdown that shows it literally, on one line: without markup, links, mentions or table bars."""
     plain = shown(" ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return (
+    inert = (
         re.sub(r"([\\`*_{}\[\]#|~!])", r"\\\1", plain)
         .replace("@", "&#64;")
         .replace("://", ":&#47;&#47;")
         .replace("::", "&#58;:")
     )
+    return re.sub(r"\b(www)\.", r"\1&#46;", inert, flags=re.IGNORECASE)  # a link even without a scheme
 
 
 def _fenced(text: str) -> str:

@@ -161,8 +161,14 @@ class Parser(argparse.ArgumentParser):
             The parsed arguments, and an empty list.
 
         Raises:
-            UsageError: For the first mistake; an unknown option is reported before all others.
+            UsageError: For the first mistake; an unknown option is reported before all others, but for bytes that are
+                no text: neither a manifest nor a report can hold them, and so no file can be called so.
         """
+        for word in args or ():
+            if any("\ud800" <= one <= "\udfff" for one in word):  # how Python passes them on
+                raise UsageError(
+                    f"'{word}' is no text in UTF-8", expected="UTF-8, also in names of files", todo="rename the file"
+                )
         try:
             found, surplus = super().parse_known_args(self.spelled(args or ()), namespace)
         except argparse.ArgumentError as error:
