@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ WRITERS: Mapping[str, str] = {
     "report -o": "report model.bundle -o O.html",
     "bench -o": "bench model.bundle --profile quick --rounds 1 --target onnx -o O.json",
     "verify --junit": "verify model.bundle --target onnx --junit O.xml",
+    "verify --sarif": "verify model.bundle --target onnx --sarif O.sarif",
     "verify --markdown": "verify model.bundle --target onnx --markdown O.md",
     "compare --junit": "compare result.json result.json --junit O.xml",
     "compare --markdown": "compare result.json result.json --markdown O.md",
@@ -68,6 +70,8 @@ def inputs(stock: Path) -> Iterator[Input]:
         for device, codes in {"/dev/full": NOT_DONE, "/dev/zero": FINE, "/dev/null": FINE}.items():
             make = partial(_writes, bundle, words, device, "!")
             yield Input("an output on a device", f"{name}: {device}", make, codes)
+        make = partial(_writes, bundle, words, "pipe", "!")
+        yield Input("an output on a device", f"{name}: a pipe that nobody reads", make, NOT_DONE)
     for name, words in PRINTERS.items():
         for stream in (1, 2):
             yield Input(
@@ -110,5 +114,6 @@ def _stage(bundle: Path, folder: Path) -> None:
     (folder / "net.py").write_text(NET)
     (folder / "result.json").write_text(_made().to_json())
     (folder / "sweep.toml").write_text('checkpoints = ["small.pt"]\ntargets = ["onnx"]\n')
+    os.mkfifo(folder / "pipe")
     (folder / "kit").mkdir()
     (folder / "kit" / "build.json").write_text("{}")

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from ulsam_deploy.device.commands.sarif import sarif
+
 from ..ulsam_deploy.handmade import make_bundle
 from ..ulsam_deploy.load import test_checkpoint_hostile as known
 from .bundles import copied
@@ -22,6 +24,7 @@ TABLES: dict[str, str] = {
     "an identity is named": '[verify]\nBUNDLE = "model.bundle"\nidentity = "evil"\nissuer = "https://evil"',
     "a JUnit file replaces another": '[verify]\nBUNDLE = "model.bundle"\njunit = "junit.xml"',
     "a summary replaces another": '[verify]\nBUNDLE = "model.bundle"\nmarkdown = "summary.md"',
+    "a SARIF file replaces another": '[verify]\nBUNDLE = "model.bundle"\nsarif = "x.sarif"',
     "an empty file is replaced": '[verify]\nBUNDLE = "model.bundle"\njunit = "mine.txt"',
     "a summary outside": '[verify]\nBUNDLE = "model.bundle"\nmarkdown = "../outside/summary.md"',
     "a summary through a link": '[verify]\nBUNDLE = "model.bundle"\nmarkdown = "link/summary.md"',
@@ -96,6 +99,7 @@ def _config(bundle: Path, text: str, folder: Path) -> list[str]:
     (folder / "junit.xml").write_text('<testsuites name="ulsam-deploy"></testsuites>\n')
     (folder / "summary.md").write_text("<!-- written by ulsam-deploy -->\nmine\n")
     (folder / "mine.txt").write_text("")
+    (folder / "x.sarif").write_bytes(sarif(folder, []))
     (folder / "sweep.toml").write_text('checkpoints = ["small.pt"]\ntargets = ["onnx"]\n')
     (folder / "link").symlink_to(folder.parent / "outside", target_is_directory=True)
     (folder / "words.toml").write_text(text + "\n")

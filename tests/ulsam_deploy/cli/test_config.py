@@ -103,12 +103,26 @@ TRUST = {
             "junit = 'there.xml'",
         ),
         *("host-python = 'sh -c x'", "ssh-config = 'x'", "reproduce = 'there.xml'", "markdown = 'link/new.md'"),
+        *("sarif = 'there.xml'", "sarif = '../x.sarif'"),
     ),
     "sweep": ("scheduler = 'tcp://x:1'", "output = 's3://evil/x'"),
     "sign": ("online = true",),
     "cache": ("clear = true",),
     "bench": ("output = '/dev/null'", "beside-output = 'there.xml'"),
 }
+
+
+#: Options that name what is only read. Any other path in a stranger's file may say where something is written.
+READ = {
+    *("model", "path", "bundle", "against", "baseline", "current", "beside", "files", "paths", "kit", "sweep"),
+    *("budget", "calibration", "data", "inputs", "probes", "recipe"),
+}
+
+
+def test_every_path_that_is_written_is_known_as_such() -> None:
+    paths = {word.dest for command in build_parser().commands.values() for word in command.declared if word.is_path}
+    assert paths - READ - config._WRITTEN - config._TRUST - config._OWN == set()
+    assert not READ & config._WRITTEN
 
 
 @pytest.mark.parametrize(("command", "text"), [(name, text) for name, texts in TRUST.items() for text in texts])

@@ -7,6 +7,7 @@ Standard library only; device-safe; POSIX. :meth:`Output.check` reports before t
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,8 @@ __all__ = ["Output", "bundle_around", "check_folder", "check_outputs"]
 #: Names of files that are already open: never replaced, whatever they refer to.
 _OPEN = re.compile(r"/dev/(stdout|stderr|fd/\d+)|/proc/(self|\d+)/fd/\d+")
 _BUNDLE = b"ulsam-deploy.bundle/"
+#: Seconds in which somebody has to begin to read a pipe.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,7 @@ class Output:
         with _in_words(self.path), scratch() as folder:
             write(folder / "whole")
             sys.stdout.flush()  # keeps earlier output first
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-            with (folder / "whole").open("rb") as source, os.fdopen(handle, "wb") as sink:
+            with (folder / "whole").open("rb") as source, os.fdopen(_poured(self.path), "wb") as sink:
                 shutil.copyfileobj(source, sink)
         return self.path
 
@@ -197,6 +200,22 @@ def bundle_around(folder: Path) -> Path | None:
             if _BUNDLE in stream.read(MAX_MANIFEST):
                 return place
     return None
+
+
+def _poured(path: Path) -> int:
+    """Open the device or pipe ``path`` for writing; a pipe that nobody reads is not waited for endlessly."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+            os.set_blocking(handle, True)
+            return handle
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            if time.monotonic() > until:
+                raise OSError(errno.ENXIO, "nobody reads this pipe", str(path)) from error
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -34,7 +34,7 @@ _TRUST = frozenset(
     | {"host", "host_python", "ssh_config", "scheduler"}
 )
 #: Options that name a file or a folder to be written.
-_WRITTEN = frozenset({"output", "junit", "markdown", "beside_output", "reproduce"})
+_WRITTEN = frozenset({"output", "junit", "sarif", "markdown", "beside_output", "reproduce"})
 
 
 def merged(parser: Parser, argv: Sequence[str]) -> list[str]:

@@ -162,6 +162,15 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [pipe]
 
 
+@pytest.mark.timeout(20)
+def test_a_pipe_that_nobody_reads_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(output, "_PATIENCE", 0.3)
+    with pytest.raises(ExportError, match="nobody reads this pipe"):
+        Output(pipe, kinds.RESULT).write(b"ours")
+
+
 def test_stdout_is_written_to_where_it_is_a_file(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     print("before", flush=True)
     Output(Path("/dev/stdout"), kinds.RESULT).write(b"ours\n")
