@@ -1,7 +1,7 @@
 """Writes ``report.html``: one offline page about a bundle, or about several bundles and result files side by side.
 
-Everything on it is derived from the bundle. Jinja2 escapes every value, and the page's content security policy forbids
-fetching anything.
+Everything on it is derived from the bundle. Jinja2 escapes every value, control characters are shown and not obeyed,
+and the page's content security policy forbids fetching anything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ulsam_deploy._version import __version__
+from ulsam_deploy.device import printing
 from ulsam_deploy.device.bundle import Manifest
 from ulsam_deploy.device.bundle.kinds import GENERATOR
 from ulsam_deploy.device.findings import Verdict
@@ -75,7 +76,7 @@ def _rendered(
         lstrip_blocks=True,
     )
     environment.filters |= {"breakable": _breakable, "columns": _columns}
-    return environment.get_template("page.html.j2").render(
+    text = environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subjects[0].subtitle if len(subjects) == 1 else "",
         verdict=outcome[0].value,
@@ -88,6 +89,7 @@ def _rendered(
         css=Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
         script=Markup((_TEMPLATES / "viewer.js").read_text(encoding="utf-8")),
     )
+    return "\n".join(map(printing.shown, text.split("\n")))  # names that turn the text of a page round, too
 
 
 def _breakable(path: str) -> Any:

@@ -19,6 +19,7 @@ from ulsam_deploy.device.findings import AutoPoint, BlockCheck, Step, Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.maps import MAPS, Maps, step_counts
 from ulsam_deploy.device.parity import Golden
+from ulsam_deploy.device.printing import shown
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import EvidenceLevel
 from ulsam_deploy.report import REPORT, drawing, plots, viewer
@@ -184,13 +185,22 @@ def _clause(names: Sequence[str], one: str, many: str, what: str) -> str:
 
 
 def _inside_script(data: object) -> Any:
-    """JSON for use inside a script element: escaped so that it cannot end the element."""
+    """JSON inside a script element, which it cannot end. The script shows names as they are, so they are made inert."""
     from markupsafe import Markup
 
-    text = json.dumps(data, separators=(",", ":"))
+    text = json.dumps(_inert(data), separators=(",", ":"))
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)
+
+
+def _inert(data: Any) -> Any:
+    """``data`` with every text on one line, without control characters."""
+    if isinstance(data, dict):
+        return {key: _inert(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_inert(value) for value in data]
+    return shown(data) if isinstance(data, str) else data
 
 
 def _card(record: ArtifactRecord) -> dict[str, Any]:

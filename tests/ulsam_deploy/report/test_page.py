@@ -84,6 +84,21 @@ def test_whatever_things_are_called_nothing_of_it_is_markup(subject: BundlePart)
     assert "49" not in re.findall(r"\d+", read.text), "a name was run as a template"
 
 
+def test_control_characters_are_shown_and_not_obeyed(subject: BundlePart) -> None:
+    odd = "a\x1b]0;own\x07\x85b\u202etxt.exe\u2028c"
+    first, *others = records()
+    made = replace(first, toolchain={odd: odd}, facts=replace(first.facts, suggestions=(odd,)))
+    known = maps()
+    named = replace(known, shapes={odd: known.shapes["stage.1"]}, reference={odd: known.reference["stage.1"]})
+    card = replace(manifest().model, name=odd, network=odd)
+    text = page.page(odd, [BundlePart(odd, manifest(artifacts=(made, *others), model=card), named, golden())])
+    data = re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)[1]
+    for told in (text, *json.loads(data)["blocks"]):
+        assert not set("\x1b\x07\x85\u202e\u2028") & set(told)
+        assert r"a\x1b]0;own\x07\x85b\u202etxt.exe\u2028c" in told
+    assert "\\u" not in page.page("digits", [subject]), "what is ours has no such characters"
+
+
 def test_the_viewer_is_given_what_json_reads_back(subject: BundlePart) -> None:
     text = page.page("digits", [subject])
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.DOTALL)[1])
