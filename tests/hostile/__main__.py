@@ -33,16 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = Path(name)
         stock = folder / "stock"
         stock.mkdir()
-        inputs = _chosen(_planted() if arguments.planted else corpus(stock), arguments.every, arguments.kind)
+        known = list(_planted() if arguments.planted else corpus(stock))
+        counts, inputs = Counter(one.kind for one in known), _chosen(known, arguments.every, arguments.kind)
         seen: list[Seen] = []
         for number, one in enumerate(inputs):
             if arguments.write and seen and one.kind != seen[-1].input.kind:  # the whole takes an hour
-                page.write(seen)
+                page.write(seen, counts)
             seen.append(meet(one, folder / str(number)))
             for problem in seen[-1].problems:
                 sys.stderr.write(f"{one.kind}: {one.name}: {problem}\n{_indented(seen[-1].said)}\n")
     if arguments.write:
-        page.write(seen)
+        page.write(seen, counts)
     print(json.dumps(_document(seen)) if arguments.json else _table(seen))
     return int(any(one.problems for one in seen))
 

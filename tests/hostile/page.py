@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ulsam_deploy.device.errors import Exit
@@ -35,7 +35,7 @@ BEFORE = {
     "an output that must not be": "16 of 193, all outputs",
     "an artifact that does not behave": "0 of 24",
 }
-_HEADS = ("kind", "inputs", "right", "wrong", *(name for name, _ in ENDS), "wrong when it was added")
+_HEADS = ("kind", "in the corpus", "tried", "right", "wrong", *(name for name, _ in ENDS), "wrong when it was added")
 
 
 def put(text: str, begin: str = BEGIN, end: str = END) -> None:
@@ -53,10 +53,13 @@ def put_rows(rows: Sequence[Sequence[str]], heads: Sequence[str], begin: str, en
     put("\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{below}", begin, end)
 
 
-def write(seen: Sequence[Seen]) -> None:
-    """Put a row for each kind of ``seen`` into the page, beside the rows that other kinds have there."""
+def write(seen: Sequence[Seen], known: Mapping[str, int]) -> None:
+    """Put a row for each kind of ``seen`` into the page, beside the rows that other kinds have there.
+
+    ``known``: how many inputs of each kind there are.
+    """
     kinds = dict.fromkeys(one.input.kind for one in seen)
-    rows = [_row(kind, [one for one in seen if one.input.kind == kind]) for kind in kinds]
+    rows = [_row(kind, known[kind], [one for one in seen if one.input.kind == kind]) for kind in kinds]
     machine = f"{time.strftime('%d %B %Y')}, Linux {platform.release()}, Python {platform.python_version()}."
     put_rows(rows, _HEADS, BEGIN, END, machine)
 
@@ -74,7 +77,7 @@ def _rows(lines: Iterable[str], heads: Sequence[str]) -> Iterable[tuple[str, lis
             yield cells[0], cells
 
 
-def _row(kind: str, seen: Sequence[Seen]) -> list[str]:
+def _row(kind: str, known: int, seen: Sequence[Seen]) -> list[str]:
     wrong = sum(bool(one.problems) for one in seen)
     ended = [sum(one.code in codes for one in seen) for _, codes in ENDS]
-    return [kind, *map(str, (len(seen), len(seen) - wrong, wrong, *ended)), BEFORE.get(kind, "")]
+    return [kind, *map(str, (known, len(seen), len(seen) - wrong, wrong, *ended)), BEFORE.get(kind, "")]
