@@ -17,6 +17,7 @@ import pytest
 
 from ulsam_deploy.device import share
 from ulsam_deploy.device.errors import DefectError, Exit, ExportError, UsageError
+from ulsam_deploy.device.files import scratch
 from ulsam_deploy.exporting.workers import LIVES, LocalPool, LostError, local, local_workers
 
 
@@ -75,6 +76,15 @@ def shout(text: Text) -> Text:
 def sleep(_: Number) -> Number:
     time.sleep(60)
     return Number(0)
+
+
+def half_done(mark: Text) -> Text:
+    """Work in a temporary folder, and be killed there."""
+    with scratch() as folder:
+        (folder / "half").write_text("done")
+        Path(mark.text).touch()
+        time.sleep(60)
+    return mark
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +174,18 @@ def test_no_more_workers_than_memory_allows(monkeypatch: pytest.MonkeyPatch) -> 
     assert local_workers(None, 1 << 30) == 8
     assert local_workers(None, 64 << 30) == 1
     assert local_workers(5, 3 << 30) == 5
+
+
+def test_what_a_worker_leaves_when_it_is_killed_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark = tmp_path / "mark"
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    pool = LocalPool(1)
+    pool.submit(half_done, Text(str(mark)))
+    until = time.monotonic() + 60
+    while not mark.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert list((tmp_path / "tmp").rglob("half"))
+    pool.shutdown(cancel_futures=True)
+    assert list((tmp_path / "tmp").iterdir()) == []

@@ -53,9 +53,9 @@ class Worker:
         self._limits = limits
         self._said = tempfile.TemporaryFile() if quiet else None  # noqa: SIM115 - closed in __exit__
         self._held = contextlib.ExitStack()
-        if limits.jail != "off":  # the one place where it may write
-            place = self._held.enter_context(scratch())
-            environment = {**(os.environ if environment is None else environment), "TMPDIR": str(place)}
+        # In the jail the one place where it may write; without it, what it leaves when it is killed is removed here.
+        place = self._held.enter_context(scratch())
+        environment = {**(os.environ if environment is None else environment), "TMPDIR": str(place)}
         self._line, there = Pipe()
         words = str(there.fileno()), *limits.words
         with there:
@@ -116,11 +116,13 @@ class Worker:
             one._process.wait(PATIENCE)
 
     def end(self) -> int:
-        """Kill the process and what it started; returns its exit status.
+        """Kill the process and what it started, and remove its temporary files; returns its exit status.
 
         May be called from any thread. The connection is closed by the thread that reads it, when it finds its end.
         """
-        return self._process.end()
+        code = self._process.end()
+        self._held.close()
+        return code
 
     def __enter__(self) -> Worker:
         return self
@@ -130,7 +132,6 @@ class Worker:
         self._line.close()
         if self._said:
             self._said.close()
-        self._held.close()
 
 
 def meanwhile(work: Callable[[Callable[[], bool]], None]) -> None:
