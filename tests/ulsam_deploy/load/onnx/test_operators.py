@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.errors import ExportError, UsageError
 
 onnx = pytest.importorskip("onnx")
@@ -19,7 +20,6 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 from ulsam_deploy.graph import Proof, capture  # noqa: E402
 from ulsam_deploy.load import onnx as onnx_in  # noqa: E402
-from ulsam_deploy.load.onnx import unfolding  # noqa: E402
 
 ROOT = Path(__file__).parents[4]
 IMAGE = (1, 4, 7, 6)
@@ -29,7 +29,7 @@ RANDOM = np.random.default_rng(0)
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators are tested here; a process for each file would take half a minute. test_unfolding.py is about that."""
-    monkeypatch.setattr(unfolding.job, "do", lambda function, file, *_: function(file))
+    monkeypatch.setattr(job, "do", lambda function, file, *_: function(file))
 
 
 def weights(*shape: int) -> Any:

@@ -65,7 +65,7 @@ def test_harm_ends_in_words(
 ) -> None:
     real = job.do
     monkeypatch.setattr(unfolding, "SECONDS", 3.0 if does is never_ends else 60.0)
-    monkeypatch.setattr(unfolding.job, "do", lambda function, *more: real(does, *more))
+    monkeypatch.setattr(job, "do", lambda function, *more: real(does, *more))
     assert main(["export", str(path), "--target", "onnx", "--no-cache"]) == 3
     said = capsys.readouterr().err
     assert HARM[does] in said
@@ -75,7 +75,7 @@ def test_harm_ends_in_words(
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the jail")
 def test_what_takes_over_the_checker_can_only_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = job.do
-    monkeypatch.setattr(unfolding.job, "do", lambda function, *more: real(writes, *more))
+    monkeypatch.setattr(job, "do", lambda function, *more: real(writes, *more))
     try:
         onnx_in.load(path)
     except ExportError:
@@ -99,7 +99,7 @@ def test_a_file_of_many_small_parts_is_refused_before_it_is_parsed(
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x3a" + length + nodes)
     monkeypatch.setattr(external_data, "_MOST_FIELDS", 50_000)
-    monkeypatch.setattr(unfolding.job, "do", lambda *_: pytest.fail("it was parsed"))
+    monkeypatch.setattr(job, "do", lambda *_: pytest.fail("it was parsed"))
     for read in (onnx_in.load, onnx_in.digest):
         with pytest.raises(ExportError, match="more than 50,000 fields"):
             read(path)
