@@ -11,7 +11,7 @@ import re
 import sys
 import unicodedata
 
-__all__ = ["complain", "say", "shown", "shown_lines"]
+__all__ = ["complain", "inert_json", "say", "shown", "shown_lines"]
 
 #: Joiners that some scripts need for spelling; they don't control the terminal.
 _JOINERS = frozenset("\u200c\u200d")
@@ -36,6 +36,11 @@ def say(*lines: object, error: bool = False) -> None:
     text = "".join(f"{_inert(shown(str(line)))}\n" for line in lines)
     with contextlib.suppress(OSError) if error else contextlib.nullcontext():
         (sys.stderr if error else sys.stdout).write(text)
+
+
+def inert_json(text: str) -> str:
+    """The JSON document ``text``, spelled so that no CI service reads a command in it."""
+    return _COMMAND.sub(r"\\u0023#", text)
 
 
 def complain(error: object, about: str = "error") -> None:

@@ -19,7 +19,7 @@ from ulsam_deploy.device.commands.sarif import sarif
 from ulsam_deploy.device.commands.words import print_table
 from ulsam_deploy.device.errors import ExportError, ToolError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.printing import complain, say, shown, shown_lines
+from ulsam_deploy.device.printing import complain, inert_json, say, shown, shown_lines
 
 #: A title set, a screen cleared, lines ended in six ways, a command to GitHub, text turned round, half a character.
 HOSTILE = "x\x1b]0;own\x07\x1b[2J\n::error::owned\r\x85\u2028\u2029\x0b\u202etxt.exe\u2066\ud800\x9b"
@@ -56,6 +56,9 @@ def test_a_line_stays_one_and_commands_nobody(capsys: pytest.CaptureFixture[str]
 def test_other_ci_services_get_no_commands_either(command: str) -> None:
     assert "##" not in shown_lines(f"a\n{command}")
     assert shown_lines("## a title [x], #1 and C##") == "## a title [x], #1 and C##"
+    document = json.dumps({"a": command, "b": "## [x]"})
+    assert json.loads(inert_json(document)) == json.loads(document)
+    assert inert_json(document).count("##") == 1
 
 
 def test_the_lines_of_a_tool_stay_lines() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from ulsam_deploy.device import codec
 from ulsam_deploy.device.commands.answer import Answer, Aside, Document, ErrorDocument, Table
 from ulsam_deploy.device.errors import UlsamError, UsageError
-from ulsam_deploy.device.printing import complain, say
+from ulsam_deploy.device.printing import complain, inert_json, say
 
 __all__ = ["Console", "abandon_stdout"]
 
@@ -68,7 +68,7 @@ class Console:
 
 def _document(document: Document) -> None:
     text = codec.dumps(codec.encode(document, document.schema))
-    sys.stdout.write(text.replace("##[", r"\u0023#["))  # the same JSON, in which GitHub's runner reads no command
+    sys.stdout.write(inert_json(text))
 
 
 def _show(part: str | Table) -> None:
