@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ulsam_deploy.cli import main
-from ulsam_deploy.device import plugins
+from ulsam_deploy.device import interpreters, plugins
 from ulsam_deploy.device.cache import BOARDS, cache_root
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact
@@ -56,10 +56,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_core() -> Iterator[None]:
-    """The suite runs a process a core already; building in parallel has tests of their own."""
+    """The suite runs a process a core already; building in parallel and engines elsewhere have tests of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "local_workers", lambda _asked, _memory: 1)
         patch.setattr(parallel, "ISOLATE", False)
+        patch.setattr(interpreters, "ELSEWHERE", False)
         yield
 
 

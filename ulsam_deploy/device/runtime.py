@@ -38,6 +38,9 @@ class Runtime(abc.ABC):
     target: ClassVar[str]
     #: Other names of it or of its target, besides :attr:`name` and :attr:`target`; case, ``-`` and ``_`` don't matter.
     aliases: ClassVar[tuple[str, ...]] = ()
+    #: Where a target has several engines, the installed one with the least is its engine: it is timed, shows inner
+    #: values, and runs everything. The others are interpreters, which run every artifact once as well.
+    preference: ClassVar[int] = 0
     #: Suffixes of files whose inputs and outputs :meth:`ports` can read from the file alone; empty: none.
     opens: ClassVar[tuple[str, ...]] = ()
     #: The precisions of the artifacts that it runs: all that its target's exporter makes.
