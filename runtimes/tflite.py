@@ -19,7 +19,7 @@ from ulsam_deploy.device.third_party import installed, quiet, version, words_of
 from ulsam_deploy.device.types import Availability, TensorSpec
 
 from . import advice
-from .ports import check_ports
+from .ports import Steps, check_ports
 
 _DELEGATE = "DELEGATE"
 _TENSOR_BY_TENSOR = """\
@@ -38,7 +38,7 @@ class TFLite(Runtime):
 
     name = "tflite"
     target = "tflite"
-    aliases = ("litert", "ai-edge-litert", "tensorflow-lite")
+    aliases: ClassVar[tuple[str, ...]] = ("litert", "ai-edge-litert", "tensorflow-lite")
     opens = (".tflite",)
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
     #: The package with the interpreter, and what it calls itself.
@@ -63,6 +63,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         with words_of(self.title, f"open {self.files[0].name}"), quiet():
             self._interpreter = self._open()
             self._inputs, self._outputs = _ports(self._interpreter)
+        self._steps = {name: of for name, port in {**self._inputs, **self._outputs}.items() if (of := _steps(port))}
         check_ports("input", self.inputs, _shapes(self._inputs))
         check_ports("output", self.outputs, _shapes(self._outputs))
 
@@ -73,7 +74,10 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         return opened
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """The inputs and outputs of the only signature, or of the whole graph if the file has none."""
+        """The inputs and outputs of the only signature, or of the whole graph if the file has none.
+
+        One that stores integers with a scale is float32 here: this class converts.
+        """
         return _specs(self._inputs), _specs(self._outputs)
 
     def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -94,6 +98,12 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
                 self._interpreter.set_tensor(self._inputs[name]["index"], array)
             self._interpreter.invoke()
             return {spec.name: self._interpreter.get_tensor(self._outputs[spec.name]["index"]) for spec in self.outputs}
+
+    def _encoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].encoded(array) if name in self._steps else array
+
+    def _decoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].decoded(array) if name in self._steps else array
 
     def _close(self) -> None:
         del self._interpreter
@@ -165,9 +175,17 @@ def _ports(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return inputs, outputs
 
 
+def _steps(detail: Any) -> Steps | None:
+    """How a port stores real numbers, if it does so in integers with one scale."""
+    scale, zero = detail["quantization"]
+    dtype = np.dtype(detail["dtype"])
+    return Steps(dtype.name, float(scale), int(zero)) if dtype.kind in "iu" and scale else None
+
+
 def _specs(details: Any) -> tuple[TensorSpec, ...]:
     shapes = _shapes(details)
-    return tuple(TensorSpec(name, shapes[name], np.dtype(detail["dtype"]).name) for name, detail in details.items())
+    kinds = {name: "float32" if _steps(port) else np.dtype(port["dtype"]).name for name, port in details.items()}
+    return tuple(TensorSpec(name, shapes[name], kinds[name]) for name in details)
 
 
 def _shapes(details: Any) -> dict[str, tuple[int | None, ...]]:

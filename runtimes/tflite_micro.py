@@ -6,6 +6,7 @@ not how fast. What it cannot read it takes for empty in some cases, so that ever
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +19,7 @@ from ulsam_deploy.device.third_party import installed, quiet, version, words_of
 from ulsam_deploy.device.types import Availability, TensorSpec
 
 from . import advice
-from .ports import check_ports
+from .ports import Steps, check_ports
 from .tflite import lowest_precision
 
 #: What it prints of a reason; it raises something vaguer.
@@ -56,6 +57,7 @@ outputs = {name: engine.get_output(number) for number, name in enumerate(OUTPUTS
             content = self.files[0].read_bytes()
             model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(content, 0))
             self._inputs, self._outputs = _ports(schema, model, "inputs"), _ports(schema, model, "outputs")
+            self._steps = {**_steps(schema, model, "inputs"), **_steps(schema, model, "outputs")}
             self._kinds = {_kind(schema, tensor) for tensor in model.subgraphs[0].tensors}
             self._interpreter = import_module("tflite_micro").runtime.Interpreter.from_bytes(
                 content, arena_size=_arena(model) + _COPIES * len(content)
@@ -76,6 +78,12 @@ outputs = {name: engine.get_output(number) for number, name in enumerate(OUTPUTS
             # A copy: it belongs to the interpreter's memory, which the next run overwrites.
             return {s.name: np.array(self._interpreter.get_output(numbers[s.name])) for s in self.outputs}
 
+    def _encoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].encoded(array) if name in self._steps else array
+
+    def _decoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].decoded(array) if name in self._steps else array
+
     def _close(self) -> None:
         del self._interpreter
 
@@ -89,17 +97,32 @@ def _kind(schema: Any, tensor: Any) -> str:
     return next((name.lower() for name, number in vars(schema.TensorType).items() if number == tensor.type), "unknown")
 
 
-def _ports(schema: Any, model: Any, kind: str) -> tuple[TensorSpec, ...]:
-    """The ``inputs`` or ``outputs`` in the order of the graph, by which the interpreter numbers them."""
-    graph, signatures = model.subgraphs[0], model.signatureDefs or ()
-    named = getattr(signatures[0], kind) if len(signatures) == 1 else ()
-    names = {port.tensorIndex: port.name.decode() for port in named}
-    found = []
+def _named(model: Any, kind: str) -> Iterator[tuple[str, Any]]:
+    """Name and tensor of the ``inputs`` or ``outputs`` in the order of the graph, by which the interpreter counts."""
+    graph, signatures = model.subgraphs[0], list(model.signatureDefs or [])
+    ports = getattr(signatures[0], kind) if len(signatures) == 1 else ()
+    names = {port.tensorIndex: port.name.decode() for port in ports}
     for index in getattr(graph, kind):
         tensor = graph.tensors[index]
+        yield names.get(index, tensor.name.decode()), tensor
+
+
+def _steps(schema: Any, model: Any, kind: str) -> dict[str, Steps]:
+    """How those ports store real numbers that do so in integers with one scale."""
+    found = {}
+    for name, tensor in _named(model, kind):
+        stored, scales = tensor.quantization, getattr(tensor.quantization, "scale", None)
+        if stored is not None and scales is not None and len(scales) == 1 and "int" in _kind(schema, tensor):
+            found[name] = Steps(_kind(schema, tensor), float(scales[0]), int(stored.zeroPoint[0]))
+    return found
+
+
+def _ports(schema: Any, model: Any, kind: str) -> tuple[TensorSpec, ...]:
+    steps, found = _steps(schema, model, kind), []
+    for name, tensor in _named(model, kind):
         sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
         shape = tuple(None if size < 0 else int(size) for size in sizes)
-        found.append(TensorSpec(names.get(index, tensor.name.decode()), shape, _kind(schema, tensor)))
+        found.append(TensorSpec(name, shape, "float32" if name in steps else _kind(schema, tensor)))
     return tuple(found)
 
 

@@ -23,6 +23,7 @@ from ulsam_deploy.device.findings import EngineFacts, ReasonKind, Verdict
 from ulsam_deploy.device.interpreters import in_a_process, with_interpreters
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import Runtime
+from ulsam_deploy.device.third_party import installed
 from ulsam_deploy.device.types import Availability, EvidenceLevel
 from ulsam_deploy.exporters.tflite import exporter as tflite_exporter
 from ulsam_deploy.exporters.tflite import model as tflite_model
@@ -32,6 +33,12 @@ MICRO, OLD = "tflite-micro", "tflite-runtime"
 PYTHON = "ULSAM_DEPLOY_PYTHON_TFLITE_RUNTIME"
 needs_micro = pytest.mark.skipif(find_spec("tflite_micro") is None, reason="needs tflite-micro: pip install '.[tflm]'")
 needs_old = pytest.mark.skipif(PYTHON not in os.environ, reason="needs tflite-runtime: 'make test-interpreters' has it")
+
+
+@pytest.fixture(autouse=True)
+def as_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the suite leaves it out."""
+    monkeypatch.setattr(plugins.load(plugins.RUNTIMES, MICRO), "available", lambda: installed("tflite_micro"))
 
 
 def outside(content: bytes, least: int = 256) -> bytes:
@@ -189,13 +196,6 @@ def test_an_interpreter_may_be_in_another_environment_and_may_crash_there(
     monkeypatch.setenv(variable, str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="which is no program"):
         judged(one, one.files[0])
-
-
-@needs_micro
-def test_each_has_a_process_of_its_own(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interpreters, "ELSEWHERE", True)
-    one = made("tflite", 1)
-    assert row_of(judged(one, one.files[0]), MICRO).verdict is Verdict.PASS
 
 
 def test_probes_are_taken_from_all_over_in_whole_batches(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Case:
         found = self.guarded.run(*ports, self.feed(inputs), without)
         return {name: found.arrays[port.name] for name, port in self.outputs.items()}, found.facts
 
-    def run_in(self, engine: type[Runtime], inputs: ArrayMap) -> tuple[ArrayMap, EngineFacts]:
+    def run_in(self, engine: type[Runtime], inputs: ArrayMap) -> tuple[dict[str, Array], EngineFacts]:
         """As :meth:`run`, in another ``engine`` of the artifact's target."""
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
         arrays, facts = in_a_process(self.files, *ports, self.guarded.limits)(engine, self.feed(inputs))

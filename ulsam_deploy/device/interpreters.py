@@ -29,12 +29,10 @@ from ulsam_deploy.device.proven import TWICE, as_recorded, concluded
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import EvidenceLevel, TensorSpec
 
-__all__ = ["ELSEWHERE", "MOST", "Given", "Opening", "Run", "given", "in_a_process", "python_of", "with_interpreters"]
+__all__ = ["MOST", "Given", "Opening", "Run", "given", "in_a_process", "python_of", "with_interpreters"]
 
 #: How many probes the other interpreters run at most: reference kernels take a second each for a large network.
 MOST = 64
-#: Whether each has a process of its own, as it must where it may crash; tests save that time.
-ELSEWHERE = True
 
 #: The outputs of the artifact in an engine, (P, ...) by the golden set's names, and the engine's facts.
 Run = Callable[[type[Runtime], ArrayMap], tuple[ArrayMap, EngineFacts]]
@@ -85,10 +83,8 @@ def in_a_process(
     def run(engine: type[Runtime], feed: ArrayMap) -> tuple[ArrayMap, EngineFacts]:
         absolute = tuple(path.absolute() for path in files)
         asked = Opening(f"{engine.__module__}:{engine.__name__}", absolute, tuple(inputs), tuple(outputs), feed)
-        abroad = python_of(engine)
-        if not ELSEWHERE and not abroad:
-            return _told(given(asked))
-        return _told(job.do(given, asked, limits, f"{engine.name} on {files[0].name}", abroad))
+        found = job.do(given, asked, limits, f"{engine.name} on {files[0].name}", python_of(engine))
+        return found.arrays, found.facts
 
     return run
 
@@ -106,10 +102,6 @@ def python_of(engine: type[Runtime]) -> str:
     if named and shutil.which(named) is None:
         raise UsageError(f"{variable} names '{named}', which is no program", expected="the Python of an environment")
     return named
-
-
-def _told(found: Given) -> tuple[ArrayMap, EngineFacts]:
-    return found.arrays, found.facts
 
 
 def with_interpreters(
