@@ -7,9 +7,11 @@ SIGN := .venv-sign
 SIGN_READY := $(SIGN)/.ready
 NCNN := .venv-ncnn
 NCNN_READY := $(NCNN)/.ready
+OLD_TFLITE := .venv-tflite-runtime
+OLD_TFLITE_READY := $(OLD_TFLITE)/.ready
 REFERENCE := models/cluttered_digits.pt
 
-.PHONY: demo test test-long test-ncnn test-programs test-slow test-search test-trt test-browser test-docs test-arm test-recipes hostile fuzz coverage mutants figures \
+.PHONY: demo test test-long test-ncnn test-interpreters test-programs test-slow test-search test-trt test-browser test-docs test-arm test-recipes hostile fuzz coverage mutants figures \
 	docs gpu track check clean
 
 demo: $(READY)
@@ -36,6 +38,10 @@ test-slow: $(READY) $(SIGN_READY)
 # The target that isn't part of "all", in an environment of its own.
 test-ncnn: $(NCNN_READY)
 	$(NCNN)/bin/python -m pytest -n auto --dist loadfile -m "ncnn and not slow" tests/exporters
+
+# One .tflite in every interpreter, tflite-runtime among them, which needs NumPy 1 and so an environment of its own.
+test-interpreters: $(READY) $(OLD_TFLITE_READY)
+	ULSAM_DEPLOY_PYTHON_TFLITE_RUNTIME=$(abspath $(OLD_TFLITE)/bin/python) $(BIN)/pytest tests/runtimes/test_interpreters.py
 
 # Searches (auto, tune), targets in parallel, low precision through the whole pipeline.
 test-search: $(READY)
@@ -141,5 +147,12 @@ $(NCNN_READY): $(READY)
 	$(BIN)/python -m pip --python $(NCNN)/bin/python install --quiet --constraint constraints.txt --editable '.[ncnn]'
 	touch $@
 
+# tflite-runtime has wheels up to Python 3.11. Nothing of this project is installed there.
+$(OLD_TFLITE_READY): Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 12) and "tflite-runtime needs Python 3.10 or 3.11; set PYTHON=...")'
+	test -x $(OLD_TFLITE)/bin/python || $(PYTHON) -m venv $(OLD_TFLITE)
+	$(OLD_TFLITE)/bin/python -m pip install --quiet tflite-runtime==2.14.0 numpy==1.26.4
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SIGN) $(NCNN) build *.egg-info .mypy_cache .pytest_cache .ruff_cache *.bundle models/*.bundle
+	rm -rf $(VENV) $(SIGN) $(NCNN) $(OLD_TFLITE) build *.egg-info .mypy_cache .pytest_cache .ruff_cache *.bundle models/*.bundle

@@ -28,10 +28,10 @@ from ulsam_deploy.device import plugins
 from ulsam_deploy.device.accuracy.statistics import wilson
 from ulsam_deploy.device.bench.intervals import log_times, paired
 from ulsam_deploy.device.bench.measure import measure
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.third_party import load_openvino, quiet
 from ulsam_deploy.device.types import Artifact, Calibration
-from ulsam_deploy.device.verify import runtime_for
 from ulsam_deploy.graph import Program, capture, fuse_attention, lower
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.graph.rounding import rounded_weights

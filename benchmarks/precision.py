@@ -26,10 +26,10 @@ from ulsam_deploy.device.bench.intervals import Interval, log_times, paired
 from ulsam_deploy.device.bench.measure import measure
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.device.commands.words import size, table
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.verify import runtime_for
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.pipeline import export
 from ulsam_deploy.models.digits import cluttered_digits

@@ -65,6 +65,23 @@ def tflite(on: Here | None = None) -> str:
     return "take Python 3.11, or a 64-bit system: tflite-runtime has no 32-bit wheels for a newer Python"
 
 
+def tflite_runtime(on: Here | None = None) -> str:
+    """How to have LiteRT's predecessor: beside NumPy 1, and so not beside the tools that export."""
+    if (on or here()).python > TFLITE_RUNTIME_PYTHON:
+        return "verify with Python 3.11 as well: tflite-runtime has no wheels for a newer one"
+    return (
+        "pip install tflite-runtime 'numpy<2' in an environment of its own, and name its Python in "
+        "ULSAM_DEPLOY_PYTHON_TFLITE_RUNTIME"
+    )
+
+
+def tflite_micro(machine: str = "") -> str:
+    """How to install TFLite Micro's interpreter on a ``machine``; default: on this one."""
+    if (machine or platform.machine()) != "x86_64":
+        return "verify on x86-64 as well: tflite-micro has no wheels for anything else"
+    return "pip install tflite-micro"
+
+
 def tensorrt(on: Here | None = None) -> str:
     """How to install TensorRT's Python module on a machine with a GPU; a Jetson has it from JetPack, not from pip."""
     if (on or here()).jetson:

@@ -3,10 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+
+from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.types import TensorSpec
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How a port stores real numbers as integers: ``real = (stored - zero) * scale``."""
+
+    dtype: str
+    scale: float
+    zero: int
+
+    def encoded(self, array: Array) -> Array:
+        """``array`` rounded to the nearest steps; what is beyond the range becomes its end."""
+        ends = np.iinfo(self.dtype)
+        steps = np.rint(np.asarray(array, np.float64) / self.scale) + self.zero
+        return np.ascontiguousarray(np.clip(steps, ends.min, ends.max).astype(self.dtype))
+
+    def decoded(self, array: Array) -> Array:
+        """The real numbers, in float32."""
+        return np.asarray((array.astype(np.float64) - self.zero) * self.scale, np.float32)
 
 
 def check_ports(kind: str, specs: Iterable[TensorSpec], found: Mapping[str, Sequence[int | None]]) -> None:

@@ -1,12 +1,14 @@
-"""Engine ``tflite``: LiteRT, or the older tflite-runtime. Device-safe: standard library, numpy and one of the two."""
+"""Engines ``tflite`` and ``tflite-runtime``: LiteRT and its predecessor. Device-safe: standard library, numpy and it.
+
+Both packages have the same ``Interpreter``; 32-bit ARM has only the older one.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -17,16 +19,7 @@ from ulsam_deploy.device.third_party import installed, quiet, version, words_of
 from ulsam_deploy.device.types import Availability, TensorSpec
 
 from . import advice
-from .ports import check_ports
-
-#: Packages with the same ``Interpreter``, best first; 32-bit ARM has only tflite-runtime.
-PACKAGES = ("ai_edge_litert", "tflite_runtime")
-
-
-def package() -> str:
-    """The first installed package of :data:`PACKAGES`; the first of the list if none is."""
-    return next((name for name in PACKAGES if find_spec(name) is not None), PACKAGES[0])
-
+from .ports import Steps, check_ports
 
 _DELEGATE = "DELEGATE"
 _TENSOR_BY_TENSOR = """\
@@ -45,9 +38,12 @@ class TFLite(Runtime):
 
     name = "tflite"
     target = "tflite"
-    aliases = ("litert", "ai-edge-litert", "tensorflow-lite")
+    aliases: ClassVar[tuple[str, ...]] = ("litert", "ai-edge-litert", "tensorflow-lite")
     opens = (".tflite",)
     precisions = ("fp32", "fp16", "int8", "int8-dynamic")
+    #: The package with the interpreter, and what it calls itself.
+    package: ClassVar[str] = "ai_edge_litert"
+    title: ClassVar[str] = "LiteRT"
     script = """\
 from ai_edge_litert.interpreter import Interpreter
 outputs = Interpreter(PATH).get_signature_runner()(**inputs)
@@ -56,34 +52,37 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
     @classmethod
     def script_for(cls, facts: EngineFacts) -> str:
         """A script that uses the signature, which nearly every file has; otherwise one that sets each tensor."""
-        return cls.script if facts.details.get("signature") else _TENSOR_BY_TENSOR
+        return cls.script if facts.details.get("signature") else _TENSOR_BY_TENSOR.replace(TFLite.package, cls.package)
 
     @classmethod
     def available(cls) -> Availability:
-        """Whether ai-edge-litert or tflite-runtime is installed."""
-        return installed(package(), todo=advice.tflite())
+        """Whether ai-edge-litert is installed."""
+        return installed(cls.package, todo=advice.tflite())
 
     def _load(self) -> None:
-        self._package = package()
-        with words_of("LiteRT", f"open {self.files[0].name}"), quiet():
+        with words_of(self.title, f"open {self.files[0].name}"), quiet():
             self._interpreter = self._open()
             self._inputs, self._outputs = _ports(self._interpreter)
+        self._steps = {name: of for name, port in {**self._inputs, **self._outputs}.items() if (of := _steps(port))}
         check_ports("input", self.inputs, _shapes(self._inputs))
         check_ports("output", self.outputs, _shapes(self._outputs))
 
     def _open(self, **options: object) -> Any:
-        interpreter = import_module(f"{self._package}.interpreter").Interpreter
+        interpreter = import_module(f"{self.package}.interpreter").Interpreter
         opened = interpreter(os.fspath(self.files[0]), num_threads=self.threads, **options)
         opened.allocate_tensors()
         return opened
 
     def ports(self) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """The inputs and outputs of the only signature, or of the whole graph if the file has none."""
+        """The inputs and outputs of the only signature, or of the whole graph if the file has none.
+
+        One that stores integers with a scale is float32 here: this class converts.
+        """
         return _specs(self._inputs), _specs(self._outputs)
 
     def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        plain = import_module(f"{self._package}.interpreter").OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        with words_of("LiteRT", "run the model with all of its values kept"), quiet():
+        plain = import_module(f"{self.package}.interpreter").OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        with words_of(self.title, "run the model with all of its values kept"), quiet():
             opened = self._open(experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
             for name, array in inputs.items():
                 opened.set_tensor(self._inputs[name]["index"], array)
@@ -94,11 +93,17 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        with words_of("LiteRT", "run the model"):
+        with words_of(self.title, "run the model"):
             for name, array in inputs.items():
                 self._interpreter.set_tensor(self._inputs[name]["index"], array)
             self._interpreter.invoke()
             return {spec.name: self._interpreter.get_tensor(self._outputs[spec.name]["index"]) for spec in self.outputs}
+
+    def _encoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].encoded(array) if name in self._steps else array
+
+    def _decoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].decoded(array) if name in self._steps else array
 
     def _close(self) -> None:
         del self._interpreter
@@ -114,16 +119,37 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
         operators = self._interpreter._get_ops_details()
         read = [{kinds.get(int(index), "") for index in op["inputs"]} for op in operators if op["op_name"] != _DELEGATE]
         return EngineFacts(
-            engine="LiteRT" if self._package == "ai_edge_litert" else "TensorFlow Lite",
-            version=version(self._package),
+            engine=self.title,
+            version=version(self.package),
             threads=self.threads or 1,
-            precision=_precision(set(kinds.values())),
-            layer_precisions=dict(sorted(Counter(map(_precision, read)).items())),
+            precision=lowest_precision(set(kinds.values())),
+            layer_precisions=dict(sorted(Counter(map(lowest_precision, read)).items())),
             details={
                 "signature": _has_signature(self._interpreter),
                 "delegated": any(op["op_name"] == _DELEGATE for op in operators),
             },
         )
+
+
+class TFLiteRuntime(TFLite):
+    """The interpreter of 2023, which many boards still have, and the only one of 32-bit ARM."""
+
+    name = "tflite-runtime"
+    aliases = ()
+    preference = 1
+    package = "tflite_runtime"
+    title = "TensorFlow Lite"
+    script = TFLite.script.replace("ai_edge_litert", "tflite_runtime")
+
+    @classmethod
+    def available(cls) -> Availability:
+        """Whether tflite-runtime is installed, and the NumPy that it was built for."""
+        here = installed(cls.package, todo=advice.tflite_runtime())
+        if here.usable and not np.__version__.startswith("1."):
+            return Availability(
+                False, f"{here.detail} was built for NumPy 1; {np.__version__} is here", advice.tflite_runtime()
+            )
+        return here
 
 
 def _real(array: Array, detail: Any) -> Array:
@@ -149,9 +175,17 @@ def _ports(interpreter: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return inputs, outputs
 
 
+def _steps(detail: Any) -> Steps | None:
+    """How a port stores real numbers, if it does so in integers with one scale."""
+    scale, zero = detail["quantization"]
+    dtype = np.dtype(detail["dtype"])
+    return Steps(dtype.name, float(scale), int(zero)) if dtype.kind in "iu" and scale else None
+
+
 def _specs(details: Any) -> tuple[TensorSpec, ...]:
     shapes = _shapes(details)
-    return tuple(TensorSpec(name, shapes[name], np.dtype(detail["dtype"]).name) for name, detail in details.items())
+    kinds = {name: "float32" if _steps(port) else np.dtype(port["dtype"]).name for name, port in details.items()}
+    return tuple(TensorSpec(name, shapes[name], kinds[name]) for name in details)
 
 
 def _shapes(details: Any) -> dict[str, tuple[int | None, ...]]:
@@ -162,7 +196,7 @@ def _shapes(details: Any) -> dict[str, tuple[int | None, ...]]:
     }
 
 
-def _precision(kinds: set[str]) -> str:
+def lowest_precision(kinds: set[str]) -> str:
     """The lowest precision among ``kinds``; int32 tensors do not count, as they hold shapes and axes."""
     names = {"int8": "int8", "float16": "fp16", "float32": "fp32"}
     return next((name for kind, name in names.items() if kind in kinds), "unknown")

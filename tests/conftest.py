@@ -18,7 +18,7 @@ from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.cache import BOARDS, cache_root
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Artifact
+from ulsam_deploy.device.types import Artifact, Availability
 from ulsam_deploy.exporting import parallel
 from ulsam_deploy.graph.interfaces import ExportRequest
 
@@ -56,10 +56,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_core() -> Iterator[None]:
-    """The suite runs a process a core already; building in parallel has tests of their own."""
+    """The suite runs a process a core already; what is parallel, or elsewhere, has tests of its own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parallel, "local_workers", lambda _asked, _memory: 1)
         patch.setattr(parallel, "ISOLATE", False)
+        micro = plugins.load(plugins.RUNTIMES, "tflite-micro")
+        patch.setattr(micro, "available", lambda: Availability(False, "left out: tests/runtimes/test_interpreters.py"))
         yield
 
 

@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[1]
 WINGS = ("models", "exporters", "runtimes")
 #: What a command uses where it is installed, and a runtime's own engine: imported when it is used, not before.
 OPTIONAL = {"PIL", "rich", "tomli"}
-ENGINES = {"onnxruntime", "openvino", "ai_edge_litert", "tflite_runtime", "tensorrt", "tensorrt_rtx", "onnx", "ncnn"}
+TFLITE = {"ai_edge_litert", "tflite_micro", "tflite_runtime"}
+ENGINES = {"onnxruntime", "openvino", *TFLITE, "tensorrt", "tensorrt_rtx", "onnx", "ncnn"}
 
 
 def modules(*places: str) -> list[Path]:

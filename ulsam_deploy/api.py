@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ulsam_deploy.device import verify as evidence
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bundle import Bundle, read_bundle
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import CheckFailedError, ExportError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import ReplayDepth
 from ulsam_deploy.device.preprocessing import Preprocessing
@@ -262,7 +263,7 @@ def open(bundle: Bundle | PathLike, target: str, *, threads: int | None = None, 
     opened = _opened(bundle)
     opened.verify_integrity()
     record = opened.artifact(target)
-    engine = evidence.runtime_for(record.target)
+    engine = runtime_for(record.target)
     files = opened.files(record)
     return Session(engine(files, record.inputs, record.outputs, threads=threads, provider=provider))
 

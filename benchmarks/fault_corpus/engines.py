@@ -14,11 +14,11 @@ import onnx
 import torch
 from torch import nn
 
+from ulsam_deploy.device.engines import produce
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.third_party import load_openvino, quiet
 from ulsam_deploy.device.types import TensorSpec
-from ulsam_deploy.device.verify import produce
 from ulsam_deploy.runtimes.onnxruntime.runtime import OnnxRuntime
 from ulsam_deploy.runtimes.openvino import OpenVino
 from ulsam_deploy.runtimes.tflite import TFLite

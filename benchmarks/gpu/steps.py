@@ -151,9 +151,9 @@ def kits() -> dict[str, str]:
 
 def tensorrt(precision: str) -> None:
     """Build a kit's engine here, check it, time it, and change a byte of it."""
+    from ulsam_deploy.device.engines import produce
     from ulsam_deploy.device.errors import RefusedError, UnavailableError
     from ulsam_deploy.device.parity import check, tolerance_of
-    from ulsam_deploy.device.verify import produce
     from ulsam_deploy.runtimes.tensorrt.runtime import TensorRT
 
     names = {name.rpartition(": ")[2]: name for name in STEPS[f"tensorrt_{precision}"]}

@@ -39,7 +39,7 @@ class Artifacts:
     def setup(self, bundle: str, target: str) -> None:
         """Open it."""
         from ulsam_deploy.device.bundle import read_bundle
-        from ulsam_deploy.device.verify import runtime_for
+        from ulsam_deploy.device.engines import runtime_for
 
         found = read_bundle(Path(bundle))
         record = found.artifact(target)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.engines import produce
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.findings import (
     AttentionState,
@@ -28,7 +29,6 @@ from ulsam_deploy.device.findings import (
 from ulsam_deploy.device.parity import Golden, check, noise_floors, tolerance_of
 from ulsam_deploy.device.parity.retention import by_ablations
 from ulsam_deploy.device.types import Artifact
-from ulsam_deploy.device.verify import produce
 from ulsam_deploy.graph.interfaces import Study
 
 from .network import ParsedNetwork, ParsedRuntime

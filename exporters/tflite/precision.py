@@ -41,7 +41,8 @@ def to_precision(
 
     ``fp16`` stores weights in float16 and computes in float32. ``int8`` has symmetric weights with one scale for each
     channel, and one range for each tensor. ``int8-dynamic``
-    has such weights, and ranges found while it runs. Inputs and outputs stay float32.
+    has such weights, with one scale for a whole FULLY_CONNECTED, and ranges found while it runs. Inputs and outputs
+    stay float32.
 
     Args:
         content: The float32 model.
@@ -138,9 +139,22 @@ def _half() -> Any:
 
 def _dynamic(plan: _Plan) -> Any:
     manager = _manager()
-    for product in PRODUCTS:
-        manager.add_dynamic_config(".*", product, 8)
+    _add_dynamic(manager, ".*")
     return _leave(manager, plan)
+
+
+def _add_dynamic(manager: Any, names: str) -> None:
+    """Have the products that match ``names`` compute in int8 with ranges found while they run.
+
+    tflite-runtime 2.14 knows no scales of channels in such a FULLY_CONNECTED and takes them for zero, without an error.
+    """
+    from ai_edge_quantizer.qtyping import QuantGranularity
+
+    for product in PRODUCTS:
+        whole = product == "FULLY_CONNECTED"
+        manager.add_dynamic_config(
+            names, product, 8, granularity=QuantGranularity.TENSORWISE if whole else QuantGranularity.CHANNELWISE
+        )
 
 
 def _static(plan: _Plan) -> Any:
@@ -149,8 +163,7 @@ def _static(plan: _Plan) -> Any:
     manager = _manager()
     manager.add_static_config(".*", TFLOperationName.ALL_SUPPORTED, 8, 8)
     if plan.giving:
-        for product in PRODUCTS:
-            manager.add_dynamic_config(_names(plan.giving), product, 8)
+        _add_dynamic(manager, _names(plan.giving))
     return _leave(manager, plan)
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import onnx
 
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.engines import produce
 from ulsam_deploy.device.findings import Retention
 from ulsam_deploy.device.parity import Golden, Inside
 from ulsam_deploy.device.parity.retention import by_ablations
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact, Calibration
-from ulsam_deploy.device.verify import produce
 from ulsam_deploy.graph import Program, capture, fuse_attention, lower, make_golden, measure_floors
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.graph.views import watched

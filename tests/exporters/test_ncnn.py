@@ -191,3 +191,13 @@ def test_another_tools_file_says_no_shape(made: Any, tmp_path: Path, small_model
     assert main(["verify", str(param), "--against", str(small_model)]) == 3
     with pytest.raises(ExportError, match=r"no \.param"):
         plugins.load(plugins.EXPORTERS, "ncnn").softmaxes(one.files[1].with_name("model.options.json"))
+
+
+def test_bench_times_it_in_turns_with_the_other_engines(small_model: Path, tmp_path: Path, capsys: Any) -> None:
+    place = str(tmp_path / "net.bundle")
+    assert main(["export", str(small_model), "--target", "ncnn,onnx", "-o", place]) == 0
+    capsys.readouterr()
+    main(["bench", place, "--profile", "quick", "--target", "ncnn,onnx", "--json"])  # a busy machine may be exit 5
+    found = json.loads(capsys.readouterr().out)
+    assert {one["target"] for one in found["measured"]} == {"ncnn", "onnx"}
+    assert len(found["comparisons"]) == 1

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.engines import produce, runtime_for
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.parity import check
-from ulsam_deploy.device.verify import produce, runtime_for
 from ulsam_deploy.graph import capture, fuse_attention, lower, make_golden, prove
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.models.ulsam import ULSAM

@@ -13,12 +13,13 @@ from tests.ulsam_deploy.handmade import make_bundle
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import verify
 from ulsam_deploy.device.bundle import Bundle, Evidence
-from ulsam_deploy.device.commands.words import plain_rows, plain_words
+from ulsam_deploy.device.commands.words import further_rows, further_words
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.findings import Agreement, AgreementBudget, OutputAgreement, PlainRun, Verdict
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.third_party import load_openvino
 from ulsam_deploy.device.types import EvidenceLevel
-from ulsam_deploy.device.verify import execute_again, runtime_for
+from ulsam_deploy.device.verify import execute_again
 
 BOTH = ("onnx", "openvino")
 
@@ -104,9 +105,9 @@ def test_its_agreement_is_told_as_well(bundle: Bundle) -> None:
     record = bundle.artifact("openvino", "fp32")
     agreement = Agreement(48, AgreementBudget(), (OutputAgreement("y", 0.0081, None, None, Verdict.PASS),))
     evidence = Evidence(EvidenceLevel.EXECUTED, plain=PlainRun("bf16", Verdict.FAIL, 59772.7, agreement))
-    (row,) = plain_rows(record, evidence)
+    (row,) = further_rows(record.target, record.files[0].path, evidence)
     assert row[1::3] == ("openvino/model.xml by the engine's defaults: bf16", "59772.70x noise", "fail")
-    (sentence,) = plain_words(record, evidence)
+    (sentence,) = further_words(f"{record.target} {record.precision}", evidence)
     assert "computes in bf16 on this machine, off by 0.0081 of the variation" in sentence
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy as np
 from ulsam_deploy.against.guard import Guarded
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.findings import EngineFacts
+from ulsam_deploy.device.interpreters import in_a_process
+from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import TensorSpec
 
 
@@ -31,6 +33,16 @@ class Case:
         ports = tuple(self.inputs.values()), tuple(self.outputs.values())
         found = self.guarded.run(*ports, self.feed(inputs), without)
         return {name: found.arrays[port.name] for name, port in self.outputs.items()}, found.facts
+
+    def run_in(self, engine: type[Runtime], inputs: ArrayMap) -> tuple[dict[str, Array], EngineFacts]:
+        """As :meth:`run`, in another ``engine`` of the artifact's target."""
+        ports = tuple(self.inputs.values()), tuple(self.outputs.values())
+        arrays, facts = in_a_process(self.files, *ports, self.guarded.limits)(engine, self.feed(inputs))
+        return {name: arrays[port.name] for name, port in self.outputs.items()}, facts
+
+    def opened_by(self, engine: type[Runtime]) -> Case:
+        """The same artifact in another ``engine``."""
+        return replace(self, guarded=replace(self.guarded, engine=engine))
 
     def values(self, inputs: ArrayMap, size: int, without: Sequence[int] = ()) -> list[dict[str, Array]]:
         """Every inner tensor of the artifact, or of such an ablation, for each batch of ``size`` rows of ``inputs``."""

@@ -17,8 +17,10 @@ from ulsam_deploy.device.agreement import measure_agreement, with_agreement
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.elsewhere.limits import Limits
-from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UnavailableError, UsageError
+from ulsam_deploy.device.engines import engines_of, runtime_for
+from ulsam_deploy.device.errors import Exit, RefusedError, UlsamError, UsageError
 from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.interpreters import with_interpreters
 from ulsam_deploy.device.parity import AttentionState, Golden, check, tolerance_of
 from ulsam_deploy.device.precisions import CALIBRATED, NO_CALIBRATION
 from ulsam_deploy.device.progress import Progress
@@ -140,8 +142,18 @@ def _judge(
     if evidence.verdict is Verdict.FAIL:
         rows = batch.stop - batch.start
         evidence = located(prepared, evidence, inputs, lambda feed: case.values(feed, rows)[0], precision, progress)
+    sound = evidence.verdict is Verdict.PASS
+    with progress.stage("interpreters") as said:
+        evidence = with_interpreters(
+            evidence, case.guarded.engine.target, prepared.golden, precision, batch.stop - batch.start, case.run_in
+        )
+        said.append(", ".join(f"{row.title} {row.verdict.value}" for row in evidence.interpreters) or "no others")
     if folder is None or evidence.verdict is Verdict.PASS:
         return evidence, False
+    if sound:  # only another interpreter shows the failure
+        failed = {row.name for row in evidence.interpreters if row.verdict is Verdict.FAIL}
+        other = next(each for each in engines_of(case.guarded.engine.target) if each.name in failed)
+        (produced, facts), case = case.run_in(other, golden.inputs), case.opened_by(other)
     found = {name: array[batch] for name, array in produced.items()}
     reproduction.write(folder, case, inputs, _truth(prepared, inputs), found, facts)
     return evidence, True
@@ -178,22 +190,19 @@ def _engine(question: Question) -> type[Runtime]:
     """The engine for this kind of file."""
     path = question.artifact
     engines: dict[str, type[Runtime]] = plugins.loaded(plugins.RUNTIMES)
-    kinds = {suffix: engine for engine in engines.values() for suffix in engine.opens}
-    engine = kinds.get(path.suffix.lower())
-    if engine is None:
+    kinds = {suffix: engine.target for engine in engines.values() for suffix in engine.opens}
+    target = kinds.get(path.suffix.lower())
+    if target is None:
         raise UsageError(f"'{path.name}' is of an unknown kind", expected=" ".join(sorted(kinds)))
     if not path.is_file():
         raise UsageError(f"there is no file '{path}'", expected="an artifact", todo="check the path")
-    if engine.native and not question.trust_native:
+    if any(engine.native for engine in engines_of(target)) and not question.trust_native:
         raise RefusedError(
             f"'{path.name}' is native code that runs when it is opened",
             expected="an engine that you built, or whose maker you trust",
             todo="say so with --trust-native",
         )
-    here = engine.available()
-    if not here.usable:
-        raise UnavailableError(f"{engine.name} cannot run here: {here.detail}", todo=here.todo)
-    return engine
+    return runtime_for(target)
 
 
 def _precision(specs: Sequence[TensorSpec]) -> str:

@@ -13,11 +13,11 @@ from pathlib import Path
 from ulsam_deploy.device import plugins
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.elsewhere.jail import noted
+from ulsam_deploy.device.engines import produce
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import TensorSpec
-from ulsam_deploy.device.verify import produce
 from ulsam_deploy.graph.interfaces import Exporter
 
 __all__ = ["Fed", "File", "Outputs", "Ports", "Softmaxes", "Values", "open_file", "run", "softmaxes", "values"]

@@ -10,12 +10,12 @@ from ulsam_deploy.device.checks import Check, artifact_checks
 from ulsam_deploy.device.commands import words
 from ulsam_deploy.device.commands.answer import Answer, Aside, Part, Table, path_text
 from ulsam_deploy.device.commands.ci import Handover
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import OURS, typed
 from ulsam_deploy.device.shortfall import Shortfall, shortfall
 from ulsam_deploy.device.types import EvidenceLevel
-from ulsam_deploy.device.verify import runtime_for
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.pipeline import Exported
 from ulsam_deploy.exporting.search import Found, Tuned
@@ -59,9 +59,16 @@ def answer(result: Exported, options: ExportOptions) -> Answer:
     text: list[Part] = []
     if bundle:
         records = bundle.manifest.artifacts
-        shown = [[words.artifact_row(r, r.evidence), *words.plain_rows(r, r.evidence)] for r in records]
+        shown = [
+            [words.artifact_row(r, r.evidence), *words.further_rows(r.target, r.files[0].path, r.evidence)]
+            for r in records
+        ]
         text.append(Table(words.ARTIFACT_COLUMNS, [row for rows in shown for row in rows]))
-        text += [sentence for record in records for sentence in words.plain_words(record, record.evidence)]
+        text += [
+            sentence
+            for record in records
+            for sentence in words.further_words(f"{record.target} {record.precision}", record.evidence)
+        ]
         text += [f"{record.target}: {reason}" for record in records for reason in record.evidence.reasons]
     for outcome in result.outcomes:
         text += _search(outcome.target, outcome.found) if outcome.found else []

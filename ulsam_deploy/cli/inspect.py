@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> Answer:
 def _bundle(path: Path) -> Answer:
     from ulsam_deploy.cli.documents import InspectBundleDocument
     from ulsam_deploy.device.bundle import read_bundle
-    from ulsam_deploy.device.commands.words import ARTIFACT_COLUMNS, artifact_row, plain_rows
+    from ulsam_deploy.device.commands.words import ARTIFACT_COLUMNS, artifact_row, further_rows
 
     bundle = read_bundle(path)
     bundle.verify_integrity()
@@ -59,7 +59,9 @@ def _bundle(path: Path) -> Answer:
     if card.blocks:
         rows = [(b.path, str(b.channels), str(b.subspaces), f"{b.height}x{b.width}") for b in card.blocks]
         text += ["", Table(("ULSAM block", "channels", "subspaces", "map"), rows)]
-    shown = [[artifact_row(a, a.evidence), *plain_rows(a, a.evidence)] for a in manifest.artifacts]
+    shown = [
+        [artifact_row(a, a.evidence), *further_rows(a.target, a.files[0].path, a.evidence)] for a in manifest.artifacts
+    ]
     text += ["", Table(ARTIFACT_COLUMNS, [row for rows in shown for row in rows])]
     reasons = [(artifact, reason) for artifact in manifest.artifacts for reason in artifact.evidence.reasons]
     text += [f"{one.target} {one.precision}: {why}" for one, why in reasons if why.kind in _AGREEMENT]

@@ -79,7 +79,10 @@ def _tell(told: Handover, found: Foreign, arguments: argparse.Namespace) -> None
 
 
 def _text(told: Handover, found: Foreign, question: Question) -> list[Part]:
-    text: list[Part] = [Table(told.columns, told.rows)]
+    file = found.case.files[0].name
+    rows = [*told.rows, *words.further_rows(found.target, file, found.evidence)]
+    text: list[Part] = [Table(told.columns, rows)]
+    text += words.further_words(found.target, found.evidence)
     text += [f"{found.target}: {reason}" for reason in found.evidence.reasons]
     text += [f"note: {note}" for note in found.notes]
     text += ["", f"Proven: {told.sentence}"]

@@ -26,6 +26,7 @@ from ulsam_deploy.device.bench.turns import Plan, TimedSubject, take_turns
 from ulsam_deploy.device.bench.watch import worst
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle
 from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import UlsamError, UnavailableError, UsageError, combine
 from ulsam_deploy.device.findings import Verdict
 from ulsam_deploy.device.invocation import command
@@ -34,7 +35,7 @@ from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import check_array
 from ulsam_deploy.device.this_machine import proof
 from ulsam_deploy.device.types import TensorSpec
-from ulsam_deploy.device.verify import bounds, check_provider, execute_elsewhere, provider_of, runtime_for
+from ulsam_deploy.device.verify import bounds, check_provider, execute_elsewhere, provider_of
 
 __all__ = ["Benched", "Wanted", "bench_bundles", "compared"]
 

@@ -16,13 +16,13 @@ import numpy as np
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.bundle import ArtifactRecord, Manifest
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import RefusedError, UlsamError, UnavailableError
 from ulsam_deploy.device.findings import Step, check_steps
 from ulsam_deploy.device.npz import DAMAGE, read_arrays, write_arrays
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import EvidenceLevel
-from ulsam_deploy.device.verify import runtime_for
 
 MAPS = "maps.npz"
 _SCHEMA = "ulsam-deploy/maps/1"

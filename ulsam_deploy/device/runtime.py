@@ -38,6 +38,9 @@ class Runtime(abc.ABC):
     target: ClassVar[str]
     #: Other names of it or of its target, besides :attr:`name` and :attr:`target`; case, ``-`` and ``_`` don't matter.
     aliases: ClassVar[tuple[str, ...]] = ()
+    #: Where a target has several engines, the installed one with the least is its engine: it is timed, shows inner
+    #: values, and runs everything. The others are interpreters, which run every artifact once as well.
+    preference: ClassVar[int] = 0
     #: Suffixes of files whose inputs and outputs :meth:`ports` can read from the file alone; empty: none.
     opens: ClassVar[tuple[str, ...]] = ()
     #: The precisions of the artifacts that it runs: all that its target's exporter makes.
@@ -118,6 +121,14 @@ class Runtime(abc.ABC):
     def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:  # noqa: ARG002
         raise UnavailableError(f"{self.name} cannot show the values inside an artifact")
 
+    def _encoded(self, name: str, array: Array) -> Array:  # noqa: ARG002
+        """The real numbers of input ``name`` as the artifact stores them, where it takes integers with a scale."""
+        return array
+
+    def _decoded(self, name: str, array: Array) -> Array:  # noqa: ARG002
+        """The reverse for output ``name``."""
+        return array
+
     def __enter__(self) -> Runtime:
         self._load()
         return self
@@ -128,7 +139,7 @@ class Runtime(abc.ABC):
     def run(self, inputs: ArrayMap) -> dict[str, Array]:
         """Run one batch, by name, in PyTorch's layout; raises :class:`UsageError` on a wrong name, shape or dtype."""
         produced = self._run(self._ready(inputs))
-        return {spec.name: _from_artifact(spec, produced[spec.name]) for spec in self.outputs}
+        return {spec.name: self._decoded(spec.name, _from_artifact(spec, produced[spec.name])) for spec in self.outputs}
 
     def prepared(self, inputs: ArrayMap) -> Callable[[], object]:
         """A call of the engine alone on ``inputs``, for timing: checks and layout conversion are done beforehand."""
@@ -137,6 +148,7 @@ class Runtime(abc.ABC):
     def _ready(self, inputs: ArrayMap) -> dict[str, Array]:
         """``inputs`` checked, and in the artifact's own layout."""
         ready = {spec.name: to_artifact(spec, check_array(spec, inputs)) for spec in self.inputs}
+        ready = {name: self._encoded(name, array) for name, array in ready.items()}
         surplus = set(inputs) - set(ready)
         if surplus:
             word = min(surplus)

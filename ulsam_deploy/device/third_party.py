@@ -85,12 +85,12 @@ class words_of:  # noqa: N801 - a context manager; a class because it is in the 
 
 
 @contextlib.contextmanager
-def quiet(*ignored: str) -> Iterator[None]:
+def quiet(*ignored: str, telling: str = "error") -> Iterator[None]:
     """Suppress a tool's output to stdout and stderr, also from native code, and Python warnings that match ``ignored``.
 
     ``ignored`` are regular expressions for the start of a warning's message. The output is discarded unless the block
-    fails: then its lines about errors are added to the exception's text, because native tools often print the reason
-    and raise something vague. Use it inside :func:`words_of`.
+    fails: then its lines that match ``telling`` are added to the exception's text, because native tools often print the
+    reason and raise something vague. Use it inside :func:`words_of`.
     """
     with tempfile.TemporaryFile() as log, warnings.catch_warnings():
         for message in ignored:
@@ -102,7 +102,7 @@ def quiet(*ignored: str) -> Iterator[None]:
             raise
         except Exception as error:
             log.seek(0)
-            said = [line for line in log.read().decode(errors="replace").splitlines() if "error" in line.lower()]
+            said = [line for line in log.read().decode(errors="replace").splitlines() if re.search(telling, line, re.I)]
             raise RuntimeError("\n".join([str(error) or type(error).__name__, *said])) from error
 
 

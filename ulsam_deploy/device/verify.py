@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,52 +19,18 @@ from ulsam_deploy.device.bundle.judged import CODES
 from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.engines import batches_of, produce, runtime_for
 from ulsam_deploy.device.errors import Exit, UlsamError, UnavailableError, UsageError
 from ulsam_deploy.device.findings import AgreementBudget, Latency, PlainRun
-from ulsam_deploy.device.invocation import command
+from ulsam_deploy.device.interpreters import in_a_process, with_interpreters
 from ulsam_deploy.device.parity import Golden, Reading, check, tolerance_of
 from ulsam_deploy.device.proven import as_recorded
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.this_machine import proof
-from ulsam_deploy.device.types import Availability, EvidenceLevel, TensorSpec
+from ulsam_deploy.device.types import EvidenceLevel, TensorSpec
 
 #: How many points of a latency distribution are stored, from the fastest run to the slowest.
 QUANTILES = 41
-
-
-def runtime_for(target: str) -> type[Runtime]:
-    """The engine that runs artifacts of ``target``; raises :class:`UnavailableError` when it cannot run here."""
-    reasons: list[Availability] = []
-    engines: dict[str, type[Runtime]] = plugins.loaded(plugins.RUNTIMES)
-    for engine in engines.values():
-        if engine.target == target:
-            here = engine.available()
-            if here.usable:
-                return engine
-            reasons.append(here)
-    raise UnavailableError(
-        f"no engine here can run '{target}' artifacts" + (f": {reasons[0].detail}" if reasons else ""),
-        todo=reasons[0].todo if reasons and reasons[0].todo else f"to see what can run here: {command('doctor')}",
-    )
-
-
-def produce(runtime: Runtime, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The outputs of ``runtime`` on ``inputs``, both ``(P, ...)`` by name; a dynamic batch is run in several sizes."""
-    count = len(next(iter(inputs.values())))
-    parts = [
-        runtime.run({spec.name: inputs[spec.name][chosen] for spec in runtime.inputs})
-        for chosen in _slices(count, runtime.inputs[0].shape[0])
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _slices(count: int, batch: int | None) -> Iterator[slice]:
-    sizes = [batch] if batch else [1, 3, 4]
-    start = turn = 0
-    while start < count:
-        size = sizes[turn % len(sizes)]
-        yield slice(start, start + size)
-        start, turn = start + size, turn + 1
 
 
 def label(target: str, precision: str) -> str:
@@ -140,7 +106,7 @@ def worst_batch(evidence: Evidence, golden: Golden, size: int | None) -> slice:
     outputs = evidence.parity.outputs if evidence.parity else ()
     errors = {found.probe: math.inf if found.error is None else found.error for found in outputs if found.probe}
     worst = golden.probes.index(max(errors, key=errors.__getitem__)) if errors else 0
-    return next(chosen for chosen in _slices(len(golden.probes), size) if worst < chosen.stop)
+    return next(chosen for chosen in batches_of(len(golden.probes), size) if worst < chosen.stop)
 
 
 @dataclass(frozen=True)
@@ -188,7 +154,11 @@ def _verify(
     if golden is None:
         return Checked(record, None, UnavailableError("the bundle has no golden set", todo="export it again"))
     try:
-        return Checked(record, measured(execute_elsewhere(bundle, record, limits, provider=provider), here))
+        evidence = execute_elsewhere(bundle, record, limits, provider=provider)
+        run = in_a_process(bundle.files(record), record.inputs, record.outputs, limits)
+        batch = record.inputs[0].shape[0]
+        evidence = with_interpreters(evidence, record.target, golden, record.precision, batch, run)
+        return Checked(record, measured(evidence, here))
     except UlsamError as error:
         return Checked(record, None, error)
 

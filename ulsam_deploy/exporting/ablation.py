@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.engines import produce, runtime_for
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.parity import Inside, Reading
 from ulsam_deploy.device.parity.sketch import compact
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact
-from ulsam_deploy.device.verify import produce, runtime_for
 from ulsam_deploy.exporting import identity
 from ulsam_deploy.exporting.prepare import Prepared
 from ulsam_deploy.graph.interfaces import Exporter

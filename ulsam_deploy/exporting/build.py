@@ -14,15 +14,18 @@ from ulsam_deploy.device import codec
 from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.bundle import Evidence
 from ulsam_deploy.device.cache import key
+from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.ending import defect, in_words
+from ulsam_deploy.device.engines import engines_of, runtime_for
 from ulsam_deploy.device.errors import UlsamError, UnavailableError
 from ulsam_deploy.device.findings import AttentionState, CalibrationSet, Reason, ReasonKind, ReplayDepth, Verdict
+from ulsam_deploy.device.interpreters import in_a_process, python_of, with_interpreters
 from ulsam_deploy.device.npz import read_arrays, write_arrays
 from ulsam_deploy.device.parity import Reading
 from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Artifact, EvidenceLevel
-from ulsam_deploy.device.verify import execute, latency, runtime_for, with_plain_run, worst_batch
+from ulsam_deploy.device.verify import execute, latency, with_plain_run, worst_batch
 from ulsam_deploy.exporting.ablation import Ablations, ablate, opened
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
 from ulsam_deploy.exporting.prepare import Prepared
@@ -149,7 +152,7 @@ def stopped(error: Exception, request: ArtifactRequest) -> UlsamError:
 
 
 def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Progress) -> BuiltArtifact:
-    """Add to ``built`` the time of one call, if an engine ran it, and to a failure the first module that differs.
+    """Add to ``built`` the time of one call, if an engine ran it, what others make of it, and where a failure begins.
 
     This is not part of :func:`build`, which may run in parallel with others: times are taken while nothing else runs.
     """
@@ -166,6 +169,10 @@ def finish(prepared: Prepared, built: BuiltArtifact, folder: Path, progress: Pro
             batch = worst_batch(evidence, golden, artifact.inputs[0].shape[0])
             feed = {name: array[batch] for name, array in golden.inputs.items()}
             evidence = located(prepared, evidence, feed, runtime.values, artifact.precision, progress)
+    elsewhere = in_a_process(files, *ports, Limits())
+    evidence = with_interpreters(
+        evidence, artifact.target, prepared.golden, artifact.precision, artifact.inputs[0].shape[0], elsewhere
+    )
     return dataclasses.replace(built, evidence=evidence)
 
 
@@ -295,9 +302,6 @@ def load(folder: Path) -> BuiltArtifact:
 
 
 def _engine(exporter: Exporter) -> str:
-    """The engine and machine of the evidence; part of the key, because evidence holds for these only."""
-    try:
-        engine = runtime_for(exporter.target).available().detail
-    except UnavailableError:
-        engine = "none"
-    return f"{engine} on {platform.machine()} {platform.processor()} {platform.system()}"
+    """The engines and machine of the evidence; part of the key, because evidence holds for these only."""
+    engines = [f"{python_of(engine)} {engine.available().detail}" for engine in engines_of(exporter.target)]
+    return f"{engines} on {platform.machine()} {platform.processor()} {platform.system()}"

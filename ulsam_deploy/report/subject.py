@@ -225,6 +225,9 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
     if plain := record.evidence.plain:
         error = "far off" if plain.error is None else f"{plain.error:.2f} noise floors"
         facts.append(("by the engine's defaults", f"in {plain.precision}: {error}, {plain.verdict.value}"))
+    for row in record.evidence.interpreters:
+        error = "far off" if row.error is None else f"{row.error:.2f} noise floors"
+        facts.append((f"by {row.title}", f"{error}, {row.verdict.value}" if row.probes else f"not run: {row.note}"))
     return {
         "title": title(record),
         "verdict": record.evidence.verdict.value,

@@ -10,8 +10,8 @@ import pytest
 from ulsam_deploy._version import __version__
 from ulsam_deploy.cli import main
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import UnavailableError, UsageError
-from ulsam_deploy.device.verify import runtime_for
 
 ROOT = Path(plugins.__file__).parents[2]
 

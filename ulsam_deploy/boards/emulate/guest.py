@@ -22,6 +22,7 @@ from pathlib import Path
 from ulsam_deploy.device import verify as evidence
 from ulsam_deploy.device.bundle import ArtifactRecord, Bundle, Evidence, read_bundle
 from ulsam_deploy.device.elsewhere import job
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.parity import Golden
@@ -110,7 +111,7 @@ def verify(chosen: Chosen) -> Evidence:
 def count(chosen: Chosen) -> CountedRun:
     """Load, run once, run :data:`RUNS` times, each between two marks."""
     bundle, record, golden = chosen.opened()
-    engine = evidence.runtime_for(record.target)
+    engine = runtime_for(record.target)
     runtime = engine(bundle.files(record), record.inputs, record.outputs, threads=1)
     batch = runtime.inputs[0].shape[0] or 1
     feed = {spec.name: golden.inputs[spec.name][:batch] for spec in runtime.inputs}

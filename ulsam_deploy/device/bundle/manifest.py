@@ -18,6 +18,7 @@ from ulsam_deploy.device.findings import (
     Agreement,
     ArtifactFacts,
     EngineFacts,
+    InterpreterRun,
     Latency,
     PlainRun,
     Reason,
@@ -101,7 +102,8 @@ class Evidence:
 
     ``parity``, ``latency`` and ``engine`` (the runtime's ``facts()``) are ``None`` if nothing was executed; ``replay``
     also if the engine shows no inner values, or it was left out. ``agreement`` with PyTorch is ``None`` without real
-    inputs, ``plain`` where the engine's defaults compute in the artifact's own precision.
+    inputs, ``plain`` where the engine's defaults compute in the artifact's own precision. ``interpreters``:
+    the target's other engines, each with what it made of the same files, or why it did not run.
     """
 
     level: EvidenceLevel
@@ -113,6 +115,7 @@ class Evidence:
     replay: Replay | None = None
     agreement: Agreement | None = None
     plain: PlainRun | None = None
+    interpreters: tuple[InterpreterRun, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def _check_version(plain: object) -> None:
 
 
 def _renewed(plain: Any) -> Any:
-    """A manifest of the version before in the form of this one, in which evidence has two more sections.
+    """A manifest of the version before in the form of this one, in which evidence has three more sections.
 
     A manifest that is not even of that form is returned as it is: the decoder says what is wrong with it.
     """
@@ -234,8 +237,8 @@ def _renewed(plain: Any) -> Any:
         return plain
     for number, artifact in enumerate(plain["artifacts"]):
         evidence = artifact.get("evidence") if isinstance(artifact, dict) else None
-        for key in ("agreement", "plain"):
-            if isinstance(evidence, dict) and evidence.setdefault(key, None) is not None:
+        for key, nothing in (("agreement", None), ("plain", None), ("interpreters", [])):
+            if isinstance(evidence, dict) and evidence.setdefault(key, nothing) != nothing:
                 where = f"$.artifacts[{number}].evidence"
                 raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key '{key}'", expected=SCHEMA)
     return {**plain, "schema": SCHEMA}

@@ -12,9 +12,10 @@ from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.bundle import Bundle, read_bundle
 from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.limits import Limits
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.device.findings import Verdict
-from ulsam_deploy.device.verify import Checked, bounds, provider_of, runtime_for
+from ulsam_deploy.device.verify import Checked, bounds, provider_of
 
 Key = tuple[str, str]
 #: What artifacts are compared with: its name, and the samples it classifies correctly; ``"", None`` for nothing.

@@ -95,10 +95,10 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Answ
         exit_code=int(code),
         probes=Golden.load(bundle.golden).digest if bundle.golden else "",
     )
-    text: list[Part] = [Table(told.columns, _with_plain(told.rows, checked))]
+    text: list[Part] = [Table(told.columns, _with_further(told.rows, checked))]
     text += [f"signed by {signed}"] if signed else []
     for item in checked:
-        text += words.plain_words(item.record, _shown(item))
+        text += words.further_words(_subject(item), _shown(item))
         text += [f"{_subject(item)}: {reason}" for reason in (item.evidence.reasons if item.evidence else ())]
         text += [Aside(str(item.error), f"{_subject(item)}: {_not_run(means)}")] if item.error else []
     text += [Aside(str(each)) for each in missed.values()]
@@ -106,11 +106,11 @@ def _bundle(arguments: argparse.Namespace, means: Means, told: Handover) -> Answ
     return Answer(document, text, code)
 
 
-def _with_plain(rows: Sequence[Sequence[str]], checked: Sequence[Checked]) -> list[Sequence[str]]:
-    """``rows``, one for each of ``checked``, and below each that of the engine's defaults, if they differ."""
+def _with_further(rows: Sequence[Sequence[str]], checked: Sequence[Checked]) -> list[Sequence[str]]:
+    """``rows``, one for each of ``checked``, with those of the engine's defaults and of other interpreters below."""
     found: list[Sequence[str]] = []
     for row, item in zip(rows, checked):
-        more = words.plain_rows(item.record, _shown(item))
+        more = words.further_rows(item.record.target, item.record.files[0].path, _shown(item))
         found += [row, *((*one, *["-"] * (len(row) - len(one))) for one in more)]
     return found
 

@@ -107,25 +107,38 @@ def artifact_row(record: ArtifactRecord, evidence: Evidence) -> tuple[str, ...]:
     return evidence_row(record.target, record.files[0].path, sum(file.size for file in record.files), evidence)
 
 
-def plain_rows(record: ArtifactRecord, evidence: Evidence) -> list[tuple[str, ...]]:
-    """The row of what the engine's defaults make of an artifact here, if they compute in another precision."""
-    plain = evidence.plain
-    if plain is None:
-        return []
-    error = "far off" if plain.error is None else f"{plain.error:.2f}x noise"
-    name = f"{record.files[0].path} by the engine's defaults: {plain.precision}"
-    return [(record.target, name, "", evidence.level.label, error, "-", "-", plain.verdict.value)]
+def further_rows(target: str, file: str, evidence: Evidence) -> list[tuple[str, ...]]:
+    """The rows below that of an artifact: the engine's defaults, if they compute otherwise, and other interpreters."""
+    found = []
+    if plain := evidence.plain:
+        found.append((f"{file} by the engine's defaults: {plain.precision}", plain.error, plain.verdict))
+    found += [(f"{file} by {row.title}", row.error, row.verdict) for row in evidence.interpreters if row.probes]
+    return [
+        (
+            target,
+            name,
+            "",
+            evidence.level.label,
+            "far off" if error is None else f"{error:.2f}x noise",
+            "-",
+            "-",
+            verdict.value,
+        )
+        for name, error, verdict in found
+    ]
 
 
-def plain_words(record: ArtifactRecord, evidence: Evidence) -> list[str]:
-    """One sentence about :func:`plain_rows`."""
-    if evidence.plain is None:
-        return []
-    subject, found = f"{record.target} {record.precision}", evidence.plain.agreement
-    off = f", off by {found.deviation:.2g} of the variation between inputs" if found and found.deviation else ""
-    computes = f"its engine computes in {evidence.plain.precision} on this machine"
-    meant = "The verdict is that of the artifact's own precision, which has to be asked for"
-    return [f"{subject}: opened without options, {computes}{off}. {meant}."]
+def further_words(subject: str, evidence: Evidence) -> list[str]:
+    """What has to be known about :func:`further_rows`, and which interpreters have none, and why."""
+    found = []
+    if plain := evidence.plain:
+        agreed = plain.agreement
+        off = f", off by {agreed.deviation:.2g} of the variation between inputs" if agreed and agreed.deviation else ""
+        computes = f"its engine computes in {plain.precision} on this machine"
+        meant = "The verdict is that of the artifact's own precision, which has to be asked for"
+        found.append(f"{subject}: opened without options, {computes}{off}. {meant}.")
+    found += [f"{subject}: not run by {row.name}: {row.note}" for row in evidence.interpreters if not row.probes]
+    return found
 
 
 def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ A = TypeVar("A")
 QUESTION, ANSWER, _SAID = "question.npz", "answer.npz", "said.txt"
 
 
-def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
+def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str, executable: str = "") -> A:
     """Call ``function`` with ``request`` in a process of its own.
 
     Args:
@@ -36,6 +36,7 @@ def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
         request: Its argument, a frozen dataclass; so is its result.
         limits: The limits of the process.
         doing: What the work is called in error messages.
+        executable: The Python of another environment; by default this one.
 
     Returns:
         The result of ``function``.
@@ -50,7 +51,7 @@ def do(function: Callable[[Q], A], request: Q, limits: Limits, doing: str) -> A:
         environment["TMPDIR"] = str(folder)
         with (folder / QUESTION).open("wb") as question:
             asked(function, request, question)
-        command = python(__name__, *limits.words)
+        command = python(__name__, *limits.words, executable=executable)
         code, words = run(command, folder, environment, limits, doing)
         if code:
             raise crash(code, words, limits, doing)

@@ -25,14 +25,19 @@ import importlib, json, sys
 module, sys.path[:] = sys.argv[1], json.loads(sys.argv[2])
 importlib.import_module(module).main(*sys.argv[3:])
 """
+#: Another Python has packages of its own, and gets the folder of this one behind them.
+_ABROAD = _START.replace("module, sys.path[:] = sys.argv[1], ", "module = sys.argv[1]; sys.path += ")
 
 
-def python(module: str, *words: str) -> list[str]:
+def python(module: str, *words: str, executable: str = "") -> list[str]:
     """The command that calls the function ``main`` of ``module`` with the arguments ``words`` in a new interpreter.
 
     :mod:`multiprocessing` is not used, because it would run the caller's script again: a script that calls this
-    library must not need an ``if __name__ == "__main__"``.
+    library must not need an ``if __name__ == "__main__"``. ``executable``: the Python of another environment, whose
+    packages then count.
     """
+    if executable:
+        return [executable, "-c", _ABROAD, module, json.dumps([str(Path(__file__).parents[3])]), *words]
     paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - '' is the working directory
     return [sys.executable, "-c", _START, module, json.dumps(paths), *words]
 

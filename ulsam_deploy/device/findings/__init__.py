@@ -5,7 +5,14 @@ type and each section a class, so that no decision depends on a key or on the te
 numbers that are not finite: a figure that may be infinite or undefined is ``None``, here as well as in the file.
 """
 
-from ulsam_deploy.device.findings.agreement import Agreed, Agreement, AgreementBudget, OutputAgreement, PlainRun
+from ulsam_deploy.device.findings.agreement import (
+    Agreed,
+    Agreement,
+    AgreementBudget,
+    InterpreterRun,
+    OutputAgreement,
+    PlainRun,
+)
 from ulsam_deploy.device.findings.artifact import (
     ArtifactFacts,
     AutoFacts,
@@ -57,6 +64,7 @@ __all__ = [
     "DlaNode",
     "EngineFacts",
     "Floor",
+    "InterpreterRun",
     "Interval",
     "Latency",
     "OutputAgreement",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ulsam_deploy.device.findings.engine import EngineFacts
 from ulsam_deploy.device.findings.parity import Verdict
 
 _AMOUNT: Mapping[str, Any] = {"minimum": 0}
@@ -88,3 +89,27 @@ class PlainRun:
     verdict: Verdict
     error: float | None = field(metadata=_AMOUNT)
     agreement: Agreement | None
+
+
+@dataclass(frozen=True)
+class InterpreterRun:
+    """What another interpreter computes from the same file, on ``probes`` probes.
+
+    ``name``: of the engine, as ``doctor`` lists it. ``error``: to PyTorch, and ``apart``: to what the target's own
+    engine computes, in noise floors; ``None`` where that cannot be said. ``agreement``: as for the artifact. ``note``:
+    why it did not run, where the verdict is ``unverified``; otherwise what is wrong, empty if nothing is.
+    """
+
+    name: str
+    verdict: Verdict
+    engine: EngineFacts | None = None
+    probes: int = field(default=0, metadata=_AMOUNT)
+    error: float | None = field(default=None, metadata=_AMOUNT)
+    apart: float | None = field(default=None, metadata=_AMOUNT)
+    agreement: Agreement | None = None
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name and version as the engine reports them, or the name if it did not run."""
+        return self.engine.title if self.engine else self.name

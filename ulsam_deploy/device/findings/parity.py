@@ -53,6 +53,7 @@ class ReasonKind(str, enum.Enum):
     ``output``: an output of the network. ``attention``: an attention block. ``place``: the first module that differs.
     ``agreement``: with PyTorch on real inputs.
     ``module``: a module by itself, replayed inside the artifact; ``output-note``: an error that is rounding alone.
+    ``interpreter``: another engine that runs the same file.
     ``study``: what was shown without an engine. ``not-run``: why no engine ran it.
     """
 
@@ -67,6 +68,7 @@ class ReasonKind(str, enum.Enum):
     MODULE_NOTE = "module-note"
     AGREEMENT_FAULT = "agreement-fault"
     AGREEMENT_NOTE = "agreement-note"
+    INTERPRETER_FAULT = "interpreter-fault"
     STUDY_FAULT = "study-fault"
     STUDY_NOTE = "study-note"
     NOT_RUN_NOTE = "not-run-note"
@@ -85,6 +87,7 @@ _FAULTS = (
     ReasonKind.PLACE_FAULT,
     ReasonKind.MODULE_FAULT,
     ReasonKind.AGREEMENT_FAULT,
+    ReasonKind.INTERPRETER_FAULT,
     ReasonKind.STUDY_FAULT,
 )
 _DOUBTS = (ReasonKind.OUTPUT_DOUBT, ReasonKind.ATTENTION_DOUBT)

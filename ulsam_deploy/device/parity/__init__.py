@@ -10,7 +10,7 @@ from ulsam_deploy.device.findings import (
     Report,
     Retention,
 )
-from ulsam_deploy.device.parity.check import ablation_distances, check
+from ulsam_deploy.device.parity.check import ablation_distances, apart, check
 from ulsam_deploy.device.parity.golden import Golden, PrecisionFloors
 from ulsam_deploy.device.parity.inside import Added, Inside, Reading
 from ulsam_deploy.device.parity.noise import explain, noise_floors, tolerance_of
@@ -33,6 +33,7 @@ __all__ = [
     "Report",
     "Retention",
     "ablation_distances",
+    "apart",
     "check",
     "explain",
     "is_built_in",

@@ -112,6 +112,18 @@ def check(
     return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons))
 
 
+def apart(golden: Golden, first: ArrayMap, second: ArrayMap) -> float | None:
+    """How far two artifacts' outputs on all probes are apart at most, in noise floors; ``None`` if one is no number."""
+    arrays, others = _admit(golden, first)[0], _admit(golden, second)[0]
+    if not set(golden.outputs) <= set(arrays) & set(others):
+        return None
+    found = [
+        float(_in_floors(arrays[name] - others[name], scales(compact(golden.outputs[name])), golden.floors[name]).max())
+        for name in golden.outputs
+    ]
+    return max(found) if np.isfinite(found).all() else None
+
+
 def ablation_distances(
     golden: Golden, *, tolerance: float = TOLERANCE, floors: Mapping[str, Floor] | None = None
 ) -> dict[str, float]:

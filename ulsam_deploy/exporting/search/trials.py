@@ -17,11 +17,11 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.bench import intervals
 from ulsam_deploy.device.bench.intervals import Interval
 from ulsam_deploy.device.bench.measure import collect, warm_up
+from ulsam_deploy.device.engines import runtime_for
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.types import Artifact
-from ulsam_deploy.device.verify import runtime_for
 from ulsam_deploy.exporting.build import Builder, BuiltArtifact
 from ulsam_deploy.exporting.options import Recipe
 from ulsam_deploy.exporting.search.trial import Trial, judgement

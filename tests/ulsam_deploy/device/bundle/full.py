@@ -24,6 +24,7 @@ from ulsam_deploy.device.findings import (
     DlaNode,
     EngineFacts,
     Floor,
+    InterpreterRun,
     Interval,
     Latency,
     OutputAgreement,
@@ -74,6 +75,10 @@ EVIDENCE = Evidence(
     EngineFacts("Engine", "1.2", 1, "int8", "CPU", layer_precisions={"int8": 4}, details={"signature": True}),
     agreement=AGREEMENT,
     plain=PlainRun("bf16", Verdict.FAIL, 812.5, AGREEMENT),
+    interpreters=(
+        InterpreterRun("other", Verdict.FAIL, EngineFacts("Other", "3"), 64, 99.5, 99.0, AGREEMENT, "It is off."),
+        InterpreterRun("third", Verdict.UNVERIFIED, note="not installed: third"),
+    ),
 )
 POINTS = tuple(
     AutoPoint(
