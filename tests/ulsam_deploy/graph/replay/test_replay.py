@@ -20,7 +20,8 @@ from ulsam_deploy.device.findings import Replay
 from ulsam_deploy.graph import Evaluator, Program, capture
 from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.replay.replaying import Batch, replay
-from ulsam_deploy.graph.replay.walk import ALLOWED, SUSPECT
+from ulsam_deploy.graph.replay.rounding import ALLOWED
+from ulsam_deploy.graph.replay.walk import SUSPECT
 
 SHAPE = (3, 16, 16)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
