@@ -85,7 +85,7 @@ MUTATIONS = (
     Mutation(
         "images run together",
         "ulsam_deploy/device/verify.py",
-        "sizes = [batch] if batch else [1, 3, 4]",
+        "sizes = [batch] if batch else _SIZES",
         "sizes = [batch or 1]",
     ),
     Mutation("a permuted batch is not named", CHECK, "        if like.size:", "        if False:"),

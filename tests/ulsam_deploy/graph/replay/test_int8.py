@@ -31,7 +31,7 @@ class Quantizers:
     """Rounds what some modules give, and shows it before and behind.
 
     ``scale`` and ``zero``: what is wrong about what the next module reads; ``unread``: where it reads what was not
-    rounded.
+    rounded; ``shows``: what is before a quantizer as well.
     """
 
     fault: Fault
@@ -39,6 +39,7 @@ class Quantizers:
     scale: float = 1.0
     zero: int = 0
     unread: tuple[str, ...] = ()
+    shows: bool = True
     inside: dict[str, Array] = field(default_factory=dict)
     grids: dict[str, Grid] = field(default_factory=dict)
 
@@ -50,8 +51,8 @@ class Quantizers:
         step = (high - low) / 255
         behind = ((value.clamp(low, high) / step).round() + self.zero) * step * self.scale
         before, name = f"{where} before", f"{where} behind"
-        self.inside |= {before: value.numpy(), name: behind.numpy()}
-        self.grids[name] = Grid((step,), (low,), (high,), 0, before)
+        self.inside |= {before: value.numpy(), name: behind.numpy()} if self.shows else {name: behind.numpy()}
+        self.grids[name] = Grid((step,), (low,), (high,), 0, before if self.shows else "")
         return value if where in self.unread else behind
 
 
@@ -102,8 +103,9 @@ def test_a_wrong_scale_or_zero_point_is_the_quantizer_s(program: Program, scale:
     assert wrong.ratio > ALLOWED
 
 
-def test_what_is_clipped_is_counted(program: Program) -> None:
-    result = found(program, Quantizers(honest, {"stem.2:hardtanh": (0.0, 1.8)}))
+@pytest.mark.parametrize("shows", [True, False])
+def test_what_is_clipped_is_counted(program: Program, shows: bool) -> None:
+    result = found(program, Quantizers(honest, {"stem.2:hardtanh": (0.0, 1.8)}, shows=shows))
     assert result.wrong == ()
     assert 0.02 < module(result, "stem.2").clipped < 0.2
 
@@ -111,6 +113,7 @@ def test_what_is_clipped_is_counted(program: Program) -> None:
 def test_a_range_that_most_values_are_beyond_is_wrong(program: Program) -> None:
     result = found(program, Quantizers(honest, {"stem.2:hardtanh": (0.0, 0.3)}))
     assert [(one.module, one.operator) for one in result.wrong] == [("stem.2", "quantize")]
+    assert found(program, Quantizers(honest, {"stem.2:hardtanh": (0.0, 0.3)}, shows=False)).wrong
 
 
 def test_steps_for_each_channel_are_known(program: Program) -> None:
