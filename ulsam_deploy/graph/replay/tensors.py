@@ -14,6 +14,10 @@ from ulsam_deploy.device.types import Grid
 from ulsam_deploy.graph.replay.rounding import ALLOWED, UNIFORM
 
 _SAMPLE = 256
+#: A tensor resembles a result up to this distance, relative to the result's size: no map at all is at 1.
+RESEMBLES = 1.0
+#: Of a constant channel, the part of its size that it is compared with.
+_PARTS = 255
 #: Channels with fewer elements are compared element by element.
 _FEW = 8
 #: A quantizer's range may take this part of a result's spread away; more ruins what the module computes.
@@ -201,3 +205,17 @@ def _ratio(error: Array, tolerance: Array) -> float:
             squares, allowed = squares.mean(axes), allowed.mean(axes)
     ratio = float(np.sqrt(np.max(squares / np.maximum(allowed, _TINY))))
     return math.inf if math.isnan(ratio) else ratio
+
+
+def resembles(array: Array, other: Array) -> bool:
+    """Whether one may be the other, computed in another order: an engine shows its inner values less fused."""
+    distance = float(np.sqrt(np.mean(np.square(array.ravel() - other.ravel()))))
+    return distance <= RESEMBLES * (float(other.std()) or float(np.abs(other).max()))
+
+
+def apart(array: Array, end: Array) -> float:
+    """How far ``array`` is from an output, relative to the spread of the channel where that is most."""
+    axes = tuple(axis for axis in range(end.ndim) if axis != 1)
+    far = np.sqrt(np.square(array - end).mean(axes))
+    size = np.maximum(end.std(axes), np.abs(end).max(axes) / _PARTS)
+    return float(np.max(far / np.maximum(size, _TINY)))

@@ -35,7 +35,7 @@ from ulsam_deploy.graph.replay.rounding import (
     operation,
     products,
 )
-from ulsam_deploy.graph.replay.tensors import Distance, Form, Inner, distance, rounded
+from ulsam_deploy.graph.replay.tensors import RESEMBLES, Distance, Form, Inner, apart, distance, resembles, rounded
 
 #: A run of hidden operators that ends farther off than this is looked into; one that went on with a wrong result fits
 #: better than this with it.
@@ -48,9 +48,9 @@ _CUTS = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max"}
 QUANTIZE = "quantize"
 #: How many hidden operators may follow each other before a wrong one is looked for among them.
 PATIENCE = 6
-#: A tensor resembles a result up to this distance, relative to the result's size: no map at all is at 1.
-_RESEMBLES = 1.0
 _CANDIDATES = 4
+#: Tensors this close, relative to the spread of every channel, are equal but for rounding.
+_EQUAL = 1e-6
 #: Results of two operators that are this close, relative to their size, may have been taken for each other.
 _CLOSE = 1e-3
 
@@ -100,8 +100,9 @@ class Walk(Evaluator):
         """
         self._inner = Inner(inside, grids)
         self._ends: dict[Node, list[Array]] = {}
+        self._least: dict[int, float] = {}  # how near the nearest tensor inside is to an output
         for name, node in zip(self._outputs, self._results):
-            self._ends.setdefault(node, []).append(outputs[name])
+            self._ends.setdefault(node, []).append(np.asarray(outputs[name], np.float64))
         state = WalkState({node: self._given(node, value) for node, value in self._begin(inputs).items()})
         self._looked: set[Node] = set()
         for node in self._nodes:
@@ -192,12 +193,12 @@ class Walk(Evaluator):
     def _nearest(
         self, node: Node, result: Tensor, bound: Tensor, shift: Array | None = None
     ) -> list[tuple[Form, Distance]]:
-        """The artifact's tensors nearest to this result, best first; for an output, those that resemble the output."""
+        """The artifact's tensors nearest to this result, best first; for an output, those that are the output."""
         value, tolerance = result.numpy(), bound.numpy()
         found: list[tuple[Form, Distance]] = []
         cuts = operation(node) in _CUTS
         for form in self._inner.forms(value):
-            if node in self._ends and not any(_resembles(form.array, end) for end in self._ends[node]):
+            if node in self._ends and not self._is_end(node, form):
                 continue
             if not cuts and self._inner.before(form) is not None:
                 continue  # what it was before its quantizer tells more
@@ -206,6 +207,20 @@ class Walk(Evaluator):
             if near < FITS or (len(found) > _CANDIDATES and near > ALLOWED):
                 break
         return sorted(found, key=lambda one: one[1].ratio)
+
+    def _is_end(self, node: Node, form: Form) -> bool:
+        """Whether ``form``, or what it is rounded to, is an output that ``node`` gives: none is nearer to that.
+
+        An engine shows its inner values less fused, so that the output itself may differ from what it gave before.
+        """
+        for end in self._ends[node]:
+            if id(end) not in self._least:
+                self._least[id(end)] = min((apart(one.array, end) for one in self._inner.forms(end)), default=0.0)
+            for one in (form, *self._inner.behind(form)):
+                array = one.array.reshape(end.shape)
+                if resembles(array, end) and apart(array, end) <= 2 * self._least[id(end)] + _EQUAL:
+                    return True
+        return False
 
     def _exchange(self, node: Node, state: WalkState) -> None:
         """Take the tensor of an operator before ``node``, which is hidden, for ``node``'s, if it fits that one better.
@@ -273,7 +288,7 @@ class Walk(Evaluator):
         free = (form for form in self._inner.forms(value) if form.name not in taken)
         for number, form in enumerate(free):
             far = float(np.sqrt(np.mean(np.square(form.array - value))))
-            if far <= _RESEMBLES * size:
+            if far <= RESEMBLES * size:
                 near.append((far, form))
             if number >= _CANDIDATES:
                 break
@@ -369,12 +384,6 @@ def _explained(before: FoundValue, after: FoundValue) -> bool:
     if before.distance is None:
         return True
     return before.distance.ratio > SUSPECT and after.distance.ratio < FITS
-
-
-def _resembles(array: Array, other: Array) -> bool:
-    """Whether one may be the other, computed in another order: an engine shows its inner values less fused."""
-    distance = float(np.sqrt(np.mean(np.square(array.ravel() - other.ravel()))))
-    return distance <= _RESEMBLES * (float(other.std()) or float(np.abs(other).max()))
 
 
 def _is_close(one: Tensor, other: Tensor) -> bool:

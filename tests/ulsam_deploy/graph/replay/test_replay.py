@@ -239,6 +239,31 @@ def test_adding_one_after_the_other_is_honest_and_a_wrong_factor_is_not(factor: 
     assert result.proves == (factor == 1.0), result.worst
 
 
+class Boxes(nn.Module):
+    """Boxes in pixels and scores in 0..1 in one output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes, self.scores = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([300 * self.boxes(x).abs(), self.scores(x).sigmoid()], 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("factor", [1.0, 0.0, 1.002])
+def test_what_is_done_to_an_output_behind_the_network_is_found(factor: float, precision: str) -> None:
+    """The right result is inside as well, and next to nothing of the output changes."""
+    torch.manual_seed(0)
+    program = capture(Boxes().eval(), [SHAPE])
+    batch = shown(program, "fp32", honest, 0)
+    ((name, right),) = batch.outputs.items()
+    done = right * np.where(np.arange(6) < 4, 1, factor).astype(np.float32).reshape(1, 6, 1, 1)
+    result, _ = replay(program, precision, [Batch(batch.inputs, {**batch.inside, "done": done}, {name: done})])
+    assert bool(result.wrong) is (factor != 1.0)
+    assert result.proves is (factor == 1.0)
+
+
 class Rare(nn.Module):
     """Scores of rare things, as a new detector has them: a sigmoid far below zero."""
 
