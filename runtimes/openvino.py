@@ -14,7 +14,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.third_party import installed, load_openvino, quiet, words_of
-from ulsam_deploy.device.types import Availability, Grid, TensorSpec
+from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 from . import advice
 from .ports import check_ports
@@ -95,7 +95,7 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         found = {name: produced[place] for name, place in self._exposed.items()}
         return {name: array for name, array in found.items() if array.dtype.kind == "f"}
 
-    def grids(self) -> Mapping[str, Grid]:
+    def grids(self) -> Mapping[str, StepGrid]:
         """What each ``FakeQuantize`` gives, and each weight that is stored in 8 bits."""
         with words_of("OpenVINO", f"read {self.files[0].name}"), quiet():
             return _grids(load_openvino().Core().read_model(os.fspath(self.files[0])))
@@ -145,7 +145,7 @@ def _expose(model: Any) -> dict[str, int]:
     return {f"{name}.{index}" if index else name: places[name, index] for name, index in keys}
 
 
-def _grids(model: Any) -> dict[str, Grid]:
+def _grids(model: Any) -> dict[str, StepGrid]:
     found = {}
     for op in model.get_ordered_ops():
         sources = [port.get_node() for port in op.input_values()]
@@ -163,7 +163,7 @@ def _grids(model: Any) -> dict[str, Grid]:
             continue
         axis = next((place for place, size in enumerate(step.shape) if size > 1), 0)
         steps, lowest, highest = (np.broadcast_to(part, step.shape).ravel().tolist() for part in (step, low, high))
-        found[op.get_friendly_name()] = Grid(tuple(steps), tuple(lowest), tuple(highest), axis, source)
+        found[op.get_friendly_name()] = StepGrid(tuple(steps), tuple(lowest), tuple(highest), axis, source)
     return found
 
 

@@ -15,7 +15,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.third_party import installed, quiet, version, words_of
-from ulsam_deploy.device.types import Availability, Grid, TensorSpec
+from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 from . import advice
 from .ports import check_ports
@@ -94,7 +94,7 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
             arrays = {str(index): _real(opened.get_tensor(index), details[index]) for index in indices}
         return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
 
-    def grids(self) -> Mapping[str, Grid]:
+    def grids(self) -> Mapping[str, StepGrid]:
         """Every result of an operator that is stored in int8; what ``QUANTIZE`` rounds is its source."""
         details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
         rounded = {
@@ -149,9 +149,9 @@ def _real(array: Array, detail: Any) -> Array:
     return np.asarray((array.astype(np.float32) - zero) * np.float32(scale))
 
 
-def _grid(detail: Any, source: str) -> Grid:
+def _grid(detail: Any, source: str) -> StepGrid:
     scale, zero = (float(part) for part in detail["quantization"])
-    return Grid((scale,), ((-128 - zero) * scale,), ((127 - zero) * scale,), 0, source)
+    return StepGrid((scale,), ((-128 - zero) * scale,), ((127 - zero) * scale,), 0, source)
 
 
 def _has_signature(interpreter: Any) -> bool:

@@ -11,7 +11,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.errors import ExportError, UnavailableError
 from ulsam_deploy.device.external_data import inside, locations
 from ulsam_deploy.device.third_party import installed, words_of
-from ulsam_deploy.device.types import Grid
+from ulsam_deploy.device.types import StepGrid
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -33,7 +33,7 @@ def exposed(path: Path) -> tuple[bytes, list[str]]:
     return bytes(model.SerializeToString()), names
 
 
-def grids(path: Path) -> dict[str, Grid]:
+def grids(path: Path) -> dict[str, StepGrid]:
     """The steps of what each ``DequantizeLinear`` of the model at ``path`` gives, activations and weights."""
     graph = _read(path).graph
     constants = _constants(graph)
@@ -51,11 +51,11 @@ def grids(path: Path) -> dict[str, Grid]:
     return found
 
 
-def _grid(scale: Array, zero: Array, axis: int, source: str) -> Grid:
+def _grid(scale: Array, zero: Array, axis: int, source: str) -> StepGrid:
     kinds, steps = np.iinfo(zero.dtype), scale.astype(np.float64).ravel()
     places = zero.astype(np.float64).ravel()
     low, high = ((end - places) * steps for end in (kinds.min, kinds.max))
-    return Grid(tuple(steps.tolist()), tuple(low.tolist()), tuple(high.tolist()), axis, source)
+    return StepGrid(tuple(steps.tolist()), tuple(low.tolist()), tuple(high.tolist()), axis, source)
 
 
 def _constants(graph: Any) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Grid, TensorSpec
+from ulsam_deploy.device.types import StepGrid, TensorSpec
 
 Specs = tuple[TensorSpec, ...]
 Q = TypeVar("Q")
@@ -64,7 +64,7 @@ class Guarded:
         """What the artifact's softmaxes give, by the names of its values; empty if they cannot be determined."""
         return self._do(worker.softmaxes, self._file).names
 
-    def grids(self) -> Mapping[str, Grid]:
+    def grids(self) -> Mapping[str, StepGrid]:
         """The tensors inside the artifact that are rounded to steps, as it states it."""
         return self._do(worker.grids, self._file).found
 

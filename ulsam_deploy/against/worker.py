@@ -16,7 +16,7 @@ from ulsam_deploy.device.elsewhere.jail import noted
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import Grid, TensorSpec
+from ulsam_deploy.device.types import StepGrid, TensorSpec
 from ulsam_deploy.device.verify import produce
 from ulsam_deploy.graph.interfaces import Exporter
 
@@ -88,7 +88,7 @@ class Values:
 class Grids:
     """The tensors inside a file that are rounded to steps, by name."""
 
-    found: Mapping[str, Grid]
+    found: Mapping[str, StepGrid]
 
 
 @dataclass(frozen=True)

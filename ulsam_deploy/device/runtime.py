@@ -16,7 +16,7 @@ from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import unknown
-from ulsam_deploy.device.types import Availability, Grid, TensorSpec
+from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 if TYPE_CHECKING:  # the command line starts without importing numpy
     pass
@@ -118,7 +118,7 @@ class Runtime(abc.ABC):
     def _values(self, inputs: dict[str, Array]) -> dict[str, Array]:  # noqa: ARG002
         raise UnavailableError(f"{self.name} cannot show the values inside an artifact")
 
-    def grids(self) -> Mapping[str, Grid]:
+    def grids(self) -> Mapping[str, StepGrid]:
         """The tensors of :meth:`values` that are rounded to steps, as the open artifact states it; none by default."""
         return {}
 

@@ -97,7 +97,7 @@ class Artifact:
 
 
 @dataclass(frozen=True)
-class Grid:
+class StepGrid:
     """The steps that a tensor inside an artifact is rounded to, as its file states them.
 
     ``steps``, and the ``lowest`` and ``highest`` value: one for the tensor, or one for each place along ``axis``, in

@@ -25,7 +25,7 @@ from ulsam_deploy.device.parity.noise import relative, scales
 from ulsam_deploy.device.parity.sketch import compact
 from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.proven import DECIDES, TWICE, concluded, eased
-from ulsam_deploy.device.types import Grid
+from ulsam_deploy.device.types import StepGrid
 from ulsam_deploy.device.verify import worst_batch
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def replayed(
     values: Values,
     run: Values,
     depth: ReplayDepth,
-    grids: Callable[[], Mapping[str, Grid]],
+    grids: Callable[[], Mapping[str, StepGrid]],
 ) -> Evidence:
     """Replay an artifact, and add to its ``evidence`` what was found; the verdict follows.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -172,7 +173,9 @@ def plain(model: nn.Module, bundle: Bundle, folder: Path, *operators: str) -> Pa
             row = next(self.rows, None)
             return None if row is None else {"x": row[None]}
 
-    torch.onnx.export(model, (torch.zeros(1, *SHAPE),), folder / "p.onnx", dynamo=False, input_names=["x"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(model, (torch.zeros(1, *SHAPE),), folder / "p.onnx", dynamo=False, input_names=["x"])
     quantize_static(
         folder / "p.onnx", folder / "q.onnx", Reader(), per_channel=True, activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8, op_types_to_quantize=operators or None,

@@ -10,7 +10,7 @@ import torch
 
 from ulsam_deploy.device.arrays import ArrayMap
 from ulsam_deploy.device.findings import Replay, ReplayedModule
-from ulsam_deploy.device.types import Grid
+from ulsam_deploy.device.types import StepGrid
 from ulsam_deploy.graph.program import Program
 from ulsam_deploy.graph.replay.found import ReplayStep
 from ulsam_deploy.graph.replay.rounding import ALLOWED
@@ -34,7 +34,7 @@ class ShownOutputs:
 
 
 def replay(
-    program: Program, precision: str, batches: Iterable[Batch], grids: Mapping[str, Grid] | None = None
+    program: Program, precision: str, batches: Iterable[Batch], grids: Mapping[str, StepGrid] | None = None
 ) -> tuple[Replay, list[ShownOutputs]]:
     """Replay every module of ``program`` inside an artifact of it.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
-from ulsam_deploy.device.types import Grid
+from ulsam_deploy.device.types import StepGrid
 from ulsam_deploy.graph.replay.rounding import ALLOWED, UNIFORM
 
 _SAMPLE = 256
@@ -63,7 +63,7 @@ class Distance:
 class Inner:
     """All tensors inside an artifact for one batch."""
 
-    def __init__(self, values: ArrayMap, grids: Mapping[str, Grid]) -> None:
+    def __init__(self, values: ArrayMap, grids: Mapping[str, StepGrid]) -> None:
         """``grids``: the tensors that are rounded to steps."""
         self._sizes: dict[int, list[tuple[str, Array]]] = defaultdict(list)
         self._arrays: dict[str, Array] = {}
@@ -129,7 +129,7 @@ def _ordered(array: Array, order: tuple[int, int] | None) -> Array:
     return array if order is None else np.moveaxis(array, *order)
 
 
-def _steps(grid: Grid, array: Array) -> Steps:
+def _steps(grid: StepGrid, array: Array) -> Steps:
     parts = (np.asarray(part) for part in (grid.steps, grid.lowest, grid.highest))
     if len(grid.steps) == 1:
         return Steps(*(part[0] for part in parts))

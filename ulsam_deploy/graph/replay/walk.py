@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
-from ulsam_deploy.device.types import Grid
+from ulsam_deploy.device.types import StepGrid
 from ulsam_deploy.graph.evaluate import Evaluator
 from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.program import Program
@@ -88,7 +88,7 @@ class Walk(Evaluator):
 
     @torch.no_grad()
     def steps(
-        self, inputs: Sequence[Tensor], inside: ArrayMap, outputs: ArrayMap, grids: Mapping[str, Grid]
+        self, inputs: Sequence[Tensor], inside: ArrayMap, outputs: ArrayMap, grids: Mapping[str, StepGrid]
     ) -> list[ReplayStep]:
         """Replay one batch.
 

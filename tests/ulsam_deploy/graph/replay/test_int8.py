@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.ulsam_deploy.graph.replay.test_replay import FAULTS, Fault, at, honest, program, shown
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.findings import Replay, ReplayedModule
-from ulsam_deploy.device.types import Grid
+from ulsam_deploy.device.types import StepGrid
 from ulsam_deploy.graph import Program
 from ulsam_deploy.graph.replay.replaying import Batch, replay
 from ulsam_deploy.graph.replay.rounding import ALLOWED
@@ -41,7 +41,7 @@ class Quantizers:
     unread: tuple[str, ...] = ()
     shows: bool = True
     inside: dict[str, Array] = field(default_factory=dict)
-    grids: dict[str, Grid] = field(default_factory=dict)
+    grids: dict[str, StepGrid] = field(default_factory=dict)
 
     def __call__(self, where: str, value: Tensor) -> Tensor:
         value = self.fault(where, value)
@@ -52,7 +52,7 @@ class Quantizers:
         behind = ((value.clamp(low, high) / step).round() + self.zero) * step * self.scale
         before, name = f"{where} before", f"{where} behind"
         self.inside |= {before: value.numpy(), name: behind.numpy()} if self.shows else {name: behind.numpy()}
-        self.grids[name] = Grid((step,), (low,), (high,), 0, before if self.shows else "")
+        self.grids[name] = StepGrid((step,), (low,), (high,), 0, before if self.shows else "")
         return value if where in self.unread else behind
 
 
@@ -129,7 +129,7 @@ def test_steps_for_each_channel_are_known(program: Program) -> None:
     batches = [shown(program, "fp32", stored, number) for number in range(2)]
     before = [shown(program, "fp32", honest, number).inside["hardtanh"] for number in range(2)]
     batches = [replace(one, inside={**one.inside, "before": values}) for one, values in zip(batches, before)]
-    grid = Grid(tuple(steps), (0.0,) * 8, tuple(255 * steps), 1, "before")
+    grid = StepGrid(tuple(steps), (0.0,) * 8, tuple(255 * steps), 1, "before")
     assert replay(program, "int8", batches, {"hardtanh": grid})[0].wrong == ()
     coarse = replace(grid, steps=(6 / 255,) * 8)
     assert replay(program, "int8", batches, {"hardtanh": coarse})[0].wrong
