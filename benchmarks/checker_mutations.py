@@ -84,9 +84,9 @@ MUTATIONS = (
     Mutation("a missing output", CHECK, "if not set(golden.outputs) <= set(arrays):", "if not arrays:"),
     Mutation(
         "images run together",
-        "ulsam_deploy/device/verify.py",
-        "sizes = [batch] if batch else [1, 3, 4]",
-        "sizes = [batch or 1]",
+        "ulsam_deploy/device/engines.py",
+        "sizes = [size] if size else _SIZES",
+        "sizes = [size or 1]",
     ),
     Mutation("a permuted batch is not named", CHECK, "        if like.size:", "        if False:"),
 )

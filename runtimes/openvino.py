@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.third_party import installed, load_openvino, quiet, words_of
-from ulsam_deploy.device.types import Availability, TensorSpec
+from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 from . import advice
 from .ports import check_ports
@@ -92,6 +95,11 @@ outputs = {min(p.names, default=f"output_{i}"): a for i, (p, a) in enumerate(mod
         found = {name: produced[place] for name, place in self._exposed.items()}
         return {name: array for name, array in found.items() if array.dtype.kind == "f"}
 
+    def grids(self) -> Mapping[str, StepGrid]:
+        """What each ``FakeQuantize`` gives, and each weight that is stored in 8 bits."""
+        with words_of("OpenVINO", f"read {self.files[0].name}"), quiet():
+            return _grids(load_openvino().Core().read_model(os.fspath(self.files[0])))
+
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         with words_of("OpenVINO", "run the model"):
             produced = self._request.infer(inputs, share_inputs=True).to_tuple()
@@ -135,6 +143,35 @@ def _expose(model: Any) -> dict[str, int]:
     places = {(port.get_node().get_friendly_name(), port.get_index()): place for place, port in enumerate(sources)}
     keys = [(op.get_friendly_name(), port.get_index()) for op in inner for port in op.outputs()]
     return {f"{name}.{index}" if index else name: places[name, index] for name, index in keys}
+
+
+def _grids(model: Any) -> dict[str, StepGrid]:
+    found = {}
+    for op in model.get_ordered_ops():
+        sources = [port.get_node() for port in op.input_values()]
+        constant = [source.get_type_name() == "Constant" for source in sources]
+        if op.get_type_name() == "FakeQuantize" and all(constant[3:]):
+            low, high = (np.asarray(source.get_data(), np.float64) for source in sources[3:5])
+            step = (high - low) / (op.get_attributes()["levels"] - 1)
+            index = op.input_value(0).get_index()
+            name = sources[0].get_friendly_name()
+            source = "" if constant[0] else f"{name}.{index}" if index else name
+        elif op.get_type_name() == "Multiply" and constant[1] and _is_stored_in_8_bits(sources[0]):
+            step, source = np.asarray(sources[1].get_data(), np.float64), ""
+            low, high = -128 * np.abs(step), 255 * np.abs(step)
+        else:
+            continue
+        axis = next((place for place, size in enumerate(step.shape) if size > 1), 0)
+        steps, lowest, highest = (np.broadcast_to(part, step.shape).ravel().tolist() for part in (step, low, high))
+        found[op.get_friendly_name()] = StepGrid(tuple(steps), tuple(lowest), tuple(highest), axis, source)
+    return found
+
+
+def _is_stored_in_8_bits(node: Any) -> bool:
+    """Whether ``node`` gives a constant of 8 bits, perhaps with its zero point taken off."""
+    while node.get_type_name() in ("Convert", "Subtract"):
+        node = node.input_value(0).get_node()
+    return bool(node.get_type_name() == "Constant" and node.get_element_type().bitwidth == 8)
 
 
 def _specs(ports: Any) -> tuple[TensorSpec, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.third_party import installed, quiet, version, words_of
-from ulsam_deploy.device.types import Availability, TensorSpec
+from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 from . import advice
 from .ports import Steps, check_ports
@@ -92,6 +93,20 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
             arrays = {str(index): _real(opened.get_tensor(index), details[index]) for index in indices}
         return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
 
+    def grids(self) -> Mapping[str, StepGrid]:
+        """Every result of an operator that is stored in int8; what ``QUANTIZE`` rounds is its source."""
+        details = {detail["index"]: detail for detail in self._interpreter.get_tensor_details()}
+        rounded = {
+            int(op["outputs"][0]): str(int(op["inputs"][0]))
+            for op in self._interpreter._get_ops_details()
+            if op["op_name"] == "QUANTIZE"
+        }
+        return {
+            str(index): _grid(detail, rounded.get(index, ""))
+            for index, detail in details.items()
+            if detail["dtype"] is np.int8 and detail["quantization"][0]
+        }
+
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         with words_of(self.title, "run the model"):
             for name, array in inputs.items():
@@ -158,6 +173,11 @@ def _real(array: Array, detail: Any) -> Array:
     if array.dtype != np.int8 or not scale:
         return array
     return np.asarray((array.astype(np.float32) - zero) * np.float32(scale))
+
+
+def _grid(detail: Any, source: str) -> StepGrid:
+    scale, zero = (float(part) for part in detail["quantization"])
+    return StepGrid((scale,), ((-128 - zero) * scale,), ((127 - zero) * scale,), 0, source)
 
 
 def _has_signature(interpreter: Any) -> bool:

@@ -18,7 +18,7 @@ from ulsam_deploy.device.files import scratch
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
 from ulsam_deploy.device.third_party import installed, words_of
-from ulsam_deploy.device.types import Availability, TensorSpec
+from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 from .. import advice
 from ..ports import check_ports
@@ -103,6 +103,12 @@ outputs = dict(zip([output.name for output in session.get_outputs()], session.ru
         with words_of("ONNX Runtime", "run the model with all of its values as outputs"):
             produced = dict(zip(names, session.run(names, inputs)))
         return {name: a for name, a in produced.items() if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
+
+    def grids(self) -> Mapping[str, StepGrid]:
+        """What each ``DequantizeLinear`` gives."""
+        from . import graph
+
+        return graph.grids(self.files[0])
 
     def _run(self, inputs: dict[str, Array]) -> dict[str, Array]:
         with words_of("ONNX Runtime", "run the model"):

@@ -134,7 +134,7 @@ def _judge(
         captured = prepared.network.captured()
         evidence = replayed(
             evidence, captured, golden, precision, lambda feed: case.values(feed, prepared.batch)[0],
-            lambda feed: case.run(feed)[0], options.replay,
+            lambda feed: case.run(feed)[0], options.replay, case.guarded.grids,
         )  # fmt: skip
         said.append(evidence.verdict.value)
     batch = worst_batch(evidence, golden, next(iter(case.inputs.values())).shape[0])

@@ -5,7 +5,7 @@ Standard library and numpy. The process's answer is not trusted either: strict J
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +16,7 @@ from ulsam_deploy.device.arrays import Array, ArrayMap
 from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.elsewhere.limits import Limits
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import TensorSpec
+from ulsam_deploy.device.types import StepGrid, TensorSpec
 
 Specs = tuple[TensorSpec, ...]
 Q = TypeVar("Q")
@@ -63,6 +63,10 @@ class Guarded:
     def softmaxes(self) -> tuple[str, ...]:
         """What the artifact's softmaxes give, by the names of its values; empty if they cannot be determined."""
         return self._do(worker.softmaxes, self._file).names
+
+    def grids(self) -> Mapping[str, StepGrid]:
+        """The tensors inside the artifact that are rounded to steps, as it states it."""
+        return self._do(worker.grids, self._file).found
 
     @property
     def _file(self) -> File:

@@ -6,7 +6,7 @@ made and opened instead; this also needs the packages of its exporter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,13 @@ from ulsam_deploy.device.engines import produce
 from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.runtime import Runtime
-from ulsam_deploy.device.types import TensorSpec
+from ulsam_deploy.device.types import StepGrid, TensorSpec
 from ulsam_deploy.graph.interfaces import Exporter
 
-__all__ = ["Fed", "File", "Outputs", "Ports", "Softmaxes", "Values", "open_file", "run", "softmaxes", "values"]
+__all__ = [
+    "Fed", "File", "Grids", "Outputs", "Ports", "Softmaxes", "Values", "grids", "open_file", "run", "softmaxes",
+    "values",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,13 @@ class Values:
 
 
 @dataclass(frozen=True)
+class Grids:
+    """The tensors inside a file that are rounded to steps, by name."""
+
+    found: Mapping[str, StepGrid]
+
+
+@dataclass(frozen=True)
 class Softmaxes:
     """What the softmaxes of a file give, by the names of its values, in execution order."""
 
@@ -111,6 +121,13 @@ def values(fed: Fed) -> Values:
             for start in starts
         ]
     return Values({f"{number}/{name}": array for number, batch in enumerate(found) for name, array in batch.items()})
+
+
+def grids(file: File) -> Grids:
+    """Read what a file states about its tensors of 8 bits."""
+    engine = file.runtime()
+    with engine(engine.files_of(file.path), (), ()) as runtime:
+        return Grids(runtime.grids())
 
 
 def softmaxes(file: File) -> Softmaxes:

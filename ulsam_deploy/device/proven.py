@@ -14,8 +14,8 @@ from ulsam_deploy.device.findings import Reason, ReasonKind, Replay, Severity, V
 
 __all__ = ["DECIDES", "TWICE", "as_recorded", "concluded", "eased"]
 
-#: The precisions in which a replayed module decides. In int8 honest artifacts were up to 16 times their rounding off,
-#: because a value before and behind a quantizer are two tensors that cannot always be told apart.
+#: The precisions in which every module's being right proves the outputs. In int8 a wrong module is a fault, where the
+#: file states its steps; but half a step is so much that modules which are right prove nothing about the whole.
 DECIDES = ("fp32", "fp16")
 #: An output may be this many times as far off as the same artifact was while every module of it was proven right.
 TWICE = 2.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ from ulsam_deploy.device.errors import UnavailableError, UsageError
 from ulsam_deploy.device.findings import EngineFacts
 from ulsam_deploy.device.shapes import shape_text
 from ulsam_deploy.device.spelling import unknown
-from ulsam_deploy.device.types import Availability, TensorSpec
+from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 if TYPE_CHECKING:  # the command line starts without importing numpy
     pass
@@ -128,6 +128,10 @@ class Runtime(abc.ABC):
     def _decoded(self, name: str, array: Array) -> Array:  # noqa: ARG002
         """The reverse for output ``name``."""
         return array
+
+    def grids(self) -> Mapping[str, StepGrid]:
+        """The tensors of :meth:`values` that are rounded to steps, as the open artifact states it; none by default."""
+        return {}
 
     def __enter__(self) -> Runtime:
         self._load()

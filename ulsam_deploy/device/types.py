@@ -97,6 +97,21 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class StepGrid:
+    """The steps that a tensor inside an artifact is rounded to, as its file states them.
+
+    ``steps``, and the ``lowest`` and ``highest`` value: one for the tensor, or one for each place along ``axis``, in
+    the artifact's own layout. ``source``: the tensor that is rounded; empty where the engine shows none.
+    """
+
+    steps: tuple[float, ...]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
+    axis: int
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Availability:
     """Whether a backend can be used here: its version, or what is missing and what to install."""
 

@@ -253,7 +253,9 @@ def _replayed(
     golden = prepared.golden.at(artifact.precision)
     files = [folder / name for name in artifact.files]
     with opened(runtime_for(artifact.target), files, artifact) as runtime:
-        return replayed(evidence, lowered, golden, artifact.precision, runtime.values, runtime.run, options.replay)
+        return replayed(
+            evidence, lowered, golden, artifact.precision, runtime.values, runtime.run, options.replay, runtime.grids
+        )
 
 
 def _executed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,9 @@ from ulsam_deploy.device.findings import (
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.device.parity.noise import relative, scales
 from ulsam_deploy.device.parity.sketch import compact
+from ulsam_deploy.device.precisions import CALIBRATED
 from ulsam_deploy.device.proven import DECIDES, TWICE, concluded, eased
+from ulsam_deploy.device.types import StepGrid
 from ulsam_deploy.device.verify import worst_batch
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ __all__ = ["replayed"]
 
 #: The share of an error that the same batch has to show again: some faults show beside certain images only.
 REPEATED = 0.9
+#: The share of values outside a quantizer's range that is worth a note, and how many modules it names.
+CLIPPED, _NAMED = 0.02, 3
 
 Values = Callable[[ArrayMap], ArrayMap]
 
@@ -45,6 +49,7 @@ def replayed(
     values: Values,
     run: Values,
     depth: ReplayDepth,
+    grids: Callable[[], Mapping[str, StepGrid]],
 ) -> Evidence:
     """Replay an artifact, and add to its ``evidence`` what was found; the verdict follows.
 
@@ -60,6 +65,7 @@ def replayed(
         values: Gives every tensor inside the artifact for a batch.
         run: Gives its outputs for a batch.
         depth: On how many batches.
+        grids: Gives the tensors inside the artifact that are rounded to steps.
 
     Returns:
         The evidence; unchanged if nothing is to be replayed, and with a note if it cannot be.
@@ -74,8 +80,9 @@ def replayed(
     feeds = [{name: array[rows] for name, array in golden.inputs.items()} for rows in chosen]
     try:
         produced = [run(feed) for feed in feeds]
+        stated = grids() if precision in CALIBRATED else {}
         found, shown = replay(
-            program, precision, (Batch(feed, values(feed), out) for feed, out in zip(feeds, produced))
+            program, precision, (Batch(feed, values(feed), out) for feed, out in zip(feeds, produced)), stated
         )
     except UlsamError as error:  # not every engine shows its inner values
         note = Reason(
@@ -83,8 +90,11 @@ def replayed(
         )
         return dataclasses.replace(evidence, reasons=(*evidence.reasons, note))
     honest = _is_rounding(evidence, golden, chosen[0], shown[0].outputs, produced[0])
-    decides = precision in DECIDES
-    return _judged(dataclasses.replace(evidence, replay=found), found, honest, decides=decides)
+    proves = found.proves and precision in DECIDES
+    reasons = eased(evidence.reasons, honest, found) if proves else evidence.reasons
+    decides = precision in DECIDES or bool(stated)
+    wrong = (_wrong(module, found, decides=decides) for module in found.wrong)
+    return concluded(dataclasses.replace(evidence, replay=found), (*wrong, *reasons, *_clipped(found)))
 
 
 def _chosen(evidence: Evidence, golden: Golden, size: int | None, depth: ReplayDepth) -> Iterator[slice]:
@@ -121,16 +131,30 @@ def _error(check: OutputCheck, golden: Golden, rows: slice, outputs: ArrayMap) -
     return float(np.max(found[check.statistic])) if check.statistic in found else 0.0
 
 
-def _judged(evidence: Evidence, replay: Replay, honest: frozenset[str], *, decides: bool) -> Evidence:
-    """``evidence`` with the reasons and the verdict that ``replay`` leaves; only notes if it does not decide."""
-    reasons = eased(evidence.reasons, honest, replay) if replay.proves and decides else evidence.reasons
-    return concluded(evidence, (*(_wrong(module, replay, decides=decides) for module in replay.wrong), *reasons))
+def _clipped(replay: Replay) -> Iterator[Reason]:
+    """The note about quantizers whose ranges hold not nearly all values, worst first."""
+    found = sorted((one for one in replay.modules if one.clipped > CLIPPED), key=lambda one: -one.clipped)
+    if not found:
+        return
+    named = ", ".join(f"'{one.module or 'forward'}' ({one.clipped:.0%})" for one in found[:_NAMED])
+    more = f" and of {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    sentence = (
+        f"Note: values lie outside the range of the quantizer behind module {named}{more}, on the batch that was "
+        f"replayed, and are clipped: calibrate with more inputs like it, or keep it in floating point (--keep)."
+    )
+    yield Reason(found[0].module, ReasonKind.MODULE_NOTE, sentence)
 
 
 def _wrong(module: ReplayedModule, replay: Replay, *, decides: bool) -> Reason:
     name = f"'{module.module or 'forward'}' ({module.operator})"
     size = "far more than" if module.ratio is None else f"{module.ratio:.3g} times"
     off = f"off by {size} its rounding; {replay.allowed:g} times are allowed."
+    if decides and module.operator == "quantize":
+        sentence = (
+            f"The quantizer behind module '{module.module or 'forward'}' does not give the nearest of its own steps, "
+            f"or clips most of what varies: its scale, its zero point or its range is wrong. It is {off}"
+        )
+        return Reason(module.module, ReasonKind.MODULE_FAULT, sentence)
     if decides:
         sentence = (
             f"Module {name} does not give what PyTorch gives for the inputs that the artifact itself fed into it: "
@@ -139,6 +163,6 @@ def _wrong(module: ReplayedModule, replay: Replay, *, decides: bool) -> Reason:
         return Reason(module.module, ReasonKind.MODULE_FAULT, sentence)
     sentence = (
         f"Note: the tensors of module {name} could be told apart in the artifact only so that it is {off} It may be "
-        f"wrong, or a tensor before a quantizer was taken for the one behind it."
+        f"wrong, or rounded by steps that the file does not state."
     )
     return Reason(module.module, ReasonKind.MODULE_NOTE, sentence)

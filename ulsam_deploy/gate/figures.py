@@ -104,7 +104,7 @@ def _agreements(one: ArtifactFigures) -> Values:
 
 
 def _replay(one: ArtifactFigures) -> Replay | None:
-    """The local replay, in the precisions in which it decides: in others its figures are not certain enough."""
+    """The local replay, in the precisions in which right modules prove the outputs."""
     return one.replay if one.precision in DECIDES else None
 
 

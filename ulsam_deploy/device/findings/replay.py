@@ -24,11 +24,11 @@ class ReplayDepth(str, enum.Enum):
 
 @dataclass(frozen=True)
 class ReplayedModule:
-    """The worst operator of one module.
+    """The worst operator of one module, or the quantizer behind it (``quantize``).
 
     ``ratio``: its error in roundings of the artifact's precision, ``None`` if it was not seen by itself. ``relative``:
-    the same relative to the spread of the result. ``clipped``: the share of values outside the range of an 8-bit
-    tensor. ``region``: how many operators were replayed together. ``wrong``: the error is beyond rounding.
+    the same relative to the spread of the result. ``clipped``: the largest share of values outside the range of a
+    quantizer. ``region``: how many operators were replayed together. ``wrong``: the error is beyond rounding.
     """
 
     module: str

@@ -47,6 +47,8 @@ from ulsam_deploy.device.thresholds import TOLERANCE
 #: Removing a block's attention must move an output by this many tolerances for the tolerance alone to guard it.
 DISTANCE = 4.0
 
+#: Removing a block's attention must move an output by this part of its size: a float32 output carries no less.
+_CARRIED = 2.0**-24
 #: How far below 0 the interval of a map's shape may reach for the block to be called uniform.
 _UNIFORM = 0.5
 #: An artifact's values are clipped to this many times the largest value of the reference.
@@ -98,6 +100,7 @@ def check(
         blocks = _overruled(blocks, [found if asked else None for found, asked in zip(better, open_)])
     if inside:
         blocks = _overruled(blocks, [_read(block, found) for block, found in zip(blocks, inside)])
+    blocks = _told(golden, blocks)
     faults += _swapped(golden, arrays, used, tolerance)
     faults += [
         Reason(block.block, ReasonKind.ATTENTION_FAULT, sentence) for block in blocks if (sentence := _lost(block))
@@ -223,6 +226,20 @@ def _blocks(
     return tuple(replace(block, shape=found, shape_distance=uniform_ablations[block.block]) for block, found in shapes)
 
 
+def _told(golden: Golden, blocks: tuple[BlockCheck, ...]) -> tuple[BlockCheck, ...]:
+    """``blocks``, where nothing is concluded about one whose attention moves outputs by less than they can carry."""
+    found = []
+    for number, block in enumerate(blocks):
+        steps = ((name, compact(golden.reference_ablations[name][number])) for name in golden.outputs)
+        moved = max(float(relative(step, scales(compact(golden.outputs[name])))[1].max()) for name, step in steps)
+        if 0.0 < moved < _CARRIED:
+            note = f"it moves no output by more than {moved:.1g} of its size, less than a float32 output can carry"
+            shape = replace(block.shape, state=AttentionState.INCONCLUSIVE) if block.shape else None
+            block = replace(block, low=None, high=None, state=AttentionState.INCONCLUSIVE, note=note, shape=shape)
+        found.append(block)
+    return tuple(found)
+
+
 def _read(block: BlockCheck, found: Reading | None) -> Retention | None:
     """What was read inside the artifact, where outputs and ablations conclude nothing about ``block``."""
     if found is None or block.state is not AttentionState.INCONCLUSIVE:
@@ -321,7 +338,7 @@ def _unseen_map(block: BlockCheck) -> Reason:
     sentence = (
         f"Note: the attention of block '{block.block}' is as good as uniform on every probe (making it so moves no "
         f"output by more than {block.shape_distance:.2g} tolerances): that it is there was checked, how its map is "
-        f"computed could not be; use probes on which it looks somewhere."
+        f"computed could not be; give inputs on which it looks somewhere (--probes)."
     )
     return Reason(block.block, ReasonKind.ATTENTION_NOTE, sentence)
 
@@ -339,7 +356,8 @@ def _unguarded(block: BlockCheck) -> Reason:
     sentence = (
         f"Losing the attention of block '{block.block}' would move no output by more than {block.distance:.2g} "
         f"tolerances ({DISTANCE:g} are needed), and its retention is inconclusive ({block.note}): this check could not "
-        f"have failed; use probes that move it more."
+        f"have failed. What decides it: inputs on which its attention does more (--probes), or its operators by "
+        f"themselves (--replay full, where the engine shows its inner values)."
     )
     return Reason(block.block, ReasonKind.ATTENTION_DOUBT, sentence)
 
@@ -353,7 +371,9 @@ def _insensitive(golden: Golden, floors: Mapping[str, Floor], tolerance: float) 
         if spread < CONTRAST:
             sentence = (
                 f"The reference output '{name}' differs between probes by {spread:.2g} tolerances only "
-                f"({CONTRAST:g} are needed): a constant might have passed; use more and other probes."
+                f"({CONTRAST:g} are needed): a constant might have passed. What decides it: every module by itself "
+                f"(--replay full, where the engine shows its inner values), or inputs between which PyTorch's output "
+                f"differs more (--probes)."
             )
             doubts.append(Reason(name, ReasonKind.OUTPUT_DOUBT, sentence))
     return doubts

@@ -186,7 +186,7 @@ ADVERSARIAL: Mapping[str, Kind] = {
     "noise": _noise,
     "spot-top-left": _spot(-0.5, -0.5),
     "spot-bottom-right": _spot(0.5, 0.5),
+    "zero": _zero,
     "spot-top-right": _spot(-0.5, 0.5),
     "spot-bottom-left": _spot(0.5, -0.5),
-    "zero": _zero,
 }

@@ -22,18 +22,22 @@ from ulsam_deploy.graph.editing import call
 
 #: Root mean square error of rounding to the next of many steps of one width: the step over the root of 12.
 UNIFORM = 1 / math.sqrt(12)
+#: An honest result is off by at most this many tolerances: 3.1 was the most that real engines showed in fp32 and fp16.
+ALLOWED = 8.0
 _DRAWS = 3
 #: The levels of int8 weights on either side of zero: of 8 bits, and of 7 where a processor's sums would overflow.
 _LEVELS = (127, 63)
 _INT8 = _LEVELS[0]
 
 #: Linear in each of two arguments (positions): convolutions and matrix products.
-_PRODUCTS = {
+PRODUCTS = {
     "conv1d": (0, 1), "conv2d": (0, 1), "convolution": (0, 1), "conv_transpose2d": (0, 1), "linear": (0, 1),
     "addmm": (1, 2), "mm": (0, 1), "bmm": (0, 1), "matmul": (0, 1),
 }  # fmt: skip
 #: Where a product has a summand: convolution's and linear's bias, and the first argument of addmm.
-_BIAS = {"conv1d": 2, "conv2d": 2, "convolution": 2, "conv_transpose2d": 2, "linear": 2, "addmm": 0}
+BIAS = {"conv1d": 2, "conv2d": 2, "convolution": 2, "conv_transpose2d": 2, "linear": 2, "addmm": 0}
+#: Usually computed together with what follows, so that being hidden is nothing strange.
+FUSED = frozenset([*PRODUCTS, "getitem", "_native_batch_norm_legit_no_training"])
 #: Only choose or move values.
 MOVES = {
     "view", "reshape", "flatten", "expand", "permute", "transpose", "t", "unsqueeze", "squeeze", "unflatten",
@@ -115,7 +119,7 @@ class Propagation:
         if name in MOVES:
             return self._moved(node, values, bounds)
         known = {used: self._uncertain(node, used, values, bounds) for used in node.all_input_nodes}
-        if name in _PRODUCTS and isinstance(result, Tensor):
+        if name in PRODUCTS and isinstance(result, Tensor):
             found = self._product(node, values, known, result)
             if self._rounding.int8_weights and self._constant(_weight(node)):
                 found = (found.square() + self._rounded_weights(node, values).square()).sqrt()
@@ -147,7 +151,7 @@ class Propagation:
             return 0.0, 0.0
         other = bounds.get(used, 0.0)
         rounded = self._rounding.unit * value.abs() + self._rounding.smallest
-        places = _PRODUCTS.get(operation(node))
+        places = PRODUCTS.get(operation(node))
         if places:
             if self._rounding.int8_weights and used is node.args[places[1]] and self._constant(used):
                 axes = tuple(range(1, value.ndim))
@@ -185,11 +189,11 @@ class Propagation:
     ) -> Tensor:
         """For a product of a and b: the root of a² s(b)² + s(a)² b², summed as the product is."""
         name = operation(node)
-        left, right = (node.args[place] for place in _PRODUCTS[name])
+        left, right = (node.args[place] for place in PRODUCTS[name])
         assert isinstance(left, Node)
         assert isinstance(right, Node)
         grows = math.sqrt(_summands(name, values[left], values[right]))
-        bias = node.args[_BIAS[name]] if name in _BIAS and len(node.args) > _BIAS[name] else None
+        bias = node.args[BIAS[name]] if name in BIAS and len(node.args) > BIAS[name] else None
         total = torch.zeros_like(result)
         for number, factor in ((0, grows), (1, 1.0)):  # rounding grows with the sum, other uncertainty does not
             a, b = known[left][number], known[right][number]
@@ -215,7 +219,7 @@ class Propagation:
             value = values[weight]
             step = value.abs().amax(tuple(range(1, value.ndim)), keepdim=True) / levels
             error = value - torch.where(step > 0, (value / step).round() * step, value)
-            bias = node.args[_BIAS[operation(node)]] if len(node.args) > _BIAS.get(operation(node), 99) else None
+            bias = node.args[BIAS[operation(node)]] if len(node.args) > BIAS.get(operation(node), 99) else None
             replaced = {weight: error} | ({bias: torch.zeros_like(values[bias])} if isinstance(bias, Node) else {})
             found.append(call(node, lambda used: replaced.get(used, values[used]), torch.float64).abs())  # noqa: B023
         return torch.maximum(*found)
@@ -284,7 +288,7 @@ def _inner(node: Node, values: Mapping[Node, Any]) -> Tensor | float:
 
 def _weight(node: Node) -> Node:
     """The second factor of a product."""
-    found = node.args[_PRODUCTS[operation(node)][1]]
+    found = node.args[PRODUCTS[operation(node)][1]]
     assert isinstance(found, Node)
     return found
 
@@ -347,7 +351,7 @@ def _along(name: str, bias: Tensor, result: Tensor) -> Tensor:
 
 def products(node: Node, values: Mapping[Node, Any], result: Any) -> int:
     """The multiply-adds of ``node``; 0 for anything but a product."""
-    places = _PRODUCTS.get(operation(node))
+    places = PRODUCTS.get(operation(node))
     if not places or not isinstance(result, Tensor):
         return 0
     left, right = (values[node.args[place]] for place in places)  # type: ignore[index]

@@ -9,8 +9,10 @@ result is wrong, and the artifact really went on with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import itertools
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,112 +21,49 @@ from torch import Tensor
 from torch.fx import Node
 
 from ulsam_deploy.device.arrays import Array, ArrayMap
+from ulsam_deploy.device.types import StepGrid
 from ulsam_deploy.graph.evaluate import Evaluator
 from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.program import Program
-from ulsam_deploy.graph.replay.rounding import MOVES, ROUNDINGS, UNIFORM, Propagation, operation, products
-from ulsam_deploy.graph.replay.tensors import Distance, Form, Inner, distance
+from ulsam_deploy.graph.replay.found import AttributeView, FoundValue, ReplayStep, WalkState, shifted
+from ulsam_deploy.graph.replay.rounding import (
+    ALLOWED,
+    MOVES,
+    ROUNDINGS,
+    UNIFORM,
+    Propagation,
+    operation,
+    products,
+)
+from ulsam_deploy.graph.replay.tensors import RESEMBLES, Distance, Form, Inner, apart, distance, resembles, rounded
 
-#: An honest result is off by at most this many tolerances: 3.1 was the most that real engines showed in fp32 and fp16.
-ALLOWED = 8.0
-#: Rounding to steps is off by its tolerance, hardly more: such a tensor is the one behind the quantizer and goes on.
-ROUNDED = 2.0
 #: A run of hidden operators that ends farther off than this is looked into; one that went on with a wrong result fits
 #: better than this with it.
 SUSPECT, FITS = 2.5, 1.5
-#: The steps of a tensor of 8 bits, and the share of values that may lie outside the range of a quantizer.
-STEPS, OUTSIDE = 255, 0.15
+#: How many ways an operator is computed in whose inputs may be read before or behind a quantizer.
+WAYS = 4
+#: Only cut values off at the ends of a range, as a quantizer in their place does.
+_CUTS = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "clamp_max"}
+#: What the operator of a row is called that is about a quantizer.
+QUANTIZE = "quantize"
 #: How many hidden operators may follow each other before a wrong one is looked for among them.
 PATIENCE = 6
-#: A tensor resembles a result up to this distance, relative to the result's size: no map at all is at 1.
-_RESEMBLES = 1.0
 _CANDIDATES = 4
+#: Tensors this close, relative to the spread of every channel, are equal but for rounding.
+_EQUAL = 1e-6
 #: Results of two operators that are this close, relative to their size, may have been taken for each other.
 _CLOSE = 1e-3
 
 
-@dataclass(frozen=True)
-class ReplayStep:
-    """One operator of the network in one run.
+class _Instead(AttributeView):
+    """The values of nodes, with others of some."""
 
-    Attributes:
-        module: Its module, by PyTorch path.
-        operator: Its name, e.g. ``conv2d``.
-        tensor: The artifact's tensor; empty if it is hidden.
-        ratio: The difference in tolerances; ``None`` if it is hidden.
-        relative: The difference relative to the result's spread.
-        clipped: The share of elements outside the range of an 8-bit tensor.
-        region: How many operators were replayed together up to here; 1: this one alone.
-        products: Its multiply-adds.
-        closed: How many operators the shortest run has that it was replayed in; 0: none.
-        reached: For an output: whether the artifact has it; true for anything else.
-        wrong: Whether the artifact went on with a wrong result.
-    """
-
-    module: str
-    operator: str
-    tensor: str
-    ratio: float | None
-    relative: float
-    clipped: float
-    region: int
-    products: int
-    closed: int
-    reached: bool
-    wrong: bool = False
-
-
-@dataclass
-class _Found:
-    """What is known after a node: its value, its uncertainty, and how it was seen.
-
-    ``hidden``: the operators up to it that nothing was seen behind; ``run``: those that a seen one ended, with itself.
-    """
-
-    value: Any
-    bound: Any = None
-    form: Form | None = None
-    distance: Distance | None = None
-    hidden: frozenset[Node] = frozenset()
-    run: frozenset[Node] = frozenset()
-    wrong: bool = False
-
-    @property
-    def region(self) -> int:
-        """How many operators were replayed together."""
-        return len(self.run)
-
-
-@dataclass
-class _State:
-    """Everything found so far, by node."""
-
-    found: dict[Node, _Found] = field(default_factory=dict)
-
-    def values(self) -> Mapping[Node, Any]:
-        return _View(self.found, "value")
-
-    def bounds(self) -> Mapping[Node, Any]:
-        return _View(self.found, "bound")
-
-
-class _View(Mapping[Node, Any]):
-    """One attribute of what was found, by node; nodes without it are absent."""
-
-    def __init__(self, found: Mapping[Node, _Found], name: str) -> None:
-        self._found, self._name = found, name
+    def __init__(self, chosen: Mapping[Node, Any], values: AttributeView) -> None:
+        super().__init__(values.found, values.name)
+        self._chosen = chosen
 
     def __getitem__(self, node: Node) -> Any:
-        value = getattr(self._found[node], self._name)
-        if value is None:
-            raise KeyError(node)
-        return value
-
-    def __iter__(self) -> Any:
-        return iter(self._found)
-
-    def __len__(self) -> int:
-        return len(self._found)
+        return self._chosen[node] if node in self._chosen else super().__getitem__(node)
 
 
 class Walk(Evaluator):
@@ -134,7 +73,7 @@ class Walk(Evaluator):
         """``precision``: the artifact's."""
         super().__init__(program)
         self._rounding = ROUNDINGS[precision]
-        self._quantized = precision.startswith("int8")
+        self._quantized = self._rounding.int8_weights
         self._varying = self._depends()
         self._propagation = Propagation(self._rounding, lambda node: node not in self._varying)
         self._results = next(node for node in self._nodes if node.op == "output").args[0]
@@ -148,19 +87,23 @@ class Walk(Evaluator):
         return varying
 
     @torch.no_grad()
-    def steps(self, inputs: Sequence[Tensor], inside: ArrayMap, outputs: ArrayMap) -> list[ReplayStep]:
+    def steps(
+        self, inputs: Sequence[Tensor], inside: ArrayMap, outputs: ArrayMap, grids: Mapping[str, StepGrid]
+    ) -> list[ReplayStep]:
         """Replay one batch.
 
         Args:
             inputs: The batch, in order.
             inside: Every tensor inside the artifact, by its name there.
             outputs: The artifact's outputs, by name, in PyTorch's axis order.
+            grids: The tensors inside that are rounded to steps.
         """
-        self._inner = Inner(inside, quantized=self._quantized)
+        self._inner = Inner(inside, grids)
         self._ends: dict[Node, list[Array]] = {}
+        self._least: dict[int, float] = {}  # how near the nearest tensor inside is to an output
         for name, node in zip(self._outputs, self._results):
-            self._ends.setdefault(node, []).append(outputs[name])
-        state = _State({node: _Found(value) for node, value in self._begin(inputs).items()})
+            self._ends.setdefault(node, []).append(np.asarray(outputs[name], np.float64))
+        state = WalkState({node: self._given(node, value) for node, value in self._begin(inputs).items()})
         self._looked: set[Node] = set()
         for node in self._nodes:
             if node.op != "call_function":
@@ -174,62 +117,112 @@ class Walk(Evaluator):
             for node in found.run:
                 closed[node] = min(found.region, closed.get(node, found.region))
         self.ends = {name: state.found[node].value.numpy() for name, node in zip(self._outputs, self._results)}
-        return [self._row(node, state, closed) for node in self._nodes if self._counts(node, state)]
+        rows = [self._row(node, state, closed) for node in self._nodes if self._counts(node, state)]
+        return rows + [row for node in self._nodes for row in self._quantizer(node, state)]
 
-    def _step(self, node: Node, state: _State) -> _Found:
-        """Compute ``node`` from what was found before it, and see whether the artifact has its result."""
-        values = state.values()
+    def _given(self, node: Node, value: Any) -> FoundValue:
+        """An input of the network, which the artifact may round before anything reads it."""
+        if node not in self._varying or not isinstance(value, Tensor) or not value.is_floating_point():
+            return FoundValue(value)
+        exact = np.zeros(value.shape)
+        for form in self._inner.forms(value.numpy()):
+            if form.steps and distance(value.numpy(), exact, form).ratio <= ALLOWED:
+                moved = torch.from_numpy(np.abs(form.array - value.numpy()))
+                return FoundValue(_tensor(form), (value,), rounding=moved)
+        return FoundValue(value)
+
+    def _step(self, node: Node, state: WalkState) -> FoundValue:
+        """Compute ``node`` in the way that the artifact has its result by; hidden if it has none."""
+        found: list[FoundValue] = []
+        for chosen in self._ways(node, state):
+            found.append(self._computed(node, state, _Instead(chosen, state.values())))
+            best = found[-1].distance
+            if best is not None and best.ratio <= FITS:
+                return found[-1]
+        seen = [one for one in found if one.distance is not None]
+        if seen:
+            return min(seen, key=lambda one: one.distance.ratio if one.distance else math.inf)
+        return replace(found[0], others=tuple(one.value for one in found[1:]))
+
+    @staticmethod
+    def _ways(node: Node, state: WalkState) -> Iterator[dict[Node, Any]]:
+        """What ``node`` may have read: first what goes on of each input, then what it was before its quantizer."""
+        several = [used for used in node.all_input_nodes if used in state.found and state.found[used].others]
+        if operation(node) in MOVES or len(several) > 2:
+            yield {}
+            if several:
+                yield {used: state.found[used].others[-1] for used in several}
+            return
+        options = ((state.found[used].value, *state.found[used].others) for used in several)
+        for chosen in itertools.islice(itertools.product(*options), WAYS):
+            yield dict(zip(several, chosen))
+
+    def _computed(self, node: Node, state: WalkState, values: Mapping[Node, Any]) -> FoundValue:
+        """Compute ``node`` from ``values``, and see whether the artifact has its result."""
         result = self._value(node, values)
         if node not in self._varying or not isinstance(result, (Tensor, tuple, list)):  # sizes, assertions
-            return _Found(result)
+            return FoundValue(result)
         bound = self._propagation.tolerance(node, values, state.bounds(), result)
-        before = frozenset().union(*(state.found[used].hidden for used in node.all_input_nodes if used in state.found))
-        if operation(node) in MOVES and not before and node not in self._ends:
-            return _Found(result, bound)
-        hidden = before if operation(node) in MOVES else before | {node}
+        hidden = frozenset().union(*(state.found[used].hidden for used in node.all_input_nodes if used in state.found))
+        if operation(node) in MOVES and not hidden and node not in self._ends:
+            return FoundValue(result, bound=bound)
+        if operation(node) not in MOVES:
+            hidden |= {node}
         if not isinstance(result, Tensor) or not result.is_floating_point():
-            return _Found(result, bound, hidden=hidden)
-        seen = self._nearest(node, result, bound)
+            return FoundValue(result, bound=bound, hidden=hidden)
+        shift = shifted(node, hidden, values, state) if self._quantized else None
+        seen = self._nearest(node, result, bound, shift)
         if not seen or seen[0][1].ratio > ALLOWED:
-            return _Found(result, bound, hidden=hidden)
-        (form, far), *others = seen
-        again = self._stored_again(form, [other for other, _ in others])
-        goes_on = form if again is None or form.step else again
-        left = None if again is None else torch.from_numpy(np.abs(again.array - form.array))
-        return _Found(torch.from_numpy(np.ascontiguousarray(goes_on.array)), left, form, far, run=hidden)
+            return FoundValue(result, bound=bound, hidden=hidden)
+        form, far = seen[0]
+        source = self._inner.before(form)
+        if source is None:
+            source, behind = form, self._inner.behind(form)
+            checks = [rounded(form, one, clips=not _is_cut(node)) for one in behind]
+            before = [form]
+        else:  # the quantizer is in the place of this operator, and cuts off as it does
+            behind, before, checks = [form], list[Form](), [rounded(source, form, clips=False)]
+        again = [other for one in behind for other in self._inner.behind(one)]  # rounded to other steps once more
+        goes_on, *others = [*behind, *again, *before]
+        worst = max(checks, key=lambda one: one.ratio, default=None)
+        return FoundValue(
+            _tensor(goes_on), tuple(map(_tensor, others)), None, form, far,
+            run=hidden, quantizer=worst, rounding=_rounding(goes_on, others),
+        )  # fmt: skip
 
-    def _stored_again(self, form: Form, others: Sequence[Form]) -> Form | None:
-        """The same value before or behind a quantizer, which may have a step for each channel; ``None`` if not there.
-
-        Either of the two may go on to the next operator, so that their difference is uncertain there.
-        """
-        if not self._quantized:
-            return None
-        range_ = float(np.ptp(form.array))
-        for other in others:
-            apart = np.abs(other.array - form.array)
-            step = max(form.step, other.step, range_ / STEPS)
-            if apart.any() and float(np.mean(apart > step)) <= OUTSIDE:
-                return other
-        return None
-
-    def _nearest(self, node: Node, result: Tensor, bound: Tensor) -> list[tuple[Form, Distance]]:
-        """The artifact's tensors nearest to this result, best first; for an output, those that resemble the output.
-
-        A value before and behind a quantizer is two tensors, and either may go on: the one behind comes first.
-        """
+    def _nearest(
+        self, node: Node, result: Tensor, bound: Tensor, shift: Array | None = None
+    ) -> list[tuple[Form, Distance]]:
+        """The artifact's tensors nearest to this result, best first; for an output, those that are the output."""
         value, tolerance = result.numpy(), bound.numpy()
         found: list[tuple[Form, Distance]] = []
+        cuts = operation(node) in _CUTS
         for form in self._inner.forms(value):
-            if node in self._ends and not any(_resembles(form.array, end) for end in self._ends[node]):
+            if node in self._ends and not self._is_end(node, form):
                 continue
-            found.append((form, distance(value, tolerance, form, UNIFORM)))
+            if not cuts and self._inner.before(form) is not None:
+                continue  # what it was before its quantizer tells more
+            found.append((form, distance(value, tolerance, form, clips=not _is_cut(node), shift=shift)))
             near = found[-1][1].ratio
-            if (near < FITS and not self._quantized) or (len(found) > _CANDIDATES and near > ALLOWED):
+            if near < FITS or (len(found) > _CANDIDATES and near > ALLOWED):
                 break
-        return sorted(found, key=lambda one: (not (one[0].step and one[1].ratio <= ROUNDED), one[1].ratio))
+        return sorted(found, key=lambda one: one[1].ratio)
 
-    def _exchange(self, node: Node, state: _State) -> None:
+    def _is_end(self, node: Node, form: Form) -> bool:
+        """Whether ``form``, or what it is rounded to, is an output that ``node`` gives: none is nearer to that.
+
+        An engine shows its inner values less fused, so that the output itself may differ from what it gave before.
+        """
+        for end in self._ends[node]:
+            if id(end) not in self._least:
+                self._least[id(end)] = min((apart(one.array, end) for one in self._inner.forms(end)), default=0.0)
+            for one in (form, *self._inner.behind(form)):
+                array = one.array.reshape(end.shape)
+                if resembles(array, end) and apart(array, end) <= 2 * self._least[id(end)] + _EQUAL:
+                    return True
+        return False
+
+    def _exchange(self, node: Node, state: WalkState) -> None:
         """Take the tensor of an operator before ``node``, which is hidden, for ``node``'s, if it fits that one better.
 
         An operator that changes next to nothing (a batch norm that was never trained) has hardly another result than
@@ -246,7 +239,7 @@ class Walk(Evaluator):
             values = state.values()
             result = self._value(before, values)
             bound = self._propagation.tolerance(before, values, state.bounds(), result)
-            trial = _State({**state.found, before: _Found(result, bound, hidden=seen.run)})
+            trial = WalkState({**state.found, before: FoundValue(result, bound=bound, hidden=seen.run)})
             affected = {before}
             for one in self._after(before, self._nodes.index(node), affected):
                 trial.found[one] = self._step(one, trial)
@@ -256,7 +249,7 @@ class Walk(Evaluator):
                 state.found.update({one: trial.found[one] for one in affected})
                 return
 
-    def _is_due(self, node: Node, state: _State) -> bool:
+    def _is_due(self, node: Node, state: WalkState) -> bool:
         """Whether a wrong result has to be looked for among the hidden operators before ``node``."""
         found = state.found[node]
         if found.distance is not None and found.distance.ratio > SUSPECT:
@@ -264,13 +257,14 @@ class Walk(Evaluator):
         new = len(found.hidden - self._looked)
         return new > 0 and (node in self._ends or new >= PATIENCE)
 
-    def _look(self, node: Node, state: _State) -> None:
+    def _look(self, node: Node, state: WalkState) -> None:
         """Look for the wrong result among the operators hidden before ``node``; go on with it where one is found."""
         hidden = state.found[node].hidden or state.found[node].run
         ordered = [one for one in self._nodes if one in hidden and state.found[one].form is None]
         last = self._nodes.index(node)
+        taken = {found.form.name for found in state.found.values() if found.form is not None}
         for suspect in ordered:
-            for form in self._alike(state.found[suspect]):
+            for form in self._alike(state.found[suspect], taken):
                 trial = self._tried(suspect, form, last, state)
                 if trial is not None:
                     state.found.update(trial)
@@ -284,34 +278,35 @@ class Walk(Evaluator):
                 affected.add(node)
                 yield node
 
-    def _alike(self, found: _Found) -> list[Form]:
-        """The tensors of the artifact that resemble a hidden result."""
+    def _alike(self, found: FoundValue, taken: Collection[str]) -> list[Form]:
+        """The tensors of the artifact that resemble a hidden result, but those that are ``taken``: other results."""
         value = found.value.numpy() if isinstance(found.value, Tensor) else None
         if value is None or value.size < 2:
             return []
         size = float(np.sqrt(np.mean(np.square(value))))
         near = []
-        for number, form in enumerate(self._inner.forms(value)):
+        free = (form for form in self._inner.forms(value) if form.name not in taken)
+        for number, form in enumerate(free):
             far = float(np.sqrt(np.mean(np.square(form.array - value))))
-            if far <= _RESEMBLES * size:
+            if far <= RESEMBLES * size:
                 near.append((far, form))
             if number >= _CANDIDATES:
                 break
         return [form for _, form in sorted(near, key=lambda pair: pair[0])]
 
-    def _tried(self, suspect: Node, form: Form, last: int, state: _State) -> dict[Node, _Found] | None:
+    def _tried(self, suspect: Node, form: Form, last: int, state: WalkState) -> dict[Node, FoundValue] | None:
         """What follows up to position ``last`` if the artifact has ``form`` for ``suspect``; ``None`` if all disagrees.
 
         Agreement that there was without it proves nothing, nor does one with ``form`` again in another place.
         """
         value = state.found[suspect].value
         bound = state.found[suspect].bound
-        far = distance(value.numpy(), bound.numpy(), form, UNIFORM)
+        far = distance(value.numpy(), bound.numpy(), form)
         if far.ratio <= ALLOWED:
             return None
-        replaced = torch.from_numpy(np.ascontiguousarray(form.array))
-        wrong = _Found(replaced, None, form, far, run=state.found[suspect].hidden, wrong=True)
-        trial = _State({**state.found, suspect: wrong})
+        replaced = _tensor(form)
+        wrong = FoundValue(replaced, form=form, distance=far, run=state.found[suspect].hidden, wrong=True)
+        trial = WalkState({**state.found, suspect: wrong})
         affected, agreed = {suspect}, False
         for node in self._after(suspect, last, affected):
             trial.found[node] = after = self._step(node, trial)
@@ -319,14 +314,23 @@ class Walk(Evaluator):
                 agreed |= _explained(state.found[node], after)
         return {node: trial.found[node] for node in affected} if agreed else None
 
-    def _counts(self, node: Node, state: _State) -> bool:
+    def _counts(self, node: Node, state: WalkState) -> bool:
         found = state.found.get(node)
         if found is None or node.op != "call_function" or node not in self._varying:
             return False
         seen = found.form is not None or operation(node) not in MOVES
         return isinstance(found.value, Tensor) and found.value.is_floating_point() and (seen or node in self._ends)
 
-    def _row(self, node: Node, state: _State, closed: Mapping[Node, int]) -> ReplayStep:
+    @staticmethod
+    def _quantizer(node: Node, state: WalkState) -> Iterator[ReplayStep]:
+        """The row of the quantizer behind ``node``, if it is wrong."""
+        found = state.found.get(node)
+        far = found.quantizer if found else None
+        if found is not None and found.form is not None and far is not None and far.ratio > ALLOWED:
+            path, name = module_of(node) or "", found.form.name
+            yield ReplayStep(path, QUANTIZE, name, far.ratio, far.relative, far.clipped, 1, 0, 0, True, wrong=True)
+
+    def _row(self, node: Node, state: WalkState, closed: Mapping[Node, int]) -> ReplayStep:
         found = state.found[node]
         ratio, wrong, reached = found.distance.ratio if found.distance else None, found.wrong, True
         if node in self._ends and found.form is None:  # an output that agrees with nothing
@@ -340,7 +344,7 @@ class Walk(Evaluator):
             found.form.name if found.form else "",
             ratio,
             found.distance.relative if found.distance else 0.0,
-            found.distance.clipped if found.distance else 0.0,
+            max((far.clipped for far in (found.distance, found.quantizer) if far), default=0.0),
             found.region,
             products(node, state.values(), found.value),
             closed.get(node, 0),
@@ -349,25 +353,37 @@ class Walk(Evaluator):
         )
 
 
+def _tensor(form: Form) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(form.array))
+
+
+def _rounding(form: Form, others: Sequence[Form]) -> Tensor | None:
+    """What rounding to ``form`` may have moved, from what it was before or from its steps; ``None`` for a float."""
+    if form.steps is None:
+        return None
+    if others:
+        return torch.from_numpy(np.abs(form.array - others[-1].array))
+    return torch.from_numpy(np.broadcast_to(form.steps.step * UNIFORM, form.array.shape).copy())
+
+
+def _is_cut(node: Node) -> bool:
+    """Whether what reads ``node`` only cuts its values off, so that a quantizer may do it instead."""
+    return bool(node.users) and all(operation(user) in _CUTS for user in node.users)
+
+
 def _shown(node: Node) -> str:
     """The operator as its user knows it: batch norm gives one of several results."""
     name = operation(node.args[0] if operation(node) == "getitem" else node)  # type: ignore[arg-type]
     return "batch_norm" if "batch_norm" in name else name
 
 
-def _explained(before: _Found, after: _Found) -> bool:
+def _explained(before: FoundValue, after: FoundValue) -> bool:
     """Whether an operator that did not fit, or badly, fits now."""
     if after.distance is None:
         return False
     if before.distance is None:
         return True
     return before.distance.ratio > SUSPECT and after.distance.ratio < FITS
-
-
-def _resembles(array: Array, other: Array) -> bool:
-    """Whether one may be the other, computed in another order: an engine shows its inner values less fused."""
-    distance = float(np.sqrt(np.mean(np.square(array.ravel() - other.ravel()))))
-    return distance <= _RESEMBLES * (float(other.std()) or float(np.abs(other).max()))
 
 
 def _is_close(one: Tensor, other: Tensor) -> bool:

@@ -235,6 +235,23 @@ def test_a_step_near_the_tolerance_is_inconclusive_and_named() -> None:
     assert check(plain_golden(y, [1e-2 * step], ["large"]), {"o": y.astype(np.float32)}).verdict is Verdict.PASS
 
 
+@pytest.mark.parametrize(("effect", "state"), [(1e-12, AttentionState.INCONCLUSIVE), (1e-3, AttentionState.LOST)])
+def test_what_no_float32_output_can_carry_is_not_called_lost(effect: float, state: AttentionState) -> None:
+    """An honest engine's sum has no room for 1e-12 of it: its ablation is the same, inside as well."""
+    rng = np.random.default_rng(0)
+    y, step = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
+    golden = plain_golden(y, [effect * step], ["quiet"])
+    without = (y + effect * step).astype(np.float32)
+    report = check(
+        golden, {"o": without}, artifact_ablations={"o": without[None]}, inside=[(0.0, 0.0, 0.0)], outputs_decide=True
+    )
+    assert [block.state for block in report.blocks] == [state]
+    kinds = {reason.kind for reason in report.reasons}
+    assert (ReasonKind.ATTENTION_DOUBT in kinds) is (state is AttentionState.INCONCLUSIVE)
+    told = [reason.text for reason in report.reasons if reason.kind is ReasonKind.ATTENTION_DOUBT]
+    assert all("--replay full" in text and "--probes" in text and "less than a float32" in text for text in told)
+
+
 def test_outputs_that_do_not_depend_on_the_input_are_inconclusive() -> None:
     y = np.tile(np.array([[1.0, 2.0, 3.0]]), (6, 1))
     report = check(plain_golden(y, [], []), {"o": y})

@@ -20,7 +20,8 @@ from ulsam_deploy.device.findings import Replay
 from ulsam_deploy.graph import Evaluator, Program, capture
 from ulsam_deploy.graph.modules import module_of
 from ulsam_deploy.graph.replay.replaying import Batch, replay
-from ulsam_deploy.graph.replay.walk import ALLOWED, SUSPECT
+from ulsam_deploy.graph.replay.rounding import ALLOWED
+from ulsam_deploy.graph.replay.walk import SUSPECT
 
 SHAPE = (3, 16, 16)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
@@ -236,6 +237,31 @@ def test_adding_one_after_the_other_is_honest_and_a_wrong_factor_is_not(factor: 
     inside = {"features": features, "mean": mean, "logits": logits}
     result, _ = replay(program, "fp32", [Batch({program.inputs[0].name: image}, inside, {output.name: logits})])
     assert result.proves == (factor == 1.0), result.worst
+
+
+class Boxes(nn.Module):
+    """Boxes in pixels and scores in 0..1 in one output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes, self.scores = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([300 * self.boxes(x).abs(), self.scores(x).sigmoid()], 1)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("factor", [1.0, 0.0, 1.002])
+def test_what_is_done_to_an_output_behind_the_network_is_found(factor: float, precision: str) -> None:
+    """The right result is inside as well, and next to nothing of the output changes."""
+    torch.manual_seed(0)
+    program = capture(Boxes().eval(), [SHAPE])
+    batch = shown(program, "fp32", honest, 0)
+    ((name, right),) = batch.outputs.items()
+    done = right * np.where(np.arange(6) < 4, 1, factor).astype(np.float32).reshape(1, 6, 1, 1)
+    result, _ = replay(program, precision, [Batch(batch.inputs, {**batch.inside, "done": done}, {name: done})])
+    assert bool(result.wrong) is (factor != 1.0)
+    assert result.proves is (factor == 1.0)
 
 
 class Rare(nn.Module):
