@@ -56,7 +56,7 @@ class Inner:
         wanted = value.ravel()[chosen]
         found: list[tuple[float, int, str, Array]] = []
         for name, array in self._sizes.get(value.size, ()):
-            for form in _orders(array):
+            for form in orders(array):
                 places = np.unravel_index(chosen, form.shape)
                 found.append((float(np.square(form[places].astype(np.float64) - wanted).sum()), len(found), name, form))
         for _, _, name, form in sorted(found, key=lambda one: one[:2]):
@@ -70,7 +70,7 @@ class Inner:
         return self._steps[name]
 
 
-def _orders(array: Array) -> Iterator[Array]:
+def orders(array: Array) -> Iterator[Array]:
     """``array``, and with its channels moved from last to second, and from second to last."""
     yield array
     if array.ndim > 2:
