@@ -59,6 +59,7 @@ def test_verify_says_how_many_are_kept(bundle: ud.Bundle, capsys: pytest.Capture
     assert "2 of 2 attention gates seen to be kept" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_none_are_watched_if_none_are_wanted(tmp_path: Path) -> None:
     bundle = ud.export(small("se"), "onnx", inputs=(SHAPE,), watch="none", output=tmp_path / "b")
     report = bundle.manifest.artifacts[0].evidence.parity
@@ -66,6 +67,7 @@ def test_none_are_watched_if_none_are_wanted(tmp_path: Path) -> None:
     assert report.gates == ()
 
 
+@pytest.mark.long
 def test_a_named_module_is_watched_whatever_is_in_it(tmp_path: Path) -> None:
     bundle = ud.export(small("plain"), "onnx", inputs=(SHAPE,), watch=["attention"], output=tmp_path / "b")
     report = bundle.manifest.artifacts[0].evidence.parity

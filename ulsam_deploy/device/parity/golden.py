@@ -287,7 +287,7 @@ def _problem(golden: Golden) -> str:
     if not golden.outputs or not golden.inputs:
         return "it has no inputs or no outputs"
     if len({*golden.blocks, *golden.gates}) != len(golden.blocks) + len(golden.gates):
-        return "two blocks or gates have one name"
+        return "two blocks have one name"
     for what in (
         golden.reference_ablations,
         golden.shapes,

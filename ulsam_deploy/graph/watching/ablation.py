@@ -35,7 +35,7 @@ class Folded:
 
     def learn(self, inputs: Sequence[Tensor]) -> None:
         """Add one batch."""
-        learners = {**self._means, **self._fits}
+        learners: dict[Node, _Mean | _Fit] = {**self._means, **self._fits}
         wanted = {node for learner in learners.values() for node in learner.reads}
         kept: dict[Node, Any] = {}
         for node, value in self._evaluator.every(inputs, given=True):
@@ -103,13 +103,14 @@ class _Fit:
         n, x, y, xx, xy = self._moments
         slope = (xy - x * y / n) / (xx - x * x / n + _RIDGE * xx + torch.finfo(x.dtype).tiny)
         source = values[self._source]
-        return ((y - slope * x) / n + (slope * source if source.shape == value.shape else 0.0)).expand_as(value)
+        fitted: Tensor = (y - slope * x) / n + (slope * source if source.shape == value.shape else 0.0)
+        return fitted.expand_as(value)
 
 
 def _attention(node: Node, values: Mapping[Node, Any]) -> Tensor:
     """The weights inside the fused form of attention."""
-    arguments = [values[arg] if isinstance(arg, Node) else arg for arg in node.args]
-    keyed = {name: values[arg] if isinstance(arg, Node) else arg for name, arg in node.kwargs.items()}
+    arguments: list[Any] = [values[arg] if isinstance(arg, Node) else arg for arg in node.args]
+    keyed: dict[str, Any] = {name: values[arg] if isinstance(arg, Node) else arg for name, arg in node.kwargs.items()}
     unit = torch.eye(arguments[1].shape[-2], dtype=arguments[1].dtype)
     arguments[2] = unit.expand(*arguments[1].shape[:-2], *unit.shape)
     return torch.nn.functional.scaled_dot_product_attention(*arguments, **keyed)

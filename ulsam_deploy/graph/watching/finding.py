@@ -136,7 +136,7 @@ class _Graph:
             return self._of_constants(node, one, other)
         if any(kinds.is_scale(operation(self._end(factor))) for factor in (one, other)):
             return None
-        found = [core for x, gate in ((one, other), (other, one)) if (core := self._weighs(gate, x, name))]
+        found = [both for x, gate in ((one, other), (other, one)) if (both := self._weighs(gate, x, name))]
         if not found:
             return None
         best = min(found, key=lambda pair: (not self._is_bounded(pair[1]), _size(pair[1])))

@@ -255,7 +255,7 @@ def _alike(
 ) -> list[tuple[tuple[str, int], Array]]:
     """The tensors that may be the gate's result, each with a name for it; of those ``known``, if given."""
     chosen = _sample(whole.size)
-    found = []
+    found: list[tuple[float, int, tuple[str, int], Array]] = []
     for name, array in tensors:
         for order, form in _forms(array, whole.shape):
             if known is not None and (name, order) not in known:

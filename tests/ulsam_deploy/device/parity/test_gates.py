@@ -131,4 +131,4 @@ def test_a_golden_set_of_the_version_before_has_no_gates(tmp_path: Path) -> None
 )
 def test_a_golden_set_whose_gates_do_not_fit_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ExportError, match="not consistent"):
-        dataclasses.replace(golden(1.0), **wrong)  # type: ignore[arg-type]
+        dataclasses.replace(golden(1.0), **wrong)

@@ -333,7 +333,7 @@ class Small(nn.Module):
 def small(kind: str) -> Small:
     """The network called ``kind``, with weights drawn from a fixed seed and batch norms that fit them."""
     torch.manual_seed(len(kind))
-    network = Small((GATES | NO_GATES)[kind])  # type: ignore[operator]
+    network = Small((GATES | NO_GATES)[kind])
     for weight in network.attention.parameters():
         weight.data *= 3 if weight.ndim > 1 and kind in GATES else 1  # attention that does something, as after training
     network.train()

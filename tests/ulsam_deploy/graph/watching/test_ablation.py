@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.ulsam_deploy.graph.watching.networks import GATES, SIDE, Small, small
+from tests.ulsam_deploy.graph.watching.networks import GATES, SIDE, Heads, Small, small
 from ulsam_deploy.graph import capture, fuse_attention
 from ulsam_deploy.graph.watching.choice import MOST, choose_gates, folded_on, gate_ablations
 
@@ -34,7 +34,7 @@ def test_channel_weights_are_folded_to_their_mean() -> None:
 
 
 def test_fused_attention_is_folded_to_its_mean_map() -> None:
-    class Wordy(GATES["heads"]):  # type: ignore[misc, name-defined]
+    class Wordy(Heads):
         """The same in plain words."""
 
         def forward(self, x: Tensor) -> Tensor:
