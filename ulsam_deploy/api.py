@@ -53,6 +53,7 @@ def export(
     dla: bool = False,
     require: EvidenceLevel | str = EvidenceLevel.EXPORTED,
     replay: ReplayDepth | str = ReplayDepth.FAST,
+    watch: Words = ("auto",),
     weights: str | None = None,
     trust_pickle: bool = False,
     allow_globals: Words = (),
@@ -97,6 +98,8 @@ def export(
         require: The lowest evidence level that counts as success, such as ``"executed"``.
         replay: On how many batches every module is checked by itself inside each artifact: ``"off"``, ``"fast"`` (the
             worst one) or ``"full"`` (all).
+        watch: Attention gates whose retention is measured besides ULSAM's: ``"auto"``, those that move the outputs
+            most; ``"all"``; ``"none"``; or module paths.
         weights: The key of the checkpoint's weights, if it has several: ``"ema"``, ``"generator"``.
         trust_pickle: Allow the checkpoint's pickle to run any code.
         allow_globals: Globals, as ``module.name``, that the checkpoint's pickle may use.
@@ -138,6 +141,7 @@ def export(
         dla=dla,
         require=conversions.level(require),
         replay=conversions.depth(replay),
+        watch=conversions.words(watch, "watch"),
         weights=weights,
         trust_pickle=trust_pickle,
         allow_globals=conversions.words(allow_globals, "allow_globals"),

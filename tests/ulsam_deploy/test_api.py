@@ -73,7 +73,7 @@ def test_every_option_is_documented_and_passed_on(asked: Any) -> None:
         "replay": ("full", ReplayDepth.FULL),
         "weights": ("ema", "ema"),
         "trust_pickle": (True, True), "allow_globals": ("m.n", ("m.n",)), "cache": (False, False),
-        "targets": ("onnx", ("onnx",)),
+        "targets": ("onnx", ("onnx",)), "watch": ("none", ("none",)),
     }  # fmt: skip
     assert set(other) == {field.name for field in dataclasses.fields(ExportOptions)} - {"model"}
     for name, (given, expected) in other.items():

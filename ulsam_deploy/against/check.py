@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ from ulsam_deploy.device.verify import verdict_code, worst_batch
 from ulsam_deploy.exporting import identity
 from ulsam_deploy.exporting.ablation import Ablations, Shown, gathered
 from ulsam_deploy.exporting.build import located
+from ulsam_deploy.exporting.gates import read_gates, wants_reading
 from ulsam_deploy.exporting.network import network_stages
 from ulsam_deploy.exporting.options import ExportOptions
 from ulsam_deploy.exporting.pipeline import cache_of
@@ -114,20 +116,20 @@ def _judge(
     golden = prepared.golden.at(precision)
     with progress.stage("run and check") as said:
         produced, facts = case.run(golden.inputs)
-        report = check(golden, produced, tolerance=tolerance_of(precision))
+        judged = functools.partial(
+            check, golden, produced, tolerance=tolerance_of(precision), outputs_decide=precision == "fp32"
+        )
+        report = judged()
+        if wants_reading(prepared, report, precision):
+            gates = read_gates(prepared, golden, lambda feed: case.values(feed, prepared.batch)[0])
+            report = judged(gates_inside=gates)
+            judged = functools.partial(judged, gates_inside=gates)
         said.append(report.verdict.value)
     if (
         any(block.state is AttentionState.INCONCLUSIVE for block in report.blocks)
         and (ablations := _ablations(prepared, case, golden, progress)).outputs
     ):
-        report = check(
-            golden,
-            produced,
-            tolerance=tolerance_of(precision),
-            artifact_ablations=ablations.outputs,
-            inside=ablations.inside,
-            outputs_decide=precision == "fp32",
-        )
+        report = judged(artifact_ablations=ablations.outputs, inside=ablations.inside)
     evidence = Evidence(EvidenceLevel.EXECUTED, report.verdict, report.reasons, report, engine=facts)
     evidence = with_agreement(evidence, measure_agreement(golden, produced, options.budget.agreed), precision)
     with progress.stage("replay") as said:

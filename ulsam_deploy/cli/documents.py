@@ -48,7 +48,7 @@ class ExportDocument:
     auto: Mapping[str, AutoFacts]
     notes: tuple[str, ...]
     exit_code: int
-    schema: str = schema_field("export", 3)
+    schema: str = schema_field("export", 4)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class VerifyAgainstDocument:
     notes: tuple[str, ...]
     reproduction: str | None
     exit_code: int
-    schema: str = schema_field("verify-against", 3)
+    schema: str = schema_field("verify-against", 4)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class InspectBundleDocument:
     """``inspect BUNDLE``: its manifest."""
 
     manifest: Manifest
-    schema: str = schema_field("inspect", 3)
+    schema: str = schema_field("inspect", 5)
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class VerifyHostsDocument:
 
     hosts: Mapping[str, VerifiedThere]
     exit_code: int
-    schema: str = schema_field("verify-hosts", 4)
+    schema: str = schema_field("verify-hosts", 5)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,13 @@ def add_words(parser: Parser) -> None:
         help="lowest evidence level that counts as success: " + ", ".join(level.label for level in options.REACHABLE),
     )
     add_replay(words)
+    words.add(
+        "--watch",
+        action="append",
+        metavar="MODULE",
+        help="attention gates to watch besides ULSAM: a module's (repeatable), auto (default: those that matter most), "
+        "all or none",
+    )
     words.add("--save-config", type=Path, metavar="FILE.toml", help="write these options to a file, and go on")
     words.add("--dry-run", action="store_true", help="print what would be done, or refused; write nothing")
     words.add("--no-cache", action="store_true", help="neither read nor write the cache")
@@ -124,6 +131,7 @@ def options_from(arguments: argparse.Namespace) -> options.ExportOptions:
         dla=arguments.dla,
         require=arguments.require,
         replay=ReplayDepth(arguments.replay),
+        watch=tuple(arguments.watch or ("auto",)),
         **model_options(arguments),
         cache=not arguments.no_cache,
     )

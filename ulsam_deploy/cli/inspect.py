@@ -83,6 +83,8 @@ def _census(found: Census) -> list[Part]:
         columns = ("ULSAM block", "channels", "subspaces", "map", "parameters", "share", "MACs", "share")
         text += ["", Table(columns, [_row(block, cost, total) for block, cost in zip(found.blocks, found.costs)])]
     text += [f"{refusal.path}: left as it is, {refusal.reason}" for refusal in found.refusals]
+    if found.gates:
+        text += ["", Table(("attention gate", "weighs"), [(gate.path, gate.form) for gate in found.gates])]
     if not found.blocks and not found.refusals:
         text.append("no ULSAM block was found")
     return text

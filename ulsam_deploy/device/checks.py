@@ -80,7 +80,9 @@ def _parts(evidence: Evidence) -> Iterator[tuple[str, frozenset[ReasonKind], str
         yield from ((f"output {found.output}", _ABOUT_OUTPUT, found.output) for found in parity.outputs)
         agreed = evidence.agreement.outputs if evidence.agreement else ()
         yield from ((f"agreement of {found.output}", _ABOUT_AGREEMENT, found.output) for found in agreed)
-        yield from ((f"attention of {found.block}", _ABOUT_ATTENTION, found.block) for found in parity.blocks)
+        yield from (
+            (f"attention of {found.block}", _ABOUT_ATTENTION, found.block) for found in (*parity.blocks, *parity.gates)
+        )
 
 
 def _texts(reasons: Sequence[Reason]) -> list[str]:

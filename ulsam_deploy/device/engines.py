@@ -12,12 +12,12 @@ from ulsam_deploy.device.errors import UnavailableError
 from ulsam_deploy.device.invocation import command
 from ulsam_deploy.device.runtime import Runtime
 
+__all__ = ["LARGEST", "batches_of", "engines_of", "produce", "runtime_for"]
+
 #: The sizes that a dynamic batch is run in: every place among this many images is looked at, and among the largest.
 _SIZES, LARGEST = (1, 2, 5, 16), 33
 #: What the order of sums may change of an output, relative to its size.
 _ORDER = 1e-5
-
-__all__ = ["LARGEST", "batches_of", "engines_of", "produce", "runtime_for"]
 
 
 def engines_of(target: str) -> tuple[type[Runtime], ...]:

@@ -51,6 +51,7 @@ def execute(
     provider: str = "",
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] | None = None,
+    gates_inside: Sequence[Reading | None] | None = None,
     budget: AgreementBudget | None = None,
 ) -> Evidence:
     """Run the artifact in ``files`` on the probes of its ``precision`` and check it; ``timed``: also time single runs.
@@ -58,7 +59,8 @@ def execute(
     ``threads``: of the engine; ``None``: as many as it chooses. One is never slower than this program's share of a busy
     machine, and gives the same values on every machine. ``provider``: what the engine runs on, if it can choose.
     ``artifact_ablations``: the outputs of its ablations, one for each block, and ``inside``: the retention of each
-    block as read inside it; both by default from the golden set. ``budget``: how far it may disagree with PyTorch.
+    block as read inside it, ``gates_inside`` of each gate; by default from the golden set. ``budget``: how far it may
+    disagree with PyTorch.
     """
     engine = runtime_for(target)
     judged = golden.at(precision)
@@ -66,6 +68,7 @@ def execute(
         golden.artifact_ablations.get(label(target, precision)) if artifact_ablations is None else artifact_ablations
     )
     seen = golden.inside.get(label(target, precision), ()) if inside is None else inside
+    seen_gates = golden.gates_inside.get(label(target, precision), ()) if gates_inside is None else gates_inside
     with engine(files, inputs, outputs, threads=threads, provider=provider) as runtime:
         produced = produce(runtime, judged.inputs)
         report = check(
@@ -75,6 +78,7 @@ def execute(
             artifact_ablations=ablations,
             inside=seen,
             outputs_decide=precision == "fp32",
+            gates_inside=seen_gates,
         )
         evidence = Evidence(
             level=EvidenceLevel.EXECUTED,

@@ -27,6 +27,7 @@ from ulsam_deploy.device.progress import Progress
 from ulsam_deploy.device.types import Artifact, EvidenceLevel
 from ulsam_deploy.device.verify import execute, latency, with_plain_run, worst_batch
 from ulsam_deploy.exporting.ablation import Ablations, ablate, opened
+from ulsam_deploy.exporting.gates import read_gates, wants_reading
 from ulsam_deploy.exporting.options import ExportOptions, Recipe
 from ulsam_deploy.exporting.prepare import Prepared
 from ulsam_deploy.exporting.replayed import replayed
@@ -54,12 +55,14 @@ class BuiltArtifact:
         artifact_ablations: The outputs of its ablations, each without one block's attention: float32 (B, P, K) by
             output name; empty if there are none.
         inside: For each block, what was measured at the block itself; ``None`` where its values cannot be read.
+        gates_inside: The same for each watched gate; empty if none was read.
     """
 
     artifact: Artifact
     evidence: Evidence
     artifact_ablations: Mapping[str, Array] = field(default_factory=dict)
     inside: tuple[Reading | None, ...] = ()
+    gates_inside: tuple[Reading | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ class _Kept:
     artifact: Artifact
     evidence: Evidence
     inside: tuple[tuple[float, ...], ...] = ()  # one for each block, empty if nothing could be read
+    gates_inside: tuple[tuple[float, ...], ...] = ()  # the same for each watched gate
 
 
 def artifact_key(prepared: str, exporter: Exporter, recipe: Recipe, options: ExportOptions) -> str:
@@ -123,10 +127,10 @@ def build(
     prepared.check(recipe.precision)
     artifact = _export(prepared, exporter, recipe, options, folder)
     try:
-        evidence, ablations = _executed(prepared, exporter, options, artifact, folder)
+        evidence, ablations, gates = _executed(prepared, exporter, options, artifact, folder)
         evidence = _replayed(prepared, exporter, recipe, options, artifact, folder, evidence)
         return BuiltArtifact(
-            annotated(artifact, evidence, prepared.resolutions), evidence, ablations.outputs, ablations.inside
+            annotated(artifact, evidence, prepared.resolutions), evidence, ablations.outputs, ablations.inside, gates
         )
     except UnavailableError as error:
         reason = Reason(artifact.target, ReasonKind.NOT_RUN_NOTE, f"Not run here: {error.found}.")
@@ -260,24 +264,34 @@ def _replayed(
 
 def _executed(
     prepared: Prepared, exporter: Exporter, options: ExportOptions, artifact: Artifact, folder: Path
-) -> tuple[Evidence, Ablations]:
-    """The evidence from the engine, and what the artifact ablations gave."""
+) -> tuple[Evidence, Ablations, tuple[Reading | None, ...]]:
+    """The evidence from the engine, what the artifact ablations gave, and what was read at watched gates."""
     files = [folder / name for name in artifact.files]
     ablations = Ablations() if artifact.precision == "fp32" else ablate(prepared, exporter, artifact, folder)
     evidence = _judged(prepared, options, artifact, files, ablations)
     if artifact.precision == "fp32" and _is_undecided(evidence):  # in fp32 the outputs alone nearly always suffice
         ablations = ablate(prepared, exporter, artifact, folder)
         evidence = _judged(prepared, options, artifact, files, ablations)
-    return evidence, ablations
+    gates: tuple[Reading | None, ...] = ()
+    if wants_reading(prepared, evidence.parity, artifact.precision):
+        with opened(runtime_for(artifact.target), files, artifact) as runtime:
+            gates = read_gates(prepared, prepared.golden.at(artifact.precision), runtime.values)
+        evidence = _judged(prepared, options, artifact, files, ablations, gates)
+    return evidence, ablations, gates
 
 
 def _judged(
-    prepared: Prepared, options: ExportOptions, artifact: Artifact, files: list[Path], ablations: Ablations
+    prepared: Prepared,
+    options: ExportOptions,
+    artifact: Artifact,
+    files: list[Path],
+    ablations: Ablations,
+    gates: tuple[Reading | None, ...] = (),
 ) -> Evidence:
     return execute(
         artifact.target, files, artifact.inputs, artifact.outputs, prepared.golden,
         precision=artifact.precision, timed=False, artifact_ablations=ablations.outputs, inside=ablations.inside,
-        budget=options.budget.agreed,
+        gates_inside=gates, budget=options.budget.agreed,
     )  # fmt: skip
 
 
@@ -291,7 +305,8 @@ def _is_undecided(evidence: Evidence) -> bool:
 
 def save(built: BuiltArtifact, folder: Path) -> None:
     """Store ``built`` in ``folder``, beside its files."""
-    kept = _Kept(built.artifact, built.evidence, tuple(found or () for found in built.inside))
+    inside, gates = (tuple(found or () for found in read) for read in (built.inside, built.gates_inside))
+    kept = _Kept(built.artifact, built.evidence, inside, gates)
     (folder / _BUILT).write_text(codec.dumps(codec.encode(kept, _BUILT)))
     write_arrays(folder / _ABLATIONS, built.artifact_ablations, compressed=True)
 
@@ -299,8 +314,11 @@ def save(built: BuiltArtifact, folder: Path) -> None:
 def load(folder: Path) -> BuiltArtifact:
     """Read what :func:`save` stored."""
     kept = codec.decode(_Kept, codec.loads((folder / _BUILT).read_bytes(), _BUILT), _BUILT)
-    readings = tuple((found[0], found[1], found[2]) if found else None for found in kept.inside)
-    return BuiltArtifact(kept.artifact, kept.evidence, read_arrays(folder / _ABLATIONS), readings)
+    inside, gates = (
+        tuple((found[0], found[1], found[2]) if found else None for found in read)
+        for read in (kept.inside, kept.gates_inside)
+    )
+    return BuiltArtifact(kept.artifact, kept.evidence, read_arrays(folder / _ABLATIONS), inside, gates)
 
 
 def _engine(exporter: Exporter) -> str:

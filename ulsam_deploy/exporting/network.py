@@ -162,7 +162,7 @@ def reference_key(options: ExportOptions, digest: str) -> str:
     ranges = probes.digest(o.calibration) if o.calibration and set(low) & set(CALIBRATED) else ""
     asked: list[object] = [o.arch, o.factory, o.variant, o.inputs, o.batch, o.weights, o.trust_pickle]
     asked += [sorted(o.allow_globals), own, low, ranges]
-    asked.append(dataclasses.asdict(o.preprocessing) if o.preprocessing else None)
+    asked += [dataclasses.asdict(o.preprocessing) if o.preprocessing else None, o.watch]
     return key("reference", digest, o.model.stem, asked, probes.PROBES, source_digest(), version("torch"))
 
 

@@ -57,6 +57,7 @@ class ExportOptions(LoadOptions):
         dla: Export for the deep learning accelerator of ``device``.
         require: The evidence level that every artifact must reach.
         replay: On how many batches every module is checked by itself inside each artifact.
+        watch: Which attention gates are watched: ``("auto",)``, ``("all",)``, ``("none",)``, or module paths.
         cache: Whether results may be cached and reused.
 
     Raises:
@@ -78,6 +79,7 @@ class ExportOptions(LoadOptions):
     dla: bool = False
     require: EvidenceLevel = EvidenceLevel.EXPORTED
     replay: ReplayDepth = ReplayDepth.FAST
+    watch: tuple[str, ...] = ("auto",)
     cache: bool = True
 
     def __post_init__(self) -> None:
@@ -132,6 +134,11 @@ def _shapes(value: object) -> bool:
     )
 
 
+def _watch(value: object) -> bool:
+    """Whether module paths are not mixed with the words for all of them."""
+    return _texts(value) and bool(value) and (len(value) == 1 or not {"auto", "all", "none"} & {*value})  # type: ignore
+
+
 def _precisions(value: object) -> bool:
     return _texts(value) and bool(value) and set(value) <= {*PRECISIONS, AUTO}  # type: ignore[call-overload]
 
@@ -152,6 +159,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "batch": ("an integer of at least 1, or None for a dynamic batch", lambda value: value is None or _size(value)),
     "precisions": (f"a tuple of any of {', '.join([*PRECISIONS, AUTO])}", _precisions),
     "keep": ("a tuple of module paths", _texts),
+    "watch": ("auto, all or none, or module paths, in a tuple", _watch),
     "recipes": ("a mapping of targets to Recipe", _recipes),
     "budget": ("a Budget", lambda value: isinstance(value, Budget)),
     "preprocessing": ("a Preprocessing, or None", _optional(Preprocessing)),

@@ -238,8 +238,11 @@ def _write_golden(prepared: Prepared, built: Sequence[BuiltArtifact], path: Path
         label(b.artifact.target, b.artifact.precision): b.artifact_ablations for b in built if b.artifact_ablations
     }
     inside = {label(b.artifact.target, b.artifact.precision): b.inside for b in built if b.inside}
-    if artifact_ablations:
-        dataclasses.replace(prepared.golden, artifact_ablations=artifact_ablations, inside=inside).save(path)
+    gates = {label(b.artifact.target, b.artifact.precision): b.gates_inside for b in built if b.gates_inside}
+    if artifact_ablations or gates:
+        dataclasses.replace(
+            prepared.golden, artifact_ablations=artifact_ablations, inside=inside, gates_inside=gates
+        ).save(path)
     else:
         shutil.copyfile(prepared.folder / GOLDEN, path)
 

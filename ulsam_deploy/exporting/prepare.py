@@ -28,6 +28,7 @@ from ulsam_deploy.graph.resolution import Resolution, in_short
 
 if TYPE_CHECKING:
     from ulsam_deploy.graph import Program
+    from ulsam_deploy.graph.watching.ablation import Folded
 
 __all__ = ["GOLDEN", "Prepared", "prepare", "read_prepared"]
 
@@ -72,6 +73,7 @@ class Prepared:
         batch: How many probes are run at once; one if the batch is dynamic.
         notes: What the user should know about the network besides its artifacts.
         watched: A few real inputs and what the reference's blocks compute for them; computed on the first call.
+        gates: The watched attention gates and what each is folded to, learned on the same inputs.
         refused: The precisions that the network does not bear, such as a float16 that overflows, each with its error.
     """
 
@@ -83,6 +85,7 @@ class Prepared:
     batch: int
     notes: tuple[str, ...]
     watched: Callable[[], Sequence[Watched]]
+    gates: Callable[[], Folded]
     refused: Mapping[str, Failure] = field(default_factory=dict)
 
     def check(self, precision: str) -> None:
@@ -106,7 +109,9 @@ def prepare(network: NetworkStages, options: ExportOptions, workspace: Workspace
 
     def write(folder: Path) -> None:
         inputs, captured, fused = network.inputs(), network.captured(), network.fused()
-        _write_reference(folder, captured, fused, inputs, options, progress)
+        if left := _write_reference(folder, captured, fused, inputs, options, progress):
+            network.notes.append(_left_out(left))
+            progress.say(f"  note: {network.notes[-1]}")
         (folder / CARD).write_text(codec.dumps(codec.encode(_card(network, options), CARD)))
         (folder / NOTES).write_text(codec.dumps(codec.encode(_Notes(tuple(network.notes)), NOTES)))
 
@@ -123,13 +128,24 @@ def read_prepared(network: NetworkStages, folder: Path, batch: int) -> Prepared:
 
         return list(views.watched(network.fused().program, golden))
 
+    @functools.cache
+    def gates() -> Folded:
+        import torch
+
+        from ulsam_deploy.graph import views
+        from ulsam_deploy.graph.watching.choice import folded_on
+
+        program = network.fused().program
+        feeds = [[torch.from_numpy(array) for array in feed.values()] for feed in views.watched_feeds(program, golden)]
+        return folded_on(program, golden.gates, feeds)
+
     card = codec.decode(ModelCard, codec.loads((folder / CARD).read_bytes(), CARD), CARD)
     found = codec.decode(_Resolutions, codec.loads((folder / RESOLUTION).read_bytes(), RESOLUTION), RESOLUTION)
     kept = codec.decode(_Notes, codec.loads((folder / NOTES).read_bytes(), NOTES), NOTES)
     refusals = (f"{refusal.path} is left as it is: {refusal.reason}" for refusal in card.refusals)
     notes = tuple(dict.fromkeys((*kept.sentences, *network.notes, *refusals)))
     refused = codec.decode(_Refused, codec.loads((folder / REFUSED).read_bytes(), REFUSED), REFUSED).failures
-    return Prepared(network, folder, card, golden, found.blocks, batch, notes, watched, refused)
+    return Prepared(network, folder, card, golden, found.blocks, batch, notes, watched, gates, refused)
 
 
 def _write_reference(
@@ -139,14 +155,17 @@ def _write_reference(
     inputs: NetworkInputs,
     options: ExportOptions,
     progress: Progress,
-) -> None:
-    """Compute and write the golden set, the attention maps and the forecasts."""
+) -> tuple[str, ...]:
+    """Compute and write the golden set, the attention maps and the forecasts; the paths of gates left out."""
     from ulsam_deploy.graph import make_golden, views
+    from ulsam_deploy.graph.reference import choose_watched
 
     program = fused.program
     with progress.stage("reference") as said:
-        golden = make_golden(captured, program, inputs.probes, inputs.names)
-        said.append(f"{len(inputs.names)} probes in float64, {len(program.blocks)} reference ablations, noise floors")
+        watched = choose_watched(captured, program, inputs.probes, options.watch)
+        golden = make_golden(captured, program, inputs.probes, inputs.names, watched)
+        count = len(program.blocks) + len(watched.gates)
+        said.append(f"{len(inputs.names)} probes in float64, {count} reference ablations, noise floors")
     golden, refused = _with_precision_floors(golden, captured, fused, options, progress)
     golden.save(folder / GOLDEN)
     (folder / REFUSED).write_text(codec.dumps(codec.encode(_Refused(refused), REFUSED)))
@@ -155,6 +174,15 @@ def _write_reference(
         found = views.resolutions(program, golden)
         (folder / RESOLUTION).write_text(codec.dumps(codec.encode(_Resolutions(found), RESOLUTION)))
         said.append(in_short(found))
+    return watched.left_out
+
+
+def _left_out(gates: Sequence[str]) -> str:
+    """The sentence about attention gates that are not watched."""
+    return (
+        f"of the attention gates, those that move the outputs most are watched; {len(gates)} others are not, which "
+        f"--watch all would: {', '.join(gates)}"
+    )
 
 
 def _with_precision_floors(

@@ -7,7 +7,7 @@ reference up to its block, so only what follows the block is computed again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,9 @@ from ulsam_deploy.graph.operator import SUBSPACE_ATTENTION
 from ulsam_deploy.graph.program import Program
 
 R = TypeVar("R")
+
+#: Gives what the value of a node is replaced by: from that value, and the values that are still there before it.
+Instead = Callable[[Tensor, Mapping[Node, Any]], Tensor]
 
 #: In a batch of fewer seconds of CPU, operators are so short that Python threads wait for each other.
 LONG = 0.2
@@ -60,10 +63,31 @@ class Evaluator:
         self._constants = {node: leaves[node.name] for node in placeholders if node.name in leaves}
         self._inputs = [node for node in placeholders if node.name not in leaves]
         self._last_use = {used: node for node in self._nodes for used in node.all_input_nodes}
+        self._blocks = frozenset(node for node in self._nodes if node.target is SUBSPACE_ATTENTION)
 
     def run(self, inputs: Sequence[Tensor]) -> dict[str, Tensor]:
         """The program's outputs by name, in this evaluator's dtype."""
-        return self._finish(_Moment(0, self._begin(inputs)), None)
+        return self._finish(_Moment(0, self._begin(inputs)))
+
+    def replaced(
+        self, inputs: Sequence[Tensor], changes: Sequence[Mapping[Node, Instead]], keep: Collection[Node] = ()
+    ) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:
+        """Run the program, and again with each of ``changes``.
+
+        Args:
+            inputs: One batch of inputs, in order.
+            changes: The operators whose values are replaced, and by what.
+            keep: Nodes whose values a change still reads after their last use.
+
+        Returns:
+            The outputs, and those with each change.
+        """
+        firsts = [min(change) for change in changes]
+        moments: list[_Moment] = []
+        reference = self._finish(_Moment(0, self._begin(inputs)), moments, frozenset(firsts), keep=frozenset(keep))
+        at = {self._nodes[moment.position]: moment for moment in moments}
+        found = [self._finish(at[first], None, instead=change) for first, change in zip(firsts, changes)]
+        return reference, found
 
     def ablations(self, inputs: Sequence[Tensor], *instead: Callable[[Tensor], Tensor]) -> tuple[Any, ...]:
         """Run the program, and again with each fused block replaced in turn.
@@ -76,7 +100,7 @@ class Evaluator:
             The outputs, then for each of ``instead`` a list: for each block, in order, the outputs with it replaced.
         """
         moments: list[_Moment] = []
-        reference = self._finish(_Moment(0, self._begin(inputs)), moments)
+        reference = self._finish(_Moment(0, self._begin(inputs)), moments, self._blocks)
         return reference, *([self._without(moment, other) for moment in moments] for other in instead or (removed,))
 
     def maps(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -86,7 +110,7 @@ class Evaluator:
     def attended(self, inputs: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """The input ``(N, C, H, W)`` of every fused block and its attention maps ``(N, g, H, W)``, in order."""
         moments: list[_Moment] = []
-        self._finish(_Moment(0, self._begin(inputs)), moments)
+        self._finish(_Moment(0, self._begin(inputs)), moments, self._blocks)
         found = []
         for moment in moments:
             arguments = [moment.values[a] if isinstance(a, Node) else a for a in self._nodes[moment.position].args]
@@ -94,9 +118,11 @@ class Evaluator:
         return found
 
     @torch.no_grad()
-    def every(self, inputs: Sequence[Tensor]) -> Iterator[tuple[Node, Any]]:
-        """Iterate over every operator, in graph order, with its value."""
+    def every(self, inputs: Sequence[Tensor], *, given: bool = False) -> Iterator[tuple[Node, Any]]:
+        """Iterate over every operator, in graph order, with its value; ``given``: first over inputs and constants."""
         values = self._begin(inputs)
+        if given:
+            yield from values.items()
         for node in self._nodes:
             if node.op == "call_function":
                 values[node] = self._value(node, values)
@@ -116,22 +142,36 @@ class Evaluator:
     def _without(self, moment: _Moment, instead: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         block = self._nodes[moment.position]
         values = {**moment.values, block: instead(moment.values[block.args[0]])}
-        return self._finish(_Moment(moment.position + 1, values), None)
+        return self._finish(_Moment(moment.position + 1, values))
 
     @torch.no_grad()
-    def _finish(self, start: _Moment, moments: list[_Moment] | None) -> dict[str, Tensor]:
-        """Run from ``start`` to the end, and append the moment before every block to ``moments``, if given."""
+    def _finish(
+        self,
+        start: _Moment,
+        moments: list[_Moment] | None = None,
+        marks: Collection[Node] = frozenset(),
+        *,
+        instead: Mapping[Node, Instead] | None = None,
+        keep: Collection[Node] = frozenset(),
+    ) -> dict[str, Tensor]:
+        """Run from ``start`` to the end, with values replaced ``instead``.
+
+        Append to ``moments`` the moment before each node in ``marks``; values of nodes in ``keep`` stay.
+        """
         values = dict(start.values)
         for position, node in enumerate(self._nodes[start.position :], start.position):
             if node.op == "output":
                 return dict(zip(self._outputs, (values[result] for result in node.args[0]), strict=True))
             if node.op != "call_function":
                 continue
-            if moments is not None and node.target is SUBSPACE_ATTENTION:
+            if moments is not None and node in marks:
                 moments.append(_Moment(position, dict(values)))
             values[node] = self._value(node, values)
+            if instead and node in instead:
+                own = values[node]  # a view of it may depend on its strides
+                values[node] = torch.empty_like(own).copy_(instead[node](own, values))
             for used in node.all_input_nodes:
-                if self._last_use[used] is node:
+                if self._last_use[used] is node and used not in keep:
                     del values[used]
         raise AssertionError("a graph ends with its output")  # pragma: no cover
 

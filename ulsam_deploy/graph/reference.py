@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -14,11 +14,18 @@ from ulsam_deploy.device.arrays import Array
 from ulsam_deploy.device.parity import Golden
 from ulsam_deploy.graph.evaluate import Evaluator, batches, of_each, removed, uniform
 from ulsam_deploy.graph.program import Program
+from ulsam_deploy.graph.watching.choice import WatchedGates, choose_gates, gate_ablations
 
 _TOGETHER = 4  # probes in one evaluation; more would need much memory, as float64 ablations hold many activations
 
 
-def make_golden(captured: Program, fused: Program, probes: Mapping[str, Array], names: tuple[str, ...]) -> Golden:
+def make_golden(
+    captured: Program,
+    fused: Program,
+    probes: Mapping[str, Array],
+    names: tuple[str, ...],
+    watched: WatchedGates | None = None,
+) -> Golden:
     """Compute what every artifact of this network is checked against.
 
     Args:
@@ -26,6 +33,7 @@ def make_golden(captured: Program, fused: Program, probes: Mapping[str, Array], 
         fused: The fused network, proven equal to it; gives the ablations, because its blocks can be removed.
         probes: Float32 ``(P, ...)`` by input name.
         names: The name of each probe.
+        watched: The attention gates to watch besides the blocks.
     """
     inputs = {spec.name: torch.from_numpy(probes[spec.name]) for spec in captured.inputs}
     size = captured.batch or _TOGETHER
@@ -33,9 +41,20 @@ def make_golden(captured: Program, fused: Program, probes: Mapping[str, Array], 
     ablations, uniform_ablations = _ablations(fused, inputs, size)
     controls = [_run(Evaluator(program, torch.float32), inputs, n, way) for program, n, way in _ways(captured, fused)]
     blocks = [block.path for block in fused.blocks]
+    parts = gate_ablations(fused, watched, inputs, size) if watched and watched.gates else []
+    gates = tuple(gate.path for gate in watched.gates) if watched else ()
     return Golden.build(
-        probes, reference, ablations, controls, uniform_ablations=uniform_ablations, blocks=blocks, probes=names
-    )
+        probes, reference, ablations, controls, uniform_ablations=uniform_ablations, blocks=blocks, probes=names,
+        gates=gates, gate_ablations=[_joined([part[number] for part in parts]) for number in range(len(gates))],
+    )  # fmt: skip
+
+
+def choose_watched(
+    captured: Program, fused: Program, probes: Mapping[str, Array], watch: Sequence[str]
+) -> WatchedGates:
+    """Choose the attention gates that ``watch`` says, on the probes of :func:`make_golden`."""
+    inputs = {spec.name: torch.from_numpy(probes[spec.name]) for spec in captured.inputs}
+    return choose_gates(fused, watch, inputs, captured.batch or _TOGETHER)
 
 
 def _ways(captured: Program, fused: Program) -> list[tuple[Program, int, Callable[[], AbstractContextManager[Any]]]]:

@@ -55,6 +55,16 @@ def watched(fused: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], 
         yield feed, [Added(*_added(x, maps), maps) for x, maps in blocks]
 
 
+def watched_feeds(program: Program, golden: Golden) -> Iterator[dict[str, Array]]:
+    """A few inputs of ``golden``, real ones if it has any, in whole batches."""
+    real = [row for row, name in enumerate(golden.probes) if not is_built_in(name)] or list(range(len(golden.probes)))
+    size = program.batch or 1
+    rows = real[: max(_WATCHED, 2 * size)]
+    rows += rows[-1:] * (-len(rows) % size)
+    for start in range(0, len(rows), size):
+        yield {spec.name: golden.inputs[spec.name][rows[start : start + size]] for spec in program.inputs}
+
+
 def _added(x: Array, maps: Array) -> tuple[Array, Array]:
     added = np.repeat(maps, x.shape[1] // maps.shape[1], 1) * x
     return x + added, added
@@ -70,13 +80,8 @@ def resolutions(fused: Program, golden: Golden) -> tuple[Resolution, ...]:
 
 
 def _attended(fused: Program, golden: Golden) -> Iterator[tuple[dict[str, Array], list[tuple[Array, Array]]]]:
-    real = [row for row, name in enumerate(golden.probes) if not is_built_in(name)] or list(range(len(golden.probes)))
-    size = fused.batch or 1
-    rows = real[: max(_WATCHED, 2 * size)]
-    rows += rows[-1:] * (-len(rows) % size)
     evaluator = Evaluator(fused)
-    for start in range(0, len(rows), size):
-        feed = {spec.name: golden.inputs[spec.name][rows[start : start + size]] for spec in fused.inputs}
+    for feed in watched_feeds(fused, golden):
         found = evaluator.attended([torch.from_numpy(array) for array in feed.values()])
         yield feed, [(x.numpy(), maps.numpy()) for x, maps in found]
 

@@ -28,8 +28,19 @@ class ModuleCost:
 
 
 @dataclass(frozen=True)
+class FoundGate:
+    """Attention that is watched and not fused: its module, and what it weighs (``channels``, ``places``, ...)."""
+
+    path: str
+    form: str
+
+
+@dataclass(frozen=True)
 class Census:
-    """``blocks`` and ``costs`` run in parallel; ``backbone`` is ``None`` where the network without ULSAM is unknown."""
+    """``blocks`` and ``costs`` run in parallel; ``backbone`` is ``None`` where the network without ULSAM is unknown.
+
+    ``gates``: attention of other kinds.
+    """
 
     network: str
     inputs: tuple[tuple[int, ...], ...]
@@ -38,11 +49,13 @@ class Census:
     refusals: tuple[Refusal, ...]
     total: ModuleCost
     backbone: ModuleCost | None
+    gates: tuple[FoundGate, ...]
 
 
 def count(source: Source) -> Census:
     """Capture the network to find its blocks, and count it by module path."""
     from ulsam_deploy.graph import capture, fuse_attention
+    from ulsam_deploy.graph.watching.finding import find_gates
 
     fused = fuse_attention(capture(source.model, source.input_shapes))
     macs = _macs(source.model, source.input_shapes)
@@ -56,6 +69,7 @@ def count(source: Source) -> Census:
         refusals=fused.refusals,
         total=ModuleCost(source.parameters, macs[""]),
         backbone=_backbone(source),
+        gates=tuple(FoundGate(gate.path, gate.form.value) for gate in find_gates(fused)),
     )
 
 

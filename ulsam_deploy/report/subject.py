@@ -232,7 +232,11 @@ def _card(record: ArtifactRecord) -> dict[str, Any]:
         "title": title(record),
         "verdict": record.evidence.verdict.value,
         "facts": facts,
-        "blocks": [_block(block) for block in blocks],
+        "retentions": [
+            (caption, [_block(block) for block in found])
+            for caption, found in (("block", blocks), ("attention gate", parity.gates if parity else ()))
+            if found
+        ],
         "reasons": [reason.text for reason in record.evidence.reasons],
         "explained": [output.explanation for output in outputs],
     }

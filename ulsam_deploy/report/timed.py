@@ -115,7 +115,7 @@ def _card(one: Measured) -> dict[str, Any]:
         "title": one.label,
         "verdict": _VERDICTS[one.condition].value,
         "facts": facts,
-        "blocks": [],
+        "retentions": [],
         "reasons": list(dict.fromkeys(r.text for process in one.processes for r in process.watch.reasons)),
         "explained": [],
     }

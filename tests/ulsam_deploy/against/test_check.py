@@ -191,7 +191,7 @@ def test_the_command_reports_and_leaves_a_reproduction(
     words = ["verify", "--against", str(small), str(stale_onnx), "--reproduce", str(folder), "--json"]
     assert main(words) == Exit.CHECK_FAILED
     document = json.loads(capsys.readouterr().out)
-    assert document["schema"] == "ulsam-deploy.verify-against/3"
+    assert document["schema"] == "ulsam-deploy.verify-against/4"
     assert document["evidence"]["verdict"] == "fail"
     assert document["exit_code"] == 1
     assert "Where: 'features.7.pw" in document["evidence"]["reasons"][-1]["text"]

@@ -140,7 +140,7 @@ def test_a_result_that_is_no_success_is_the_document(capsys: pytest.CaptureFixtu
     assert main(["verify", str(path), "--require", "emulated-on-device-cpu", "--json"]) == 4
     document = json.loads(capsys.readouterr().out)
     VALIDATOR.validate(document)
-    assert (document["schema"], document["exit_code"]) == ("ulsam-deploy.verify/4", 4)
+    assert (document["schema"], document["exit_code"]) == ("ulsam-deploy.verify/5", 4)
 
 
 def test_an_export_names_each_artifact_that_fell_short(

@@ -67,7 +67,7 @@ def test_a_study_is_kept_and_decides_only_by_failing(
     options = ExportOptions(Path("m.pt"), targets=("nothing",))
     fused = FusedNetwork(None, SimpleNamespace(check=lambda *_: 0.0), None)
     network = NetworkStages("digest", "key", [], None, None, None, lambda: fused)
-    prepared = Prepared(network, tmp_path, None, "golden", (), 1, (), None)
+    prepared = Prepared(network, tmp_path, None, "golden", (), 1, (), None, None)
     made = build(prepared, Stub(study), Recipe(), options, tmp_path)
     assert made.artifact.facts == replace(FACTS, study=study.facts if study else None)
     assert (made.evidence.verdict, made.evidence.level) == (verdict, EvidenceLevel.PARSED)

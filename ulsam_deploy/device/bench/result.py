@@ -42,7 +42,7 @@ __all__ = [
     "unpack_samples",
 ]  # fmt: skip
 
-SCHEMA = "ulsam-deploy.bench/4"
+SCHEMA = "ulsam-deploy.bench/5"
 SCHEMA_ID = "urn:ulsam-deploy:bench:2"
 #: More samples than a day with the fastest network gives; a file that declares more is refused unread.
 MOST_SAMPLES = 10**8

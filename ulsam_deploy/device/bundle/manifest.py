@@ -47,9 +47,9 @@ __all__ = [
 MANIFEST = "manifest.json"
 #: The only member that no manifest lists, because it signs it. See :mod:`ulsam_deploy.device.bundle.signature`.
 SIGNATURE = "model.sig"
-SCHEMA = "ulsam-deploy.bundle/4"
+SCHEMA = "ulsam-deploy.bundle/5"
 #: The version before, which is read as well.
-_EARLIER = "ulsam-deploy.bundle/3"
+_EARLIER = "ulsam-deploy.bundle/4"
 #: The ``$id`` of the published schema: a name, not an address that anything fetches.
 SCHEMA_ID = "urn:ulsam-deploy:bundle:2"
 _ANY_VERSION = re.compile(r"ulsam-deploy\.bundle/\d{1,6}")
@@ -229,9 +229,9 @@ def _check_version(plain: object) -> None:
 
 
 def _renewed(plain: Any) -> Any:
-    """A manifest of the version before in the form of this one, in which evidence has three more sections.
+    """A manifest of the version before in the form of this one, in which evidence and reports have more sections.
 
-    A manifest that is not even of that form is returned as it is: the decoder says what is wrong with it.
+    What is not even of that form is left as it is: the decoder says what is wrong with it.
     """
     if not isinstance(plain, dict) or plain.get("schema") != _EARLIER or not isinstance(plain.get("artifacts"), list):
         return plain
@@ -241,7 +241,26 @@ def _renewed(plain: Any) -> Any:
             if isinstance(evidence, dict) and evidence.setdefault(key, nothing) != nothing:
                 where = f"$.artifacts[{number}].evidence"
                 raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key '{key}'", expected=SCHEMA)
+    for where, report in _reports(plain["artifacts"]):
+        if report.setdefault("gates", []):
+            raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key 'gates'", expected=SCHEMA)
     return {**plain, "schema": SCHEMA}
+
+
+def _reports(artifacts: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every parity report in ``artifacts`` as read from JSON, with its place."""
+    for number, artifact in enumerate(artifacts):
+        evidence, study = _at(artifact, "evidence"), _at(_at(artifact, "facts"), "study")
+        found = {"evidence.parity": _at(evidence, "parity"), "facts.study.parsed": _at(study, "parsed")}
+        models = _at(study, "models")
+        found |= {f"facts.study.models.{name}": _at(models, name) for name in models}
+        yield from ((f"$.artifacts[{number}].{place}", report) for place, report in found.items() if report)
+
+
+def _at(value: Any, key: str) -> dict[str, Any]:
+    """The object under ``key``; empty if ``value`` has none."""
+    inner = value.get(key) if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
 
 
 def _check_members(manifest: Manifest) -> None:

@@ -38,7 +38,7 @@ class VerifyDocument:
     signed_by: str | None
     exit_code: int
     probes: str = ""
-    schema: str = schema_field("verify", 4)
+    schema: str = schema_field("verify", 5)
 
 
 @dataclass(frozen=True)

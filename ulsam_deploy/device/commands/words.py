@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ulsam_deploy.device.bundle import ArtifactRecord, Evidence
 from ulsam_deploy.device.commands.layout import TablePart, laid_out
-from ulsam_deploy.device.findings import Verdict
+from ulsam_deploy.device.findings import AttentionState, BlockCheck, Verdict
 from ulsam_deploy.device.invocation import typed
 from ulsam_deploy.device.printing import say, shown
 from ulsam_deploy.device.progress import terminal
@@ -24,6 +24,7 @@ _UNPROVEN = {
     Verdict.INCONCLUSIVE: "inconclusive",
     Verdict.UNVERIFIED: "made and not executed here",
 }
+_OPEN = AttentionState.INCONCLUSIVE
 ARTIFACT_COLUMNS = ("target", "artifact", "size", "evidence", "error", "retention", "p50", "verdict")
 
 
@@ -86,6 +87,9 @@ def proven(evidence: Sequence[Evidence]) -> str:
         least = min(item.level for item in held)
         blocks = {block.block for item in held if item.parity for block in item.parity.blocks}
         alive = f", all {len(blocks)} attention blocks kept" if blocks else ""
+        gates = [gate for item in held if item.parity for gate in item.parity.gates]
+        kept = sum(gate.state is AttentionState.KEPT for gate in gates)
+        alive += f", {kept} of {len(gates)} attention gates seen to be kept" if gates else ""
         parts.append(f"{len(held)} of {len(evidence)} artifacts equal the PyTorch model ({least.label}){alive}")
     for verdict, what in _UNPROVEN.items():
         if verdict in verdicts:
@@ -141,11 +145,22 @@ def further_words(subject: str, evidence: Evidence) -> list[str]:
     return found
 
 
+def _gates(gates: Sequence[BlockCheck]) -> list[str]:
+    """The retention of watched gates in one cell: networks may have many."""
+    known = [gate.retention for gate in gates if gate.retention is not None and gate.state is not _OPEN]
+    if not gates:
+        return []
+    low, high = (f"{end(known):.2f}" if known else "" for end in (min, max))
+    span = low if low == high else f"{low} to {high}"
+    open_ = f"{len(gates) - len(known)} of {len(gates)} open" if len(known) < len(gates) else ""
+    return [f"gates {', '.join(filter(None, [span, open_]))}"]
+
+
 def evidence_row(target: str, name: str, count: int, evidence: Evidence) -> tuple[str, ...]:
     """One row of a results table; size ``count`` in bytes, error in noise floors, retention per block, p50 of a run."""
     parity = evidence.parity
     errors = [output.error for output in parity.outputs] if parity else []
-    alive = [f"{value:.2f}" for value in parity.retentions] if parity else []
+    alive = [f"{value:.2f}" for value in parity.retentions] + _gates(parity.gates) if parity else []
     p50 = evidence.latency.p50 if evidence.latency else None
     return (
         target,

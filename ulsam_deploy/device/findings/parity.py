@@ -188,7 +188,8 @@ class Report:
     """The outcome of a parity check.
 
     ``tolerance`` is in noise floors. ``overall``: the retention of all blocks together, ``None`` where there is none.
-    ``reasons``: why it failed or was inconclusive; for a pass, what it cannot detect.
+    ``reasons``: why it failed or was inconclusive; for a pass, what it cannot detect. ``gates``: attention that is
+    watched and not fused; its ``distance`` is of folding its weights.
     """
 
     verdict: Verdict
@@ -197,6 +198,7 @@ class Report:
     blocks: tuple[BlockCheck, ...]
     overall: float | None
     reasons: tuple[Reason, ...]
+    gates: tuple[BlockCheck, ...] = ()
 
     @property
     def error(self) -> float:

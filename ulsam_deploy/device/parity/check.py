@@ -28,6 +28,7 @@ from ulsam_deploy.device.findings import (
     Statistic,
     Verdict,
 )
+from ulsam_deploy.device.parity.gates import check_gates, with_gates
 from ulsam_deploy.device.parity.golden import Golden
 from ulsam_deploy.device.parity.inside import Reading
 from ulsam_deploy.device.parity.noise import drift, explain, relative, scales
@@ -68,6 +69,7 @@ def check(
     artifact_ablations: Mapping[str, Array] | None = None,
     inside: Sequence[Reading | None] = (),
     outputs_decide: bool = False,
+    gates_inside: Sequence[Reading | None] = (),
 ) -> Report:
     """Check an artifact's outputs against the golden set.
 
@@ -82,6 +84,7 @@ def check(
         outputs_decide: Only of blocks about which the outputs conclude nothing: in float32, what the outputs show of
             attention is exact.
         inside: The retention read inside the artifact, one for each block. It decides where the outputs show nothing.
+        gates_inside: The same for each watched gate.
 
     Returns:
         The verdict, with its figures and reasons.
@@ -105,14 +108,18 @@ def check(
     faults += [
         Reason(block.block, ReasonKind.ATTENTION_FAULT, sentence) for block in blocks if (sentence := _lost(block))
     ]
+    steps = ablation_distances(with_gates(golden), tolerance=tolerance, floors=used) if golden.gates else {}
+    gates, about_gates = check_gates(golden, arrays, used, steps, gates_inside, exact=outputs_decide)
+    faults += [reason for reason in about_gates if reason.kind is ReasonKind.ATTENTION_FAULT]
     doubts = [_unguarded(block) for block in blocks if _is_unguarded(block)]
     doubts += _insensitive(golden, used, tolerance)
     verdict = Verdict.FAIL if faults else Verdict.INCONCLUSIVE if doubts else Verdict.PASS
     whole = overall(golden, arrays, used)
     notes = [_unseen_map(block) for block in blocks if _is_flat(block)]
     notes += [reason for block, found in zip(blocks, inside) if (reason := _contradicted(block, found))]
+    notes += [reason for reason in about_gates if reason.kind is not ReasonKind.ATTENTION_FAULT]
     reasons = faults + doubts + notes
-    return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons))
+    return Report(verdict, tolerance, outputs, blocks, whole.value if whole else None, tuple(reasons), gates)
 
 
 def apart(golden: Golden, first: ArrayMap, second: ArrayMap) -> float | None:

@@ -23,7 +23,9 @@ from ulsam_deploy.device.parity.noise import as_json, noise_floors
 from ulsam_deploy.device.parity.sketch import LIMIT, compact
 from ulsam_deploy.device.shapes import shape_text
 
-_SCHEMA = "ulsam-deploy/golden/4"
+_SCHEMA = "ulsam-deploy/golden/5"
+#: The version before, which knows no gates.
+_EARLIER = "ulsam-deploy/golden/4"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Golden:
     ``precision_floors``: of other precisions, by name. ``artifact_ablations``: by artifact (``onnx-int8``) and output,
     float32 (B, K, ...): the outputs of that artifact without each block's attention, on the K probes of its noise
     floor. ``inside``: by artifact, the retention of each block that was read inside it when it was made, or ``None``.
+    ``gates``: attention that is watched and not fused; ``gate_ablations`` and ``gates_inside`` are the same for them.
     Raises :class:`ExportError` if the arrays do not match each other or are not finite.
     """
 
@@ -64,6 +67,9 @@ class Golden:
     precision_floors: Mapping[str, PrecisionFloors] = field(default_factory=dict)
     artifact_ablations: Mapping[str, Mapping[str, Array]] = field(default_factory=dict)
     inside: Mapping[str, tuple[Reading | None, ...]] = field(default_factory=dict)
+    gates: tuple[str, ...] = ()
+    gate_ablations: Mapping[str, Array] = field(default_factory=dict)
+    gates_inside: Mapping[str, tuple[Reading | None, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problem = _problem(self)
@@ -81,6 +87,8 @@ class Golden:
         uniform_ablations: Sequence[ArrayMap] = (),
         blocks: Sequence[str],
         probes: Sequence[str],
+        gates: Sequence[str] = (),
+        gate_ablations: Sequence[ArrayMap] = (),
     ) -> Golden:
         """Build a golden set from complete runs, each a mapping from output name to (P, ...).
 
@@ -95,13 +103,15 @@ class Golden:
             uniform_ablations: One float64 run for each block, with that block's attention made uniform.
             blocks: The names of the blocks.
             probes: The names of the probes.
+            gates: The names of watched gates.
+            gate_ablations: One float64 run for each gate, with its weights folded.
         """
         for what, runs in (("reference", ablations), ("uniform", uniform_ablations)):
             if len(runs) != len(blocks) and (runs or runs is ablations):
                 raise ExportError(
                     f"{len(runs)} {what} ablations were given for {len(blocks)} blocks", expected="one a block"
                 )
-        outputs, removed, flat = {}, {}, {}
+        outputs, removed, flat, folded = {}, {}, {}, {}
         for name, whole in reference.items():
             y = compact(whole)
             kept = whole.shape if y.shape[1] == int(np.prod(whole.shape[1:])) else y.shape
@@ -109,6 +119,8 @@ class Golden:
             removed[name] = _steps(name, ablations, y).reshape(len(blocks), *kept)
             if uniform_ablations:
                 flat[name] = _steps(name, uniform_ablations, y).reshape(len(blocks), *kept)
+            if gates:
+                folded[name] = _steps(name, gate_ablations, y).reshape(len(gates), *kept)
         return cls(
             inputs={name: np.asarray(array) for name, array in inputs.items()},
             outputs=outputs,
@@ -118,6 +130,8 @@ class Golden:
             floors=noise_floors(reference, controls),
             blocks=tuple(blocks),
             probes=tuple(probes),
+            gates=tuple(gates),
+            gate_ablations=folded,
         )
 
     def take(self, order: Sequence[int]) -> Golden:
@@ -132,6 +146,8 @@ class Golden:
             floors=self.floors,
             blocks=self.blocks,
             probes=tuple(self.probes[i] for i in index),
+            gates=self.gates,
+            gate_ablations={name: array[:, index] for name, array in self.gate_ablations.items()},
         )  # the figures of other precisions are valid for their own probes only
 
     def at(self, precision: str) -> Golden:
@@ -174,6 +190,8 @@ class Golden:
             },
             "artifact_ablations": list(self.artifact_ablations),
             "inside": {artifact: list(found) for artifact, found in self.inside.items()},
+            "gates": list(self.gates),
+            "gates_inside": {artifact: list(found) for artifact, found in self.gates_inside.items()},
         }
         members = {"meta": np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)}
         members |= {f"input_{i}": array for i, array in enumerate(self.inputs.values())}
@@ -184,6 +202,7 @@ class Golden:
             for i, name in enumerate(self.outputs)
             if self.uniform_ablations
         }
+        members |= {f"gate_ablation_{i}": self.gate_ablations[n] for i, n in enumerate(self.outputs) if self.gates}
         for i, found in enumerate(self.artifact_ablations.values()):
             members |= {f"artifact_ablation_{i}_{j}": found[name] for j, name in enumerate(self.outputs)}
         write_arrays(path, members, compressed=True)
@@ -199,7 +218,9 @@ class Golden:
         try:
             members = read_arrays(path)
             meta = json.loads(members["meta"].tobytes())
-            if meta["schema"] != _SCHEMA:
+            if meta["schema"] == _EARLIER:
+                meta |= {"gates": [], "gates_inside": {}}
+            elif meta["schema"] != _SCHEMA:
                 raise ValueError(f"its schema is '{meta['schema']}' and not '{_SCHEMA}'")
             return cls(
                 inputs={name: members[f"input_{i}"] for i, name in enumerate(meta["inputs"])},
@@ -225,6 +246,11 @@ class Golden:
                     for i, artifact in enumerate(meta["artifact_ablations"])
                 },
                 inside={artifact: tuple(map(_reading, found)) for artifact, found in meta["inside"].items()},
+                gates=tuple(str(gate) for gate in meta["gates"]),
+                gate_ablations={
+                    n: members[f"gate_ablation_{i}"] for i, n in enumerate(meta["outputs"]) if meta["gates"]
+                },
+                gates_inside={name: tuple(map(_reading, found)) for name, found in meta["gates_inside"].items()},
             )
         except (*DAMAGE, ExportError) as error:
             in_words = isinstance(error, (UnsoundArraysError, ExportError))
@@ -260,13 +286,14 @@ def _problem(golden: Golden) -> str:
         return "it needs at least one probe, each with a name of its own"
     if not golden.outputs or not golden.inputs:
         return "it has no inputs or no outputs"
-    if len(set(golden.blocks)) != len(golden.blocks):
+    if len({*golden.blocks, *golden.gates}) != len(golden.blocks) + len(golden.gates):
         return "two blocks have one name"
     for what in (
         golden.reference_ablations,
         golden.shapes,
         golden.floors,
         golden.uniform_ablations or golden.reference_ablations,
+        golden.gate_ablations if golden.gates else golden.outputs,
     ):
         if set(what) != set(golden.outputs):
             return f"its parts name different outputs: {sorted(what)} and {sorted(golden.outputs)}"
@@ -294,6 +321,8 @@ def _output_problem(golden: Golden, name: str) -> str:
             np.float32,
         ),
     )
+    if golden.gates:
+        wanted += (("gate step of output", golden.gate_ablations[name], (len(golden.gates), *kept), np.float32),)
     for what, array, right, dtype in wanted:
         if array.shape != right or array.dtype != dtype:
             found, expected = shape_text(array.shape), shape_text(right)
@@ -314,10 +343,14 @@ def _precision_problem(golden: Golden, name: str) -> str:
     for artifact, arrays in golden.artifact_ablations.items():
         if arrays[name].ndim < 2 or len(arrays[name]) != len(golden.blocks) or not _is_finite(arrays[name]):
             return f"the ablations of {artifact} do not fit the {len(golden.blocks)} blocks, or are not finite"
-    for artifact, readings in golden.inside.items():
-        numbers = [number for found in readings if found for number in found]
-        if len(readings) != len(golden.blocks) or not np.all(np.isfinite(numbers)):
-            return f"what was read inside {artifact} does not fit the {len(golden.blocks)} blocks, or is not finite"
+    for what, count, inside in (
+        ("blocks", len(golden.blocks), golden.inside),
+        ("gates", len(golden.gates), golden.gates_inside),
+    ):
+        for artifact, readings in inside.items():
+            numbers = [number for found in readings if found for number in found]
+            if len(readings) != count or not np.all(np.isfinite(numbers)):
+                return f"what was read inside {artifact} does not fit the {count} {what}, or is not finite"
     return ""
 
 

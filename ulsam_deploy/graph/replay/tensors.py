@@ -121,6 +121,11 @@ def _orders(shape: tuple[int, ...]) -> Iterator[tuple[int, int] | None]:
             yield source, target
 
 
+def orders(array: Array) -> Iterator[Array]:
+    """``array`` in each axis order that it can have."""
+    return (_ordered(array, order) for order in _orders(array.shape))
+
+
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size for size in shape if size > 1)
 

@@ -59,6 +59,7 @@ REPORT = Report(
     (BlockCheck("features.1", 0.05, 0.0, 0.1, AttentionState.LOST, 9.0, "", SHAPE, 3.0, SHAPE),),
     0.05,
     (FAULT,),
+    (BlockCheck("features.2.se", 0.98, 0.9, 1.06, AttentionState.KEPT, 2.0, "", outputs=SHAPE),),
 )
 LATENCY = Latency(99, 1.5, 1.0, 1.4, 1.5, 1.6, 1.7, 1.5, 1.6, None, None, batch=2, quantiles=(1.0, 1.5, 1.7))
 AGREEMENT = Agreement(

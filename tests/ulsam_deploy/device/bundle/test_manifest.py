@@ -139,7 +139,7 @@ def test_an_artifact_needs_files_and_a_target_and_precision_of_its_own(bundle: B
 
 
 def test_another_version_says_so(bundle: Bundle) -> None:
-    for schema in ("ulsam-deploy.bundle/1", "ulsam-deploy.bundle/2", "ulsam-deploy.bundle/5"):
+    for schema in ("ulsam-deploy.bundle/1", "ulsam-deploy.bundle/3", "ulsam-deploy.bundle/6"):
         plain = {"schema": schema, "model": {"of": "another version"}}
         with pytest.raises(RefusedError, match=f"another version of the format: {schema}") as caught:
             Manifest.from_json(json.dumps(plain))
@@ -150,19 +150,19 @@ def test_another_version_says_so(bundle: Bundle) -> None:
 
 def test_the_version_before_is_read(bundle: Bundle) -> None:
     plain = json.loads(bundle.manifest.to_json())
-    plain["schema"] = "ulsam-deploy.bundle/3"
+    plain["schema"] = "ulsam-deploy.bundle/4"
     for artifact in plain["artifacts"]:
-        del artifact["evidence"]["agreement"], artifact["evidence"]["plain"]
+        del artifact["evidence"]["parity"]["gates"]
     assert Manifest.from_json(json.dumps(plain)) == bundle.manifest
-    plain["artifacts"][0]["evidence"]["agreement"] = {"inputs": 1}
-    with pytest.raises(RefusedError, match=r"artifacts\[0\].evidence: .*bundle/3 has no key 'agreement'"):
+    plain["artifacts"][0]["evidence"]["parity"]["gates"] = [{"block": "se"}]
+    with pytest.raises(RefusedError, match=r"artifacts\[0\].evidence.parity: .*bundle/4 has no key 'gates'"):
         Manifest.from_json(json.dumps(plain))
 
 
 @pytest.mark.parametrize("artifacts", [None, {}, [None], [{"evidence": None}], [{"evidence": []}]])
 def test_a_hostile_manifest_of_the_version_before_is_refused(artifacts: object) -> None:
     with pytest.raises(RefusedError, match=r"manifest\.json"):
-        Manifest.from_json(json.dumps({"schema": "ulsam-deploy.bundle/3", "artifacts": artifacts}))
+        Manifest.from_json(json.dumps({"schema": "ulsam-deploy.bundle/4", "artifacts": artifacts}))
 
 
 def test_the_published_schema_is_the_one_the_code_follows() -> None:
