@@ -37,6 +37,8 @@ __all__ = ["replayed"]
 REPEATED = 0.9
 #: The share of values outside a quantizer's range that is worth a note, and how many modules it names.
 CLIPPED, _NAMED = 0.02, 3
+#: A ratio that still says something: of what was only moved, nothing is rounded.
+_PLAIN = 1e9
 
 Values = Callable[[ArrayMap], ArrayMap]
 
@@ -147,7 +149,7 @@ def _clipped(replay: Replay) -> Iterator[Reason]:
 
 def _wrong(module: ReplayedModule, replay: Replay, *, decides: bool) -> Reason:
     name = f"'{module.module or 'forward'}' ({module.operator})"
-    size = "far more than" if module.ratio is None else f"{module.ratio:.3g} times"
+    size = f"{module.ratio:.3g} times" if module.ratio is not None and module.ratio < _PLAIN else "far more than"
     off = f"off by {size} its rounding; {replay.allowed:g} times are allowed."
     if decides and module.operator == "quantize":
         sentence = (
