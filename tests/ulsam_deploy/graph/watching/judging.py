@@ -13,9 +13,9 @@ import torch
 
 from tests.ulsam_deploy.graph.watching.networks import SIDE, small
 from ulsam_deploy.device import plugins
+from ulsam_deploy.device.engines import produce
 from ulsam_deploy.device.parity import Golden, Report, check, make_probes, tolerance_of
 from ulsam_deploy.device.types import Calibration
-from ulsam_deploy.device.verify import produce
 from ulsam_deploy.graph import Program, capture, fuse_attention, lower, make_golden, measure_floors
 from ulsam_deploy.graph.editing import Editor
 from ulsam_deploy.graph.interfaces import ExportRequest
