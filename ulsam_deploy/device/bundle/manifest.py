@@ -237,10 +237,9 @@ def _renewed(plain: Any) -> Any:
         return plain
     for number, artifact in enumerate(plain["artifacts"]):
         evidence = artifact.get("evidence") if isinstance(artifact, dict) else None
-        for key, nothing in (("agreement", None), ("plain", None), ("interpreters", [])):
-            if isinstance(evidence, dict) and evidence.setdefault(key, nothing) != nothing:
-                where = f"$.artifacts[{number}].evidence"
-                raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key '{key}'", expected=SCHEMA)
+        if isinstance(evidence, dict) and evidence.setdefault("interpreters", []):
+            where = f"$.artifacts[{number}].evidence"
+            raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key 'interpreters'", expected=SCHEMA)
     for where, report in _reports(plain["artifacts"]):
         if report.setdefault("gates", []):
             raise RefusedError(f"{MANIFEST}: at {where}: {_EARLIER} has no key 'gates'", expected=SCHEMA)
