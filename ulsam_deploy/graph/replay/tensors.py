@@ -28,17 +28,17 @@ _TINY = 1e-300
 
 
 @dataclass(frozen=True)
-class Steps:
+class TensorGrid:
     """The grid of a tensor in its own axis order: numbers, or arrays with the tensor's shape."""
 
     step: Array
     low: Array
     high: Array
 
-    def ordered(self, order: tuple[int, int] | None, shape: tuple[int, ...]) -> Steps:
+    def ordered(self, order: tuple[int, int] | None, shape: tuple[int, ...]) -> TensorGrid:
         """The same for the tensor in another axis order and shape."""
         parts = (self.step, self.low, self.high)
-        return Steps(*(part if not part.ndim else _ordered(part, order).reshape(shape) for part in parts))
+        return TensorGrid(*(part if not part.ndim else _ordered(part, order).reshape(shape) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Form:
 
     name: str
     array: Array
-    steps: Steps | None
+    steps: TensorGrid | None
     order: tuple[int, int] | None = None
 
 
@@ -67,7 +67,7 @@ class Inner:
         """``grids``: the tensors that are rounded to steps."""
         self._sizes: dict[int, list[tuple[str, Array]]] = defaultdict(list)
         self._arrays: dict[str, Array] = {}
-        self._steps: dict[str, Steps] = {}
+        self._steps: dict[str, TensorGrid] = {}
         self._behind: dict[str, list[str]] = defaultdict(list)
         self._source: dict[str, str] = {}
         for name, array in values.items():
@@ -134,13 +134,13 @@ def _ordered(array: Array, order: tuple[int, int] | None) -> Array:
     return array if order is None else np.moveaxis(array, *order)
 
 
-def _steps(grid: StepGrid, array: Array) -> Steps:
+def _steps(grid: StepGrid, array: Array) -> TensorGrid:
     parts = (np.asarray(part) for part in (grid.steps, grid.lowest, grid.highest))
     if len(grid.steps) == 1:
-        return Steps(*(part[0] for part in parts))
+        return TensorGrid(*(part[0] for part in parts))
     shape = [1] * array.ndim
     shape[grid.axis] = len(grid.steps)
-    return Steps(*(np.broadcast_to(part.reshape(shape), array.shape) for part in parts))
+    return TensorGrid(*(np.broadcast_to(part.reshape(shape), array.shape) for part in parts))
 
 
 def distance(value: Array, tolerance: Array, form: Form, *, clips: bool = True, shift: Array | None = None) -> Distance:
