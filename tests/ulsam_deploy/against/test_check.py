@@ -236,7 +236,7 @@ def test_a_fault_that_shows_beside_another_image_only_is_located_and_reproduced(
     assert "Where: 'features.7.pw" in found.evidence.reasons[-1].text
     with np.load(shown / "case.npz") as case:
         apart = np.abs(case["found 0"] - case["expected 0"]).max(1)
-    assert len(apart) in (3, 4)
+    assert len(apart) in (2, 5, 15)
     assert apart[1] > 1e3 * np.delete(apart, 1).max(), apart
     said = subprocess.run([sys.executable, "reproduce.py"], cwd=shown, capture_output=True, text=True, check=True)
     assert f"differs by up to {apart.max():.2g}"[:-1] in said.stdout

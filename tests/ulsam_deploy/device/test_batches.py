@@ -18,8 +18,9 @@ SPEC = (TensorSpec("x", (None, 3), "float32"),)
 RESULT = (TensorSpec("y", (None, 3), "float32"),)
 
 
-def spoils_from(place: int, path: Path, factor: float = 0.0) -> Path:
-    """A network that gives its input, but for the images of a batch from ``place`` on: times ``factor``."""
+def spoils_from(place: int, path: Path, factor: float = 0.0, *, only: bool = False) -> Path:
+    """A network that gives its input, but for the images of a batch from ``place`` on (or ``only`` that): times
+    ``factor``."""
     constants = {
         "place": np.int64(place), "zero": np.int64(0), "one": np.int64(1), "first": np.array([0], np.int64),
         "last": np.array([1], np.int64), "column": np.array([-1, 1], np.int64),
@@ -30,7 +31,8 @@ def spoils_from(place: int, path: Path, factor: float = 0.0) -> Path:
         helper.make_node("Slice", ["shape", "first", "last"], ["sizes"]),
         helper.make_node("Squeeze", ["sizes"], ["size"]),
         helper.make_node("Range", ["zero", "size", "one"], ["places"]),
-        helper.make_node("Less", ["places", "place"], ["early"]),
+        helper.make_node("Equal" if only else "Less", ["places", "place"], ["there" if only else "early"]),
+        *([helper.make_node("Not", ["there"], ["early"])] if only else []),
         helper.make_node("Where", ["early", "kept", "spoilt"], ["row"]),
         helper.make_node("Reshape", ["row", "column"], ["factor"]),
         helper.make_node("Mul", ["x", "factor"], ["y"]),
@@ -49,6 +51,14 @@ def spoils_from(place: int, path: Path, factor: float = 0.0) -> Path:
 def test_every_place_is_looked_at(place: int, factor: float, count: int, tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
     with runtime_for("onnx")([spoils_from(place, tmp_path / "m.onnx", factor)], SPEC, RESULT) as runtime:
+        assert not np.array_equal(produce(runtime, {"x": x})["y"], x)
+
+
+@pytest.mark.parametrize("count", [PROBES, 40])
+@pytest.mark.parametrize("place", [0, 1, 2, 4, 14, 15, 23, 32])
+def test_a_single_wrong_place_is_not_put_right_by_another_one(place: int, count: int, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(count, 3)).astype(np.float32)
+    with runtime_for("onnx")([spoils_from(place, tmp_path / "m.onnx", 1.01, only=True)], SPEC, RESULT) as runtime:
         assert not np.array_equal(produce(runtime, {"x": x})["y"], x)
 
 

@@ -234,12 +234,15 @@ def _blocks(
 
 
 def _told(golden: Golden, blocks: tuple[BlockCheck, ...]) -> tuple[BlockCheck, ...]:
-    """``blocks``, where nothing is concluded about one whose attention moves outputs by less than they can carry."""
+    """``blocks``, where one whose attention moves outputs by less than they can carry is not called lost.
+
+    That it is kept can be read at the block itself. That it is gone can't: an engine's sums have no room for it.
+    """
     found = []
     for number, block in enumerate(blocks):
         steps = ((name, compact(golden.reference_ablations[name][number])) for name in golden.outputs)
         moved = max(float(relative(step, scales(compact(golden.outputs[name])))[1].max()) for name, step in steps)
-        if 0.0 < moved < _CARRIED:
+        if 0.0 < moved < _CARRIED and block.state is not AttentionState.KEPT:
             note = f"it moves no output by more than {moved:.1g} of its size, less than a float32 output can carry"
             shape = replace(block.shape, state=AttentionState.INCONCLUSIVE) if block.shape else None
             block = replace(block, low=None, high=None, state=AttentionState.INCONCLUSIVE, note=note, shape=shape)
