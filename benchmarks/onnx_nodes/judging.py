@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import onnx
 import torch
 
 from ulsam_deploy.device.arrays import Array
+from ulsam_deploy.device.elsewhere import job
 from ulsam_deploy.device.errors import UlsamError
 from ulsam_deploy.graph import Proof, capture
 from ulsam_deploy.graph.evaluate import Evaluator
@@ -79,12 +81,14 @@ def _work(tests: Sequence[NodeTest], judge: Judge, answers: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-    for test in tests:
-        try:
-            answer = judge(test)
-        except Exception as error:  # what is not one of our own errors is a defect, and counted as one
-            answer = Judged(test.name, test.operator, Outcome.CRASH, f"{type(error).__name__}: {error}")
-        answers.send(answer)
+    # A file is read in a process of its own; this is one already, and a thousand more take ten minutes.
+    with mock.patch.object(job, "do", lambda function, asked, *_: function(asked)):
+        for test in tests:
+            try:
+                answer = judge(test)
+            except Exception as error:  # what is not one of our own errors is a defect, and counted as one
+                answer = Judged(test.name, test.operator, Outcome.CRASH, f"{type(error).__name__}: {error}")
+            answers.send(answer)
 
 
 def imported(test: NodeTest) -> Judged:

@@ -41,8 +41,13 @@ def test_a_gate_is_seen(precision: str, tmp_path: Path) -> None:
     see("simam", "onnx", precision, tmp_path)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize(
+    "precision",
+    [
+        pytest.param("fp32", marks=pytest.mark.long),
+        *(pytest.param(name, marks=[pytest.mark.slow, pytest.mark.exhaustive]) for name in ("fp16", "int8")),
+    ],
+)
 @pytest.mark.parametrize("kind", GATES)
 def test_every_kind_is_seen(kind: str, precision: str, tmp_path: Path) -> None:
     see(kind, "onnx", precision, tmp_path)
