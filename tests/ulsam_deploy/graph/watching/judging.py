@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.fx import Node
 
 from tests.ulsam_deploy.graph.watching.networks import SIDE, small
 from ulsam_deploy.device import plugins
@@ -20,7 +21,9 @@ from ulsam_deploy.graph import Program, capture, fuse_attention, lower, make_gol
 from ulsam_deploy.graph.editing import Editor
 from ulsam_deploy.graph.interfaces import ExportRequest
 from ulsam_deploy.graph.reference import choose_watched
+from ulsam_deploy.graph.replay.rounding import operation
 from ulsam_deploy.graph.views import watched_feeds
+from ulsam_deploy.graph.watching import kinds
 from ulsam_deploy.graph.watching.ablation import Folded
 from ulsam_deploy.graph.watching.choice import folded_on
 from ulsam_deploy.graph.watching.finding import AttentionGate
@@ -92,11 +95,16 @@ def tampered(found: WatchedNetwork, how: str) -> Program:
         editor.replace(result, by=source)
         return dataclasses.replace(found.fused, exported=editor.finish())
     for number, core in enumerate(map(editor.counterpart, gate.cores)):
-        value = core.meta["val"]
-        mean = found.folded.instead(gate)[gate.cores[number]](torch.empty(value.shape), {}).float()
+        value, original, users = core.meta["val"], gate.cores[number], list(core.users)
+        given = {}
+        if operation(original) == kinds.ATTENTION:  # it gives features: with these, what it weighs them by
+            weighed = original.args[2]
+            given = {weighed: torch.eye(weighed.meta["val"].shape[-2], dtype=torch.float64)}
+        mean = found.folded.instead(gate)[original](torch.empty(value.shape), given).float()
         buffer = editor.add_buffer(f"tampered_{number}", mean if how != "constant" else torch.full_like(mean, 0.5))
-        users = list(core.users)
-        with editor.graph.inserting_after(core):
+        if given:
+            buffer = features(editor, buffer, core)
+        with editor.graph.inserting_after(buffer if given else core):
             less = editor.graph.call_function(torch.ops.aten.add.Tensor, (core, buffer))
         less.meta = {**core.meta}
         with editor.graph.inserting_after(less):
@@ -105,6 +113,26 @@ def tampered(found: WatchedNetwork, how: str) -> Program:
         for user in users:
             user.replace_input_with(core, half if how == "halved" else buffer)
     return dataclasses.replace(found.fused, exported=editor.finish())
+
+
+def features(editor: Editor, weights: Node, core: Node) -> Node:
+    """What ``weights`` make of the features that ``core`` weighs, with its strides: a view follows."""
+    aten, last = torch.ops.aten, core
+    for operator, arguments in (
+        (aten.matmul.default, (weights, core.args[2])),
+        (aten.transpose.int, (1, 2)),
+        (aten.clone.default, ()),
+        (aten.transpose.int, (1, 2)),
+    ):
+        given = arguments if operator is aten.matmul.default else (last, *arguments)
+        with editor.graph.inserting_after(last):
+            last = editor.graph.call_function(operator, given)
+        if operator is aten.clone.default:
+            last.kwargs = {"memory_format": torch.contiguous_format}
+        value = core.meta["val"]
+        last.meta = {**core.meta, "val": value.transpose(1, 2) if operator is not aten.matmul.default else value}
+    last.meta = {**core.meta}
+    return last
 
 
 def judged(found: WatchedNetwork, program: Program, target: str, precision: str, folder: Path) -> Report:
