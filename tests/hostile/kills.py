@@ -130,12 +130,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.name}")
     arguments = parser.parse_args(argv)
     import_everything()
-    if arguments.planted:
-        _plant()
     chosen = [one for one in WRITERS if not arguments.only or one.words.split()[0] in arguments.only]
     found = {}
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
         stage = Stage(Path(name))
+        if arguments.planted:  # not before: a checkpoint of a megabyte would take minutes
+            _plant()
         for writer in chosen:
             moments = max(2, round(writer.moments * arguments.moments))
             found[writer.name] = stage.ended(writer, moments)
