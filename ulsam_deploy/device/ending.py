@@ -28,7 +28,7 @@ from ulsam_deploy.device.errors import (
 )
 from ulsam_deploy.device.printing import complain, say
 
-__all__ = ["NO_MEMORY", "defect", "ended", "in_words", "kept_defect", "short"]
+__all__ = ["DEFECTS", "NO_MEMORY", "defect", "ended", "in_words", "kept_defect", "short"]
 
 #: Errors of the machine, such as a full disk: reported without a traceback.
 _MACHINE = frozenset(
@@ -37,6 +37,8 @@ _MACHINE = frozenset(
 )
 #: Errors of a name that somebody gave.
 _NAMES = frozenset({errno.ENAMETOOLONG, errno.ELOOP})
+#: Names the folder for tracebacks of defects to processes whose own temporary files are removed with them.
+DEFECTS = "_ULSAM_DEPLOY_DEFECTS"
 #: How allocators of native code report what is a :class:`MemoryError` in Python.
 NO_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "Failed to allocate memory")
 
@@ -150,7 +152,7 @@ def short(error: BaseException) -> str:
 
 def _kept(content: bytes) -> str:
     """Write a new file that only this user can read, outside of any output, completely or not at all; its path."""
-    handle, place = tempfile.mkstemp(prefix="ulsam-deploy-defect-", suffix=".txt")
+    handle, place = tempfile.mkstemp(prefix="ulsam-deploy-defect-", suffix=".txt", dir=os.environ.get(DEFECTS))
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

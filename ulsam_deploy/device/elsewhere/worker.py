@@ -20,6 +20,7 @@ from typing import TypeVar
 from ulsam_deploy.device.elsewhere.limits import Limits, crash, limit, too_long
 from ulsam_deploy.device.elsewhere.message import MOST, Reply, packed, performed, replied
 from ulsam_deploy.device.elsewhere.process import ChildProcess, python
+from ulsam_deploy.device.ending import DEFECTS
 from ulsam_deploy.device.errors import ExportError
 from ulsam_deploy.device.files import scratch
 
@@ -55,7 +56,9 @@ class Worker:
         self._held = contextlib.ExitStack()
         # In the jail the one place where it may write; without it, what it leaves when it is killed is removed here.
         place = self._held.enter_context(scratch())
-        environment = {**(os.environ if environment is None else environment), "TMPDIR": str(place)}
+        inherited = os.environ if environment is None else environment
+        defects = inherited.get(DEFECTS, tempfile.gettempdir())  # what it keeps of a defect stays
+        environment = {**inherited, "TMPDIR": str(place), DEFECTS: defects}
         self._line, there = Pipe()
         words = str(there.fileno()), *limits.words
         with there:
