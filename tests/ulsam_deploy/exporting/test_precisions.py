@@ -95,8 +95,8 @@ def test_as_a_strangers_file_it_is_judged_as_int8(
     assert plugins.load(plugins.EXPORTERS, "onnx").ablate(file, range(1, 2), tmp_path)
     assert main(["verify", str(tmp_path / file.name), *words]) == Exit.CHECK_FAILED
     reasons = json.loads(capsys.readouterr().out)["evidence"]["reasons"]
-    (reason,) = [one for one in reasons if not one["kind"].endswith("note")]
-    assert reason["text"].startswith("The attention of block 'attention.6' is lost")
+    (lost,) = [one for one in reasons if one["kind"] == "attention-fault"]
+    assert lost["text"].startswith("The attention of block 'attention.6' is lost")
 
 
 def test_a_device_judges_by_the_ablations_in_the_bundle(onnx_int8: pipeline.Exported, tmp_path: Path) -> None:
