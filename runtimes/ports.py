@@ -32,6 +32,18 @@ class Steps:
         return np.asarray((array.astype(np.float64) - self.zero) * self.scale, np.float32)
 
 
+class SteppedPorts:
+    """What a runtime does with ports that store integers: ``_steps`` has theirs by name, once it is open."""
+
+    _steps: Mapping[str, Steps]
+
+    def _encoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].encoded(array) if name in self._steps else array
+
+    def _decoded(self, name: str, array: Array) -> Array:
+        return self._steps[name].decoded(array) if name in self._steps else array
+
+
 def check_ports(kind: str, specs: Iterable[TensorSpec], found: Mapping[str, Sequence[int | None]]) -> None:
     """Compare what the specification claims with what the engine found, dynamic axes included.
 

@@ -20,7 +20,7 @@ from ulsam_deploy.device.third_party import installed, quiet, version, words_of
 from ulsam_deploy.device.types import Availability, StepGrid, TensorSpec
 
 from . import advice
-from .ports import Steps, check_ports
+from .ports import SteppedPorts, Steps, check_ports
 
 _DELEGATE = "DELEGATE"
 _TENSOR_BY_TENSOR = """\
@@ -34,7 +34,7 @@ outputs = {port["name"]: engine.get_tensor(port["index"]) for port in engine.get
 """
 
 
-class TFLite(Runtime):
+class TFLite(SteppedPorts, Runtime):
     """One interpreter with the XNNPACK delegate. Inputs are set by index, so that nothing is ever resized silently."""
 
     name = "tflite"
@@ -113,12 +113,6 @@ outputs = Interpreter(PATH).get_signature_runner()(**inputs)
                 self._interpreter.set_tensor(self._inputs[name]["index"], array)
             self._interpreter.invoke()
             return {spec.name: self._interpreter.get_tensor(self._outputs[spec.name]["index"]) for spec in self.outputs}
-
-    def _encoded(self, name: str, array: Array) -> Array:
-        return self._steps[name].encoded(array) if name in self._steps else array
-
-    def _decoded(self, name: str, array: Array) -> Array:
-        return self._steps[name].decoded(array) if name in self._steps else array
 
     def _close(self) -> None:
         del self._interpreter

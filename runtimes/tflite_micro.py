@@ -19,7 +19,7 @@ from ulsam_deploy.device.third_party import installed, quiet, version, words_of
 from ulsam_deploy.device.types import Availability, TensorSpec
 
 from . import advice
-from .ports import Steps, check_ports
+from .ports import SteppedPorts, Steps, check_ports
 from .tflite import lowest_precision
 
 #: What it prints of a reason; it raises something vaguer.
@@ -28,7 +28,7 @@ _REASONS = "error|not supported|failed|not true|find op|unsupported|not match"
 _EACH, _COPIES = 1 << 12, 2
 
 
-class TFLiteMicro(Runtime):
+class TFLiteMicro(SteppedPorts, Runtime):
     """One interpreter, whose memory is one block of a fixed size: here all tensors of the file side by side."""
 
     name = "tflite-micro"
@@ -77,12 +77,6 @@ outputs = {name: engine.get_output(number) for number, name in enumerate(OUTPUTS
             numbers = {spec.name: number for number, spec in enumerate(self._outputs)}
             # A copy: it belongs to the interpreter's memory, which the next run overwrites.
             return {s.name: np.array(self._interpreter.get_output(numbers[s.name])) for s in self.outputs}
-
-    def _encoded(self, name: str, array: Array) -> Array:
-        return self._steps[name].encoded(array) if name in self._steps else array
-
-    def _decoded(self, name: str, array: Array) -> Array:
-        return self._steps[name].decoded(array) if name in self._steps else array
 
     def _close(self) -> None:
         del self._interpreter
